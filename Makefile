@@ -1,0 +1,90 @@
+# What a newcomer types. `make` alone lists it.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+VENV := .venv
+BIN := $(VENV)/bin
+CODE := src tests tools benchmarks
+SOURCES := $(wildcard $(CODE))
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+# Only hashed wheels, no resolving and no building: what the lock says, or nothing.
+SYNC := $(PIP) install --quiet --no-compile --no-deps --only-binary :all: --require-hashes --requirement
+COMPILE := $(BIN)/python -m compileall -q -j 0
+
+##@ Use it
+.PHONY: up
+up: install ## Start Polyforge on http://127.0.0.1:8080 (ARGS="--port 9000" for options)
+	@$(BIN)/polyforge up $(ARGS)
+
+.PHONY: install
+install: $(VENV)/installed ## Make .venv with Polyforge and what it needs, from the lock
+
+##@ Work on it
+.PHONY: test
+test: $(VENV)/installed-dev ## Run the whole suite, with what it needs installed (ARGS="-k name" to choose)
+	@tools/need-programs postgres nginx wrk
+	$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: check
+check: $(VENV)/installed-dev ## Format, lint, types, import contract, licences, drift of the docs
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
+	$(BIN)/lint-imports
+	$(BIN)/python tools/licences.py
+	$(BIN)/python tools/docs.py --check
+
+.PHONY: fix
+fix: $(VENV)/installed-dev ## Format the code and mend what ruff can mend
+	$(BIN)/ruff check --fix $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+.PHONY: docs
+docs: $(VENV)/installed-dev ## Write the generated pages of docs/reference
+	$(BIN)/python tools/docs.py
+
+.PHONY: soak
+soak: $(VENV)/installed-dev ## Run the long tests at their full counts (`make test` runs a tenth)
+	@tools/need-programs postgres nginx wrk
+	POLYFORGE_SOAK=1 $(BIN)/python -m pytest -m soak $(ARGS)
+
+.PHONY: bench
+bench: $(VENV)/installed-dev ## Measure against other gateways; results go to benchmarks/results
+	@tools/need-programs nginx wrk
+	$(BIN)/python -m benchmarks $(ARGS)
+
+.PHONY: lock
+lock: $(VENV)/installed-dev ## Resolve the locks again (ARGS=--upgrade for newer versions)
+	$(LOCK) --group pyproject.toml:installer --output-file requirements/installer.lock $(ARGS)
+	$(LOCK) pyproject.toml --group build --output-file requirements/core.lock $(ARGS)
+	$(LOCK) pyproject.toml --group build --group dev --constraint requirements/core.lock --output-file requirements/dev.lock $(ARGS)
+
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
+	--custom-compile-command "make lock" --default-index https://pypi.org/simple
+
+.PHONY: clean
+clean: ## Remove .venv and caches (not the data folder)
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: help
+help: ## List these commands
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(BIN)/python:
+	@tools/make-venv $(VENV)
+	$(SYNC) requirements/installer.lock
+
+# The package itself is installed in place, so its code is what src holds; the stamps follow the locks and pyproject.toml.
+$(VENV)/installed: requirements/core.lock pyproject.toml | $(BIN)/python
+	$(SYNC) requirements/core.lock
+	$(PIP) install --quiet --no-index --no-deps --no-build-isolation --editable .
+	@$(COMPILE) $(VENV)/lib src
+	@touch $@
+
+$(VENV)/installed-dev: requirements/dev.lock $(VENV)/installed
+	$(SYNC) requirements/dev.lock
+	@$(COMPILE) $(VENV)/lib
+	@touch $@

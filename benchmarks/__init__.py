@@ -1,0 +1,1 @@
+"""Measures Polyforge against a bare proxy and against other gateways, over public surfaces only."""

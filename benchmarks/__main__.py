@@ -1,0 +1,103 @@
+"""`python -m benchmarks`: run the benchmarks, or render the newest result again."""
+
+import argparse
+import shutil
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from benchmarks.checks import verdicts
+from benchmarks.report import page, publish
+from benchmarks.results import Result, newest, save
+from benchmarks.runner import Plan, run, say
+from benchmarks.scenarios import PACED, SCENARIOS
+from benchmarks.targets import all_targets
+
+SUBJECT = "polyforge"
+
+
+def main() -> int:
+    """0 when Polyforge was measured without errors and keeps its promises."""
+    options = _parser().parse_args()
+    if options.command == "report":
+        return _report()
+    missing = [program for program in ("nginx", "wrk", "taskset") if not shutil.which(program)]
+    if missing or sys.platform != "linux":
+        say(f"needs Linux with {', '.join(missing) or 'its tools'}; on Debian: apt-get install -y nginx-light wrk")
+        return 2
+    signal.signal(signal.SIGTERM, _leave)
+    result = run(_plan(options))
+    if options.json:
+        save(result, options.json)
+        print(page(result))
+    else:
+        path = save(result)
+        say(f"\nwritten: {path}, {', '.join(str(each) for each in publish(result))}")
+    return _outcome(result)
+
+
+def _leave(number: int, _frame: FrameType | None) -> NoReturn:
+    sys.exit(128 + number)
+
+
+def _plan(options: argparse.Namespace) -> Plan:
+    targets = [target for target in all_targets() if not (options.skip_peers and target.peer)]
+    if options.only:
+        targets = [target for target in targets if target.name in options.only]
+    scenarios = [scenario for scenario in SCENARIOS if not options.scenario or scenario.name in options.scenario]
+    return Plan(
+        targets=targets,
+        scenarios=scenarios,
+        paced=not options.scenario or PACED in options.scenario,
+        seconds=options.seconds,
+        rounds=options.rounds,
+        streams=options.streams,
+        chunks=options.chunks,
+        pace_millis=options.pace,
+    )
+
+
+def _report() -> int:
+    result = newest()
+    if not result:
+        say("there is no result; run `make bench`")
+        return 2
+    say(f"written: {', '.join(str(each) for each in publish(result))}")
+    return 0
+
+
+def _outcome(result: Result) -> int:
+    for target in result.targets:
+        if target.absent:
+            say(f"ABSENT {target.title}: {target.absent}")
+    found = verdicts(result)
+    for verdict in found:
+        word = {True: "kept", False: "MISSED", None: "not measured"}[verdict.kept]
+        measured = "" if verdict.measured is None else f"{verdict.measured:.3f} {verdict.promise.unit}"
+        say(f"{word:13} {verdict.promise.name}: {measured}")
+    failed = any(window.refused or window.broken for window in result.windows)
+    failed |= any(target.absent for target in result.targets if target.name == SUBJECT)
+    return int(failed or any(verdict.kept is False for verdict in found))
+
+
+def _parser() -> argparse.ArgumentParser:
+    names = [target.name for target in all_targets()]
+    scenarios = [scenario.name for scenario in SCENARIOS] + [PACED]
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("command", nargs="?", choices=("run", "report"), default="run")
+    parser.add_argument("--seconds", type=float, default=5.0, help="length of a window")
+    parser.add_argument("--rounds", type=int, default=5, help="windows of each target in each scenario")
+    parser.add_argument("--only", action="append", choices=names, help="measure only this target; may be repeated")
+    parser.add_argument("--skip-peers", action="store_true", help="leave out the other gateways")
+    parser.add_argument("--scenario", action="append", choices=scenarios, help="only this one; may be repeated")
+    parser.add_argument("--streams", type=int, default=200, help="paced streams at once")
+    parser.add_argument("--chunks", type=int, default=100, help="chunks of a paced stream")
+    parser.add_argument("--pace", type=int, default=50, help="milliseconds between two chunks of a paced stream")
+    parser.add_argument("--json", type=Path, help="write the result here and the page to standard output, not to docs/")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

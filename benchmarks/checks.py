@@ -1,0 +1,103 @@
+"""What Polyforge promises of its speed, held against a result."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from benchmarks.results import Result, difference, middle, ratio
+from benchmarks.scenarios import LATENCY, THROUGHPUT
+
+US = "polyforge"
+MEGABYTE = 1_000_000
+Figure = Callable[[Result], float | None]
+
+
+@dataclass(frozen=True)
+class Promise:
+    """A figure, its limit, and which side of it is good."""
+
+    name: str
+    figure: Figure
+    limit: float
+    at_least: bool
+    unit: str
+    digits: int
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A promise and what was measured; None where the run does not tell."""
+
+    promise: Promise
+    measured: float | None
+
+    @property
+    def kept(self) -> bool | None:
+        """True, False, or None where nothing was measured."""
+        if self.measured is None:
+            return None
+        if self.promise.at_least:
+            return self.measured >= self.promise.limit
+        return self.measured <= self.promise.limit
+
+
+def rate_over(other: str) -> Figure:
+    """Requests per second at 32 callers over another target's in the same rounds."""
+
+    def figure(result: Result) -> float | None:
+        ours, theirs = result.of(THROUGHPUT, US), result.of(THROUGHPUT, other)
+        return ratio(ours, theirs, lambda window: window.requests_per_second)
+
+    return figure
+
+
+def cpu_per_request(result: Result) -> float | None:
+    """CPU microseconds per request at 32 callers."""
+    return middle(result.of(THROUGHPUT, US), lambda window: window.cpu_micros)
+
+
+def added_millis(result: Result) -> float | None:
+    """Median latency at one caller over the bare proxy's, in milliseconds."""
+    ours, bare = result.of(LATENCY, US), result.of(LATENCY, "bare-plain")
+    added = difference(ours, bare, lambda window: window.p50_micros)
+    return None if added is None else added / 1000
+
+
+def chunk_cost(result: Result) -> float | None:
+    """CPU per paced chunk over the bare streaming proxy's."""
+    return ratio(result.paced_of(US), result.paced_of("bare-stream"), lambda window: window.cpu_micros)
+
+
+def frames_lost(result: Result) -> float | None:
+    """Chunks that did not arrive, or arrived out of order, in all paced windows, and streams that broke."""
+    windows = result.paced_of(US)
+    return float(sum(window.lost + window.broken for window in windows)) if windows else None
+
+
+def errors(result: Result) -> float | None:
+    """Answers outside 2xx and broken connections in all windows."""
+    windows = [window for window in result.windows if window.target == US]
+    return float(sum(window.refused + window.broken for window in windows)) if windows else None
+
+
+def idle_megabytes(result: Result) -> float | None:
+    """Memory of the whole process group before the first call."""
+    idle = next((target.idle_bytes for target in result.targets if target.name == US), None)
+    return None if idle is None else idle / MEGABYTE
+
+
+PROMISES = (
+    Promise("requests/s at 32 callers, over the bare proxy's", rate_over("bare-plain"), 0.4, True, "x", 2),
+    Promise("requests/s at 32 callers, over Portkey's", rate_over("portkey"), 4, True, "x", 1),
+    Promise("requests/s at 32 callers, over LiteLLM's", rate_over("litellm"), 40, True, "x", 1),
+    Promise("CPU per request at 32 callers", cpu_per_request, 150, False, "us", 0),
+    Promise("median latency at 1 caller, added to the bare proxy's", added_millis, 0.3, False, "ms", 3),
+    Promise("CPU per streamed chunk, over the bare streaming proxy's", chunk_cost, 1.5, False, "x", 2),
+    Promise("frames lost or streams broken in paced streams", frames_lost, 0, False, "", 0),
+    Promise("errors in all windows", errors, 0, False, "", 0),
+    Promise("memory of all processes when idle (PSS)", idle_megabytes, 220, False, "MB", 0),
+)
+
+
+def verdicts(result: Result) -> list[Verdict]:
+    """Every promise against a result."""
+    return [Verdict(promise, promise.figure(result)) for promise in PROMISES]

@@ -1,0 +1,83 @@
+"""Load from wrk, with its figures exact to the microsecond."""
+
+import json
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+MARK = "figures "
+
+SCRIPT = """
+local file = assert(io.open({body}, "rb"))
+wrk.method = "POST"
+wrk.body = file:read("*a")
+file:close()
+{headers}
+done = function(summary, latency, requests)
+  local errors = summary.errors
+  io.write(string.format(
+    '{mark}{{"requests":%d,"micros":%d,"p50":%d,"p99":%d,"refused":%d,"broken":%d}}\\n',
+    summary.requests, summary.duration, latency:percentile(50), latency:percentile(99),
+    errors.status, errors.connect + errors.read + errors.write + errors.timeout))
+end
+"""
+
+
+class LoadFailed(RuntimeError):
+    """wrk gave no figures; the message holds what it printed."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """The request that wrk repeats."""
+
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Load:
+    """What wrk saw: answers, seconds, latencies in microseconds, answers outside 2xx, broken connections."""
+
+    requests: int
+    seconds: float
+    p50_micros: int
+    p99_micros: int
+    refused: int
+    broken: int
+
+    @property
+    def errors(self) -> int:
+        """Everything that was not a good answer."""
+        return self.refused + self.broken
+
+
+def run_wrk(call: Call, callers: int, seconds: float, core: int, folder: Path) -> Load:
+    """Repeat a request from a number of connections for some seconds."""
+    (folder / "body.json").write_bytes(call.body)
+    script = folder / "load.lua"
+    script.write_text(_script(call, folder / "body.json"))
+    whole_seconds = max(1, round(seconds))
+    options = ["-t1", f"-c{callers}", f"-d{whole_seconds}s", "--timeout", "60s", "-s", str(script)]
+    done = subprocess.run(
+        ["taskset", "-c", str(core), "wrk", *options, call.url],
+        capture_output=True,
+        text=True,
+        timeout=whole_seconds + 90,
+        check=False,
+    )
+    _, found, figures = done.stdout.partition(MARK)
+    if not found:
+        raise LoadFailed(f"wrk on {call.url} gave no figures: {done.stdout}{done.stderr}")
+    seen: dict[str, int] = json.loads(figures)
+    micros = seen["micros"] / 1e6
+    return Load(seen["requests"], micros, seen["p50"], seen["p99"], seen["refused"], seen["broken"])
+
+
+def _script(call: Call, body: Path) -> str:
+    headers = "\n".join(
+        f"wrk.headers[{json.dumps(name)}] = {json.dumps(value)}" for name, value in call.headers.items()
+    )
+    return SCRIPT.format(body=json.dumps(str(body)), headers=headers, mark=MARK)

@@ -1,0 +1,292 @@
+"""Runs the scenarios: every target pinned to one core, load and upstream on the other, in interleaved rounds."""
+
+import json
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from benchmarks.load import LoadFailed, run_wrk
+from benchmarks.measure import CoreTimes, cpu_seconds, machine, memory_bytes, pin_self, spin_seconds, version_of
+from benchmarks.paced import PacedLoad, run_paced
+from benchmarks.processes import Program, StartFailed, call, cores, free_port
+from benchmarks.results import (
+    FORMAT,
+    Conditions,
+    Machine,
+    Options,
+    PacedWindow,
+    Result,
+    ScenarioInfo,
+    TargetInfo,
+    Window,
+)
+from benchmarks.scenarios import Kind, Scenario
+from benchmarks.targets import ROOT, Absent, Site, Target
+from benchmarks.upstream import STREAM_CHUNKS, CannedUpstream, whole_reply
+
+OK = 200
+PACED_BODY_BYTES = 1_000
+WARM_UP_SHARE = 0.25
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to run and for how long."""
+
+    targets: Sequence[Target]
+    scenarios: Sequence[Scenario]
+    paced: bool
+    seconds: float
+    rounds: int
+    streams: int
+    chunks: int
+    pace_millis: int
+
+
+@dataclass
+class Cost:
+    """What one window cost; filled when the window ends."""
+
+    cpu_seconds: float | None = None
+    memory_bytes: int | None = None
+    conditions: Conditions | None = None
+
+
+class Runner:
+    """One run of a plan."""
+
+    def __init__(self, plan: Plan, folder: Path) -> None:
+        self._plan = plan
+        self._folder = folder
+        self._server_core, self._load_core = cores()
+        self._upstream = CannedUpstream(self._made("upstream"), self._load_core)
+        self._infos: dict[str, TargetInfo] = {}
+        self._present: list[Target] = []
+        self._windows: list[Window] = []
+        self._paced: list[PacedWindow] = []
+
+    def run(self) -> Result:
+        """Start everything, measure, stop everything."""
+        about = machine()
+        pin_self(self._load_core)
+        for target in self._plan.targets:
+            self._infos[target.name] = TargetInfo(target.name, target.title)
+        with ExitStack() as stack:
+            stack.callback(self._upstream.stop)
+            self._upstream.start()
+            site_upstreams = self._site_upstreams(stack)
+            for target in self._plan.targets:
+                stack.callback(target.stop)
+                self._bring_up(target, site_upstreams)
+            for scenario in self._plan.scenarios:
+                self._rounds(
+                    scenario.title, scenario.kind, lambda target, number, s=scenario: self._wrk(s, target, number)
+                )
+            if self._plan.paced:
+                self._rounds("paced streams", "paced", self._paced_window)
+        return self._result(about)
+
+    def _made(self, name: str) -> Path:
+        folder = self._folder / name
+        folder.mkdir()
+        return folder
+
+    def _site_upstreams(self, stack: ExitStack) -> dict[Kind, str]:
+        port = free_port()
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.paced",
+            str(port),
+            str(self._plan.chunks),
+            str(self._plan.pace_millis),
+        ]
+        paced = Program(command, self._load_core, self._folder / "paced.log", folder=ROOT)
+        stack.callback(paced.stop)
+        paced.start()
+        paced.wait_listening(port, 20)
+        ports = self._upstream.ports
+        numbers: dict[Kind, int] = {"whole": ports.whole, "stream": ports.stream, "paced": port}
+        return {kind: f"http://127.0.0.1:{number}" for kind, number in numbers.items()}
+
+    def _bring_up(self, target: Target, upstreams: dict[Kind, str]) -> None:
+        sink = f"http://127.0.0.1:{self._upstream.ports.sink}"
+        site = Site(upstreams, sink, self._made(target.name), self._server_core)
+        say(f"{target.title}: starting")
+        try:
+            target.install()
+            version = target.version()
+            target.start(site)
+            idle = memory_bytes(target.program.pid) if target.program else None
+            for kind in target.kinds:
+                verify(target, kind, self._plan.chunks if kind == "paced" else STREAM_CHUNKS)
+        except (Absent, StartFailed, OSError, ValueError) as error:
+            self._infos[target.name] = TargetInfo(target.name, target.title, absent=str(error))
+            say(f"{target.title}: ABSENT: {error}")
+            target.stop()
+            return
+        self._present.append(target)
+        ready = target.ready_seconds or None
+        self._infos[target.name] = TargetInfo(target.name, target.title, version, None, ready, idle)
+
+    def _rounds(self, title: str, kind: Kind, window: Callable[[Target, int], None]) -> None:
+        say(f"\n{title}")
+        for number in range(self._plan.rounds):
+            order = [target for target in self._present if kind in target.kinds]
+            random.shuffle(order)
+            for target in order:
+                self._upstream.check()
+                target.check()
+                window(target, number)
+
+    def _wrk(self, scenario: Scenario, target: Target, number: int) -> None:
+        request = target.call(scenario.kind, scenario.payload_bytes)
+        folder = self._folder / target.name
+        run_wrk(request, scenario.callers, self._plan.seconds * WARM_UP_SHARE, self._load_core, folder)
+        with self._costs(target) as cost:
+            load = run_wrk(request, scenario.callers, self._plan.seconds, self._load_core, folder)
+        if not load.requests:
+            raise LoadFailed(f"{target.title} answered nothing in {load.seconds:.1f} s")
+        assert cost.conditions
+        window = Window(
+            scenario=scenario.name,
+            target=target.name,
+            round=number,
+            requests=load.requests,
+            requests_per_second=load.requests / load.seconds,
+            p50_micros=load.p50_micros,
+            p99_micros=load.p99_micros,
+            refused=load.refused,
+            broken=load.broken,
+            cpu_micros=None if cost.cpu_seconds is None else cost.cpu_seconds * 1e6 / load.requests,
+            memory_bytes=cost.memory_bytes,
+            conditions=cost.conditions,
+        )
+        self._windows.append(window)
+        errors = f", {load.errors} ERRORS" if load.errors else ""
+        cpu = "" if window.cpu_micros is None else f", {window.cpu_micros:.0f} us of CPU"
+        say(f"  {number} {target.title:20} {window.requests_per_second:9.0f}/s, p50 {load.p50_micros} us{cpu}{errors}")
+
+    def _paced_window(self, target: Target, number: int) -> None:
+        request = target.call("paced", PACED_BODY_BYTES)
+        plan = self._plan
+        with self._costs(target) as cost:
+            load = run_paced(request, plan.streams, plan.chunks, plan.pace_millis / 1000)
+        assert cost.conditions
+        window = paced_window(target.name, number, load, cost, cost.conditions)
+        self._paced.append(window)
+        cpu = "" if window.cpu_micros is None else f", {window.cpu_micros:.1f} us of CPU per chunk"
+        faults = f", {load.lost} LOST, {load.broken} BROKEN" if load.lost or load.broken else ""
+        say(f"  {number} {target.title:20} p50 {load.p50_micros} us, p99 {load.p99_micros} us{cpu}{faults}")
+
+    @contextmanager
+    def _costs(self, target: Target) -> Generator[Cost]:
+        cost = Cost()
+        spin = spin_seconds(self._server_core)
+        root = target.program.pid if target.program else None
+        started, cpu = time.monotonic(), cpu_seconds(root) if root else 0.0
+        server, load = CoreTimes.of(self._server_core), CoreTimes.of(self._load_core)
+        yield cost
+        wall = time.monotonic() - started
+        server_after, load_after = CoreTimes.of(self._server_core), CoreTimes.of(self._load_core)
+        spent = cpu_seconds(root) - cpu if root else 0.0
+        shared = self._server_core == self._load_core
+        foreign = None if shared else max(0.0, server_after.busy - server.busy - spent) / wall
+        cost.conditions = Conditions(
+            spin_seconds=spin,
+            foreign=foreign,
+            stolen=(server_after.stolen - server.stolen) / wall,
+            load_core=(load_after.busy - load.busy) / wall,
+        )
+        if root:
+            cost.cpu_seconds = spent
+            cost.memory_bytes = memory_bytes(root)
+
+    def _result(self, about: Machine) -> Result:
+        plan = self._plan
+        options = Options(
+            seconds=plan.seconds,
+            rounds=plan.rounds,
+            pace_millis=plan.pace_millis,
+            paced_streams=plan.streams,
+            paced_chunks=plan.chunks,
+            stream_chunks=STREAM_CHUNKS,
+            server_core=self._server_core,
+            load_core=self._load_core,
+        )
+        return Result(
+            format=FORMAT,
+            date=datetime.now(UTC).isoformat(timespec="seconds"),
+            machine=about,
+            tools={"nginx": version_of("nginx", "-v"), "wrk": version_of("wrk", "-v")},
+            options=options,
+            targets=list(self._infos.values()),
+            scenarios=[ScenarioInfo(**asdict(scenario)) for scenario in plan.scenarios],
+            windows=self._windows,
+            paced=self._paced,
+        )
+
+
+def run(plan: Plan) -> Result:
+    """Run a plan in a folder of its own, which is removed afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="polyforge-bench-"))
+    try:
+        return Runner(plan, folder).run()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def verify(target: Target, kind: Kind, chunks: int) -> None:
+    """One call whose whole answer is looked at; ValueError when it is not the canned one."""
+    if kind == "paced":
+        load = run_paced(target.call(kind, PACED_BODY_BYTES), 1, chunks, 0.0)
+        if load.lost or load.broken:
+            raise ValueError(f"a paced stream lost {load.lost} of {chunks} chunks")
+        return
+    request = target.call(kind, PACED_BODY_BYTES)
+    status, answer = call("POST", request.url, request.body, request.headers)
+    if status != OK:
+        raise ValueError(f"{kind} answered {status}: {answer.decode(errors='replace')[:500]}")
+    if kind == "whole":
+        wanted = json.loads(whole_reply())["choices"][0]["message"]["content"]
+        good = json.loads(answer)["choices"][0]["message"]["content"] == wanted
+    else:
+        good = _content_frames(answer) == chunks and answer.rstrip().endswith(b"[DONE]")
+    if not good:
+        raise ValueError(f"{kind} did not answer what the upstream says: {answer.decode(errors='replace')[:500]}")
+
+
+def _content_frames(answer: bytes) -> int:
+    frames = [part.removeprefix(b"data:").strip() for part in answer.split(b"\n\n") if part.startswith(b"data:")]
+    chunks = [json.loads(frame) for frame in frames if frame != b"[DONE]"]
+    return sum(bool(choice["delta"].get("content")) for chunk in chunks for choice in chunk["choices"])
+
+
+def paced_window(target: str, number: int, load: PacedLoad, cost: Cost, conditions: Conditions) -> PacedWindow:
+    """The record of one window of paced streams."""
+    total = load.streams * load.chunks
+    return PacedWindow(
+        target=target,
+        round=number,
+        streams=load.streams,
+        chunks=load.chunks,
+        lost=load.lost,
+        broken=load.broken,
+        p50_micros=load.p50_micros,
+        p99_micros=load.p99_micros,
+        cpu_micros=None if cost.cpu_seconds is None else cost.cpu_seconds * 1e6 / total,
+        memory_bytes=cost.memory_bytes,
+        conditions=conditions,
+    )
+
+
+def say(text: str) -> None:
+    """A line of progress."""
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,244 @@
+"""OpenAI, and every server that speaks its dialect: vLLM, Ollama, llama.cpp, TGI, other gateways."""
+
+from typing import ClassVar, Final, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from typing_extensions import AsyncGenerator
+
+from polyforge.dialects import openai_chat, openai_embeddings
+from polyforge.dialects.openai_errors import decode_error
+from polyforge.dialects.openai_models import decode_model_names
+from polyforge.egress.deadlines import Deadline
+from polyforge.egress.http import Answer, HttpClient
+from polyforge.kernel.errors import PolyforgeError, RateLimited, TimedOut, UpstreamDenied, UpstreamFailed, UpstreamRefused
+from polyforge.kernel.retry_after import read_retry_after
+from polyforge.kernel.sse import DONE, EventSplitter, EventTooLarge, data_of, event_of
+from polyforge.kernel.tasks import Task
+from polyforge.kernel.usage import Usage
+from polyforge.ports.provider import Call, Capabilities, Provider, Reply, StreamEvent
+from polyforge.secrets.references import SecretRef
+
+OWN_URL: Final = "https://api.openai.com/v1"
+_PATHS: Final[dict[Task, str]] = {
+    "chat": "/chat/completions",
+    "completion": "/completions",
+    "embedding": "/embeddings",
+}
+_MODELS_SECONDS: Final = 10.0
+_QUOTA_SECONDS: Final = 60.0
+_TAIL_SECONDS: Final = 1.0
+_OK: Final = 200
+_DONE_FRAME: Final = event_of(DONE)
+
+
+class Settings(BaseModel):
+    """One account or server."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    base_url: str = Field(OWN_URL, description="Where the API begins, with its version, as in `http://host:8000/v1`.")
+    api_key: SecretRef | None = Field(None, description="`env:NAME` or `file:/path`; none sends no key.")
+    organization: str | None = Field(None, description="Value of the `OpenAI-Organization` header.")
+    headers: dict[str, str] = Field(default_factory=dict, description="More headers to send with each call.")
+    max_connections: int = Field(1000, ge=1, description="Most calls at once per gateway process.")
+    output_limit_field: Literal["max_tokens", "max_completion_tokens"] | None = Field(
+        None, description="How an output limit is spelled; default: `max_completion_tokens` at OpenAI, else `max_tokens`."
+    )
+    stream_usage: bool = Field(True, description="Ask for usage in streams; turn off for a server that refuses it.")
+    max_response_bytes: int = Field(64 * 1024 * 1024, ge=1024, description="Largest answer that is not streamed.")
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_http(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("must be an http:// or https:// address")
+        return url
+
+
+class OpenAI(Provider):
+    """Passes bodies through in OpenAI's dialect and reads only their usage and finish."""
+
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        tasks=frozenset(_PATHS), dialects=frozenset({"openai"})
+    )
+
+    def __init__(self, settings: Settings, connect_timeout: float) -> None:
+        self._settings = settings
+        headers = {"content-type": "application/json", **settings.headers}
+        if settings.api_key is not None:
+            headers["authorization"] = f"Bearer {settings.api_key.reveal()}"
+        if settings.organization is not None:
+            headers["openai-organization"] = settings.organization
+        self._http = HttpClient(settings.base_url, headers, connect_timeout, settings.max_connections)
+        self._limit_field = settings.output_limit_field or (
+            "max_completion_tokens" if settings.base_url.startswith(OWN_URL) else "max_tokens"
+        )
+
+    async def open(self) -> None:
+        await self._http.open()
+
+    async def close(self) -> None:
+        await self._http.close()
+
+    async def send(self, call: Call) -> Reply:
+        with Deadline(call.deadline, "the upstream did not answer in time"):
+            answer = self._post(call)
+            try:
+                await answer.open()
+                await _check_head(answer, "json")
+                body = await answer.body(self._settings.max_response_bytes)
+            finally:
+                await answer.close()
+        return _read_reply(call, body)
+
+    async def stream(self, call: Call) -> AsyncGenerator[list[StreamEvent]]:
+        answer = self._post(call)
+        first_token = min(call.deadline, call.started + call.timeouts.first_token)
+        with Deadline(first_token, "the upstream sent no first token in time") as deadline:
+            try:
+                await answer.open()
+                await _check_head(answer, "event-stream")
+                reader = _StreamReader()
+                while not reader.ended:
+                    chunk = await answer.chunk()
+                    found = reader.finish() if chunk is None else reader.feed(chunk)
+                    if found:
+                        deadline.pause()
+                        yield found
+                    deadline.when = first_token
+                    if reader.has_content:
+                        deadline.when = min(call.deadline, Deadline.now() + call.timeouts.idle)
+                        deadline.message = "the upstream stopped in the middle of its answer"
+                deadline.when = Deadline.now() + _TAIL_SECONDS
+                await _read_tail(answer)
+            finally:
+                await answer.close()
+
+    async def models(self) -> list[str]:
+        answer = self._http.get("/models")
+        with Deadline(Deadline.now() + _MODELS_SECONDS, "the upstream did not list its models in time"):
+            try:
+                await answer.open()
+                await _check_head(answer, "json")
+                body = await answer.body(self._settings.max_response_bytes)
+            finally:
+                await answer.close()
+        try:
+            return decode_model_names(body)
+        except ValueError as error:
+            raise UpstreamFailed("the upstream's list of models is none") from error
+
+    def _post(self, call: Call) -> Answer:
+        request = call.request
+        model = call.model if call.model != request.model else None
+        usage = request.stream and not request.wants_usage and self._settings.stream_usage
+        limit = None if call.output_limit is None else (self._limit_field, call.output_limit)
+        body = request.body
+        if model is not None or usage or limit is not None:
+            body = openai_chat.rewrite(body, model=model, include_usage=usage, limit=limit)
+        return self._http.post(_PATHS[request.task], body, call.headers)
+
+
+async def _check_head(answer: Answer, wanted: str) -> None:
+    """Raise what an upstream's refusal means; UpstreamFailed when it is not the kind of answer that was asked for."""
+    if answer.status != _OK:
+        raise _refusal(answer, await answer.error_body())
+    kind = answer.header("content-type") or ""
+    if wanted not in kind:
+        raise UpstreamFailed(f"the upstream answered with {kind[:100] or 'no content type'} instead of {wanted}")
+
+
+async def _read_tail(answer: Answer) -> None:
+    """Read what follows `[DONE]`, normally nothing, because only a connection read to its end can be used again."""
+    try:
+        while await answer.chunk() is not None:
+            continue
+    except UpstreamFailed:
+        return
+
+
+def _refusal(answer: Answer, body: bytes) -> PolyforgeError:
+    status, said = answer.status, decode_error(body)
+    message = said.message or f"the upstream answered with status {status}"
+    if status == 429 and said.code == "insufficient_quota":  # noqa: PLR2004
+        return RateLimited("the quota at the provider is used up", retry_after=_QUOTA_SECONDS)
+    if status == 429:  # noqa: PLR2004
+        return RateLimited(message, retry_after=read_retry_after(answer.header))
+    if status == 408:  # noqa: PLR2004
+        return TimedOut(message)
+    if status in (401, 403):
+        return UpstreamDenied("the provider refused our credentials; check its api_key")
+    if 400 <= status < 500:  # noqa: PLR2004
+        return UpstreamRefused(message, status=status, param=said.param, code=said.code)
+    return UpstreamFailed(message, retry_after=read_retry_after(answer.header))
+
+
+def _read_reply(call: Call, body: bytes) -> Reply:
+    try:
+        if call.request.task == "embedding":
+            return Reply(usage=openai_embeddings.read_usage(body), body=body)
+        facts = openai_chat.read_reply(body)
+    except (ValueError, RecursionError) as error:
+        raise UpstreamFailed("the upstream's answer is not what was asked for") from error
+    if facts.error:
+        raise UpstreamFailed(decode_error(body).message or "the upstream's answer holds no choices")
+    return Reply(usage=facts.usage, body=body, finish=facts.finish)
+
+
+class _StreamReader:
+    """Turns arriving bytes into events and knows how far the stream has come."""
+
+    def __init__(self) -> None:
+        self._splitter = EventSplitter()
+        self._finished = False
+        self.has_content = False
+        self.ended = False
+
+    def feed(self, chunk: bytes) -> list[StreamEvent]:
+        """The events that these bytes complete; UpstreamFailed when one is malformed or an error."""
+        try:
+            frames = self._splitter.feed(chunk)
+        except EventTooLarge as error:
+            raise UpstreamFailed(f"the upstream's stream is broken: {error}") from error
+        events: list[StreamEvent] = []
+        for frame in frames:
+            events.append(self._read(frame))
+            if self.ended:
+                break
+        return events
+
+    def finish(self) -> list[StreamEvent]:
+        """The end of a stream whose connection closed: fine after a finish, even where `[DONE]` was forgotten."""
+        if not self._finished or self._splitter.rest.strip():
+            raise UpstreamFailed("the upstream's stream broke off before its end")
+        self.ended = True
+        return [StreamEvent(_DONE_FRAME, end=True)]
+
+    def _read(self, frame: bytes) -> StreamEvent:
+        data = data_of(frame)
+        if data is None:
+            return StreamEvent(frame)
+        if data.startswith(DONE):
+            return self._end()
+        try:
+            facts = openai_chat.read_chunk(data)
+        except (ValueError, RecursionError) as error:
+            raise UpstreamFailed("the upstream sent a malformed chunk") from error
+        if facts.error is not None:
+            raise UpstreamFailed(decode_error(facts.error).message or "the upstream broke off with an error")
+        self._finished = self._finished or facts.finish is not None
+        self.has_content = self.has_content or facts.content
+        return StreamEvent(
+            frame, facts.content, facts.usage, usage_only=not facts.choices, finish=facts.finish, size=facts.size
+        )
+
+    def _end(self) -> StreamEvent:
+        if not self._finished:
+            raise UpstreamFailed("the upstream ended its stream without a finish")
+        self.ended = True
+        return StreamEvent(_DONE_FRAME, end=True)
+
+
+ADAPTER = OpenAI

@@ -1,0 +1,1 @@
+"""The command `polyforge`: thin, and each of its commands is loaded only when it is the one."""

@@ -1,0 +1,54 @@
+"""`polyforge check`: what would run, without running it."""
+
+from typing import Any
+
+import typer
+
+from polyforge.cli.adapters import Adapter, all_adapters, reveal, settings_of
+from polyforge.cli.effective import Setting, effective, to_text
+from polyforge.cli.exposure import refuse_exposure
+from polyforge.cli.lazy import plain_app
+from polyforge.cli.options import Config, Data, Json, overrides_of
+from polyforge.cli.output import print_json, print_table
+from polyforge.serving.sources import model_sources
+from polyforge.wiring.settings import Settings, load
+
+app = plain_app()
+
+
+@app.command()
+def check(config: Config = None, data: Data = None, as_json: Json = False) -> None:
+    """Show the effective settings and where each comes from; status 2 names a wrong one. Secrets are not shown."""
+    settings, origins = load(config, overrides_of(data))
+    in_force = effective(examine(settings), origins)
+    adapters = all_adapters()
+    if as_json:
+        print_json(as_document(in_force, adapters))
+        return
+    print_table(["setting", "value", "origin"], [(path, to_text(value), origin) for path, value, origin in in_force])
+    typer.echo()
+    print_table(
+        ["port", "adapter", "state"], [(port, name, trouble or "available") for port, name, trouble in adapters]
+    )
+
+
+def examine(settings: Settings) -> dict[str, Any]:
+    """All settings as plain data, those of adapters with their defaults; SettingsError names what would not start."""
+    refuse_exposure(settings.server)
+    if settings.admin_key:
+        reveal("admin_key", settings.admin_key)
+    model_sources(settings.models)
+    tree = settings.model_dump(mode="json")
+    for name, chosen in settings.providers.items():
+        own = settings_of("providers", f"providers.{name}", chosen)
+        tree["providers"][name] = {"use": chosen.use, **own.model_dump(mode="json")}
+    return tree
+
+
+def as_document(in_force: list[Setting], adapters: list[Adapter]) -> dict[str, Any]:
+    """The same for programs."""
+    ports: dict[str, dict[str, Any]] = {}
+    for port, name, problem in adapters:
+        ports.setdefault(port, {})[name] = {"available": problem is None, "problem": problem}
+    settings = {path: {"value": value, "origin": origin} for path, value, origin in in_force}
+    return {"settings": settings, "adapters": ports}

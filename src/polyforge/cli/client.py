@@ -1,0 +1,127 @@
+"""The HTTP API as commands call it: the standard library's client, because a command makes one request and ends."""
+
+import http.client
+import ipaddress
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import quote, urlencode, urlsplit
+
+from polyforge import __version__
+from polyforge.cli.errors import CommandError
+
+DEFAULT_URL = "http://127.0.0.1:8080"
+DEFAULT_DATA = "polyforge-data"
+TIMEOUT_SECONDS = 60.0
+HINTS = {
+    401: "pass --key, or set POLYFORGE_API_KEY",
+    403: "use a key that has this scope; the admin key has all",
+}
+
+Query = Mapping[str, str | None]
+
+
+class ApiClient:
+    """One gateway, as one key."""
+
+    def __init__(self, url: str, key: str | None) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise CommandError(f"{url!r} is not an address of a gateway; it should look like {DEFAULT_URL}")
+        self._url = url.rstrip("/")
+        self._tls = parts.scheme == "https"
+        self._host = parts.hostname
+        self._port = parts.port
+        self._base = parts.path.rstrip("/")
+        self._key = key
+
+    def get(self, path: str, query: Query | None = None) -> Any:
+        """The decoded answer to a GET."""
+        given = {name: value for name, value in (query or {}).items() if value is not None}
+        return self._call("GET", f"{path}?{urlencode(given)}" if given else path)
+
+    def post(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """The decoded answer to a POST of JSON."""
+        return self._call("POST", path, body or {})
+
+    def delete(self, path: str) -> Any:
+        """The decoded answer to a DELETE; None when it has no body."""
+        return self._call("DELETE", path)
+
+    def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        kind = http.client.HTTPSConnection if self._tls else http.client.HTTPConnection
+        connection = kind(self._host, self._port, timeout=TIMEOUT_SECONDS)
+        try:
+            connection.request(method, self._base + path, None if body is None else json.dumps(body), self._headers())
+            response = connection.getresponse()
+            content = response.read()
+        except ConnectionRefusedError as error:
+            raise CommandError(f"nothing answers at {self._url}; run `polyforge up`, or pass --url") from error
+        except (OSError, http.client.HTTPException) as error:
+            raise CommandError(f"cannot reach {self._url}: {error or type(error).__name__}") from error
+        finally:
+            connection.close()
+        return self._decode(response.status, content)
+
+    def _headers(self) -> dict[str, str]:
+        headers = {"user-agent": f"polyforge-cli/{__version__}", "content-type": "application/json"}
+        if self._key:
+            headers["authorization"] = f"Bearer {self._key}"
+        return headers
+
+    def _decode(self, status: int, content: bytes) -> Any:
+        if not content and status < http.HTTPStatus.MULTIPLE_CHOICES:
+            return None
+        try:
+            answer: Any = json.loads(content)
+        except ValueError as error:
+            raise CommandError(f"{self._url} answered {status} and no JSON; is it a Polyforge gateway?") from error
+        if status >= http.HTTPStatus.MULTIPLE_CHOICES:
+            raise CommandError(explain(status, answer))
+        return answer
+
+
+def explain(status: int, answer: Any) -> str:
+    """One line for an error of the API, whichever of its two forms it has, with what to do about it."""
+    fields = cast(dict[str, Any], answer) if isinstance(answer, dict) else {}
+    inner: Any = fields.get("error")
+    if isinstance(inner, dict):
+        fields = cast(dict[str, Any], inner)
+    message = str(fields.get("detail") or fields.get("message") or f"the gateway answered {status}")
+    if request_id := fields.get("request_id"):
+        message += f" (request {request_id})" if status >= http.HTTPStatus.INTERNAL_SERVER_ERROR else ""
+    return f"{message}; {HINTS[status]}" if status in HINTS else message
+
+
+def segment(name: str) -> str:
+    """A name as one segment of a path."""
+    return quote(name, safe="")
+
+
+def find_key(url: str, given: str | None, data: str | None, environ: Mapping[str, str] = os.environ) -> str | None:
+    """The key to use: the given one, that of the environment, or, on this machine only, the one in the data folder.
+
+    The admin key in the data folder is for this machine's gateway, so it is never sent to another.
+    """
+    for key in (given, environ.get("POLYFORGE_API_KEY"), environ.get("POLYFORGE_ADMIN_KEY")):
+        if key:
+            return key
+    if not is_loopback(urlsplit(url).hostname or ""):
+        return None
+    path = Path(data or environ.get("POLYFORGE_DATA") or DEFAULT_DATA) / "admin.key"
+    try:
+        return path.read_text().strip() or None
+    except OSError:
+        return None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,59 @@
+"""`polyforge`: the table of commands, and how every failure is told."""
+
+import sys
+from typing import Annotated, ClassVar
+
+import typer
+
+from polyforge import __version__
+from polyforge.cli.errors import FAILED, WRONG_SETTINGS, CommandError
+from polyforge.cli.lazy import LazyGroup, plain_app
+from polyforge.kernel.errors import PolyforgeError, SettingsError
+
+
+class Commands(LazyGroup):
+    """All commands."""
+
+    COMMANDS: ClassVar[dict[str, str]] = {
+        "up": "Start the gateway and the model host, and keep them running.",
+        "check": "Show the effective settings and where each comes from.",
+        "migrate": "Bring the database up to date, and do nothing else.",
+        "key": "Create, list, rotate and revoke API keys.",
+        "usage": "Show what was used and what it cost.",
+        "model": "Show the models that callers may use.",
+    }
+
+
+app = plain_app()
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"polyforge {__version__}")
+        raise typer.Exit
+
+
+@app.callback(cls=Commands, no_args_is_help=True)
+def polyforge(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """One gateway, one set of keys, and behind it every model a team runs."""
+
+
+def main() -> None:
+    """Run the command line and end the process: 0 done, 1 failed, 2 wrong arguments or settings."""
+    try:
+        app(prog_name="polyforge")
+    except SettingsError as error:
+        _end(error.message, WRONG_SETTINGS)
+    except PolyforgeError as error:
+        _end(error.message, FAILED)
+    except CommandError as error:
+        _end(str(error), FAILED)
+
+
+def _end(message: str, status: int) -> None:
+    typer.echo(f"polyforge: {message}", err=True)
+    sys.exit(status)

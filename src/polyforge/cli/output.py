@@ -1,0 +1,49 @@
+"""How commands print: aligned columns for people, JSON for programs."""
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import typer
+
+EMPTY = "-"
+
+
+def print_json(value: Any) -> None:
+    """What the API answered, as it is."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Columns as wide as what is in them."""
+    lines = [list(headers), *([to_text(cell) for cell in row] for row in rows)]
+    widths = [max(len(text) for text in column) for column in zip(*lines, strict=True)]
+    for line in lines:
+        typer.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+
+
+def to_text(value: object) -> str:
+    """A cell."""
+    if value is None or value == "":
+        return EMPTY
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ",".join(str(part) for part in cast(list[object], value)) or EMPTY
+    return str(value)
+
+
+def to_usd(amount: float | None) -> str | None:
+    """Dollars with as many digits as they have, at most six and at least two."""
+    if amount is None:
+        return None
+    whole, _, digits = f"{amount:.6f}".partition(".")
+    return f"{whole}.{digits.rstrip('0').ljust(2, '0')}"
+
+
+def to_minute(moment: str | None) -> str | None:
+    """A moment as the API writes it, to the minute, in UTC."""
+    if moment is None:
+        return None
+    return datetime.fromisoformat(moment).astimezone(UTC).strftime("%Y-%m-%d %H:%M")

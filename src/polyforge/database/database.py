@@ -1,0 +1,96 @@
+"""The database of one process: its connections, and the transactions that are made of them."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from polyforge.database.engine import Engines, postgres_engines, sqlite_engines
+from polyforge.database.failures import translated
+from polyforge.database.sessions import Dialect, ReadSession, WriteSession
+from polyforge.database.settings import DatabaseSettings
+from polyforge.kernel.errors import SettingsError
+
+
+class Database:
+    """Rows in SQLite or PostgreSQL. `data` is the folder of the SQLite file.
+
+    `patience` is how many seconds one statement may take, where that is not what the settings say.
+    """
+
+    def __init__(self, settings: DatabaseSettings, data: Path, *, patience: float | None = None) -> None:
+        self._settings = settings
+        self._data = data
+        self._patience = settings.timeout_seconds if patience is None else patience
+        self._engines: Engines | None = None
+
+    @property
+    def dialect(self) -> Dialect:
+        """Which database it is."""
+        return self._settings.dialect
+
+    async def open(self) -> None:
+        """Prepare the pools. Nothing connects yet, so a database that is down is noticed at the first session."""
+        if self.dialect == "sqlite":
+            await asyncio.to_thread(_make_folder, self._data)
+            self._engines = sqlite_engines(self._data, self._patience)
+        else:
+            self._engines = postgres_engines(self._settings, self._patience)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        engines, self._engines = self._engines, None
+        if engines:
+            for engine in engines.each():
+                await engine.dispose()
+
+    @asynccontextmanager
+    async def read(self) -> AsyncGenerator[ReadSession]:
+        """A transaction that reads. Unavailable when the database does not answer in time."""
+        async with _transaction(self._open_engines().read) as connection:
+            yield ReadSession(connection)
+
+    @asynccontextmanager
+    async def write(self) -> AsyncGenerator[WriteSession]:
+        """A transaction that writes. Unavailable when the database does not answer, or is locked for too long."""
+        async with _transaction(self._open_engines().write) as connection:
+            yield WriteSession(connection)
+
+    @asynccontextmanager
+    async def bare(self) -> AsyncGenerator[AsyncConnection]:
+        """A writing transaction as SQLAlchemy has it, for migrations only."""
+        async with _transaction(self._open_engines().write) as connection:
+            yield connection
+
+    def _open_engines(self) -> Engines:
+        if self._engines is None:
+            raise RuntimeError("the database is not open")
+        return self._engines
+
+
+@asynccontextmanager
+async def _transaction(engine: AsyncEngine) -> AsyncGenerator[AsyncConnection]:
+    with translated():
+        connection = await engine.connect()
+    try:
+        with translated():
+            await connection.begin()
+        yield connection
+        with translated():
+            await connection.commit()
+    finally:
+        await _release(connection)
+
+
+def _make_folder(data: Path) -> None:
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"data: cannot create the folder {data}: {error.strerror}") from error
+
+
+async def _release(connection: AsyncConnection) -> None:
+    with translated():
+        await asyncio.shield(connection.close())

@@ -1,0 +1,63 @@
+"""Tenancy in SQL: a store is given handles on tables as one project sees them, and no session to go around them with."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import ColumnElement, RowMapping, Select, Table, and_, insert, select, update
+
+from polyforge.database.sessions import ReadSession, WriteSession
+
+Refine = Callable[[Select[Any]], Select[Any]]
+"""Adds conditions, an order, a limit or groups to a query; nothing that it does can take the scope away again."""
+
+
+class Scope(msgspec.Struct, frozen=True):
+    """Whose rows: those of one project."""
+
+    organization_id: str
+    project_id: str
+
+
+class ScopedReader:
+    """The rows of one table that belong to a scope."""
+
+    def __init__(self, session: ReadSession, scope: Scope, table: Table) -> None:
+        self.__session = session
+        self._scope = scope
+        self._table = table
+
+    async def all(self, *columns: ColumnElement[Any], refine: Refine | None = None) -> Sequence[RowMapping]:
+        """Rows of `columns`, all of them when none are named."""
+        return await self.__session.all(self._select(columns, refine))
+
+    async def first(self, *columns: ColumnElement[Any], refine: Refine | None = None) -> RowMapping | None:
+        """The first of such rows, or None."""
+        return await self.__session.first(self._select(columns, refine))
+
+    def _select(self, columns: tuple[ColumnElement[Any], ...], refine: Refine | None) -> Select[Any]:
+        query = select(*(columns or self._table.c)).select_from(self._table)
+        return (refine(query) if refine else query).where(self._mine())
+
+    def _mine(self) -> ColumnElement[bool]:
+        columns = self._table.c
+        return and_(
+            columns.organization_id == self._scope.organization_id, columns.project_id == self._scope.project_id
+        )
+
+
+class ScopedWriter(ScopedReader):
+    """The same rows, to be changed as well."""
+
+    def __init__(self, session: WriteSession, scope: Scope, table: Table) -> None:
+        super().__init__(session, scope, table)
+        self.__session = session
+
+    async def insert(self, values: Mapping[str, Any]) -> None:
+        """Add a row that belongs to the scope, whatever `values` say."""
+        owner = {"organization_id": self._scope.organization_id, "project_id": self._scope.project_id}
+        await self.__session.change(insert(self._table).values({**values, **owner}))
+
+    async def update(self, where: ColumnElement[bool], values: Mapping[str, Any]) -> int:
+        """Change the rows of the scope that match; how many."""
+        return await self.__session.change(update(self._table).where(where, self._mine()).values(dict(values)))

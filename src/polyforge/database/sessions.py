@@ -1,0 +1,74 @@
+"""One transaction, in two types: what takes a `ReadSession` cannot write, and says so in its signature."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypeVar
+
+from sqlalchemy import Connection, Delete, Executable, Insert, RowMapping, Select, Update
+from sqlalchemy.engine import CursorResult
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from polyforge.database.failures import translated
+
+Dialect = Literal["sqlite", "postgresql"]
+Answer = TypeVar("Answer")
+Change = Insert | Update | Delete
+
+
+class ReadSession:
+    """A transaction that sees one database and changes nothing in it."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    @property
+    def dialect(self) -> Dialect:
+        """Which database this is, for the few statements that differ."""
+        return "sqlite" if self._connection.dialect.name == "sqlite" else "postgresql"
+
+    async def all(self, statement: Select[Any]) -> Sequence[RowMapping]:
+        """Every row, by column name."""
+        return (await self._run(statement)).mappings().all()
+
+    async def first(self, statement: Select[Any]) -> RowMapping | None:
+        """The first row, or None."""
+        return (await self._run(statement)).mappings().first()
+
+    async def scalar(self, statement: Select[Any]) -> Any:
+        """The first column of the first row, or None."""
+        return (await self._run(statement)).scalar()
+
+    async def inspect(self, ask: Callable[[Connection], Answer]) -> Answer:
+        """What `ask` finds out about the schema."""
+        with translated():
+            return await self._connection.run_sync(ask)
+
+    async def _run(self, statement: Executable, rows: Sequence[Mapping[str, Any]] | None = None) -> CursorResult[Any]:
+        with translated():
+            return await self._connection.execute(statement, rows)
+
+
+class WriteSession(ReadSession):
+    """A transaction that may change rows; it commits when its block ends, and rolls back when that raises.
+
+    On SQLite it holds the write lock from its start, so that what it reads is still true when it writes.
+    """
+
+    async def change(self, statement: Change) -> int:
+        """Run one statement; the number of rows that it touched."""
+        return (await self._run(statement)).rowcount
+
+    async def returning(self, statement: Executable) -> RowMapping | None:
+        """Run one statement with RETURNING; its first row."""
+        return (await self._run(statement)).mappings().first()
+
+    async def raw(self, sql: str, parameters: tuple[Any, ...]) -> int:
+        """One statement in the driver's own words, for bulk work; the number of rows that it touched."""
+        return await self._driver(sql, parameters)
+
+    async def raw_many(self, sql: str, rows: list[tuple[Any, ...]]) -> int:
+        """One statement in the driver's own words for many rows; the number of rows that it touched, -1 if unknown."""
+        return await self._driver(sql, rows)
+
+    async def _driver(self, sql: str, parameters: tuple[Any, ...] | list[tuple[Any, ...]]) -> int:
+        with translated():
+            return (await self._connection.exec_driver_sql(sql, parameters)).rowcount

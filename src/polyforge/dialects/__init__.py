@@ -1,0 +1,1 @@
+"""Wire formats as pure functions in both directions; no I/O."""

@@ -1,0 +1,270 @@
+"""OpenAI's chat completions and legacy completions, in both directions.
+
+Source: https://platform.openai.com/docs/api-reference/chat. Only what routing, limits and metering need is decoded; the
+rest stays the bytes it came as, so fields that are unknown here reach the upstream untouched.
+"""
+
+import re
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from polyforge.dialects.openai_errors import explain_validation
+from polyforge.dialects.openai_inputs import read_inputs
+from polyforge.kernel.errors import Invalid
+from polyforge.kernel.tasks import InferenceRequest
+from polyforge.kernel.usage import Usage
+
+MOST_CHOICES: Final = 128
+_MODEL_NAME = re.compile(r"[^\x00-\x20\x7f]{1,256}")
+_T = TypeVar("_T")
+_ABSENT: Final = msgspec.Raw()
+
+
+class _Part(msgspec.Struct, gc=False):
+    type: str
+
+
+class _Message(msgspec.Struct, gc=False):
+    role: str
+    content: str | list[_Part] | None = None
+    tool_calls: list[msgspec.Raw] | None = None
+
+
+class _StreamOptions(msgspec.Struct, gc=False):
+    include_usage: bool | None = None
+
+
+class _Sampling(msgspec.Struct, kw_only=True, gc=False):
+    model: str
+    stream: bool | None = None
+    stream_options: _StreamOptions | None = None
+    n: int | None = None
+
+
+class _ChatRequest(_Sampling, kw_only=True, gc=False):
+    messages: list[_Message]
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    tools: list[msgspec.Raw] | None = None
+    functions: list[msgspec.Raw] | None = None
+
+
+class _CompletionRequest(_Sampling, kw_only=True, gc=False):
+    prompt: str | list[Any]
+    max_tokens: int | None = None
+    best_of: int | None = None
+
+
+class _Details(msgspec.Struct, gc=False):
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct, gc=False):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_tokens_details: _Details | None = None
+    completion_tokens_details: _Details | None = None
+
+
+class _ReplyChoice(msgspec.Struct, gc=False):
+    finish_reason: str | None = None
+
+
+class _Reply(msgspec.Struct, gc=False):
+    choices: list[_ReplyChoice] | None = None
+    usage: _Usage | None = None
+    error: msgspec.Raw = _ABSENT
+
+
+class _Delta(msgspec.Struct, gc=False):
+    content: str | None = None
+    reasoning_content: str | None = None
+    refusal: str | None = None
+    tool_calls: msgspec.Raw = _ABSENT
+    function_call: msgspec.Raw = _ABSENT
+    audio: msgspec.Raw = _ABSENT
+
+
+class _ChunkChoice(msgspec.Struct, gc=False):
+    delta: _Delta | None = None
+    text: str | None = None
+    finish_reason: str | None = None
+
+
+class _Chunk(msgspec.Struct, gc=False):
+    choices: list[_ChunkChoice] | None = None
+    usage: _Usage | None = None
+    error: msgspec.Raw = _ABSENT
+
+
+class ReplyFacts(msgspec.Struct, gc=False):
+    """What a whole answer says about itself."""
+
+    usage: Usage | None
+    finish: str | None
+    error: bool
+
+
+class ChunkFacts(msgspec.Struct, gc=False):
+    """What one chunk of a stream says. `size` counts bytes of generated text."""
+
+    usage: Usage | None
+    finish: str | None
+    content: bool
+    choices: int
+    size: int
+    error: bytes | None
+
+
+_chat = msgspec.json.Decoder(_ChatRequest)
+_completion = msgspec.json.Decoder(_CompletionRequest)
+_reply = msgspec.json.Decoder(_Reply)
+_chunk = msgspec.json.Decoder(_Chunk)
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_encode = msgspec.json.Encoder().encode
+
+
+def decode_chat(body: bytes) -> InferenceRequest:
+    """The request in POST /v1/chat/completions; Invalid names the field that is wrong."""
+    wire = _decode(_chat, body)
+    if not wire.messages:
+        raise Invalid("messages must not be empty", param="messages")
+    parts = len(wire.messages) + len(wire.tools or ()) + len(wire.functions or ())
+    images = 0
+    for message in wire.messages:
+        if message.tool_calls:
+            parts += len(message.tool_calls)
+        if type(message.content) is list:
+            parts += len(message.content)
+            images += sum(part.type in ("image_url", "input_image", "file") for part in message.content)
+    limit = wire.max_completion_tokens if wire.max_completion_tokens is not None else wire.max_tokens
+    name = "max_completion_tokens" if wire.max_completion_tokens is not None else "max_tokens"
+    return _request(wire, "chat", body, limit, name, parts, images)
+
+
+def decode_completion(body: bytes) -> InferenceRequest:
+    """The request in POST /v1/completions; Invalid names the field that is wrong."""
+    wire = _decode(_completion, body)
+    prompts = len(read_inputs(wire.prompt, "prompt"))
+    request = _request(wire, "completion", body, wire.max_tokens, "max_tokens", prompts, 0)
+    request.choices = prompts * max(request.choices, wire.best_of or 1)
+    return request
+
+
+def _decode(decoder: msgspec.json.Decoder[_T], body: bytes) -> _T:
+    try:
+        return decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise explain_validation(error) from error
+
+
+def check_model_name(name: str) -> None:
+    """Invalid unless `name` could be a model's: printable, without blanks, at most 256 characters."""
+    if not _MODEL_NAME.fullmatch(name):
+        raise Invalid("model must be 1 to 256 characters without blanks or control characters", param="model")
+
+
+def _request(
+    wire: _Sampling, task: Any, body: bytes, limit: int | None, limit_name: str, parts: int, images: int
+) -> InferenceRequest:
+    check_model_name(wire.model)
+    if limit is not None and limit < 1:
+        raise Invalid(f"{limit_name} must be at least 1", param=limit_name)
+    if wire.n is not None and not 1 <= wire.n <= MOST_CHOICES:
+        raise Invalid(f"n must be between 1 and {MOST_CHOICES}", param="n")
+    if wire.stream_options is not None and not wire.stream:
+        raise Invalid("stream_options is only allowed when stream is true", param="stream_options")
+    return InferenceRequest(
+        task=task,
+        dialect="openai",
+        model=wire.model,
+        body=body,
+        stream=bool(wire.stream),
+        wants_usage=bool(wire.stream_options and wire.stream_options.include_usage),
+        output_limit=limit,
+        choices=wire.n or 1,
+        parts=parts,
+        images=images,
+    )
+
+
+def rewrite(
+    body: bytes, *, model: str | None = None, include_usage: bool = False, limit: tuple[str, int] | None = None
+) -> bytes:
+    """The body with another model name, the usage chunk asked for, or an output limit set; all else byte for byte."""
+    fields = _fields.decode(body)
+    if model is not None:
+        fields["model"] = msgspec.Raw(_encode(model))
+    if include_usage:
+        options = fields.get("stream_options")
+        merged = _fields.decode(options) if options is not None and _present(options) else {}
+        merged["include_usage"] = msgspec.Raw(b"true")
+        fields["stream_options"] = msgspec.Raw(_encode(merged))
+    if limit is not None:
+        fields[limit[0]] = msgspec.Raw(b"%d" % limit[1])
+    return _encode(fields)
+
+
+def read_reply(body: Any) -> ReplyFacts:
+    """Usage, finish and whether it is an error, out of a whole answer; ValueError when it is no answer at all."""
+    wire = _reply.decode(body)
+    finish = wire.choices[0].finish_reason if wire.choices else None
+    return ReplyFacts(_usage(wire.usage), finish, wire.choices is None or _present(wire.error))
+
+
+def read_chunk(data: bytes) -> ChunkFacts:
+    """What a stream's chunk says; ValueError when it is not a chunk."""
+    wire = _chunk.decode(data)
+    finish = None
+    size = 0
+    content = False
+    choices = wire.choices or ()
+    for choice in choices:
+        finish = choice.finish_reason or finish
+        text, more = _seen(choice)
+        size += text
+        content = content or more or text > 0
+    error = bytes(wire.error) if _present(wire.error) else None
+    return ChunkFacts(_usage(wire.usage), finish, content, len(choices), size, error)
+
+
+def _seen(choice: _ChunkChoice) -> tuple[int, bool]:
+    """Characters of text in a choice, and whether it holds anything else that a reader would see."""
+    text = len(choice.text) if choice.text else 0
+    delta = choice.delta
+    if delta is None:
+        return text, False
+    if delta.content:
+        text += len(delta.content)
+    if delta.reasoning_content:
+        text += len(delta.reasoning_content)
+    if delta.refusal:
+        text += len(delta.refusal)
+    other = False
+    for raw in (delta.tool_calls, delta.function_call, delta.audio):
+        if _present(raw):
+            text += len(bytes(raw))
+            other = True
+    return text, other
+
+
+def _present(raw: msgspec.Raw) -> bool:
+    return bytes(raw) not in (b"", b"null")
+
+
+def _usage(wire: _Usage | None) -> Usage | None:
+    if wire is None or wire.prompt_tokens is None:
+        return None
+    prompt, output = wire.prompt_tokens, wire.completion_tokens or 0
+    into, out = wire.prompt_tokens_details, wire.completion_tokens_details
+    read = (into.cached_tokens or 0) if into else 0
+    written = (into.cache_write_tokens or 0) if into else 0
+    if prompt < 0 or output < 0 or read < 0 or written < 0:
+        return None
+    reasoning = (out.reasoning_tokens or 0) if out else 0
+    return Usage(
+        input=max(0, prompt - read - written), cache_read=read, cache_write=written, output=output, reasoning=reasoning
+    )

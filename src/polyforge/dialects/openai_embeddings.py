@@ -1,0 +1,93 @@
+"""OpenAI's embeddings, in both directions. Source: https://platform.openai.com/docs/api-reference/embeddings."""
+
+import base64
+from array import array
+from typing import Any, Final, Literal
+
+import msgspec
+
+from polyforge.dialects.openai_chat import check_model_name
+from polyforge.dialects.openai_errors import explain_validation
+from polyforge.dialects.openai_inputs import read_inputs
+from polyforge.kernel.errors import Invalid
+from polyforge.kernel.tasks import EmbeddingResult, InferenceRequest
+from polyforge.kernel.usage import Usage
+
+_FLOAT_BYTES: Final = 4
+
+
+class _EmbeddingRequest(msgspec.Struct, gc=False):
+    model: str
+    input: str | list[Any]
+    encoding_format: Literal["float", "base64"] | None = None
+    dimensions: int | None = None
+
+
+class _Item(msgspec.Struct, gc=False):
+    index: int
+    embedding: list[float] | str
+    object: str = "embedding"
+
+
+class _Tokens(msgspec.Struct, gc=False):
+    prompt_tokens: int
+    total_tokens: int
+
+
+class _EmbeddingReply(msgspec.Struct, gc=False):
+    data: list[_Item]
+    model: str
+    usage: _Tokens
+    object: str = "list"
+
+
+class _ReplyUsage(msgspec.Struct, gc=False):
+    usage: _Tokens | None = None
+    data: list[msgspec.Raw] | None = None
+
+
+_request = msgspec.json.Decoder(_EmbeddingRequest)
+_reply = msgspec.json.Decoder(_ReplyUsage)
+_encode = msgspec.json.Encoder().encode
+
+
+def decode_embeddings(body: bytes) -> InferenceRequest:
+    """The request in POST /v1/embeddings; Invalid names the field that is wrong."""
+    try:
+        wire = _request.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise explain_validation(error) from error
+    check_model_name(wire.model)
+    if wire.dimensions is not None and wire.dimensions < 1:
+        raise Invalid("dimensions must be at least 1", param="dimensions")
+    inputs = read_inputs(wire.input, "input")
+    return InferenceRequest(
+        task="embedding",
+        dialect="openai",
+        model=wire.model,
+        body=body,
+        parts=len(inputs),
+        inputs=inputs,
+        dimensions=wire.dimensions,
+        encoding=wire.encoding_format or "float",
+        output_limit=0,
+    )
+
+
+def encode_embeddings(result: EmbeddingResult, model: str, encoding: Literal["float", "base64"]) -> bytes:
+    """The answer with every vector as numbers, or as base64 of its little-endian float32."""
+    data = memoryview(result.data).cast("B")
+    width = result.dimensions * _FLOAT_BYTES
+    rows = [data[row * width : (row + 1) * width] for row in range(result.rows)]
+    vectors = [base64.b64encode(row).decode() if encoding == "base64" else array("f", bytes(row)).tolist() for row in rows]
+    tokens = result.usage.input_total
+    items = [_Item(index, vector) for index, vector in enumerate(vectors)]
+    return _encode(_EmbeddingReply(items, model, _Tokens(tokens, tokens)))
+
+
+def read_usage(body: bytes) -> Usage | None:
+    """Tokens of a provider's answer; ValueError when it is no answer."""
+    wire = _reply.decode(body)
+    if wire.data is None:
+        raise ValueError("the answer holds no data")
+    return Usage(input=wire.usage.prompt_tokens) if wire.usage else None

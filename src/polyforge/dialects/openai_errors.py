@@ -1,0 +1,84 @@
+"""OpenAI's error envelope, and what a validation failure says in it."""
+
+import re
+from typing import cast
+
+import msgspec
+
+from polyforge.kernel.errors import BudgetSpent, Invalid, PolyforgeError
+
+_PATH = re.compile(r" - at `(?:key in )?\$\.?(?P<path>[^`]*)`$")
+_MISSING = re.compile(r"missing required field `(?P<field>[^`]+)`")
+
+
+class _Body(msgspec.Struct, gc=False):
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class _Envelope(msgspec.Struct, gc=False):
+    error: _Body
+
+
+_LONGEST_MESSAGE = 2000
+_encode = msgspec.json.Encoder().encode
+
+
+def explain_validation(error: Exception) -> Invalid:
+    """The 400 for a body that does not decode; `param` is the path of the field, as in `messages[0].role`."""
+    if isinstance(error, RecursionError):
+        return Invalid("the JSON is nested too deeply")
+    if isinstance(error, UnicodeDecodeError):
+        return Invalid("the body is not valid UTF-8")
+    text = str(error)
+    if not isinstance(error, msgspec.ValidationError):
+        return Invalid(f"the body is not valid JSON: {text}")
+    path = ""
+    if located := _PATH.search(text):
+        path = located["path"]
+        text = text[: located.start()]
+    if missing := _MISSING.search(text):
+        path = f"{path}.{missing['field']}" if path else missing["field"]
+    if not path:
+        return Invalid(f"the body must be a JSON object: {text}")
+    return Invalid(f"{path}: {text}", param=path)
+
+
+def encode_error(error: PolyforgeError) -> bytes:
+    """The error as OpenAI's clients read it."""
+    return _encode(_Envelope(_Body(error.message, error.kind, error.param, error.code)))
+
+
+def status_of(error: PolyforgeError) -> int:
+    """Its HTTP status in this dialect, where a spent budget is a 429 as at OpenAI."""
+    return 429 if isinstance(error, BudgetSpent) else error.status  # noqa: PLR2004
+
+
+class UpstreamError(msgspec.Struct, gc=False):
+    """What an upstream says of its refusal; every field may be missing or of another kind."""
+
+    message: str = ""
+    param: str | None = None
+    code: str | None = None
+
+
+def decode_error(body: bytes) -> UpstreamError:
+    """The error in an upstream's body, as far as it is one."""
+    try:
+        content: object = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        return UpstreamError()
+    error: object = content.get("error", content) if isinstance(content, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    if isinstance(error, str):
+        return UpstreamError(error[:_LONGEST_MESSAGE])
+    if not isinstance(error, dict):
+        return UpstreamError()
+    fields = cast(dict[str, object], error)
+    return UpstreamError(_text(fields, "message") or "", _text(fields, "param"), _text(fields, "code"))
+
+
+def _text(fields: dict[str, object], name: str) -> str | None:
+    value = fields.get(name)
+    return value[:_LONGEST_MESSAGE] if isinstance(value, str) else None

@@ -1,0 +1,163 @@
+"""Admission: rate, concurrency and budget in one atomic step, before anything is spent.
+
+What is reserved bounds the price. A token is at least one byte of text, so the prompt has at most as many tokens as the
+body has bytes, plus an allowance per message, tool and image for what a provider adds around them. Output is bounded by
+what the caller asked for, or by a limit that is then set upstream.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from polyforge.gateway.job import Job
+from polyforge.gateway.settings import GatewaySettings
+from polyforge.kernel.clock import Clock
+from polyforge.kernel.errors import BudgetSpent, Denied, PolyforgeError, RateLimited, Unavailable
+from polyforge.kernel.money import Micros, to_usd
+from polyforge.kernel.tasks import InferenceRequest
+from polyforge.registry.catalog import Deployment
+from polyforge.registry.tariffs import Tariff
+from polyforge.tenancy.callers import KeyLimits
+from polyforge.tenancy.ledger.counters import Refusal, SharedCounters
+from polyforge.tenancy.ledger.journal import Journal
+from polyforge.tenancy.ledger.records import Intent
+from polyforge.tenancy.periods import PeriodClock
+
+PART_TOKENS: Final = 16
+IMAGE_TOKENS: Final = 50_000
+_BYTES_PER_TOKEN: Final = 4
+_HEADROOM_SHARE: Final = 4
+_LEAST_OUTPUT: Final = 16
+
+Spent = Callable[[str, int], Awaitable[Micros]]
+"""What the ledger says a key spent in the period that began at a second."""
+
+
+class Admission:
+    """Lets a job in, or says which limit stands in its way."""
+
+    def __init__(
+        self, settings: GatewaySettings, counters: SharedCounters, journal: Journal, spent: Spent, clock: Clock
+    ) -> None:
+        self._settings = settings
+        self._counters = counters
+        self._journal = journal
+        self._spent = spent
+        self._clock = clock
+        self._periods = PeriodClock()
+
+    async def admit(self, job: Job) -> None:
+        """Reserve for the job and write its intent down; RateLimited, BudgetSpent, Denied or Unavailable otherwise."""
+        if self._journal.unsettled >= self._settings.max_in_flight:
+            raise Unavailable("the gateway holds as many requests as it may; try again shortly", retry_after=1.0)
+        limits = job.caller.limits
+        slot_name = ""
+        if limits.any:
+            job.period = self._periods.start(limits.period, job.started_at)
+            slot_name = limits.period[0] + job.caller.key_id
+            slot = self._counters.find(slot_name)
+            if slot is None:
+                spent = await self._spent(job.caller.key_id, job.period) if limits.budget is not None else 0
+                slot = self._counters.create(slot_name, job.period, spent)
+            self._reserve(job, limits, slot)
+        else:
+            self._check_priced(job)
+        self._write_intent(job, slot_name)
+
+    def _write_intent(self, job: Job, slot_name: str) -> None:
+        caller, request = job.caller, job.request
+        intent = Intent(
+            job.id,
+            caller.key_id,
+            caller.organization_id,
+            caller.project_id,
+            request.task,
+            request.model,
+            job.started_at,
+            job.period,
+            slot_name,
+            job.reserved,
+            request.stream,
+        )
+        try:
+            self._journal.intend(intent)
+        except PolyforgeError:
+            if job.slot >= 0:
+                self._counters.release(job.slot, job.period, job.reserved)
+            raise
+
+    def _check_priced(self, job: Job) -> None:
+        for deployment in job.model.deployments:
+            _tariff(deployment)
+
+    def _reserve(self, job: Job, limits: KeyLimits, slot: int) -> None:
+        request = job.request
+        if limits.budget is None:
+            self._check_priced(job)
+        else:
+            job.reserved = self._bound(job, limits, slot)
+        if limits.tpm is not None:
+            job.reserved_tokens = len(request.body) // _BYTES_PER_TOKEN + (request.output_limit or 0) * request.choices
+        outcome = self._counters.reserve(
+            slot, limits, self._clock.now(), job.period, job.reserved, job.reserved_tokens
+        )
+        if isinstance(outcome, Refusal):
+            raise self._explain(outcome, limits, job.started_at)
+        job.slot = slot
+        job.headroom = outcome
+
+    def _bound(self, job: Job, limits: KeyLimits, slot: int) -> Micros:
+        """The most that the job can come to; sets the output limit where the caller left it open."""
+        request = job.request
+        if request.output_limit is not None:
+            return max(
+                _tariff(place).bound(_input_bound(request, place), request.choices * _capped(request.output_limit, place))
+                for place in job.model.deployments
+            )
+        headroom = self._counters.headroom(slot, limits, job.period)
+        job.output_limit = min(self._open_output(request, place, headroom) for place in job.model.deployments)
+        return max(
+            _tariff(place).bound(_input_bound(request, place), request.choices * job.output_limit)
+            for place in job.model.deployments
+        )
+
+    def _open_output(self, request: InferenceRequest, place: Deployment, headroom: Micros) -> int:
+        """Output tokens per choice where nobody asked: the limit, or what a share of the headroom pays for.
+
+        A share, so that one call does not hold the whole budget back from the others.
+        """
+        most = _capped(self._settings.default_output_tokens if place.output is None else place.output, place)
+        affordable = _tariff(place).affordable_output(_input_bound(request, place), headroom // _HEADROOM_SHARE)
+        if affordable is None:
+            return most
+        return min(most, max(_LEAST_OUTPUT, affordable // request.choices))
+
+    def _explain(self, refusal: Refusal, limits: KeyLimits, now: float) -> PolyforgeError:
+        if refusal.limit == "budget":
+            ends = self._periods.end(limits.period, now)
+            until = "" if ends == float("inf") else f"; it starts again in {int(ends - now) // 60 + 1} minutes"
+            budget = to_usd(limits.budget or 0)
+            return BudgetSpent(f"the budget of this key, {budget:g} USD per {limits.period}, is used up{until}")
+        if refusal.limit == "concurrency":
+            return RateLimited(
+                f"this key may have {limits.concurrency} requests in flight", retry_after=refusal.retry_after
+            )
+        limit, what = (limits.rpm, "requests") if refusal.limit == "rpm" else (limits.tpm, "tokens")
+        return RateLimited(f"this key may use {limit} {what} per minute", retry_after=refusal.retry_after)
+
+
+def _tariff(deployment: Deployment) -> Tariff:
+    if deployment.price is None:
+        raise Denied(
+            f"nobody declared what {deployment.model!r} costs, and gateway.unknown_price is `refuse`; "
+            "declare its cost or price in the settings"
+        )
+    return deployment.price
+
+
+def _input_bound(request: InferenceRequest, place: Deployment) -> int:
+    bound = len(request.body) + PART_TOKENS * request.parts + IMAGE_TOKENS * request.images
+    return bound if place.context is None else min(bound, place.context)
+
+
+def _capped(limit: int, place: Deployment) -> int:
+    return limit if place.output is None else min(limit, place.output)

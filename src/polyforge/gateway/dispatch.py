@@ -1,0 +1,159 @@
+"""Dispatch: walk the attempts under one deadline. The only retry loop in the house.
+
+It goes on to the next deployment only before the first content; after that a failure is the caller's to see.
+"""
+
+import asyncio
+import random
+from collections.abc import Mapping
+from time import perf_counter_ns
+from typing import Final
+
+from typing_extensions import AsyncGenerator
+
+from polyforge.egress.deadlines import Deadline
+from polyforge.gateway.health import Health
+from polyforge.gateway.job import Attempt, Job
+from polyforge.gateway.routing import Plan, plan
+from polyforge.gateway.settings import GatewaySettings
+from polyforge.kernel.clock import Clock
+from polyforge.kernel.errors import (
+    Invalid,
+    PolyforgeError,
+    RateLimited,
+    TimedOut,
+    Unavailable,
+    UpstreamDenied,
+)
+from polyforge.ports.provider import Call, Provider, Reply, StreamEvent, Timeouts
+from polyforge.registry.catalog import Deployment
+
+_STREAK: Final = 3
+_BACKOFF_SECONDS: Final = 0.2
+_LONGEST_COOLDOWN: Final = 60.0
+
+
+class Dispatch:
+    """Carries out plans against the providers and remembers which deployments fail."""
+
+    def __init__(
+        self, settings: GatewaySettings, providers: Mapping[str, Provider], health: Health, clock: Clock
+    ) -> None:
+        self._settings = settings
+        self._providers = providers
+        self._health = health
+        self._clock = clock
+        self._streaks: dict[int, int] = {}
+        limits = settings.timeouts
+        self._timeouts = Timeouts(limits.connect, limits.first_token, limits.idle, limits.total)
+
+    def route(self, job: Job) -> Plan:
+        """The attempts to make for a job; Unavailable, with the soonest recovery, when every deployment cools down."""
+        now = self._clock.now()
+        found = plan(job.model, self._health.cooling_until, now, random.random, self._settings.attempts)
+        if not found.attempts:
+            wait = max(0.1, found.recovers_at - now)
+            raise Unavailable(f"every deployment of {job.model.name!r} is cooling down", retry_after=wait)
+        return found
+
+    async def send(self, job: Job, found: Plan) -> Reply:
+        """The whole answer of the first deployment that gives one."""
+        for turn in range(self._settings.attempts):
+            deployment = self._choose(found, turn)
+            call = self._call(job, deployment)
+            try:
+                reply = await self._provider(deployment).send(call)
+            except PolyforgeError as error:
+                _end_wait(job)
+                await self._fail(job, found, turn, error)
+                continue
+            _end_wait(job)
+            self._streaks.pop(deployment.index, None)
+            return reply
+        raise AssertionError("the last attempt either returns or raises")
+
+    async def stream(self, job: Job, found: Plan) -> AsyncGenerator[list[StreamEvent]]:
+        """The events of the first deployment that reaches its first content; what came before it is held until then."""
+        for turn in range(self._settings.attempts):
+            deployment = self._choose(found, turn)
+            events = self._provider(deployment).stream(self._call(job, deployment))
+            held: list[StreamEvent] | None = []
+            try:
+                async for batch in events:
+                    if held is None:
+                        yield batch
+                        continue
+                    held += batch
+                    if any(event.content or event.end for event in batch):
+                        job.first_token_ns = _end_wait(job)
+                        batch, held = held, None
+                        yield batch
+                self._streaks.pop(deployment.index, None)
+                return
+            except PolyforgeError as error:
+                if held is None:
+                    self._note(job, deployment, error)
+                    raise
+                _end_wait(job)
+                await self._fail(job, found, turn, error)
+            finally:
+                await events.aclose()
+
+    def _choose(self, found: Plan, turn: int) -> Deployment:
+        return found.attempts[turn % len(found.attempts)]
+
+    def _provider(self, deployment: Deployment) -> Provider:
+        return self._providers[deployment.provider]
+
+    def _call(self, job: Job, deployment: Deployment) -> Call:
+        started = Deadline.now()
+        if started >= job.deadline:
+            raise TimedOut("the deadline of the request has passed")
+        job.attempts.append(Attempt(deployment, perf_counter_ns()))
+        return Call(
+            job.request,
+            job.id,
+            deployment.model,
+            job.output_limit,
+            self._timeouts,
+            started,
+            min(job.deadline, started + self._timeouts.total),
+            job.headers,
+        )
+
+    async def _fail(self, job: Job, found: Plan, turn: int, error: PolyforgeError) -> None:
+        """Note a failure, then return when there is another attempt to make, and raise when there is none."""
+        deployment = self._choose(found, turn)
+        self._note(job, deployment, error)
+        if not error.retryable or turn + 1 >= self._settings.attempts:
+            raise error
+        if turn + 1 < len(found.attempts):
+            return
+        if isinstance(error, RateLimited | TimedOut | UpstreamDenied) or self._is_cooling(self._choose(found, turn + 1)):
+            raise error
+        pause = _BACKOFF_SECONDS * (1 + turn) * (0.5 + random.random())
+        if Deadline.now() + pause >= job.deadline:
+            raise error
+        await asyncio.sleep(pause)
+
+    def _is_cooling(self, deployment: Deployment) -> bool:
+        return self._health.cooling_until(deployment.index) > self._clock.now()
+
+    def _note(self, job: Job, deployment: Deployment, error: PolyforgeError) -> None:
+        job.attempts[-1].outcome = error.code
+        if isinstance(error, Invalid):
+            self._streaks.pop(deployment.index, None)
+            return
+        streak = self._streaks[deployment.index] = self._streaks.get(deployment.index, 0) + 1
+        if streak < _STREAK and not isinstance(error, RateLimited | UpstreamDenied):
+            return
+        wanted = self._settings.cooldown_seconds if error.retry_after is None else error.retry_after
+        self._health.cool(deployment.index, min(_LONGEST_COOLDOWN, wanted))
+
+
+def _end_wait(job: Job) -> int:
+    """The upstream has answered, or failed to: the time until now was its, not ours."""
+    attempt = job.attempts[-1]
+    attempt.ended = now = perf_counter_ns()
+    job.hops.waited += now - attempt.started
+    return now

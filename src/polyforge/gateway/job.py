@@ -1,0 +1,63 @@
+"""One request on its way through the gateway: what is known of it so far."""
+
+import msgspec
+
+from polyforge.kernel.money import Micros
+from polyforge.kernel.tasks import InferenceRequest
+from polyforge.kernel.usage import NO_USAGE, Usage
+from polyforge.ports.tracing import Trace
+from polyforge.registry.catalog import Deployment, Model
+from polyforge.telemetry.hops import Hops
+from polyforge.tenancy.callers import Caller
+from polyforge.tenancy.ledger.counters import Headroom
+from polyforge.tenancy.ledger.records import Status
+
+
+class Attempt(msgspec.Struct, gc=False):
+    """One deployment that was tried; times are on the clock of the hops, in nanoseconds."""
+
+    deployment: Deployment
+    started: int
+    ended: int = 0
+    outcome: str = "ok"
+    """`ok`, or the code of the error."""
+
+
+class Job(msgspec.Struct, gc=False):
+    """Begun by the server, filled in hop by hop, read by whoever writes down what happened."""
+
+    id: str
+    """The request id, a ULID."""
+    caller: Caller
+    request: InferenceRequest
+    model: Model
+    hops: Hops
+    started_at: float
+    """Seconds since the epoch."""
+    deadline: float
+    """When everything must be over, in loop time."""
+    trace: Trace | None = None
+    """Set when the request is traced."""
+    headers: dict[str, str] = {}
+    """Headers to send upstream."""
+    slot: int = -1
+    """The key's slot in the shared counters; -1 for a key without limits."""
+    period: int = 0
+    reserved: Micros = 0
+    reserved_tokens: int = 0
+    output_limit: int | None = None
+    """Output tokens per choice to ask for upstream where the caller set no limit and a budget applies."""
+    headroom: Headroom | None = None
+    attempts: list[Attempt] = []
+    first_token_ns: int = 0
+    """On the clock of the hops; 0 until the first content of a stream."""
+    streamed: int = 0
+    """Characters of text sent on so far."""
+    settled: bool = False
+    status: Status = "ok"
+    http_status: int = 200
+    error: str | None = None
+    """Code of the error that the caller got."""
+    usage: Usage = NO_USAGE
+    cost: Micros = 0
+    price: Micros = 0

@@ -1,0 +1,126 @@
+"""The gateway: takes a decoded request through admission, routing, dispatch and settlement."""
+
+from time import perf_counter_ns
+from typing import NamedTuple
+
+from typing_extensions import AsyncGenerator
+
+from polyforge.gateway.admission import Admission
+from polyforge.gateway.dispatch import Dispatch
+from polyforge.gateway.job import Job
+from polyforge.gateway.routing import Plan
+from polyforge.gateway.settlement import Settlement
+from polyforge.kernel.errors import PolyforgeError
+from polyforge.kernel.usage import Usage
+from polyforge.ports.provider import Reply, StreamEvent
+
+CLIENT_CLOSED = 499
+_OK = 200
+_BROKEN = 500
+
+
+class Frames(NamedTuple):
+    """A piece of a streamed answer, ready to send. After `last` nothing follows."""
+
+    data: bytes
+    last: bool
+
+
+class Gateway:
+    """Answers jobs. Every job that `admit` let in is settled, however `complete` or `stream` end."""
+
+    def __init__(self, admission: Admission, dispatch: Dispatch, settlement: Settlement) -> None:
+        self._admission = admission
+        self._dispatch = dispatch
+        self._settlement = settlement
+
+    async def complete(self, job: Job) -> Reply:
+        """The whole answer. Its usage record is written when this returns."""
+        found = await self._begin(job)
+        usage: Usage | None = None
+        try:
+            reply = await self._dispatch.send(job, found)
+            job.hops.marks.append(perf_counter_ns())
+            usage = reply.usage
+            self._settlement.settle(job, "ok", usage, http_status=_OK)
+        except PolyforgeError as error:
+            self._settlement.settle(job, "error", usage, http_status=error.status, error=error.code)
+            raise
+        except Exception:
+            self._settlement.settle(job, "error", usage, http_status=_BROKEN, error=PolyforgeError.code)
+            raise
+        finally:
+            self._settlement.settle(job, "cancelled", usage, http_status=CLIENT_CLOSED)
+        return reply
+
+    async def stream(self, job: Job) -> AsyncGenerator[Frames]:
+        """The answer as it comes. Its usage record is written before the last frames are given out."""
+        found = await self._begin(job)
+        events = self._dispatch.stream(job, found)
+        relay = _Relay(job)
+        try:
+            async for batch in events:
+                data = relay.read(batch)
+                if relay.ended:
+                    job.hops.marks.append(perf_counter_ns())
+                    self._settlement.settle(job, "ok", relay.usage, http_status=_OK)
+                if data:
+                    yield Frames(data, relay.ended)
+        except PolyforgeError as error:
+            self._settlement.settle(job, "error", relay.usage, http_status=error.status, error=error.code)
+            raise
+        except Exception:
+            self._settlement.settle(job, "error", relay.usage, http_status=_BROKEN, error=PolyforgeError.code)
+            raise
+        finally:
+            self._settlement.settle(job, "cancelled", relay.usage, http_status=CLIENT_CLOSED)
+            await events.aclose()
+
+    async def _begin(self, job: Job) -> Plan:
+        """Admission, guardrails (none are configured in this version) and routing."""
+        marks = job.hops.marks
+        await self._admission.admit(job)
+        now = perf_counter_ns()
+        marks.append(now)
+        marks.append(now)
+        try:
+            found = self._dispatch.route(job)
+        except PolyforgeError as error:
+            self._settlement.settle(job, "error", None, http_status=error.status, error=error.code)
+            raise
+        marks.append(perf_counter_ns())
+        return found
+
+
+class _Relay:
+    """What of a stream goes on to the caller: all of it, but usage only to those who asked, once, before the end."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._wants_usage = job.request.wants_usage
+        self._usage_frame = b""
+        self.usage: Usage | None = None
+        self.ended = False
+
+    def read(self, batch: list[StreamEvent]) -> bytes:
+        """The bytes to send for these events."""
+        if len(batch) == 1 and not (event := batch[0]).usage_only and not event.end:
+            self._note(event)
+            return event.frame
+        return b"".join([self._frame(event) for event in batch])
+
+    def _frame(self, event: StreamEvent) -> bytes:
+        self._note(event)
+        if event.usage_only:
+            if self._wants_usage and event.usage is not None:
+                self._usage_frame = event.frame
+            return b""
+        if event.end:
+            self.ended = True
+            return self._usage_frame + event.frame
+        return event.frame
+
+    def _note(self, event: StreamEvent) -> None:
+        self._job.streamed += event.size
+        if event.usage is not None:
+            self.usage = event.usage

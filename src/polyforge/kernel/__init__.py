@@ -1,0 +1,1 @@
+"""What every room may use: errors, ids, clock, money and the canonical task types."""

@@ -1,0 +1,157 @@
+"""The one error tree: what went wrong, as a class that carries its HTTP status and its code.
+
+The status is on the class because it belongs to the condition, not to the place that noticed it. Rooms raise these;
+only `server/` renders them, once per dialect. Anything else that escapes is an opaque 500.
+"""
+
+
+class PolyforgeError(Exception):
+    """A condition that a caller can be told about. `message` says what to do; `param` names the offending field."""
+
+    status: int = 500
+    code: str = "internal_error"
+    kind: str = "server_error"
+    retryable: bool = False
+
+    def __init__(self, message: str, *, param: str | None = None, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.retry_after = retry_after
+
+
+class Invalid(PolyforgeError):
+    """The request is malformed or names something that cannot be done."""
+
+    status = 400
+    code = "invalid_request"
+    kind = "invalid_request_error"
+
+
+class Unauthenticated(PolyforgeError):
+    """No key, or one that does not work."""
+
+    status = 401
+    code = "invalid_api_key"
+    kind = "authentication_error"
+
+
+class BudgetSpent(PolyforgeError):
+    """The budget of the key is used up; trying again changes nothing until it is raised or its period ends."""
+
+    status = 402
+    code = "insufficient_quota"
+    kind = "insufficient_quota"
+
+
+class Denied(PolyforgeError):
+    """The caller is known, and may not do this."""
+
+    status = 403
+    code = "permission_denied"
+    kind = "permission_error"
+
+
+class NotFound(PolyforgeError):
+    """It does not exist, or it is hidden from this caller: the two look the same on purpose."""
+
+    status = 404
+    code = "not_found"
+    kind = "invalid_request_error"
+
+
+class ModelNotFound(NotFound):
+    """No such model, or none that this caller may use."""
+
+    code = "model_not_found"
+
+
+class MethodNotAllowed(PolyforgeError):
+    """The path exists, with another verb."""
+
+    status = 405
+    code = "method_not_allowed"
+    kind = "invalid_request_error"
+
+
+class Conflict(PolyforgeError):
+    """It clashes with what is already there."""
+
+    status = 409
+    code = "conflict"
+    kind = "invalid_request_error"
+
+
+class TooLarge(PolyforgeError):
+    """The body is over its size limit."""
+
+    status = 413
+    code = "request_too_large"
+    kind = "invalid_request_error"
+
+
+class RateLimited(PolyforgeError):
+    """Too much in too short a time; `retry_after` says when there is room again."""
+
+    status = 429
+    code = "rate_limit_exceeded"
+    kind = "rate_limit_error"
+    retryable = True
+
+
+class UpstreamFailed(PolyforgeError):
+    """The provider answered with an error, or with something that is no answer."""
+
+    status = 502
+    code = "upstream_error"
+    kind = "upstream_error"
+    retryable = True
+
+
+class UpstreamDenied(UpstreamFailed):
+    """The provider does not accept our credentials; trying it again changes nothing until they are mended."""
+
+    code = "upstream_denied"
+
+
+class UpstreamRefused(Invalid):
+    """The provider found the request itself wrong, with this status; another deployment would too."""
+
+    code = "upstream_refused"
+
+    def __init__(self, message: str, *, status: int, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message, param=param)
+        self.status = status
+        self.code = code or self.code
+
+
+class Unavailable(PolyforgeError):
+    """Something that this request needs is down for now."""
+
+    status = 503
+    code = "unavailable"
+    kind = "server_error"
+    retryable = True
+
+
+class TimedOut(PolyforgeError):
+    """The provider, or the whole request, took longer than its limit."""
+
+    status = 504
+    code = "timeout"
+    kind = "server_error"
+    retryable = True
+
+
+class SettingsError(PolyforgeError):
+    """A setting is wrong; the process does not start. The message begins with the path of the setting."""
+
+    code = "invalid_settings"
+
+
+class Cancelled(PolyforgeError):
+    """The caller closed the connection; nobody reads this answer."""
+
+    status = 499
+    code = "client_closed_request"
+    kind = "invalid_request_error"

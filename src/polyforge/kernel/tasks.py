@@ -1,0 +1,62 @@
+"""The canonical form of work: what a caller asks for and what comes back, whatever dialect either side speaks.
+
+Only what routing, limits, guardrails and metering need is decoded; the body itself travels as the bytes it came in.
+"""
+
+from typing_extensions import Buffer
+from typing import Literal
+
+import msgspec
+
+from polyforge.kernel.usage import Usage
+
+Task = Literal[
+    "chat",
+    "completion",
+    "embedding",
+    "rerank",
+    "classification",
+    "image_classification",
+    "image_generation",
+    "transcription",
+    "speech",
+    "translation",
+    "language_detection",
+    "tabular_prediction",
+    "tokenization",
+    "moderation",
+]
+
+Dialect = Literal["openai", "anthropic", "oip", "ulca", "platform"]
+"""The wire format that a caller speaks; errors are rendered in it."""
+
+
+class InferenceRequest(msgspec.Struct, gc=False):
+    """One request for a model. `body` is what arrived, in `dialect`; the other fields were read out of it."""
+
+    task: Task
+    dialect: Dialect
+    model: str
+    body: bytes
+    stream: bool = False
+    wants_usage: bool = False
+    """Whether the caller asked for the usage chunk of a stream."""
+    output_limit: int | None = None
+    """The most output tokens per choice that the caller asked for."""
+    choices: int = 1
+    parts: int = 0
+    """Messages, tools and tool calls: each may cost tokens beyond the bytes it is written in."""
+    images: int = 0
+    inputs: list[str] | list[list[int]] | None = None
+    """Texts, or token ids, of an embedding request."""
+    dimensions: int | None = None
+    encoding: Literal["float", "base64"] = "float"
+
+
+class EmbeddingResult(msgspec.Struct, gc=False):
+    """`rows` vectors of `dimensions` little-endian float32 each, row-major in `data`."""
+
+    data: Buffer
+    rows: int
+    dimensions: int
+    usage: Usage

@@ -1,0 +1,67 @@
+"""The port to an engine that computes what a local model answers: one loaded model per backend object."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from polyforge.kernel.errors import PolyforgeError
+from polyforge.kernel.tensors import Parameter, Tensor, TensorSpec
+
+
+class Signature(msgspec.Struct, frozen=True):
+    """What a loaded model takes and gives, and how much of it at once.
+
+    The first dimension of every tensor counts rows. `batch_rows` is how many rows of waiting requests are worth one
+    run; 1 means that every request runs alone. A request whose inputs have at most `brief_bytes` takes no longer than
+    handing it to a thread and back (some 0.1 ms), so it may be run in place; 0 for a model that is never so quick.
+    """
+
+    platform: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    batch_rows: int = 1
+    brief_bytes: int = 0
+
+
+class ModelRequest(msgspec.Struct, frozen=True):
+    """One request for a model: its inputs by name, already checked against the signature, and its parameters."""
+
+    inputs: Mapping[str, Tensor]
+    parameters: Mapping[str, Parameter]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all inputs."""
+        return sum(memoryview(tensor.data).nbytes for tensor in self.inputs.values())
+
+
+Outputs = tuple[Tensor, ...]
+
+
+class ModelBackend(Protocol):
+    """One model in one engine. Constructing does no I/O.
+
+    `run` is called from several threads at once. A request's answer never depends on what it was batched with.
+    """
+
+    @property
+    def signature(self) -> Signature:
+        """What the model takes and gives; only after `load`."""
+        ...
+
+    def load(self) -> None:
+        """Read the artifact and get ready; Invalid says what is wrong with it, without naming folders."""
+        ...
+
+    def warm_up(self) -> None:
+        """Run once on made-up input, so that the first caller does not pay for it."""
+        ...
+
+    def run(self, batch: Sequence[ModelRequest]) -> list[Outputs | PolyforgeError]:
+        """The outputs of each request, or what is wrong with it, in the order of `batch`."""
+        ...
+
+    def close(self) -> None:
+        """Let go of memory and files; the object may not be used afterwards."""
+        ...

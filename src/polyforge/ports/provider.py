@@ -1,0 +1,106 @@
+"""The port to whatever answers for a model: a hosted service, an OpenAI-compatible server, our own model host."""
+
+from collections.abc import Mapping
+from typing import ClassVar, Protocol
+
+import msgspec
+from typing_extensions import AsyncGenerator, Buffer
+
+from polyforge.kernel.tasks import Dialect, EmbeddingResult, InferenceRequest, Task
+from polyforge.kernel.usage import Usage
+
+
+class Timeouts(msgspec.Struct, frozen=True, gc=False):
+    """How long one attempt may take, in seconds: to connect, to the first content, between chunks, altogether."""
+
+    connect: float = 5.0
+    first_token: float = 60.0
+    idle: float = 60.0
+    total: float = 600.0
+
+
+class Capabilities(msgspec.Struct, frozen=True):
+    """What a provider can do, as data, so that nothing elsewhere asks for its name."""
+
+    tasks: frozenset[Task]
+    dialects: frozenset[Dialect]
+    """Dialects whose bodies it takes as they are."""
+    free: bool = False
+    """Runs on our own machines: a missing cost means zero, not unknown."""
+
+
+class Call(msgspec.Struct, gc=False):
+    """One attempt at a request."""
+
+    request: InferenceRequest
+    request_id: str
+    model: str
+    """The provider's own name of the model."""
+    output_limit: int | None
+    """Set when the output must be bounded upstream although the caller did not ask for it."""
+    timeouts: Timeouts
+    started: float
+    """When the attempt began, in loop time."""
+    deadline: float
+    """When it must be over, in loop time."""
+    headers: Mapping[str, str]
+    """More headers to send upstream, such as `traceparent`."""
+
+
+class Reply(msgspec.Struct, gc=False):
+    """A whole answer: a `body` in the caller's dialect, or a canonical `result` for the dialect to encode."""
+
+    usage: Usage | None
+    body: Buffer | None = None
+    result: EmbeddingResult | None = None
+    finish: str | None = None
+
+
+class StreamEvent(msgspec.Struct, gc=False):
+    """One event of a streamed answer, framed as the caller will read it.
+
+    An `end` event is the last one of a stream that finished as it should; a provider raises where a stream was cut.
+    """
+
+    frame: bytes
+    """The event as server-sent bytes; empty when there is nothing to send."""
+    content: bool = False
+    """Carries something a reader would see, so failing over after it would repeat or lose text."""
+    usage: Usage | None = None
+    usage_only: bool = False
+    """Carries usage, or nothing, beside no choice: withheld from a caller who did not ask for usage."""
+    finish: str | None = None
+    end: bool = False
+    size: int = 0
+    """Characters of generated text in it, from which tokens are estimated when a stream breaks off."""
+
+
+class Provider(Protocol):
+    """One configured upstream. Constructing does no I/O; every failure is a `PolyforgeError`.
+
+    A failure that another deployment might not have is `UpstreamFailed`, `RateLimited`, `TimedOut` or `Unavailable`;
+    a request that the upstream refused as wrong is `Invalid` or another 4xx and is not tried elsewhere.
+    Cancelling a call closes its connection.
+    """
+
+    capabilities: ClassVar[Capabilities]
+
+    async def open(self) -> None:
+        """Get ready to be called. Does not require the upstream to be up."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+    async def send(self, call: Call) -> Reply:
+        """The whole answer."""
+        ...
+
+    def stream(self, call: Call) -> AsyncGenerator[list[StreamEvent]]:
+        """The answer as it comes, as many events at a time as arrived together; closing the iterator hangs up."""
+        ...
+
+    async def models(self) -> list[str]:
+        """The names of the models that it offers now."""
+        ...

@@ -1,0 +1,137 @@
+"""Which models there are and what can answer for each, resolved once from the settings."""
+
+from collections.abc import Mapping
+from itertools import count
+
+import msgspec
+
+from polyforge.kernel.errors import ModelNotFound, SettingsError
+from polyforge.kernel.tasks import Task
+from polyforge.ports.provider import Capabilities
+from polyforge.registry.settings import DeploymentSettings, ModelSettings
+from polyforge.registry.tariffs import FREE, Tariff, tariff_of
+
+LOCAL = "local"
+"""The provider that is our own model host."""
+_CACHED_WILDCARDS = 10_000
+
+
+class Deployment(msgspec.Struct, frozen=True, gc=False):
+    """One place that can answer. `index` is its number on this machine, the same in every worker."""
+
+    index: int
+    provider: str
+    model: str
+    """The provider's own name; empty stands for what the caller's wildcard matched."""
+    weight: float
+    priority: int
+    context: int | None
+    output: int | None
+    cost: Tariff | None
+    """What the provider charges us; None: nobody declared it, and such calls are to be refused."""
+    price: Tariff | None
+    """What callers are charged for its answers."""
+
+
+class Model(msgspec.Struct, frozen=True, gc=False):
+    """A name that callers use."""
+
+    name: str
+    task: Task
+    deployments: tuple[Deployment, ...]
+    any_task: bool = False
+    """A wildcard: whatever its providers can do."""
+
+    def does(self, task: Task) -> bool:
+        """Whether it answers requests of this task; a chat model also completes."""
+        return self.any_task or task == self.task or (task == "completion" and self.task == "chat")
+
+
+class Catalog:
+    """Every model by name. Names that end in `/*` stand for every model behind that prefix."""
+
+    def __init__(self, models: Mapping[str, Model]) -> None:
+        self._exact = {name: model for name, model in models.items() if not name.endswith("*")}
+        wildcards = [(name[:-1], model) for name, model in models.items() if name.endswith("*")]
+        self._wildcards = sorted(wildcards, key=lambda pair: len(pair[0]), reverse=True)
+        self._matched: dict[str, Model] = {}
+
+    def find(self, name: str) -> Model:
+        """The model that answers to `name`; ModelNotFound when there is none."""
+        model = self._exact.get(name) or self._matched.get(name) or self._match(name)
+        if model is None:
+            raise ModelNotFound(f"there is no model {name!r}; GET /v1/models lists those you may use", param="model")
+        return model
+
+    def listed(self) -> list[Model]:
+        """Every declared model, wildcards included, in the order of declaration."""
+        return [*self._exact.values(), *(model for _, model in self._wildcards)]
+
+    def deployment_count(self) -> int:
+        """One more than the highest index of a deployment."""
+        return sum(len(model.deployments) for model in self.listed())
+
+    def _match(self, name: str) -> Model | None:
+        for prefix, model in self._wildcards:
+            if name.startswith(prefix) and len(name) > len(prefix):
+                rest = name[len(prefix) :]
+                found = msgspec.structs.replace(
+                    model,
+                    name=name,
+                    deployments=tuple(
+                        msgspec.structs.replace(deployment, model=deployment.model or rest)
+                        for deployment in model.deployments
+                    ),
+                )
+                if len(self._matched) < _CACHED_WILDCARDS:
+                    self._matched[name] = found
+                return found
+        return None
+
+
+def build_catalog(
+    models: Mapping[str, ModelSettings], capabilities: Mapping[str, Capabilities], unknown_cost: Tariff | None
+) -> Catalog:
+    """Resolve the settings against what the providers can do; SettingsError names a deployment that cannot work.
+
+    `unknown_cost` stands in where nobody declared a cost; None refuses such calls.
+    """
+    numbers = count()
+    return Catalog({name: _model(name, model, capabilities, unknown_cost, numbers) for name, model in models.items()})
+
+
+def _model(
+    name: str,
+    model: ModelSettings,
+    capabilities: Mapping[str, Capabilities],
+    unknown_cost: Tariff | None,
+    numbers: "count[int]",
+) -> Model:
+    places = model.deployments
+    if model.source is not None:
+        places = (DeploymentSettings(provider=LOCAL, model=name),)
+    price = tariff_of(model.price) if model.price else None
+    deployments: list[Deployment] = []
+    for place in places:
+        able = capabilities[place.provider]
+        if model.task not in able.tasks:
+            raise SettingsError(f"models.{name}: the provider {place.provider!r} cannot do the task {model.task!r}")
+        cost = tariff_of(place.cost) if place.cost else (FREE if able.free else unknown_cost)
+        deployments.append(_deployment(name, place, cost, price, next(numbers)))
+    return Model(name, model.task, tuple(deployments), any_task=name.endswith("*"))
+
+
+def _deployment(
+    name: str, place: DeploymentSettings, cost: Tariff | None, price: Tariff | None, index: int
+) -> Deployment:
+    return Deployment(
+        index=index,
+        provider=place.provider,
+        model=place.model or ("" if name.endswith("*") else name),
+        weight=place.weight,
+        priority=place.priority,
+        context=place.limits.context,
+        output=place.limits.output,
+        cost=cost,
+        price=price or cost,
+    )

@@ -1,0 +1,1 @@
+"""Secrets are references: where a value lies, not the value."""

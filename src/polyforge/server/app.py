@@ -1,0 +1,141 @@
+"""The application: one dictionary look-up for the inference paths, the framework behind it for everything else."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from polyforge.kernel.errors import MethodNotAllowed, NotFound, PolyforgeError, TooLarge, Unauthenticated
+from polyforge.kernel.ids import new_ulid
+from polyforge.server.errors import opaque, renderer_for
+from polyforge.server.http import Message, Receive, Scope, Send, bearer_token, declared_length, send_whole
+from polyforge.server.inference import Inference
+from polyforge.server.models import PATH as MODELS_PATH
+from polyforge.server.models import Models
+from polyforge.server.operations import Operations
+from polyforge.telemetry.logs import get_logger
+from polyforge.tenancy.callers import Caller
+from polyforge.tenancy.key_cache import KeyCache
+
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+API_BODY_BYTES: Final = 1024 * 1024
+OPEN_API_PATHS: Final = frozenset({"/api/openapi.json", "/api/v1/health"})
+_JSON: Final = b"application/json"
+_METRICS: Final = b"text/plain; version=0.0.4; charset=utf-8"
+_log = get_logger(__name__)
+
+
+class Application:
+    """The ASGI application of the gateway."""
+
+    def __init__(
+        self, inference: Inference, models: Models, operations: Operations, management: App, keys: KeyCache
+    ) -> None:
+        self._inference = inference
+        self._endpoints = inference.endpoints
+        self._models = models
+        self._operations = operations
+        self._management = management
+        self._keys = keys
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            endpoint = self._endpoints.get(scope["path"])
+            if endpoint is not None and scope["method"] == "POST":
+                await self._inference(endpoint, scope, receive, send)
+            else:
+                await self._guarded(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1008, "reason": "no such path"})
+
+    async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Route, and render whatever goes wrong before the answer began."""
+        request_id = new_ulid()
+        scope.setdefault("state", {})["request_id"] = request_id
+        started = False
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._route(scope, receive, watched, request_id)
+            return
+        except PolyforgeError as error:
+            failure = error
+        except Exception:
+            _log.exception("request failed", request_id=request_id, path=scope["path"])
+            failure = opaque()
+        if started:
+            raise failure
+        rendered = renderer_for(scope["path"])(failure, request_id)
+        await send_whole(send, rendered.status, rendered.headers, rendered.body)
+
+    async def _route(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+        path: str = scope["path"]
+        if path.startswith("/api/"):
+            await self._manage(scope, receive, send)
+            return
+        if path in self._endpoints:
+            raise MethodNotAllowed(f"{path} takes POST", param="POST")
+        status, kind, body = await self._read_only(path, scope)
+        headers = [(b"content-type", kind), (b"x-request-id", request_id.encode())]
+        await send_whole(send, status, headers, body)
+
+    async def _read_only(self, path: str, scope: Scope) -> tuple[int, bytes, bytes]:
+        answer = self._answer_for(path)
+        if answer is None:
+            raise NotFound(f"there is nothing at {path[:200]}")
+        if scope["method"] not in ("GET", "HEAD"):
+            raise MethodNotAllowed(f"{path[:200]} takes GET", param="GET")
+        return await answer(path, scope)
+
+    def _answer_for(self, path: str) -> Callable[[str, Scope], Awaitable[tuple[int, bytes, bytes]]] | None:
+        if path == MODELS_PATH or path.startswith(MODELS_PATH + "/"):
+            return self._list_models
+        return {"/livez": self._live, "/readyz": self._ready, "/metrics": self._metrics}.get(path)
+
+    async def _list_models(self, path: str, scope: Scope) -> tuple[int, bytes, bytes]:
+        return 200, _JSON, self._models.answer(path, await self._caller(scope))
+
+    async def _live(self, path: str, scope: Scope) -> tuple[int, bytes, bytes]:
+        return 200, _JSON, b'{"live":true}'
+
+    async def _ready(self, path: str, scope: Scope) -> tuple[int, bytes, bytes]:
+        status, body = self._operations.ready()
+        return status, _JSON, body
+
+    async def _metrics(self, path: str, scope: Scope) -> tuple[int, bytes, bytes]:
+        if self._operations.metrics_need_a_scope:
+            (await self._caller(scope)).require("metrics:read")
+        return 200, _METRICS, await asyncio.to_thread(self._operations.metrics)
+
+    async def _manage(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The management API, behind the key and a limit on the body."""
+        state: dict[str, Any] = scope["state"]
+        declared_length(scope["headers"], API_BODY_BYTES)
+        if scope["path"] not in OPEN_API_PATHS:
+            state["caller"] = await self._caller(scope)
+        await self._management(scope, _limited(receive), send)
+
+    async def _caller(self, scope: Scope) -> Caller:
+        token = bearer_token(scope["headers"])
+        if token is None:
+            raise Unauthenticated("no API key; send it as `Authorization: Bearer pf-...`")
+        return self._keys.lookup(token) or await self._keys.resolve(token)
+
+
+def _limited(receive: Receive) -> Receive:
+    """Refuses a body that outgrows the limit without having declared its length."""
+    size = 0
+
+    async def counted() -> Message:
+        nonlocal size
+        message = await receive()
+        size += len(message.get("body", b""))
+        if size > API_BODY_BYTES:
+            raise TooLarge(f"the body has more than {API_BODY_BYTES} bytes")
+        return message
+
+    return counted

@@ -1,0 +1,90 @@
+"""The one table of how errors look: one rendering per dialect, chosen by path."""
+
+from collections.abc import Callable
+from http import HTTPStatus
+from math import ceil
+from typing import Final
+
+import msgspec
+
+from polyforge.dialects import openai_errors
+from polyforge.kernel.errors import BudgetSpent, MethodNotAllowed, PolyforgeError, RateLimited, Unauthenticated, Unavailable
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class Rendered(msgspec.Struct, frozen=True, gc=False):
+    """An error ready to send."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
+class _Problem(msgspec.Struct, omit_defaults=True):
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    param: str | None = None
+    request_id: str | None = None
+
+
+_encode: Final = msgspec.json.Encoder().encode
+OPAQUE: Final = "something went wrong on our side; the request id tells us where"
+
+
+def opaque() -> PolyforgeError:
+    """What a caller learns of an unexpected failure."""
+    return PolyforgeError(OPAQUE)
+
+
+def render_openai(error: PolyforgeError, request_id: str) -> Rendered:
+    """OpenAI's envelope."""
+    headers = _headers(error, b"application/json", request_id)
+    return Rendered(openai_errors.status_of(error), headers, openai_errors.encode_error(error))
+
+
+def render_problem(error: PolyforgeError, request_id: str) -> Rendered:
+    """RFC 9457 problem details, on the platform's own paths."""
+    problem = _Problem(
+        type="about:blank",
+        title=_title(error.status),
+        status=error.status,
+        detail=error.message,
+        code=error.code,
+        param=error.param,
+        request_id=request_id,
+    )
+    return Rendered(error.status, _headers(error, b"application/problem+json", request_id), _encode(problem))
+
+
+def renderer_for(path: str) -> Callable[[PolyforgeError, str], Rendered]:
+    """How errors look on a path."""
+    return render_openai if path.startswith("/v1/") or path == "/v1" else render_problem
+
+
+def _title(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Error"
+
+
+def _headers(error: PolyforgeError, content_type: bytes, request_id: str) -> Headers:
+    headers = [(b"content-type", content_type), (b"x-request-id", request_id.encode())]
+    wait = error.retry_after
+    if wait is None and isinstance(error, Unavailable):
+        wait = 1.0
+    if wait is not None:
+        headers.append((b"retry-after", b"%d" % max(1, ceil(wait))))
+        if isinstance(error, RateLimited | Unavailable):
+            headers.append((b"retry-after-ms", b"%d" % max(1, ceil(wait * 1000))))
+    if isinstance(error, BudgetSpent):
+        headers.append((b"x-should-retry", b"false"))
+    if isinstance(error, Unauthenticated):
+        headers.append((b"www-authenticate", b"Bearer"))
+    if isinstance(error, MethodNotAllowed) and error.param:
+        headers.append((b"allow", error.param.encode()))
+    return headers

@@ -1,0 +1,34 @@
+"""One request and its answer, as far as they are worth writing down."""
+
+from typing import Protocol
+
+import msgspec
+
+from polyforge.gateway.job import Job
+from polyforge.telemetry.hops import Hops
+from polyforge.tenancy.callers import Caller
+
+
+class Exchange(msgspec.Struct, gc=False):
+    """Filled in on the way; what is missing at the end was never reached."""
+
+    id: str
+    method: str
+    path: str
+    hops: Hops
+    caller: Caller | None = None
+    job: Job | None = None
+    status: int = 0
+    error: str | None = None
+
+
+class Observer(Protocol):
+    """Told about every inference request when its answer is out."""
+
+    def begun(self) -> None:
+        """A request came in."""
+        ...
+
+    def finished(self, exchange: Exchange) -> None:
+        """It is over, whatever way; must not block."""
+        ...

@@ -1,0 +1,221 @@
+"""The inference paths: plain ASGI, in front of the framework, because its routing alone costs more than a whole call.
+
+Hops 1 to 3 of a request happen here (server, tenancy, dialect); the rest is the gateway's.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from contextlib import aclosing
+from time import perf_counter_ns
+from typing import Final
+
+import msgspec
+
+from polyforge.dialects import openai_chat, openai_embeddings
+from polyforge.gateway.job import Job
+from polyforge.gateway.service import Gateway
+from polyforge.gateway.settings import GatewaySettings
+from polyforge.kernel.errors import Invalid, ModelNotFound, PolyforgeError, Unauthenticated
+from polyforge.kernel.ids import new_ulid
+from polyforge.kernel.sse import event_of
+from polyforge.kernel.tasks import InferenceRequest
+from polyforge.ports.provider import Reply
+from polyforge.ports.tracing import Tracer
+from polyforge.registry.catalog import Catalog
+from polyforge.server.errors import opaque, render_openai
+from polyforge.server.exchange import Exchange, Observer
+from polyforge.server.http import (
+    Presence,
+    RawHeaders,
+    Receive,
+    Scope,
+    Send,
+    bearer_token,
+    declared_length,
+    header,
+    read_body,
+    send_whole,
+)
+from polyforge.telemetry.hops import Hops
+from polyforge.telemetry.logs import get_logger
+from polyforge.tenancy.callers import Caller
+from polyforge.tenancy.key_cache import KeyCache
+
+_CLIENT_CLOSED: Final = 499
+_LONG_RESULT_BYTES: Final = 256 * 1024
+_STREAM_HEADERS: Final = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+)
+_log = get_logger(__name__)
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """One inference path: how its bodies are read."""
+
+    path: str
+    decode: Callable[[bytes], InferenceRequest]
+
+
+ENDPOINTS: Final = (
+    Endpoint("/v1/chat/completions", openai_chat.decode_chat),
+    Endpoint("/v1/completions", openai_chat.decode_completion),
+    Endpoint("/v1/embeddings", openai_embeddings.decode_embeddings),
+)
+
+
+class Inference:
+    """Answers the inference paths."""
+
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        keys: KeyCache,
+        catalog: Catalog,
+        gateway: Gateway,
+        observer: Observer,
+        tracer: Tracer,
+    ) -> None:
+        self._settings = settings
+        self._keys = keys
+        self._catalog = catalog
+        self._gateway = gateway
+        self._observer = observer
+        self._tracer = tracer
+        self.endpoints: Mapping[str, Endpoint] = {endpoint.path: endpoint for endpoint in ENDPOINTS}
+
+    async def __call__(self, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = Exchange(new_ulid(), scope["method"], endpoint.path, Hops())
+        self._observer.begun()
+        presence: Presence | None = None
+        try:
+            job = await self._read(endpoint, exchange, scope["headers"], receive)
+            presence = Presence(receive)
+            if job.request.stream:
+                await self._stream(exchange, job, presence, send)
+            else:
+                await self._complete(exchange, job, presence, send)
+        except PolyforgeError as error:
+            await self._refuse(exchange, error, send)
+        except asyncio.CancelledError:
+            exchange.status = _CLIENT_CLOSED
+            if presence is None or not presence.gone:
+                raise
+        except Exception:
+            _log.exception("request failed", request_id=exchange.id, path=exchange.path)
+            await self._refuse(exchange, opaque(), send)
+        finally:
+            if presence is not None:
+                presence.end()
+            self._observer.finished(exchange)
+
+    async def _read(self, endpoint: Endpoint, exchange: Exchange, headers: RawHeaders, receive: Receive) -> Job:
+        marks = exchange.hops.marks
+        limit = self._settings.max_body_bytes
+        declared_length(headers, limit)
+        marks.append(perf_counter_ns())
+        exchange.caller = caller = await self._authenticate(headers)
+        marks.append(perf_counter_ns())
+        request = endpoint.decode(await read_body(receive, limit))
+        if not caller.may_use(request.model):
+            raise ModelNotFound(
+                f"there is no model {request.model!r}; GET /v1/models lists those you may use", param="model"
+            )
+        model = self._catalog.find(request.model)
+        if not model.does(request.task):
+            raise Invalid(f"the model {request.model!r} does {model.task}, not {request.task}", param="model")
+        now = time.time()
+        job = Job(
+            exchange.id,
+            caller,
+            request,
+            model,
+            exchange.hops,
+            now,
+            asyncio.get_running_loop().time() + self._settings.timeouts.request,
+        )
+        job.trace = self._tracer.begin(header(headers, b"traceparent"))
+        if job.trace is not None:
+            job.headers["traceparent"] = job.trace.traceparent()
+        exchange.job = job
+        marks.append(perf_counter_ns())
+        return job
+
+    async def _authenticate(self, headers: RawHeaders) -> Caller:
+        token = bearer_token(headers)
+        if token is None:
+            raise Unauthenticated("no API key; send it as `Authorization: Bearer pf-...`")
+        caller = self._keys.lookup(token) or await self._keys.resolve(token)
+        caller.require("inference")
+        return caller
+
+    async def _complete(self, exchange: Exchange, job: Job, presence: Presence, send: Send) -> None:
+        reply = await self._gateway.complete(job)
+        body = await _encode(reply, job.request)
+        presence.end()
+        exchange.status = 200
+        headers = [(b"content-type", b"application/json"), *_own_headers(job)]
+        await send_whole(send, 200, headers, body)
+
+    async def _stream(self, exchange: Exchange, job: Job, presence: Presence, send: Send) -> None:
+        async with aclosing(self._gateway.stream(job)) as frames:
+            try:
+                async for data, last in frames:
+                    if exchange.status == 0:
+                        exchange.status = 200
+                        headers = [*_STREAM_HEADERS, *_own_headers(job)]
+                        await send({"type": "http.response.start", "status": 200, "headers": headers})
+                    if last:
+                        presence.end()
+                    await send({"type": "http.response.body", "body": data, "more_body": not last})
+            except PolyforgeError as error:
+                if exchange.status == 0:
+                    raise
+                exchange.error = error.code
+                await _send_late_error(error, exchange, presence, send)
+
+    async def _refuse(self, exchange: Exchange, error: PolyforgeError, send: Send) -> None:
+        if exchange.status != 0:
+            _log.error("an answer broke off", request_id=exchange.id, code=error.code)
+            raise error
+        exchange.error = error.code
+        rendered = render_openai(error, exchange.id)
+        exchange.status = rendered.status
+        await send_whole(send, rendered.status, rendered.headers, rendered.body)
+
+
+async def _send_late_error(error: PolyforgeError, exchange: Exchange, presence: Presence, send: Send) -> None:
+    """After the first byte the status is gone: the error is an event, and no `[DONE]` follows it."""
+    presence.end()
+    frame = event_of(render_openai(error, exchange.id).body)
+    await send({"type": "http.response.body", "body": frame, "more_body": False})
+
+
+async def _encode(reply: Reply, request: InferenceRequest) -> object:
+    if reply.result is None:
+        return reply.body
+    if memoryview(reply.result.data).nbytes > _LONG_RESULT_BYTES:
+        return await asyncio.to_thread(
+            openai_embeddings.encode_embeddings, reply.result, request.model, request.encoding
+        )
+    return openai_embeddings.encode_embeddings(reply.result, request.model, request.encoding)
+
+
+def _own_headers(job: Job) -> RawHeaders:
+    hops = job.hops
+    spent = perf_counter_ns() - hops.marks[0] - hops.waited
+    headers = [(b"x-request-id", job.id.encode()), (b"x-polyforge-overhead-ms", b"%.3f" % (spent / 1_000_000))]
+    room, limits = job.headroom, job.caller.limits
+    if room is None:
+        return headers
+    if room.requests is not None:
+        headers.append((b"x-ratelimit-limit-requests", b"%d" % (limits.rpm or 0)))
+        headers.append((b"x-ratelimit-remaining-requests", b"%d" % room.requests))
+        headers.append((b"x-ratelimit-reset-requests", b"%.3fs" % room.reset))
+    if room.tokens is not None:
+        headers.append((b"x-ratelimit-limit-tokens", b"%d" % (limits.tpm or 0)))
+        headers.append((b"x-ratelimit-remaining-tokens", b"%d" % max(0, room.tokens)))
+        headers.append((b"x-ratelimit-reset-tokens", b"%.3fs" % room.reset))
+    return headers

@@ -1,0 +1,32 @@
+"""GET /v1/models and /v1/models/{model}: what a caller may use."""
+
+from polyforge.dialects.openai_models import ModelObject, encode_model, encode_models
+from polyforge.kernel.errors import ModelNotFound
+from polyforge.registry.catalog import Catalog, Model
+from polyforge.tenancy.callers import Caller
+
+PATH = "/v1/models"
+
+
+class Models:
+    """The catalog as OpenAI's clients read it."""
+
+    def __init__(self, catalog: Catalog, started_at: float) -> None:
+        self._catalog = catalog
+        self._created = int(started_at)
+
+    def answer(self, path: str, caller: Caller) -> bytes:
+        """The body for one of the two paths; ModelNotFound for a model that is absent or hidden from the caller."""
+        caller.require("models:read")
+        name = path.removeprefix(PATH).strip("/")
+        if name:
+            return encode_model(self._describe(self._find(name, caller)))
+        return encode_models([self._describe(model) for model in self._catalog.listed() if caller.may_use(model.name)])
+
+    def _find(self, name: str, caller: Caller) -> Model:
+        if not caller.may_use(name):
+            raise ModelNotFound(f"there is no model {name!r}; GET /v1/models lists those you may use", param="model")
+        return self._catalog.find(name)
+
+    def _describe(self, model: Model) -> ModelObject:
+        return ModelObject(id=model.name, created=self._created, owned_by=model.deployments[0].provider)

@@ -1,0 +1,1 @@
+"""The model host: models that answer on this machine, behind the Open Inference Protocol."""

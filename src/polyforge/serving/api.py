@@ -1,0 +1,290 @@
+"""The host's routes: the Open Inference Protocol over HTTP as plain ASGI, with statistics and Prometheus' /metrics.
+
+Where the protocol and Triton differ, health answers are as the protocol says and errors as Triton words them.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+from urllib.parse import unquote
+
+import msgspec
+
+from polyforge.dialects import oip
+from polyforge.kernel.errors import (
+    Cancelled,
+    Invalid,
+    MethodNotAllowed,
+    NotFound,
+    PolyforgeError,
+)
+from polyforge.ports.model_backend import ModelRequest
+from polyforge.serving.repository import HostedModel, Repository
+from polyforge.serving.scheduler import Scheduler
+from polyforge.serving.statistics import ModelReport, prometheus_text, triton_statistics
+from polyforge.telemetry.logs import get_logger
+
+_log = get_logger(__name__)
+
+Scope = dict[str, Any]
+Message = dict[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+MAX_BODY_BYTES = 64 * 1024 * 1024
+OFFLOAD_BYTES = 256 * 1024
+"""JSON bodies from this size on are parsed in a thread, so that the event loop goes on."""
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+PARAM_HEADER = b"x-polyforge-param"
+"""Names the field that an error is about; the protocol's own error body has no room for it."""
+
+
+class Response(msgspec.Struct, frozen=True, gc=False):
+    """A whole answer."""
+
+    status: int
+    body: bytes
+    content_type: str = oip.JSON_TYPE
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+class OipApp:
+    """The ASGI application over a repository and a scheduler. Unexpected errors go to the log, never to a caller."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        scheduler: Scheduler,
+        *,
+        version: str,
+        max_rows: int,
+        timeout: float,
+        max_body_bytes: int = MAX_BODY_BYTES,
+    ) -> None:
+        self._repository = repository
+        self._scheduler = scheduler
+        self._metadata = oip.encode_json(oip.ServerMetadata("polyforge", version))
+        self._max_rows = max_rows
+        self._timeout = timeout
+        self._max_body_bytes = max_body_bytes
+        self.draining = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; one whose caller hung up is left without an answer."""
+        try:
+            response = await self._route(scope, receive)
+        except Cancelled:
+            return
+        except PolyforgeError as error:
+            response = _error(error)
+        except Exception:  # noqa: BLE001  the last stop: opaque to the caller, whole in the log
+            _log.exception("a request failed", path=scope["path"])
+            response = Response(
+                500,
+                b'{"error":"internal error; the log of the model host has the details"}',
+            )
+        await _send(response, send)
+
+    async def _route(self, scope: Scope, receive: Receive) -> Response:
+        method: str = scope["method"]
+        match [unquote(part) for part in cast(bytes, scope["raw_path"]).decode("latin-1").split("/")[1:]]:
+            case ["v2", "models", "stats"]:
+                _only("GET", method)
+                return _json(triton_statistics(self._report(model) for model in self._repository))
+            case ["v2", "models", name, "versions", version, *rest] if len(rest) <= 1:
+                return await self._model(method, self._repository.find(name, version), rest, scope, receive)
+            case ["v2", "models", name, *rest] if len(rest) <= 1:
+                return await self._model(method, self._repository.find(name), rest, scope, receive)
+            case ["v2", "repository", "index"]:
+                _only("POST", method)
+                return await self._index(scope, receive)
+            case ["v2"]:
+                _only("GET", method)
+                return Response(200, self._metadata)
+            case ["v2", "health", "live"]:
+                _only("GET", method)
+                return _json({"live": True})
+            case ["v2", "health", "ready"]:
+                _only("GET", method)
+                ready = self._repository.settled and not self.draining
+                return _json({"ready": ready}, 200 if ready else 503)
+            case ["metrics"]:
+                _only("GET", method)
+                text = prometheus_text(self._report(model) for model in self._repository)
+                return Response(200, text.encode(), METRICS_TYPE)
+            case _:
+                raise NotFound("Not Found")
+
+    async def _model(
+        self,
+        method: str,
+        model: HostedModel,
+        rest: list[str],
+        scope: Scope,
+        receive: Receive,
+    ) -> Response:
+        match rest:
+            case ["infer"]:
+                _only("POST", method)
+                return await self._infer(model, scope, receive)
+            case []:
+                _only("GET", method)
+                return Response(200, oip.encode_json(_metadata(model)))
+            case ["ready"]:
+                _only("GET", method)
+                return _json(
+                    {"name": model.name, "ready": model.ready},
+                    200 if model.ready else 503,
+                )
+            case ["stats"]:
+                _only("GET", method)
+                return _json(triton_statistics((self._report(model),)))
+            case _:
+                raise NotFound("Not Found")
+
+    async def _infer(self, model: HostedModel, scope: Scope, receive: Receive) -> Response:
+        body = await self._body(scope, receive)
+        signature = model.signature
+        request = await self._decoded(model, scope, body)
+        rows = oip.check_inputs(request, signature.inputs, signature.outputs, model.name)
+        if rows > self._max_rows:
+            raise Invalid(
+                f"inference request batch-size must be <= {self._max_rows} for '{model.name}'",
+                param=signature.inputs[0].name,
+            )
+        outputs = await self._scheduler.infer(
+            model,
+            ModelRequest(request.inputs, request.parameters),
+            rows=rows,
+            within=self._timeout_of(request),
+            gone=lambda: _gone(receive),
+        )
+        size = sum(tensor.count for tensor in outputs if not request.wants_binary(tensor.name))
+        encode = oip.encode_response
+        if size >= OFFLOAD_BYTES:
+            message = await asyncio.to_thread(encode, model.name, model.version, request, outputs)
+        else:
+            message = encode(model.name, model.version, request, outputs)
+        headers = () if message.header_length is None else ((_HEADER_LENGTH, b"%d" % message.header_length),)
+        return Response(200, message.join(), message.content_type, headers)
+
+    async def _decoded(self, model: HostedModel, scope: Scope, body: bytes) -> oip.InferRequest:
+        if _header(scope, b"content-encoding") not in (None, b"identity"):
+            raise Invalid("compressed request bodies are not supported", param="Content-Encoding")
+        header_length = oip.header_length_of(_header(scope, _HEADER_LENGTH), len(body))
+        if header_length == 0:
+            return oip.decode_raw_request(body, model.signature.inputs)
+        if header_length is None and len(body) >= OFFLOAD_BYTES:
+            return await asyncio.to_thread(oip.decode_request, body)
+        return oip.decode_request(body, header_length)
+
+    def _timeout_of(self, request: oip.InferRequest) -> float:
+        asked = request.parameters.get("timeout", 0)
+        if isinstance(asked, bool) or not isinstance(asked, int) or asked < 0:
+            raise Invalid("'timeout' must be a number of microseconds", param="parameters.timeout")
+        return min(self._timeout, asked / 1e6) if asked else self._timeout
+
+    async def _index(self, scope: Scope, receive: Receive) -> Response:
+        body = await self._body(scope, receive)
+        only_ready = oip.decode_index_request(body) if body else False
+        entries = [
+            oip.IndexEntry(model.name, model.version, model.state, model.reason)
+            for model in self._repository
+            if model.ready or not only_ready
+        ]
+        return Response(200, oip.encode_json(entries))
+
+    async def _body(self, scope: Scope, receive: Receive) -> bytes:
+        declared = _header(scope, b"content-length")
+        if declared is not None and int(declared) > self._max_body_bytes:
+            raise self._too_large(int(declared))
+        message = await receive()
+        body: bytes = message.get("body", b"")
+        if (
+            message["type"] == "http.request"
+            and not message.get("more_body", False)
+            and len(body) <= self._max_body_bytes
+        ):
+            return body
+        return await self._long_body(message, receive)
+
+    async def _long_body(self, message: Message, receive: Receive) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            if message["type"] == "http.disconnect":
+                raise Cancelled("the caller closed the connection")
+            part: bytes = message.get("body", b"")
+            size += len(part)
+            if size > self._max_body_bytes:
+                raise self._too_large(size)
+            parts.append(part)
+            if not message.get("more_body", False):
+                return b"".join(parts)
+            message = await receive()
+
+    def _too_large(self, size: int) -> Invalid:
+        return Invalid(f"request of {size} bytes exceeds the maximum allowed input size of {self._max_body_bytes}")
+
+    def _report(self, model: HostedModel) -> ModelReport:
+        return ModelReport(
+            model.name,
+            model.version,
+            model.ready,
+            self._scheduler.waiting(model),
+            model.statistics,
+        )
+
+
+_HEADER_LENGTH = oip.HEADER_LENGTH.encode()
+
+
+def _metadata(model: HostedModel) -> oip.ModelMetadata:
+    signature = model.signature
+    return oip.ModelMetadata(
+        model.name,
+        (model.version,),
+        signature.platform,
+        signature.inputs,
+        signature.outputs,
+    )
+
+
+def _only(expected: str, method: str) -> None:
+    if method != expected:
+        raise MethodNotAllowed(f"Method Not Allowed: this path takes {expected}")
+
+
+def _json(value: object, status: int = 200) -> Response:
+    return Response(status, oip.encode_json(value))
+
+
+def _error(error: PolyforgeError) -> Response:
+    headers: list[tuple[bytes, bytes]] = []
+    if error.retry_after is not None:
+        headers.append((b"retry-after", b"%d" % max(1, round(error.retry_after))))
+    if error.param is not None and error.param.isascii() and error.param.isprintable():
+        headers.append((PARAM_HEADER, error.param.encode()))
+    return Response(error.status, oip.encode_error(error), headers=tuple(headers))
+
+
+def _header(scope: Scope, name: bytes) -> bytes | None:
+    for key, value in scope["headers"]:
+        if key == name:
+            return value
+    return None
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        continue
+
+
+async def _send(response: Response, send: Send) -> None:
+    headers = [
+        (b"content-type", response.content_type.encode()),
+        (b"content-length", b"%d" % len(response.body)),
+        *response.headers,
+    ]
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    await send({"type": "http.response.body", "body": response.body})

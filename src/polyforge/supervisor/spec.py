@@ -1,0 +1,59 @@
+"""What the command line asks of the supervisor, as one JSON object in the variable POLYFORGE_SUPERVISOR."""
+
+import json
+import sys
+from collections.abc import MutableMapping, Sequence
+from typing import Any, NamedTuple
+
+VARIABLE = "POLYFORGE_SUPERVISOR"
+MODULES = {"gateway": "polyforge.wiring.gateway", "models": "polyforge.wiring.models"}
+"""From the role to the module that plays it. A gateway uses the model host, so it comes first and stops first."""
+
+
+class SupervisorSpec(NamedTuple):
+    """One `polyforge up`."""
+
+    data: str
+    """Absolute path of the data folder; it exists."""
+    started: float
+    """When the command was typed, on the monotonic clock."""
+    roles: Sequence[str] = tuple(MODULES)
+    host: str = "127.0.0.1"
+    port: int = 8080
+    """0 lets the system pick."""
+    workers: int = 1
+    """Gateway processes."""
+    tls: bool = False
+    """Whether the gateways speak HTTPS, for the address that is printed."""
+    config: str | None = None
+    overrides: dict[str, Any] | None = None
+    """Settings from the command line, handed on to each process."""
+    drain_seconds: float = 30.0
+    start_seconds: float = 60.0
+    """How long a process may take to get ready."""
+    commands: dict[str, list[str]] | None = None
+    """Command lines that take the place of a role's module."""
+
+    @classmethod
+    def take(cls, environ: MutableMapping[str, str]) -> "SupervisorSpec":
+        """Take the description out of the environment; KeyError when it is not there."""
+        fields: dict[str, Any] = json.loads(environ.pop(VARIABLE))
+        return cls(**fields)
+
+    def to_json(self) -> str:
+        """The value of the variable."""
+        return json.dumps(self._asdict())
+
+    def command(self, role: str) -> list[str]:
+        """The command line of one process; `-P` keeps files of the current folder from posing as modules."""
+        given = (self.commands or {}).get(role)
+        return given or [sys.executable, "-P", "-X", "frozen_modules=on", "-m", MODULES[role]]
+
+    def processes(self) -> list[tuple[str, int]]:
+        """The role and number of each process to run."""
+        return [
+            (role, index)
+            for role in MODULES
+            if role in self.roles
+            for index in range(self.workers if role == "gateway" else 1)
+        ]

@@ -1,0 +1,199 @@
+"""Every metric that Polyforge exposes, declared once: name, kind, labels, meaning, and how many series it may have."""
+
+from typing import Literal
+
+import msgspec
+
+Kind = Literal["counter", "gauge", "histogram"]
+Merge = Literal["sum", "scrape"]
+"""How values of several processes become one: summed, or read once for the whole machine when somebody asks."""
+
+OTHER = "other"
+"""Label value of everything past a bound."""
+NONE = "none"
+"""Label value where a request did not get far enough to have one."""
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+_OVERHEAD = (0.0001, 0.00015, 0.0002, 0.0003, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0)
+
+NANO = 1_000_000_000
+MICRO = 1_000_000
+
+
+class Family(msgspec.Struct, frozen=True):
+    """One metric. It has at most `per_model * metric_models + others` series; the next one counts as `other`."""
+
+    name: str
+    kind: Kind
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+    """Upper bounds of a histogram, in the unit that is exposed."""
+    unit: int = 1
+    """Recorded values are divided by it: nanoseconds and micro-USD are recorded, seconds and USD exposed."""
+    merge: Merge = "sum"
+    per_model: int = 0
+    others: int = 1
+
+    def most_series(self, models: int) -> int:
+        """The bound on its series, without the one called `other`."""
+        return self.per_model * models + self.others
+
+    @property
+    def width(self) -> int:
+        """Numbers kept per series: one, or every bucket with the one above the last and the sum."""
+        return len(self.buckets) + 2 if self.kind == "histogram" else 1
+
+
+REQUESTS = Family(
+    "polyforge_requests_total",
+    "counter",
+    "Requests answered, by HTTP status and error code (empty when there was none).",
+    ("model", "provider", "task", "status", "error"),
+    per_model=24,
+    others=200,
+)
+DURATION = Family(
+    "polyforge_request_duration_seconds",
+    "histogram",
+    "Time from the first byte of a request to the last byte of its answer.",
+    ("model", "task"),
+    buckets=_SECONDS,
+    unit=NANO,
+    per_model=2,
+    others=30,
+)
+OVERHEAD = Family(
+    "polyforge_overhead_seconds",
+    "histogram",
+    "Time that the gateway itself took: the duration without the wait for upstreams.",
+    buckets=_OVERHEAD,
+    unit=NANO,
+)
+FIRST_TOKEN = Family(
+    "polyforge_time_to_first_token_seconds",
+    "histogram",
+    "Time from the first byte of a streamed request to its first content.",
+    ("model",),
+    buckets=_SECONDS,
+    unit=NANO,
+    per_model=1,
+    others=2,
+)
+TOKENS = Family(
+    "polyforge_tokens_total",
+    "counter",
+    "Tokens used; `cached` input is not counted as `input` again.",
+    ("model", "direction"),
+    per_model=3,
+    others=6,
+)
+COST = Family(
+    "polyforge_cost_usd_total",
+    "counter",
+    "What deployments charge us, in USD.",
+    ("model",),
+    unit=MICRO,
+    per_model=1,
+    others=2,
+)
+PRICE = Family(
+    "polyforge_price_usd_total",
+    "counter",
+    "What callers are charged, in USD.",
+    ("model",),
+    unit=MICRO,
+    per_model=1,
+    others=2,
+)
+IN_FLIGHT = Family("polyforge_in_flight", "gauge", "Requests being served now.")
+ATTEMPTS = Family(
+    "polyforge_upstream_attempts_total",
+    "counter",
+    "Attempts at deployments, by how they ended: `ok` or the code of the error.",
+    ("provider", "outcome"),
+    others=500,
+)
+COOLING = Family(
+    "polyforge_deployment_cooling",
+    "gauge",
+    "1 while a deployment is left alone after failures.",
+    ("provider", "deployment"),
+    merge="scrape",
+    per_model=2,
+    others=20,
+)
+JOURNAL_LAG = Family(
+    "polyforge_journal_lag_records",
+    "gauge",
+    "Usage records in the journals that are not in the database yet.",
+)
+JOURNAL_DROPPED = Family(
+    "polyforge_journal_dropped_total",
+    "counter",
+    "Usage records that could not be written to the journal.",
+)
+LOG_DROPPED = Family(
+    "polyforge_log_lines_dropped_total",
+    "counter",
+    "Log lines dropped because their reader was too slow.",
+)
+TRACES_DROPPED = Family(
+    "polyforge_traces_dropped_total",
+    "counter",
+    "Sampled traces dropped because the collector was too slow or down.",
+)
+PROCESS_CPU = Family(
+    "polyforge_process_cpu_seconds_total",
+    "counter",
+    "CPU time of each process since it started.",
+    ("process",),
+    merge="scrape",
+    others=100,
+)
+PROCESS_MEMORY = Family(
+    "polyforge_process_resident_memory_bytes",
+    "gauge",
+    "Resident memory of each process.",
+    ("process",),
+    merge="scrape",
+    others=100,
+)
+PROCESS_FILES = Family(
+    "polyforge_process_open_fds",
+    "gauge",
+    "Open file descriptors of each process.",
+    ("process",),
+    merge="scrape",
+    others=100,
+)
+PROCESS_START = Family(
+    "polyforge_process_start_time_seconds",
+    "gauge",
+    "When each process started, in seconds since the epoch.",
+    ("process",),
+    merge="scrape",
+    others=100,
+)
+
+FAMILIES: tuple[Family, ...] = (
+    REQUESTS,
+    DURATION,
+    OVERHEAD,
+    FIRST_TOKEN,
+    TOKENS,
+    COST,
+    PRICE,
+    IN_FLIGHT,
+    ATTEMPTS,
+    COOLING,
+    JOURNAL_LAG,
+    JOURNAL_DROPPED,
+    LOG_DROPPED,
+    TRACES_DROPPED,
+    PROCESS_CPU,
+    PROCESS_MEMORY,
+    PROCESS_FILES,
+    PROCESS_START,
+)
+BY_NAME = {family.name: family for family in FAMILIES}

@@ -1,0 +1,64 @@
+"""The caller that a request acts for."""
+
+from typing import Literal
+
+import msgspec
+
+from polyforge.kernel.errors import Denied
+from polyforge.kernel.money import Micros
+
+Period = Literal["total", "day", "week", "month"]
+"""How long a budget lasts before it starts again, in UTC; weeks begin on Monday."""
+
+ALL = "*"
+PERMISSIONS = frozenset({"inference", "keys:read", "keys:write", "usage:read", "models:read", "metrics:read"})
+DEFAULT_SCOPES = ("inference", "models:read")
+
+
+class KeyLimits(msgspec.Struct, frozen=True, gc=False):
+    """What one key may use; None means without limit."""
+
+    rpm: int | None = None
+    """Requests per minute."""
+    tpm: int | None = None
+    """Tokens per minute, input and output together."""
+    concurrency: int | None = None
+    """Requests in flight at once."""
+    budget: Micros | None = None
+    """Price of its calls per `period`, in micro-USD."""
+    period: Period = "total"
+
+    @property
+    def any(self) -> bool:
+        """Whether there is a limit at all."""
+        return not (self.rpm is self.tpm is self.concurrency is self.budget is None)
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """Who a request acts for: a key, its project and what it may do."""
+
+    key_id: str
+    key_name: str
+    organization_id: str
+    project_id: str
+    scopes: frozenset[str]
+    models: tuple[str, ...] | None = None
+    """Names or `prefix/*` patterns of the models it may use; None means all."""
+    limits: KeyLimits = KeyLimits()
+    expires_at: float | None = None
+    """Seconds since the epoch."""
+
+    def may(self, permission: str) -> bool:
+        """Whether the key's scopes grant `permission`."""
+        return permission in self.scopes or ALL in self.scopes
+
+    def require(self, permission: str) -> None:
+        """Denied unless the key's scopes grant `permission`."""
+        if not self.may(permission):
+            raise Denied(f"this key lacks the scope {permission!r}; create one that has it")
+
+    def may_use(self, model: str) -> bool:
+        """Whether the key may call `model`."""
+        if self.models is None or model in self.models:
+            return True
+        return any(name.endswith("*") and model.startswith(name[:-1]) for name in self.models)

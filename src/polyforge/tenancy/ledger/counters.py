@@ -1,0 +1,339 @@
+"""Limits that hold across the workers of one machine, in one memory-mapped file.
+
+A slot belongs to one key. Its windows (requests and tokens per minute) are shared and change under the slot's lock. What
+must survive a `kill -9` to the last micro-USD (spent, reserved, in flight) lies in cells: one per worker and slot, each
+written by that worker alone, so a total is the sum over the workers. A cell is kept twice and the copies are written in
+turn, each with its turn and a check word, so that a process killed in the middle of a write leaves the copy before. Each cell says up
+to which journal record it is complete; `recovery` replays the rest.
+
+Locks are `fcntl` byte ranges: the kernel lets go of them when their process dies, and they cost about 1.5 us.
+"""
+
+import fcntl
+import mmap
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from polyforge.kernel.errors import Unavailable
+from polyforge.kernel.money import Micros
+from polyforge.tenancy.callers import KeyLimits
+
+MAGIC = b"PFCOUNT1"
+_HEADER = struct.Struct("<8sqq")
+_HEADER_BYTES = 4096
+_KEY_BYTES = 32
+_SLOT = struct.Struct("<32sqqqqqqq")
+_BASE = struct.Struct("<qq")
+_WINDOW = struct.Struct("<qqqqq")
+_SLOT_BYTES = 128
+_WINDOW_OFFSET = _KEY_BYTES + 16
+_CELL = struct.Struct("<qqqqqqqq")
+_CELL_BYTES = 2 * _CELL.size
+_DIRECTORY_LOCK = 0
+_FIRST_SLOT_LOCK = 1
+_MINUTE = 60.0
+
+
+class Cell(NamedTuple):
+    """What one worker has spent, reserved and in flight for one key.
+
+    `applied` is the number of the last journal record of `incarnation` that `spent` includes.
+    """
+
+    incarnation: int
+    applied: int
+    period: int
+    spent: Micros
+    reserved: Micros
+    in_flight: int
+
+
+EMPTY_CELL = Cell(0, 0, 0, 0, 0, 0)
+
+
+class Refusal(msgspec.Struct, frozen=True, gc=False):
+    """Why a key may not call now. `retry_after` is in seconds."""
+
+    limit: str
+    """`rpm`, `tpm`, `concurrency` or `budget`."""
+    retry_after: float = 0.0
+
+
+class Headroom(msgspec.Struct, frozen=True, gc=False):
+    """What is left after an admission; None where there is no such limit."""
+
+    requests: int | None = None
+    tokens: int | None = None
+    reset: float = 0.0
+    """Seconds until the window is empty again."""
+
+
+class SharedCounters:
+    """One process's view of the file. `worker` owns the cells it writes; every other process only reads them."""
+
+    def __init__(self, path: Path, worker: int, workers: int, capacity: int) -> None:
+        self._path = path
+        self._worker = worker
+        self._workers = workers
+        self._capacity = capacity
+        self._slots: dict[str, int] = {}
+        self._own: dict[int, tuple[Cell, int]] = {}
+        self._incarnation = 0
+        self._fd = -1
+        self._map: mmap.mmap | None = None
+
+    def open(self, incarnation: int) -> None:
+        """Map the file, making it first if it is not there. `incarnation` numbers this worker's starts from 1."""
+        self._incarnation = incarnation
+        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        size = _HEADER_BYTES + self._capacity * (_SLOT_BYTES + self._workers * _CELL_BYTES)
+        fcntl.lockf(self._fd, fcntl.LOCK_EX, 1, _DIRECTORY_LOCK)
+        try:
+            if os.fstat(self._fd).st_size < size:
+                os.ftruncate(self._fd, size)
+                os.pwrite(self._fd, _HEADER.pack(MAGIC, self._capacity, self._workers), 0)
+            self._check_header()
+        finally:
+            fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, _DIRECTORY_LOCK)
+        self._map = mmap.mmap(self._fd, size)
+
+    def _check_header(self) -> None:
+        header = _HEADER.unpack(os.pread(self._fd, _HEADER.size, 0))
+        if header != (MAGIC, self._capacity, self._workers):
+            raise Unavailable(f"{self._path} was made by another version or for another number of workers")
+
+    def close(self) -> None:
+        """Unmap; the file stays for the other workers."""
+        if self._map is not None:
+            self._map.close()
+            self._map = None
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    # Slots
+
+    def find(self, name: str) -> int | None:
+        """The slot of `name`, if any worker has made one."""
+        slot = self._slots.get(name)
+        if slot is None:
+            slot, found = self._probe(name)
+            if not found:
+                return None
+            self._slots[name] = slot
+        return slot
+
+    def create(self, name: str, period: int, spent: Micros) -> int:
+        """The slot of `name`, made with what the ledger says was spent in `period` unless another worker was first."""
+        fcntl.lockf(self._fd, fcntl.LOCK_EX, 1, _DIRECTORY_LOCK)
+        try:
+            slot, found = self._probe(name)
+            if not found:
+                _SLOT.pack_into(self._memory, self._slot_at(slot), name.encode(), period, spent, 0, 0, 0, 0, 0)
+        finally:
+            fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, _DIRECTORY_LOCK)
+        self._slots[name] = slot
+        return slot
+
+    def _probe(self, name: str) -> tuple[int, bool]:
+        key = name.encode().ljust(_KEY_BYTES, b"\0")
+        if len(key) > _KEY_BYTES:
+            raise ValueError(f"a slot name has at most {_KEY_BYTES} bytes")
+        first = zlib.crc32(key) % self._capacity
+        for step in range(self._capacity):
+            slot = (first + step) % self._capacity
+            at = self._slot_at(slot)
+            there = self._memory[at : at + _KEY_BYTES]
+            if there == key:
+                return slot, True
+            if there[0] == 0:
+                return slot, False
+        raise Unavailable("too many keys with limits are in use; raise gateway.max_limited_keys and restart")
+
+    def slots(self) -> Iterator[tuple[str, int]]:
+        """Every slot in use, with its name."""
+        for slot in range(self._capacity):
+            at = self._slot_at(slot)
+            if self._memory[at]:
+                yield self._memory[at : at + _KEY_BYTES].rstrip(b"\0").decode(), slot
+
+    @property
+    def _memory(self) -> mmap.mmap:
+        if self._map is None:
+            raise Unavailable("the shared counters are closed")
+        return self._map
+
+    def _slot_at(self, slot: int) -> int:
+        return _HEADER_BYTES + slot * _SLOT_BYTES
+
+    def _cell_at(self, slot: int, worker: int) -> int:
+        return _HEADER_BYTES + self._capacity * _SLOT_BYTES + (worker * self._capacity + slot) * _CELL_BYTES
+
+    # Admission and settlement
+
+    def reserve(
+        self, slot: int, limits: KeyLimits, now: float, period: int, amount: Micros, tokens: int
+    ) -> Refusal | Headroom:
+        """Take one request, `tokens` and `amount` at once, or nothing and the limit that stands in the way."""
+        fcntl.lockf(self._fd, fcntl.LOCK_EX, 1, _FIRST_SLOT_LOCK + slot)
+        try:
+            return self._reserve_locked(slot, limits, now, period, amount, tokens)
+        finally:
+            fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, _FIRST_SLOT_LOCK + slot)
+
+    def _reserve_locked(
+        self, slot: int, limits: KeyLimits, now: float, period: int, amount: Micros, tokens: int
+    ) -> Refusal | Headroom:
+        own, used, in_flight = self._totals(slot, period)
+        if limits.concurrency is not None and in_flight >= limits.concurrency:
+            return Refusal("concurrency", 1.0)
+        if limits.budget is not None and used + amount > limits.budget:
+            return Refusal("budget")
+        outcome: Refusal | Headroom = Headroom()
+        if limits.rpm is not None or limits.tpm is not None:
+            outcome = self._take_window(slot, limits, now, tokens)
+            if type(outcome) is Refusal:
+                return outcome
+        spent, reserved = (own.spent, own.reserved) if own.period == period else (0, 0)
+        self._write_cell(
+            slot, Cell(self._incarnation, own.applied, period, spent, reserved + amount, own.in_flight + 1)
+        )
+        return outcome
+
+    def _totals(self, slot: int, period: int) -> tuple[Cell, Micros, int]:
+        base_period, used = _BASE.unpack_from(self._memory, self._slot_at(slot) + _KEY_BYTES)
+        if base_period != period:
+            used = 0
+        own, _ = self._own_cell(slot)
+        in_flight = 0
+        for worker in range(self._workers):
+            cell = own if worker == self._worker else self.cell(slot, worker)
+            in_flight += cell.in_flight
+            if cell.period == period:
+                used += cell.spent + cell.reserved
+        return own, used, in_flight
+
+    def _take_window(self, slot: int, limits: KeyLimits, now: float, tokens: int) -> Refusal | Headroom:
+        at = self._slot_at(slot) + _WINDOW_OFFSET
+        minute, requests, requests_before, used, used_before = _WINDOW.unpack_from(self._memory, at)
+        minute, requests, requests_before, used, used_before = _roll(
+            int(now // _MINUTE), minute, requests, requests_before, used, used_before
+        )
+        into = now % _MINUTE
+        left_requests = left_tokens = None
+        if limits.rpm is not None:
+            left_requests = limits.rpm - requests - _weighted(requests_before, into)
+            if left_requests < 1:
+                return Refusal("rpm", _wait(limits.rpm, requests, requests_before, 1, into))
+        if limits.tpm is not None:
+            tokens = min(tokens, limits.tpm)
+            left_tokens = limits.tpm - used - _weighted(used_before, into)
+            if left_tokens < max(tokens, 1):
+                return Refusal("tpm", _wait(limits.tpm, used, used_before, max(tokens, 1), into))
+        _WINDOW.pack_into(self._memory, at, minute, requests + 1, requests_before, used + tokens, used_before)
+        return Headroom(
+            None if left_requests is None else int(left_requests) - 1,
+            None if left_tokens is None else int(left_tokens) - tokens,
+            _MINUTE - into,
+        )
+
+    def settle(self, slot: int, period: int, reserved: Micros, price: Micros, applied: int) -> None:
+        """Replace a reservation by the price, which journal record `applied` of this incarnation holds.
+
+        Needs no lock: the cell has one writer, and its readers see the copy before or the copy after.
+        """
+        own, _ = self._own_cell(slot)
+        spent, held = own.spent, own.reserved
+        if own.period == period:
+            spent, held = spent + price, held - reserved
+        self._write_cell(slot, Cell(self._incarnation, applied, own.period, spent, held, own.in_flight - 1))
+
+    def release(self, slot: int, period: int, reserved: Micros) -> None:
+        """Give a reservation back that no journal record speaks of."""
+        self.settle(slot, period, reserved, 0, self._own_cell(slot)[0].applied)
+
+    def add_tokens(self, slot: int, now: float, tokens: int) -> None:
+        """Correct the token window by the difference between what was used and what was reserved."""
+        fcntl.lockf(self._fd, fcntl.LOCK_EX, 1, _FIRST_SLOT_LOCK + slot)
+        try:
+            at = self._slot_at(slot) + _WINDOW_OFFSET
+            minute, requests, requests_before, used, used_before = _roll(
+                int(now // _MINUTE), *_WINDOW.unpack_from(self._memory, at)
+            )
+            _WINDOW.pack_into(self._memory, at, minute, requests, requests_before, max(0, used + tokens), used_before)
+        finally:
+            fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, _FIRST_SLOT_LOCK + slot)
+
+    def headroom(self, slot: int, limits: KeyLimits, period: int) -> Micros:
+        """What is left of the budget after everything spent and reserved."""
+        _, used, _ = self._totals(slot, period)
+        return (limits.budget or 0) - used
+
+    # Cells
+
+    def cell(self, slot: int, worker: int) -> Cell:
+        """The newest whole copy of a worker's cell."""
+        at = self._cell_at(slot, worker)
+        first = _CELL.unpack_from(self._memory, at)
+        second = _CELL.unpack_from(self._memory, at + _CELL.size)
+        newer, older = (first, second) if first[6] > second[6] else (second, first)
+        if newer[7] == hash(newer[:7]):
+            return Cell(*newer[:6])
+        if older[6] and older[7] == hash(older[:7]):
+            return Cell(*older[:6])
+        return EMPTY_CELL
+
+    def _own_cell(self, slot: int) -> tuple[Cell, int]:
+        """This worker's cell and how often it was written; kept here because nobody else writes it."""
+        known = self._own.get(slot)
+        if known is None:
+            at = self._cell_at(slot, self._worker)
+            turns = _CELL.unpack_from(self._memory, at)[6], _CELL.unpack_from(self._memory, at + _CELL.size)[6]
+            known = self._own[slot] = self.cell(slot, self._worker), max(turns)
+        return known
+
+    def _write_cell(self, slot: int, cell: Cell) -> None:
+        turn = self._own_cell(slot)[1] + 1
+        values = (*cell, turn)
+        at = self._cell_at(slot, self._worker) + (turn & 1) * _CELL.size
+        _CELL.pack_into(self._memory, at, *values, hash(values))
+        self._own[slot] = cell, turn
+
+    def restore(self, slot: int, cell: Cell) -> None:
+        """Set this worker's cell to what its journals say, at recovery."""
+        self._write_cell(slot, cell)
+
+    @property
+    def incarnation(self) -> int:
+        """Which start of this worker this is."""
+        return self._incarnation
+
+
+def _roll(
+    minute: int, stored: int, requests: int, requests_before: int, used: int, used_before: int
+) -> tuple[int, int, int, int, int]:
+    """The window's five numbers as they stand in `minute`."""
+    if stored == minute:
+        return minute, requests, requests_before, used, used_before
+    if stored == minute - 1:
+        return minute, 0, requests, 0, used
+    return minute, 0, 0, 0, 0
+
+
+def _weighted(before: int, into: float) -> float:
+    """What the minute before still counts for, `into` seconds into this one (sliding window counter)."""
+    return before * (1 - into / _MINUTE)
+
+
+def _wait(limit: int, now: int, before: int, wanted: int, into: float) -> float:
+    """Seconds until `wanted` more fit, if nothing else comes."""
+    room = limit - wanted
+    if now <= room and before > 0:
+        return max(0.05, _MINUTE * (1 - (room - now) / before) - into)
+    return _MINUTE - into + (max(0.0, _MINUTE * (1 - room / now)) if now else 0.0)

@@ -1,0 +1,222 @@
+"""The journal: what is about to be called, and what it came to, on disk before anything depends on it.
+
+One file per worker, start and segment, append-only. A record is `length, crc32, kind, number` (17 bytes,
+little-endian) and a MessagePack body; the check covers kind, number and body. A settlement is in the file before the last byte of its answer is sent. The page cache outlives a killed
+process; `fdatasync` once a second bounds what a power cut can take. When a segment is full the next one begins with the
+intents still open, so that an older segment is of no use once the ledger has its records.
+
+File names: `<session>-<worker>-<incarnation>-<segment>.journal`.
+"""
+
+import fcntl
+import os
+import re
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from polyforge.kernel.errors import Unavailable
+from polyforge.tenancy.ledger.records import Intent, UsageRecord
+
+SEGMENT_BYTES = 64 * 1024 * 1024
+_FRAME = struct.Struct("<IIBQ")
+MAGIC = b"PFJRNL01"
+HEADER_BYTES = len(MAGIC)
+INTENT, SETTLEMENT = 1, 2
+_LONGEST = 1024 * 1024
+_READ_BYTES = 256 * 1024
+_NAME = re.compile(r"^(?P<session>[0-9A-Z]{26})-(?P<worker>\d+)-(?P<incarnation>\d+)-(?P<segment>\d+)\.journal$")
+
+_encoder = msgspec.msgpack.Encoder()
+_intents = msgspec.msgpack.Decoder(Intent)
+_settlements = msgspec.msgpack.Decoder(UsageRecord)
+
+
+class SegmentName(NamedTuple):
+    """Whose journal a file is a part of."""
+
+    session: str
+    worker: int
+    incarnation: int
+    segment: int
+
+    def __str__(self) -> str:
+        return f"{self.session}-{self.worker}-{self.incarnation}-{self.segment:06d}.journal"
+
+    @classmethod
+    def parse(cls, name: str) -> "SegmentName | None":
+        """The parts of a file name; None when it is no segment's."""
+        match = _NAME.match(name)
+        if match is None:
+            return None
+        return cls(match["session"], int(match["worker"]), int(match["incarnation"]), int(match["segment"]))
+
+
+class Entry(NamedTuple):
+    """One record of a segment, its number within the incarnation, and the offset just after it."""
+
+    number: int
+    end: int
+    record: Intent | UsageRecord
+
+
+def segments(folder: Path) -> list[SegmentName]:
+    """The segments in a folder, oldest first within each worker's start."""
+    names = (SegmentName.parse(name) for name in os.listdir(folder))
+    return sorted(name for name in names if name is not None)
+
+
+def is_owned(path: Path) -> bool:
+    """Whether a living process still appends to this segment."""
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def read(path: Path, start: int = 0) -> Iterator[Entry]:
+    """The whole records after offset `start` (0: from the first); stops before a torn tail."""
+    with path.open("rb") as file:
+        _check_magic(path, file.read(HEADER_BYTES))
+        at = max(start, HEADER_BYTES)
+        file.seek(at)
+        data = file.read(_READ_BYTES)
+        used = 0
+        while True:
+            entry, wanted = _parse(data, used, at)
+            if entry is not None:
+                yield entry
+                used += entry.end - at
+                at = entry.end
+                continue
+            more = file.read(max(_READ_BYTES, wanted)) if wanted else b""
+            if not more:
+                return
+            data, used = data[used:] + more, 0
+
+
+def _check_magic(path: Path, found: bytes) -> None:
+    if found != MAGIC[: len(found)]:
+        raise Unavailable(f"{path} is not a journal of this version")
+
+
+def _parse(data: bytes, used: int, at: int) -> tuple[Entry | None, int]:
+    """The record at `used`, or how many bytes are missing for it (0: it is torn, and nothing after it counts)."""
+    left = len(data) - used
+    if left < _FRAME.size:
+        return None, _FRAME.size - left
+    length, check, kind, number = _FRAME.unpack_from(data, used)
+    if length > _LONGEST or kind not in (INTENT, SETTLEMENT):
+        return None, 0
+    size = _FRAME.size + length
+    if left < size:
+        return None, size - left
+    body = data[used + _FRAME.size : used + size]
+    if zlib.crc32(body, number << 1 & 0xFFFFFFFF | kind & 1) != check:
+        return None, 0
+    record = _intents.decode(body) if kind == INTENT else _settlements.decode(body)
+    return Entry(number, at + size, record), 0
+
+
+class Journal:
+    """The segment that this worker appends to. One writer, one event loop; `sync` may run in a thread."""
+
+    def __init__(self, folder: Path, session: str, worker: int, incarnation: int, limit: int = SEGMENT_BYTES) -> None:
+        self._folder = folder
+        self._name = SegmentName(session, worker, incarnation, 0)
+        self._limit = limit
+        self._fd = -1
+        self._size = 0
+        self._number = 0
+        self._open: dict[str, Intent] = {}
+        self._unwritten: list[bytes] = []
+
+    def open(self) -> None:
+        """Begin the first segment."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._begin_segment()
+
+    def close(self) -> None:
+        """Write down everything and let go of the segment."""
+        if self._fd >= 0:
+            self.sync()
+            os.close(self._fd)
+            self._fd = -1
+
+    @property
+    def unsettled(self) -> int:
+        """Calls under way."""
+        return len(self._open)
+
+    def intend(self, intent: Intent) -> None:
+        """Write an intent down; Unavailable when that is not possible, and then the call must not be made."""
+        if self._unwritten:
+            raise Unavailable("the journal cannot be written; see the log of the gateway", retry_after=1.0)
+        if self._size > self._limit:
+            self._rotate()
+        frame = self._frame(INTENT, _encoder.encode(intent))
+        if not self._append(frame):
+            raise Unavailable("the journal cannot be written; is the disk full?", retry_after=1.0)
+        self._open[intent.id] = intent
+
+    def settle(self, record: UsageRecord) -> int:
+        """Write down what a call came to and return the number of that record.
+
+        Where the disk refuses, the record waits in memory for `sync` to try again, and no new intent is taken meanwhile.
+        """
+        frame = self._frame(SETTLEMENT, _encoder.encode(record))
+        if self._unwritten or not self._append(frame):
+            self._unwritten.append(frame)
+        self._open.pop(record.id, None)
+        return self._number
+
+    def sync(self) -> None:
+        """Make everything written so far survive a power cut, and try again what could not be written."""
+        while self._unwritten and self._append(self._unwritten[0]):
+            del self._unwritten[0]
+        os.fdatasync(self._fd)
+
+    def _frame(self, kind: int, body: bytes) -> bytes:
+        self._number = number = self._number + 1
+        return _FRAME.pack(len(body), zlib.crc32(body, number << 1 & 0xFFFFFFFF | kind & 1), kind, number) + body
+
+    def _append(self, frame: bytes) -> bool:
+        try:
+            written = os.write(self._fd, frame)
+        except OSError:
+            written = 0
+        if written == len(frame):
+            self._size += written
+            return True
+        os.ftruncate(self._fd, self._size)
+        return False
+
+    def _begin_segment(self) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
+        fd = os.open(self._folder / str(self._name), flags, 0o600)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        os.write(fd, MAGIC)
+        self._fd, self._size = fd, HEADER_BYTES
+
+    def _rotate(self) -> None:
+        """Go on in a new segment that begins with the intents still open; on failure stay in the old one.
+
+        Called before an intent, never after a settlement: by then the counters hold every settlement of the old segment,
+        so recovery needs none of it.
+        """
+        old, size, name = self._fd, self._size, self._name
+        self._name = name._replace(segment=name.segment + 1)
+        try:
+            self._begin_segment()
+        except OSError:
+            self._fd, self._size, self._name = old, size, name
+            return
+        for intent in self._open.values():
+            self._append(self._frame(INTENT, _encoder.encode(intent)))
+        os.close(old)

@@ -1,0 +1,76 @@
+"""What is written down about one call."""
+
+from typing import Literal
+
+import msgspec
+
+from polyforge.kernel.money import Micros
+from polyforge.kernel.tasks import Task
+from polyforge.kernel.usage import NO_USAGE, Usage
+
+Status = Literal["ok", "error", "cancelled", "interrupted"]
+"""`error`: the caller got an error; `cancelled`: the caller hung up; `interrupted`: the gateway died during the call."""
+
+
+class UsageRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One row of the ledger: who called what, what it used, cost and was priced."""
+
+    id: str
+    """The request id, a ULID."""
+    key_id: str
+    organization_id: str
+    project_id: str
+    task: Task
+    model: str
+    provider: str
+    deployment: str
+    """The provider's own name of the model."""
+    status: Status
+    http_status: int
+    started_at: float
+    """Seconds since the epoch."""
+    duration_ms: int
+    period_start: int
+    """First second of the budget period that the price counts in; 0 for a budget without one."""
+    usage: Usage = NO_USAGE
+    cost: Micros = 0
+    price: Micros = 0
+    stream: bool = False
+
+
+class Intent(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A call that is about to be made, with the most it may be priced; written before anything is sent upstream."""
+
+    id: str
+    key_id: str
+    organization_id: str
+    project_id: str
+    task: Task
+    model: str
+    started_at: float
+    period_start: int
+    slot: str
+    """Name of the key's slot in the shared counters; empty for a key without limits."""
+    reserved: Micros = 0
+    stream: bool = False
+
+    def interrupted(self, now: float) -> UsageRecord:
+        """The ledger row of a call whose end nobody saw: priced at what was reserved."""
+        return UsageRecord(
+            id=self.id,
+            key_id=self.key_id,
+            organization_id=self.organization_id,
+            project_id=self.project_id,
+            task=self.task,
+            model=self.model,
+            provider="",
+            deployment="",
+            status="interrupted",
+            http_status=0,
+            started_at=self.started_at,
+            duration_ms=max(0, int((now - self.started_at) * 1000)),
+            period_start=self.period_start,
+            cost=self.reserved,
+            price=self.reserved,
+            stream=self.stream,
+        )

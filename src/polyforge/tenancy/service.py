@@ -1,0 +1,194 @@
+"""Managing keys and reading usage, on behalf of a caller and within its project."""
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Any
+
+from polyforge.database.database import Database
+from polyforge.database.scopes import Scope
+from polyforge.kernel.clock import Clock
+from polyforge.kernel.errors import Conflict, Denied, Invalid, NotFound
+from polyforge.kernel.ids import decode, new_ulid
+from polyforge.kernel.money import from_usd
+from polyforge.tenancy.callers import Caller
+from polyforge.tenancy.keys import ADMIN_KEY_ID, ApiKey, Secret, new_secret
+from polyforge.tenancy.schemas import KeyChanges, KeyLimitsBody, NewKey
+from polyforge.tenancy.store import MAX_USAGE_ROWS, KeyEditor, KeyStore, UsageStore
+from polyforge.tenancy.usage import GroupBy, UsageSummary
+
+DEFAULT_USAGE_SECONDS = 30 * 86_400
+
+
+def _nobody() -> None:
+    """The listener of who does not need to hear of changes."""
+
+
+class KeyService:
+    """Makes, shows, changes and ends API keys.
+
+    A caller only makes or manages keys that may do no more than it may itself: no scope that it lacks, no model that it
+    may not use. `changed` is called after every change, so that this process need not wait to hear of its own.
+    """
+
+    def __init__(self, database: Database, clock: Clock, changed: Callable[[], None] = _nobody) -> None:
+        self._database = database
+        self._clock = clock
+        self._changed = changed
+
+    async def create(self, caller: Caller, body: NewKey) -> tuple[ApiKey, Secret]:
+        """A new key and its secret, which cannot be had again."""
+        models = body.models
+        if models is None and caller.models is not None:
+            models = list(caller.models)
+        _require_no_more(caller, body.scopes, models)
+        secret = new_secret()
+        values = {
+            **self._limits(body, KeyLimitsBody.model_fields),
+            "id": new_ulid(),
+            "name": body.name,
+            "prefix": secret.prefix,
+            "hash": secret.hash,
+            "scopes": sorted(set(body.scopes)),
+            "models": models,
+            "created_at": self._clock.now(),
+        }
+        async with self._database.write() as session:
+            key = await KeyEditor(session, _scope(caller)).add(values)
+        self._changed()
+        return key, secret
+
+    async def get(self, caller: Caller, key_id: str) -> ApiKey:
+        """One key; NotFound when the project has none with this id."""
+        _require_id(key_id)
+        async with self._database.read() as session:
+            return await KeyStore(session, _scope(caller)).get(key_id)
+
+    async def page(
+        self, caller: Caller, limit: int, cursor: str | None = None, include_revoked: bool = False
+    ) -> tuple[list[ApiKey], str | None]:
+        """Up to `limit` keys, newest first, and the cursor of the next page, None after the last."""
+        if cursor is not None and not _is_id(cursor):
+            raise Invalid("the cursor is not one that a list gave", param="cursor")
+        async with self._database.read() as session:
+            keys = await KeyStore(session, _scope(caller)).page(limit + 1, cursor, include_revoked)
+        return keys[:limit], keys[limit - 1].id if len(keys) > limit else None
+
+    async def change(self, caller: Caller, key_id: str, body: KeyChanges) -> ApiKey:
+        """The key with what `body` sets; Conflict when it has been revoked."""
+        values = self._limits(body, body.model_fields_set)
+        if "name" in body.model_fields_set:
+            values["name"] = body.name
+        async with self._database.write() as session:
+            editor = KeyEditor(session, _scope(caller))
+            key = await _manageable(editor, caller, key_id)
+            _require_no_more(caller, key.scopes, values.get("models", key.models))
+            key = await editor.change(key_id, values)
+        self._changed()
+        return key
+
+    async def rotate(self, caller: Caller, key_id: str, grace_seconds: int = 0) -> tuple[ApiKey, Secret]:
+        """The key with a new secret; the old one works for another `grace_seconds`, any older one no more."""
+        secret = new_secret()
+        values: dict[str, Any] = {"prefix": secret.prefix, "hash": secret.hash}
+        async with self._database.write() as session:
+            editor = KeyEditor(session, _scope(caller))
+            key = await _manageable(editor, caller, key_id)
+            values["previous_hash"] = key.hash if grace_seconds else None
+            values["previous_until"] = self._clock.now() + grace_seconds if grace_seconds else None
+            key = await editor.change(key_id, values)
+        self._changed()
+        return key, secret
+
+    async def revoke(self, caller: Caller, key_id: str) -> None:
+        """End a key for good; one that has ended already stays as it is."""
+        async with self._database.write() as session:
+            editor = KeyEditor(session, _scope(caller))
+            key = await _locked(editor, caller, key_id)
+            if key.revoked_at is None:
+                await editor.change(key_id, {"revoked_at": self._clock.now()})
+        self._changed()
+
+    def _limits(self, body: KeyLimitsBody, fields: Iterable[str]) -> dict[str, Any]:
+        values = {name: getattr(body, name) for name in fields if name in KeyLimitsBody.model_fields}
+        if "budget_usd" in values:
+            usd = values.pop("budget_usd")
+            values["budget_micros"] = None if usd is None else from_usd(usd)
+        if values.get("expires_at") is not None:
+            values["expires_at"] = self._future(values["expires_at"])
+        return values
+
+    def _future(self, moment: datetime) -> float:
+        seconds = moment.timestamp()
+        if seconds <= self._clock.now():
+            raise Invalid("must lie in the future", param="expires_at")
+        return seconds
+
+
+class UsageService:
+    """Sums over the calls of a caller's project."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def report(
+        self, caller: Caller, group_by: frozenset[GroupBy], since: datetime | None, until: datetime | None
+    ) -> UsageSummary:
+        """Sums over the calls that started in [since, until), by default the 30 days up to now."""
+        end = max(0.0, until.timestamp() if until else self._clock.now())
+        start = max(0.0, since.timestamp() if since else end - DEFAULT_USAGE_SECONDS)
+        if start > end:
+            raise Invalid("must not be later than `until`", param="since")
+        async with self._database.read() as session:
+            rows = await UsageStore(session, _scope(caller)).sums(group_by, start, end)
+            if len(rows) > MAX_USAGE_ROWS:
+                raise Invalid(f"more than {MAX_USAGE_ROWS} groups; narrow the time or group by less", param="group_by")
+            ids = sorted({row.key for row in rows if row.key is not None})
+            names = await KeyStore(session, _scope(caller)).names(ids) if ids else {}
+        return UsageSummary(since=start, until=end, rows=rows, key_names=names)
+
+
+async def _manageable(editor: KeyEditor, caller: Caller, key_id: str) -> ApiKey:
+    key = await _locked(editor, caller, key_id)
+    if key.revoked_at is not None:
+        raise Conflict(f"key {key_id!r} has been revoked; create a new one")
+    return key
+
+
+async def _locked(editor: KeyEditor, caller: Caller, key_id: str) -> ApiKey:
+    _require_id(key_id)
+    key = await editor.locked(key_id)
+    if key.id == ADMIN_KEY_ID:
+        raise Conflict(
+            "the admin key comes from POLYFORGE_ADMIN_KEY or the file admin.key; change it there and restart"
+        )
+    _require_no_more(caller, key.scopes, key.models)
+    return key
+
+
+def _require_no_more(caller: Caller, scopes: Iterable[str], models: Iterable[str] | None) -> None:
+    if missing := sorted(scope for scope in scopes if not caller.may(scope)):
+        raise Denied(f"this key lacks the scope {missing[0]!r}, so it cannot make or manage a key that has it")
+    if caller.models is None:
+        return
+    if models is None:
+        raise Denied("this key may use some models only, so it cannot make or manage a key that may use all")
+    if foreign := [name for name in models if not caller.may_use(name)]:
+        raise Denied(f"this key may not use {foreign[0]!r}, so it cannot make or manage a key that may")
+
+
+def _scope(caller: Caller) -> Scope:
+    return Scope(caller.organization_id, caller.project_id)
+
+
+def _require_id(key_id: str) -> None:
+    if not _is_id(key_id):
+        raise NotFound(f"there is no key {key_id[:40]!r}")
+
+
+def _is_id(text: str) -> bool:
+    try:
+        decode(text)
+    except ValueError:
+        return False
+    return True

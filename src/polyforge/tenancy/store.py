@@ -1,0 +1,267 @@
+"""All SQL of tenancy.
+
+`KeyStore`, `KeyEditor` and `UsageStore` are built for a scope and see nothing else. `SystemStore`, `SystemEditor` and
+`LedgerStore` are for what happens before or behind a caller: looking a key up, following changes, starting, writing the
+ledger.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, RowMapping, Select, case, delete, func, insert, or_, select, update
+
+from polyforge.database.database import Database
+from polyforge.database.scopes import Scope, ScopedReader, ScopedWriter
+from polyforge.database.sessions import ReadSession, WriteSession
+from polyforge.kernel.errors import NotFound
+from polyforge.kernel.money import Micros
+from polyforge.tenancy.keys import ApiKey
+from polyforge.tenancy.ledger.records import UsageRecord
+from polyforge.tenancy.ledger_rows import DAY_SECONDS, advance, append_postgres, append_sqlite
+from polyforge.tenancy.tables import (
+    api_keys,
+    budget_counters,
+    generations,
+    journal_offsets,
+    organizations,
+    projects,
+    usage_records,
+)
+from polyforge.tenancy.usage import GROUPS, GroupBy, UsageRow
+
+MAX_USAGE_ROWS = 10_000
+
+_KEYS = "keys"
+"""The name of the generation that rises with every change of a key."""
+_GROUP_COLUMNS: dict[GroupBy, ColumnElement[Any]] = {
+    "key": usage_records.c.key_id,
+    "model": usage_records.c.model,
+    "project": usage_records.c.project_id,
+    "day": usage_records.c.day,
+}
+_FAILED = ("error", "interrupted")
+
+
+class KeyStore:
+    """The keys of one project."""
+
+    def __init__(self, session: ReadSession, scope: Scope) -> None:
+        self._keys = ScopedReader(session, scope, api_keys)
+
+    async def get(self, key_id: str) -> ApiKey:
+        """One key; NotFound when it does not exist or belongs to another project."""
+        row = await self._keys.first(refine=lambda query: query.where(api_keys.c.id == key_id))
+        if row is None:
+            raise NotFound(f"there is no key {key_id!r}")
+        return _key_of(row)
+
+    async def page(self, limit: int, before: str | None, include_revoked: bool) -> list[ApiKey]:
+        """Up to `limit` keys, newest first, older than the id `before`."""
+
+        def refine(query: Select[Any]) -> Select[Any]:
+            if before is not None:
+                query = query.where(api_keys.c.id < before)
+            if not include_revoked:
+                query = query.where(api_keys.c.revoked_at.is_(None))
+            return query.order_by(api_keys.c.id.desc()).limit(limit)
+
+        return [_key_of(row) for row in await self._keys.all(refine=refine)]
+
+    async def names(self, key_ids: Sequence[str]) -> dict[str, str]:
+        """Names by id, of those keys that belong to the project."""
+        columns = api_keys.c
+        rows = await self._keys.all(columns.id, columns.name, refine=lambda query: query.where(columns.id.in_(key_ids)))
+        return {row["id"]: row["name"] for row in rows}
+
+
+class KeyEditor(KeyStore):
+    """The same keys, to be changed. Every change takes the next generation, which is the row's new version."""
+
+    def __init__(self, session: WriteSession, scope: Scope) -> None:
+        super().__init__(session, scope)
+        self._rows = ScopedWriter(session, scope, api_keys)
+        self._next = _NextGeneration(session)
+
+    async def locked(self, key_id: str) -> ApiKey:
+        """One key, which nobody else changes before this transaction ends."""
+        await self._next.take()
+        return await self.get(key_id)
+
+    async def add(self, values: Mapping[str, Any]) -> ApiKey:
+        """A new key."""
+        await self._rows.insert({**values, "version": await self._next.take()})
+        return await self.get(values["id"])
+
+    async def change(self, key_id: str, values: Mapping[str, Any]) -> ApiKey:
+        """The key after the change."""
+        await self._rows.update(api_keys.c.id == key_id, {**values, "version": await self._next.take()})
+        return await self.get(key_id)
+
+
+class UsageStore:
+    """What one project has used."""
+
+    def __init__(self, session: ReadSession, scope: Scope) -> None:
+        self._records = ScopedReader(session, scope, usage_records)
+
+    async def sums(self, group_by: frozenset[GroupBy], since: float, until: float) -> list[UsageRow]:
+        """Sums over calls that started in [since, until), by the given columns; at most MAX_USAGE_ROWS + 1 rows."""
+        columns = usage_records.c
+        groups = [_GROUP_COLUMNS[name].label(name) for name in GROUPS if name in group_by]
+
+        def refine(query: Select[Any]) -> Select[Any]:
+            # The days are for the index, the instants for exactness.
+            query = query.where(columns.day >= int(since // DAY_SECONDS), columns.day <= int(until // DAY_SECONDS))
+            query = query.where(columns.started_at >= since, columns.started_at < until)
+            return query.group_by(*groups).order_by(*groups).limit(MAX_USAGE_ROWS + 1)
+
+        return [_usage_of(row) for row in await self._records.all(*groups, *_usage_sums(), refine=refine)]
+
+
+class SystemStore:
+    """Keys across all projects, for looking a caller up and for following changes; never for answering one."""
+
+    def __init__(self, session: ReadSession) -> None:
+        self._session = session
+
+    async def generation(self) -> int:
+        """The version of the latest change of any key: changes up to it are committed and visible."""
+        return await self._session.scalar(select(generations.c.value).where(generations.c.name == _KEYS)) or 0
+
+    async def by_hash(self, hash_: bytes) -> ApiKey | None:
+        """The key with this hash, now or before its last rotation."""
+        matches = or_(api_keys.c.hash == hash_, api_keys.c.previous_hash == hash_)
+        row = await self._session.first(select(api_keys).where(matches))
+        return _key_of(row) if row else None
+
+    async def changed_since(self, version: int, limit: int) -> list[ApiKey]:
+        """Keys with a later version, in the order of their changes."""
+        query = select(api_keys).where(api_keys.c.version > version).order_by(api_keys.c.version).limit(limit)
+        return [_key_of(row) for row in await self._session.all(query)]
+
+    async def latest_usable(self, now: float, before_version: int | None, limit: int) -> list[ApiKey]:
+        """Keys that are neither revoked nor expired, latest change first, changed before `before_version`."""
+        columns = api_keys.c
+        query = select(api_keys).where(columns.revoked_at.is_(None))
+        query = query.where(or_(columns.expires_at.is_(None), columns.expires_at > now))
+        if before_version is not None:
+            query = query.where(columns.version < before_version)
+        return [_key_of(row) for row in await self._session.all(query.order_by(columns.version.desc()).limit(limit))]
+
+    async def by_id(self, key_id: str) -> ApiKey | None:
+        """The key with this id, in whichever project."""
+        row = await self._session.first(select(api_keys).where(api_keys.c.id == key_id))
+        return _key_of(row) if row else None
+
+
+class SystemEditor(SystemStore):
+    """What starting needs to write: the first organization and project, and the admin key."""
+
+    def __init__(self, session: WriteSession) -> None:
+        super().__init__(session)
+        self._writer = session
+        self._next = _NextGeneration(session)
+
+    async def lock(self) -> None:
+        """Wait until nobody else changes keys, and keep it so until this transaction ends."""
+        await self._next.take()
+
+    async def ensure_project(self, organization_id: str, project_id: str, name: str, now: float) -> None:
+        """The organization and the project, made if they do not exist. Needs the lock."""
+        if await self._session.scalar(select(organizations.c.id).where(organizations.c.id == organization_id)) is None:
+            row = {"id": organization_id, "name": name, "created_at": now}
+            await self._writer.change(insert(organizations).values(row))
+        if await self._session.scalar(select(projects.c.id).where(projects.c.id == project_id)) is None:
+            row = {"id": project_id, "organization_id": organization_id, "name": name, "created_at": now}
+            await self._writer.change(insert(projects).values(row))
+
+    async def put(self, key_id: str, values: Mapping[str, Any]) -> None:
+        """The key with this id, made or replaced. Needs the lock."""
+        row = {**values, "version": await self._next.take()}
+        if not await self._writer.change(update(api_keys).where(api_keys.c.id == key_id).values(row)):
+            await self._writer.change(insert(api_keys).values({**row, "id": key_id}))
+
+
+class LedgerStore:
+    """The ledger: one row per call, the counters of budgets, and how far each journal has been read.
+
+    `append` is one transaction, so that rows, counters and offset are always of one mind, whenever the power fails.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._append = append_sqlite if database.dialect == "sqlite" else append_postgres
+
+    async def append(self, journal: str, start: int, end: int, records: Sequence[UsageRecord]) -> None:
+        """Write what lies between two offsets of a journal; Conflict when it has not been read exactly to `start`.
+
+        A record whose id is already there is left out, of the counters as well.
+        """
+        async with self._database.write() as session:
+            await advance(session, journal, start, end)
+            if records:
+                await self._append(session, records)
+
+    async def offset(self, journal: str) -> int:
+        """How far a journal has been read; 0 for an unknown one."""
+        query = select(journal_offsets.c.position).where(journal_offsets.c.journal == journal)
+        async with self._database.read() as session:
+            return await session.scalar(query) or 0
+
+    async def forget(self, journal: str) -> None:
+        """Drop the offset of a journal that no longer exists."""
+        async with self._database.write() as session:
+            await session.change(delete(journal_offsets).where(journal_offsets.c.journal == journal))
+
+    async def spent(self, key_id: str, period_start: int) -> Micros:
+        """What the calls of a key were priced in a period (0: since ever)."""
+        columns = budget_counters.c
+        query = select(columns.spent_micros).where(columns.key_id == key_id, columns.period_start == period_start)
+        async with self._database.read() as session:
+            return await session.scalar(query) or 0
+
+    async def usage(self, scope: Scope, group_by: frozenset[GroupBy], since: float, until: float) -> list[UsageRow]:
+        """Sums over the calls of one project that started in [since, until)."""
+        async with self._database.read() as session:
+            return await UsageStore(session, scope).sums(group_by, since, until)
+
+
+class _NextGeneration:
+    """Numbers that rise in the order of commits: taking one holds a row lock until the transaction ends."""
+
+    def __init__(self, session: WriteSession) -> None:
+        self._session = session
+
+    async def take(self) -> int:
+        bump = update(generations).where(generations.c.name == _KEYS).values(value=generations.c.value + 1)
+        row = await self._session.returning(bump.returning(generations.c.value))
+        if row is None:
+            raise RuntimeError("the generation of keys is missing; was the database migrated?")
+        return row["value"]
+
+
+def _key_of(row: RowMapping) -> ApiKey:
+    values = dict(row)
+    values["scopes"] = tuple(row["scopes"])
+    values["models"] = None if row["models"] is None else tuple(row["models"])
+    return ApiKey(**values)
+
+
+def _usage_sums() -> list[ColumnElement[Any]]:
+    columns = usage_records.c
+    return [
+        func.count().label("requests"),
+        func.sum(case((columns.status.in_(_FAILED), 1), else_=0)).label("errors"),
+        func.sum(columns.input_tokens + columns.cache_read_tokens + columns.cache_write_tokens).label("input_tokens"),
+        func.sum(columns.cache_read_tokens).label("cached_tokens"),
+        func.sum(columns.output_tokens).label("output_tokens"),
+        func.sum(columns.cost_micros).label("cost"),
+        func.sum(columns.price_micros).label("price"),
+    ]
+
+
+def _usage_of(row: RowMapping) -> UsageRow:
+    # PostgreSQL sums bigint into numeric, and a sum over no rows is NULL.
+    groups: dict[str, Any] = {name: row[name] for name in GROUPS if name in row}
+    sums = {name: int(value or 0) for name, value in row.items() if name not in groups}
+    return UsageRow(**groups, **sums)

@@ -1,0 +1,44 @@
+"""Finds an adapter by the name in `use`: our own file, or what a third party registered as an entry point."""
+
+from importlib import import_module
+from importlib.metadata import entry_points
+from pkgutil import iter_modules
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from polyforge.kernel.errors import SettingsError
+from polyforge.wiring.settings import Chosen, explain
+
+_PACKAGE = "polyforge.adapters"
+WIRED = {"providers": frozenset({"local"})}
+"""Adapters that wiring builds itself; nobody chooses them."""
+
+
+def available(port: str) -> list[str]:
+    """The names that `use` may take for a port."""
+    folder = import_module(f"{_PACKAGE}.{port}")
+    own = {module.name for module in iter_modules(folder.__path__)} - WIRED.get(port, frozenset())
+    return sorted(own | {entry.name for entry in entry_points(group=f"polyforge.{port}")})
+
+
+def find(port: str, path: str, chosen: Chosen) -> tuple[Any, BaseModel]:
+    """The adapter's class and its checked settings; SettingsError begins with `path`, where the choice stands."""
+    adapter = _load(port, path, chosen.use)
+    settings_class: type[BaseModel] = import_module(adapter.__module__).Settings
+    try:
+        return adapter, settings_class.model_validate(chosen.model_extra or {})
+    except ValidationError as error:
+        raise SettingsError("\n".join(f"{path}.{line}" for line in explain(error).splitlines())) from error
+
+
+def _load(port: str, path: str, name: str) -> Any:
+    plugin = next(iter(entry_points(group=f"polyforge.{port}", name=name)), None)
+    if plugin is not None:
+        return plugin.load()
+    if name not in available(port):
+        raise SettingsError(f"{path}.use: there is no {name!r}; there are {', '.join(available(port))}")
+    try:
+        return import_module(f"{_PACKAGE}.{port}.{name}").ADAPTER
+    except ModuleNotFoundError as error:
+        raise SettingsError(f"{path}.use: {name} needs a library; pip install 'polyforge[{name}]'") from error

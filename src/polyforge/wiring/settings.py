@@ -1,0 +1,188 @@
+"""The one settings tree, and the one place that reads the environment and polyforge.yaml.
+
+Sources, later ones win: defaults, polyforge.yaml, `POLYFORGE_<SECTION>__<NAME>`, the command line.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from polyforge.database.settings import DatabaseSettings
+from polyforge.gateway.settings import GatewaySettings
+from polyforge.kernel.errors import SettingsError
+from polyforge.registry.settings import ModelSettings
+from polyforge.secrets.references import SecretRef
+from polyforge.serving.settings import ServingSettings
+from polyforge.telemetry.settings import TelemetrySettings
+
+PREFIX = "POLYFORGE_"
+PLAIN_VARIABLES = {"POLYFORGE_CONFIG", "POLYFORGE_DATA", "POLYFORGE_ADMIN_KEY"}
+ADAPTER_NAME = re.compile(r"^[a-z][a-z0-9_]*$")
+
+Tree = dict[str, Any]
+Origins = dict[str, str]
+"""From the dotted path of a setting to where its value came from."""
+
+
+class Chosen(BaseModel):
+    """A choice of adapter: `use` names it, the other keys are that adapter's own settings."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    use: str = Field(description="The adapter's name.")
+
+    @field_validator("use")
+    @classmethod
+    def _is_a_name(cls, use: str) -> str:
+        if not ADAPTER_NAME.match(use):
+            raise ValueError("must be lower-case letters, digits and underscores")
+        return use
+
+
+class TlsSettings(BaseModel):
+    """A certificate for HTTPS."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cert: Path = Field(description="PEM file of the certificate chain.")
+    key: Path = Field(description="PEM file of the private key.")
+
+
+class ServerSettings(BaseModel):
+    """Where and how the gateway listens."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
+    workers: int = Field(0, ge=0, le=64, description="Gateway processes; 0: one up to two cores, else half the cores, at most 8.")
+    behind_proxy: bool = Field(False, description="A proxy in front ends TLS; allows a non-loopback address without it.")
+    tls: TlsSettings | None = Field(None, description="Certificate and key for HTTPS.")
+    drain_seconds: float = Field(30.0, ge=0, description="How long in-flight work may take to finish at SIGTERM.")
+
+    def worker_count(self) -> int:
+        """How many gateway processes to run on this machine."""
+        if self.workers:
+            return self.workers
+        cores = os.cpu_count() or 1
+        return 1 if cores <= 2 else min(8, cores // 2)  # noqa: PLR2004
+
+
+class Settings(BaseModel):
+    """Everything that can be set."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    data: Path = Field(Path("polyforge-data"), description="Folder for everything that must survive a restart.")
+    admin_key: SecretRef | None = Field(None, description="The bootstrap admin key; default: generated in the data folder.")
+    server: ServerSettings = Field(default_factory=ServerSettings)
+    gateway: GatewaySettings = Field(default_factory=GatewaySettings)
+    database: DatabaseSettings = Field(default_factory=DatabaseSettings)
+    telemetry: TelemetrySettings = Field(default_factory=TelemetrySettings)
+    serving: ServingSettings = Field(default_factory=ServingSettings)
+    providers: dict[str, Chosen] = Field(default_factory=dict, description="Upstream services by name.")
+    models: dict[str, ModelSettings] = Field(default_factory=dict, description="Names that callers use.")
+
+    @model_validator(mode="after")
+    def _refers_to_what_exists(self) -> "Settings":
+        for name, model in self.models.items():
+            for deployment in model.deployments:
+                if deployment.provider not in self.providers:
+                    known = ", ".join(sorted(self.providers)) or "none"
+                    raise ValueError(f"models.{name}: no provider {deployment.provider!r}; declared: {known}")
+        return self
+
+
+def load(
+    config: Path | None = None, overrides: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None
+) -> tuple[Settings, Origins]:
+    """The effective settings and where each came from; SettingsError names the path of a wrong one."""
+    environ = os.environ if environ is None else environ
+    config = config or _config_in(environ)
+    tree: Tree = {}
+    origins: Origins = {}
+    if config:
+        _merge(tree, _read_yaml(config), f"file {config}", origins)
+    _merge(tree, _from_environment(environ), "environment", origins)
+    _merge(tree, dict(overrides or {}), "command line", origins)
+    try:
+        settings = Settings.model_validate(tree)
+    except ValidationError as error:
+        raise SettingsError(explain(error)) from error
+    return settings, origins
+
+
+def _config_in(environ: Mapping[str, str]) -> Path | None:
+    if named := environ.get("POLYFORGE_CONFIG"):
+        return Path(named)
+    default = Path("polyforge.yaml")
+    return default if default.is_file() else None
+
+
+def _read_yaml(path: Path) -> Tree:
+    try:
+        content: object = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise SettingsError(f"cannot read {path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{path} is not YAML: {error}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise SettingsError(f"{path} must hold settings by name, not a {type(content).__name__}")
+    return cast(Tree, content)
+
+
+def _from_environment(environ: Mapping[str, str]) -> Tree:
+    tree: Tree = {}
+    if data := environ.get("POLYFORGE_DATA"):
+        tree["data"] = data
+    if environ.get("POLYFORGE_ADMIN_KEY"):
+        tree["admin_key"] = "env:POLYFORGE_ADMIN_KEY"
+    for name, value in environ.items():
+        if not name.startswith(PREFIX) or name in PLAIN_VARIABLES or "__" not in name:
+            continue
+        *parents, leaf = name.removeprefix(PREFIX).lower().split("__")
+        branch = tree
+        for parent in parents:
+            branch = branch.setdefault(parent, {})
+        branch[leaf] = _parse_scalar(name, value)
+    return tree
+
+
+def _parse_scalar(name: str, value: str) -> object:
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{name} is not a YAML value: {error}") from error
+
+
+def _merge(into: Tree, source: Tree, origin: str, origins: Origins, path: str = "") -> None:
+    for key, value in source.items():
+        here = f"{path}.{key}" if path else str(key)
+        current = into.get(key)
+        if isinstance(value, dict) and isinstance(current, dict):
+            _merge(cast(Tree, current), cast(Tree, value), origin, origins, here)
+        elif isinstance(value, dict):
+            into[key] = {}
+            _merge(cast(Tree, into[key]), cast(Tree, value), origin, origins, here)
+        else:
+            into[key] = value
+            origins[here] = origin
+
+
+def explain(error: ValidationError) -> str:
+    """One line per problem, each beginning with the path of the setting."""
+    lines: list[str] = []
+    for problem in error.errors(include_url=False, include_input=False):
+        path = ".".join(str(part) for part in problem["loc"])
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            message = "there is no such setting"
+        lines.append(f"{path}: {message}" if path else message)
+    return "\n".join(lines)

@@ -1,0 +1,195 @@
+"""Limits as a key's owner relies on them: exact across workers, and right again after a worker was killed."""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from polyforge.kernel.errors import Unavailable
+from polyforge.tenancy.callers import KeyLimits
+from polyforge.tenancy.ledger.counters import Cell, Headroom, Refusal, SharedCounters
+
+NOW = 1_700_000_040.0
+"""A moment 0 seconds into a minute."""
+
+
+def opened(path: Path, worker: int = 0, workers: int = 2, incarnation: int = 1, capacity: int = 64) -> SharedCounters:
+    counters = SharedCounters(path, worker, workers, capacity)
+    counters.open(incarnation)
+    return counters
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[tuple[SharedCounters, SharedCounters]]:
+    first, second = opened(tmp_path / "counters", 0), opened(tmp_path / "counters", 1)
+    yield first, second
+    first.close()
+    second.close()
+
+
+def test_a_budget_is_shared_by_the_workers(pair: tuple[SharedCounters, SharedCounters]) -> None:
+    first, second = pair
+    limits = KeyLimits(budget=100)
+    slot = first.create("tkey", 0, 40)
+    assert second.find("tkey") == slot
+    assert isinstance(first.reserve(slot, limits, NOW, 0, 30, 0), Headroom)
+    assert isinstance(second.reserve(slot, limits, NOW, 0, 30, 0), Headroom)
+    assert second.reserve(slot, limits, NOW, 0, 1, 0) == Refusal("budget")
+    first.settle(slot, 0, 30, 10, 1)
+    assert second.headroom(slot, limits, 0) == 20
+    assert isinstance(second.reserve(slot, limits, NOW, 0, 20, 0), Headroom)
+
+
+def test_the_first_worker_to_make_a_slot_says_what_was_spent(pair: tuple[SharedCounters, SharedCounters]) -> None:
+    first, second = pair
+    assert first.create("tkey", 0, 40) == second.create("tkey", 0, 99)
+    assert second.headroom(second.create("tkey", 0, 0), KeyLimits(budget=100), 0) == 60
+
+
+def test_a_new_period_starts_from_nothing_and_late_settlements_do_not_count_in_it(
+    pair: tuple[SharedCounters, SharedCounters],
+) -> None:
+    first, _ = pair
+    limits = KeyLimits(budget=100, concurrency=2)
+    slot = first.create("dkey", 10, 100)
+    assert first.reserve(slot, limits, NOW, 10, 1, 0) == Refusal("budget")
+    assert isinstance(first.reserve(slot, limits, NOW, 20, 60, 0), Headroom)
+    assert isinstance(first.reserve(slot, limits, NOW, 30, 60, 0), Headroom)
+    first.settle(slot, 20, 60, 60, 1)
+    assert first.headroom(slot, limits, 30) == 40
+    assert first.cell(slot, 0).in_flight == 1
+
+
+def test_requests_per_minute_slide(pair: tuple[SharedCounters, SharedCounters]) -> None:
+    first, second = pair
+    limits = KeyLimits(rpm=10)
+    slot = first.create("tkey", 0, 0)
+    for turn in range(10):
+        assert isinstance((first, second)[turn % 2].reserve(slot, limits, NOW + 30, 0, 0, 0), Headroom)
+    refused = second.reserve(slot, limits, NOW + 30, 0, 0, 0)
+    assert isinstance(refused, Refusal)
+    assert refused.limit == "rpm"
+    later = NOW + 30 + refused.retry_after
+    assert isinstance(second.reserve(slot, limits, later + 0.01, 0, 0, 0), Headroom)
+    assert isinstance(second.reserve(slot, limits, later + 0.02, 0, 0, 0), Refusal)
+
+
+def test_tokens_are_corrected_after_the_call(pair: tuple[SharedCounters, SharedCounters]) -> None:
+    first, second = pair
+    limits = KeyLimits(tpm=100)
+    slot = first.create("tkey", 0, 0)
+    assert isinstance(first.reserve(slot, limits, NOW, 0, 0, 90), Headroom)
+    assert isinstance(second.reserve(slot, limits, NOW, 0, 0, 20), Refusal)
+    first.add_tokens(slot, NOW, -60)
+    assert isinstance(second.reserve(slot, limits, NOW, 0, 0, 20), Headroom)
+
+
+def test_concurrency_counts_every_worker(pair: tuple[SharedCounters, SharedCounters]) -> None:
+    first, second = pair
+    limits = KeyLimits(concurrency=2)
+    slot = first.create("tkey", 0, 0)
+    assert isinstance(first.reserve(slot, limits, NOW, 0, 0, 0), Headroom)
+    assert isinstance(second.reserve(slot, limits, NOW, 0, 0, 0), Headroom)
+    assert first.reserve(slot, limits, NOW, 0, 0, 0) == Refusal("concurrency", 1.0)
+    second.release(slot, 0, 0)
+    assert isinstance(first.reserve(slot, limits, NOW, 0, 0, 0), Headroom)
+
+
+def test_a_refusal_takes_nothing(pair: tuple[SharedCounters, SharedCounters]) -> None:
+    first, _ = pair
+    limits = KeyLimits(rpm=1, budget=10)
+    slot = first.create("tkey", 0, 0)
+    assert first.reserve(slot, limits, NOW, 0, 11, 0) == Refusal("budget")
+    assert isinstance(first.reserve(slot, limits, NOW, 0, 10, 0), Headroom)
+
+
+def test_a_full_table_says_so(tmp_path: Path) -> None:
+    counters = opened(tmp_path / "counters", capacity=4)
+    for number in range(4):
+        counters.create(f"tkey{number}", 0, 0)
+    with pytest.raises(Unavailable, match="max_limited_keys"):
+        counters.create("tkey4", 0, 0)
+    counters.close()
+
+
+def test_a_torn_copy_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "counters"
+    counters = opened(path)
+    limits = KeyLimits(budget=100)
+    slot = counters.create("tkey", 0, 0)
+    counters.reserve(slot, limits, NOW, 0, 10, 0)
+    before = counters.cell(slot, 0)
+    counters.settle(slot, 0, 10, 7, 1)
+    after = counters.cell(slot, 0)
+    counters.close()
+    content = path.read_bytes()
+    newest = content.rindex((7).to_bytes(8, "little"))
+    path.write_bytes(content[:newest] + b"\xff" + content[newest + 1 :])
+    again = opened(path, incarnation=2)
+    assert again.cell(slot, 0) == before != after
+    again.close()
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 40), st.integers(0, 40)), max_size=40))
+def test_spent_and_reserved_never_pass_the_budget(
+    tmp_path_factory: pytest.TempPathFactory, calls: list[tuple[int, int, int]]
+) -> None:
+    path = tmp_path_factory.mktemp("counters") / "counters"
+    workers = [opened(path, worker) for worker in (0, 1)]
+    limits = KeyLimits(budget=100)
+    slot = workers[0].create("tkey", 0, 0)
+    spent = 0
+    for number, (worker, bound, price) in enumerate(calls):
+        outcome = workers[worker].reserve(slot, limits, NOW, 0, bound, 0)
+        assert isinstance(outcome, Headroom) == (spent + bound <= 100)
+        if isinstance(outcome, Headroom):
+            workers[worker].settle(slot, 0, bound, min(price, bound), number)
+            spent += min(price, bound)
+        assert workers[1 - worker].headroom(slot, limits, 0) == 100 - spent
+    for counters in workers:
+        counters.close()
+
+
+def _hammer(path: str, worker: int) -> None:
+    counters = opened(Path(path), worker, workers=4)
+    slot = counters.create("tkey", 0, 0)
+    limits = KeyLimits(budget=1_000)
+    while isinstance(counters.reserve(slot, limits, NOW, 0, 1, 0), Headroom):
+        counters.settle(slot, 0, 1, 1, 0)
+
+
+def test_processes_that_race_use_a_budget_up_exactly(tmp_path: Path) -> None:
+    path = tmp_path / "counters"
+    context = multiprocessing.get_context("spawn")
+    racers = [context.Process(target=_hammer, args=(str(path), worker)) for worker in range(4)]
+    for racer in racers:
+        racer.start()
+    for racer in racers:
+        racer.join(60)
+    counters = opened(path, 0, workers=4, incarnation=2)
+    slot = counters.create("tkey", 0, 0)
+    assert sum(counters.cell(slot, worker).spent for worker in range(4)) == 1_000
+    counters.close()
+
+
+def _hold_lock_and_die(path: str) -> None:
+    counters = opened(Path(path), 0)
+    counters.reserve(counters.create("tkey", 0, 0), KeyLimits(budget=100), NOW, 0, 10, 0)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_the_cell_of_a_killed_worker_stays_readable(tmp_path: Path) -> None:
+    path = tmp_path / "counters"
+    victim = multiprocessing.get_context("spawn").Process(target=_hold_lock_and_die, args=(str(path),))
+    victim.start()
+    victim.join(60)
+    counters = opened(path, 1)
+    slot = counters.create("tkey", 0, 0)
+    assert counters.cell(slot, 0) == Cell(1, 0, 0, 0, 10, 1)
+    counters.close()

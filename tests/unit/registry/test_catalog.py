@@ -1,0 +1,96 @@
+"""What models cost, which exist, and what answers for them."""
+
+import pytest
+from pydantic import ValidationError
+
+from polyforge.kernel.errors import ModelNotFound, SettingsError
+from polyforge.kernel.usage import Usage
+from polyforge.ports.provider import Capabilities
+from polyforge.registry.catalog import Catalog, build_catalog
+from polyforge.registry.settings import ModelSettings, Prices
+from polyforge.registry.tariffs import Tariff, tariff_of
+
+CHAT = Capabilities(tasks=frozenset({"chat", "completion", "embedding"}), dialects=frozenset({"openai"}))
+OWN = Capabilities(tasks=frozenset({"embedding"}), dialects=frozenset(), free=True)
+GUESS = Tariff(input=5_000_000, output=15_000_000, estimated=True)
+
+
+def catalog(models: dict[str, object], unknown: Tariff | None = GUESS) -> Catalog:
+    read = {name: ModelSettings.model_validate(model) for name, model in models.items()}
+    return build_catalog(read, {"openai": CHAT, "local": OWN}, unknown)
+
+
+def test_prices_are_exact_and_rounded_up_once() -> None:
+    tariff = tariff_of(Prices(input=0.15, cached_input=0.075, output=0.60, per_call=0.01))
+    usage = Usage(input=1_000, cache_read=2_000, cache_write=10, output=501)
+    exact = 10_000 + 150 + 150 + 1.5 + 300.6
+    assert exact <= tariff.price(usage) < exact + 1
+    assert tariff.price(Usage()) == 10_000
+    assert tariff.bound(3_010, 501) >= tariff.price(usage)
+
+
+def test_affordable_output_never_costs_more_than_the_amount() -> None:
+    tariff = tariff_of(Prices(input=1, output=3))
+    tokens = tariff.affordable_output(100, 1_000)
+    assert tokens is not None
+    assert tariff.bound(100, tokens) <= 1_000 < tariff.bound(100, tokens + 1)
+    assert tariff_of(Prices(per_call=1)).affordable_output(1, 1) is None
+    assert tariff.affordable_output(100, 99) == -1
+
+
+def test_a_rate_that_says_nothing_is_refused() -> None:
+    with pytest.raises(ValidationError, match="names no rate"):
+        Prices()
+
+
+def test_wildcards_stand_for_every_model_of_a_provider() -> None:
+    models = catalog({"openai/*": {"deployments": [{"provider": "openai"}]}})
+    found = models.find("openai/gpt-4o-mini")
+    assert (found.name, found.deployments[0].model) == ("openai/gpt-4o-mini", "gpt-4o-mini")
+    assert found.does("embedding")
+    with pytest.raises(ModelNotFound):
+        models.find("openai/")
+    with pytest.raises(ModelNotFound):
+        models.find("gpt-4o-mini")
+
+
+def test_an_exact_name_wins_over_a_wildcard_and_the_longer_wildcard_over_the_shorter() -> None:
+    place = {"deployments": [{"provider": "openai", "model": "exact"}]}
+    models = catalog(
+        {
+            "a/*": {"deployments": [{"provider": "openai", "model": "short"}]},
+            "a/b/*": {"deployments": [{"provider": "openai", "model": "long"}]},
+            "a/b/c": place,
+        }
+    )
+    assert models.find("a/b/c").deployments[0].model == "exact"
+    assert models.find("a/b/d").deployments[0].model == "long"
+    assert models.find("a/x").deployments[0].model == "short"
+
+
+def test_costs_declared_free_or_unknown() -> None:
+    models = catalog(
+        {
+            "own": {"task": "embedding", "source": "file:///x"},
+            "unknown": {"deployments": [{"provider": "openai"}]},
+            "sold": {"deployments": [{"provider": "openai", "cost": {"input": 1}}], "price": {"input": 2}},
+        }
+    )
+    assert models.find("own").deployments[0].cost == Tariff()
+    assert models.find("unknown").deployments[0].price == GUESS
+    sold = models.find("sold").deployments[0]
+    assert sold.cost is not None
+    assert sold.price is not None
+    assert (sold.cost.input, sold.price.input) == (1_000_000, 2_000_000)
+    refused = catalog({"unknown": {"deployments": [{"provider": "openai"}]}}, unknown=None)
+    assert refused.find("unknown").deployments[0].price is None
+
+
+def test_a_task_that_the_provider_cannot_do_is_refused_at_start() -> None:
+    with pytest.raises(SettingsError, match=r"models\.ears: .*transcription"):
+        catalog({"ears": {"task": "transcription", "deployments": [{"provider": "openai"}]}})
+
+
+def test_a_model_needs_one_origin() -> None:
+    with pytest.raises(ValidationError, match="either deployments or a source"):
+        ModelSettings.model_validate({"task": "chat"})

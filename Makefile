@@ -12,6 +12,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Only hashed wheels, no resolving and no building: what the lock says, or nothing.
 SYNC := $(PIP) install --quiet --no-compile --no-deps --only-binary :all: --require-hashes --requirement
 COMPILE := $(BIN)/python -m compileall -q -j 0
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
+	--custom-compile-command "make lock" --default-index https://pypi.org/simple
 
 ##@ Use it
 .PHONY: up
@@ -48,7 +50,7 @@ docs: $(VENV)/installed-dev ## Write the generated pages of docs/reference
 .PHONY: soak
 soak: $(VENV)/installed-dev ## Run the long tests at their full counts (`make test` runs a tenth)
 	@tools/need-programs postgres nginx wrk
-	POLYFORGE_SOAK=1 $(BIN)/python -m pytest -m soak $(ARGS)
+	POLYFORGE_SOAK=1 $(BIN)/python -m pytest -m soak --timeout 7200 $(ARGS)
 
 .PHONY: bench
 bench: $(VENV)/installed-dev ## Measure against other gateways; results go to benchmarks/results
@@ -61,12 +63,9 @@ lock: $(VENV)/installed-dev ## Resolve the locks again (ARGS=--upgrade for newer
 	$(LOCK) pyproject.toml --group build --output-file requirements/core.lock $(ARGS)
 	$(LOCK) pyproject.toml --group build --group dev --constraint requirements/core.lock --output-file requirements/dev.lock $(ARGS)
 
-LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
-	--custom-compile-command "make lock" --default-index https://pypi.org/simple
-
 .PHONY: clean
 clean: ## Remove .venv and caches (not the data folder)
-	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache benchmarks/.peers
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: help
@@ -75,16 +74,16 @@ help: ## List these commands
 
 $(BIN)/python:
 	@tools/make-venv $(VENV)
-	$(SYNC) requirements/installer.lock
+	@$(SYNC) requirements/installer.lock
 
 # The package itself is installed in place, so its code is what src holds; the stamps follow the locks and pyproject.toml.
 $(VENV)/installed: requirements/core.lock pyproject.toml | $(BIN)/python
-	$(SYNC) requirements/core.lock
-	$(PIP) install --quiet --no-index --no-deps --no-build-isolation --editable .
+	@$(SYNC) requirements/core.lock
+	@$(PIP) install --quiet --no-index --no-deps --no-build-isolation --editable .
 	@$(COMPILE) $(VENV)/lib src
 	@touch $@
 
 $(VENV)/installed-dev: requirements/dev.lock $(VENV)/installed
-	$(SYNC) requirements/dev.lock
+	@$(SYNC) requirements/dev.lock
 	@$(COMPILE) $(VENV)/lib
 	@touch $@

@@ -9,7 +9,7 @@ from types import FrameType
 from typing import NoReturn
 
 from benchmarks.checks import verdicts
-from benchmarks.report import page, publish
+from benchmarks.report import disturbance, page, publish
 from benchmarks.results import Result, newest, save
 from benchmarks.runner import Plan, run, say
 from benchmarks.scenarios import PACED, SCENARIOS
@@ -72,6 +72,8 @@ def _outcome(result: Result) -> int:
     for target in result.targets:
         if target.absent:
             say(f"ABSENT {target.title}: {target.absent}")
+    if warning := disturbance(result):
+        say(warning)
     found = verdicts(result)
     for verdict in found:
         word = {True: "kept", False: "MISSED", None: "not measured"}[verdict.kept]

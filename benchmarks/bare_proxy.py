@@ -30,7 +30,8 @@ class BareProxy:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
-            return await self._live(receive, send)
+            await self._live(receive, send)
+            return
         body, more = b"", True
         while more:
             message = await receive()
@@ -48,7 +49,8 @@ class BareProxy:
         await send({"type": "http.response.body", "body": data})
 
     async def _stream(self, call: Any, send: Any) -> None:
-        async with call.build_streamed() as response:
+        # By default pyreqwest collects up to 64 KiB of the body before it hands out anything.
+        async with call.streamed_read_buffer_limit(0).build_streamed() as response:
             headers = [(b"content-type", b"text/event-stream")]
             await send({"type": "http.response.start", "status": response.status, "headers": headers})
             read = response.body_reader.read_chunk

@@ -79,6 +79,14 @@ def errors(result: Result) -> float | None:
     return float(sum(window.refused + window.broken for window in windows)) if windows else None
 
 
+def unrecorded(result: Result) -> float | None:
+    """Calls that were answered and are in no usage record."""
+    for target in result.targets:
+        if target.name == US and target.answered is not None and target.recorded is not None:
+            return float(max(0, target.answered - target.recorded))
+    return None
+
+
 def idle_megabytes(result: Result) -> float | None:
     """Memory of the whole process group before the first call."""
     idle = next((target.idle_bytes for target in result.targets if target.name == US), None)
@@ -94,6 +102,7 @@ PROMISES = (
     Promise("CPU per streamed chunk, over the bare streaming proxy's", chunk_cost, 1.5, False, "x", 2),
     Promise("frames lost or streams broken in paced streams", frames_lost, 0, False, "", 0),
     Promise("errors in all windows", errors, 0, False, "", 0),
+    Promise("answered calls without a usage record", unrecorded, 0, False, "", 0),
     Promise("memory of all processes when idle (PSS)", idle_megabytes, 220, False, "MB", 0),
 )
 

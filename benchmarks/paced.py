@@ -106,7 +106,7 @@ class _Client(asyncio.Protocol):
             self._take(each)
 
     def on_message_complete(self) -> None:
-        self.received.clean = self.received.status == 200  # noqa: PLR2004
+        self.received.clean = self.received.status == 200
         self._end(None)
 
     def _take(self, frame: bytes) -> None:
@@ -188,7 +188,8 @@ async def _one(call: Call, delay: float, limit: float) -> Received:
     await asyncio.sleep(delay)
     loop = asyncio.get_running_loop()
     url = urlsplit(call.url)
-    assert url.hostname and url.port
+    assert url.hostname
+    assert url.port
     ended: asyncio.Future[None] = loop.create_future()
     client = _Client(ended)
     try:
@@ -211,7 +212,7 @@ def _request(call: Call) -> bytes:
 
 
 def _p50_p99(values: Sequence[int]) -> tuple[int, int]:
-    if len(values) < 2:  # noqa: PLR2004
+    if len(values) < 2:
         return 0, 0
     cuts = quantiles(values, n=100)
     return round(cuts[49]), round(cuts[98])

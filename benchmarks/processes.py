@@ -106,6 +106,7 @@ class Program:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
         self._process.wait(seconds)
+        self._process = None
 
 
 def descendants(root: int) -> list[int]:

@@ -14,6 +14,7 @@ README = ROOT / "README.md"
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 REFERENCE_BARE_CPU_MICROS = 59.0
 """CPU per request of the bare proxy on the quiet machine that the absolute promises were set on."""
+QUIET_SHARE = 0.1
 NOTHING = "–"
 
 HEAD = """# Benchmarks
@@ -52,11 +53,29 @@ def publish(result: Result) -> list[Path]:
 
 def page(result: Result) -> str:
     """The whole page."""
-    parts = [HEAD, _machine(result), _targets(result), _verdicts(result)]
+    parts = [HEAD, _machine(result)]
+    if warning := disturbance(result):
+        parts.append(f"**{warning}**\n")
+    parts += [_targets(result), _verdicts(result)]
     parts += [_scenario(result, scenario) for scenario in result.scenarios]
     if result.paced:
         parts.append(_paced(result))
     return "\n".join([*parts, _noise(result)])
+
+
+def disturbance(result: Result) -> str | None:
+    """What to say when the server's core was not left to the targets; None for a quiet run."""
+    conditions = [window.conditions for window in [*result.windows, *result.paced]]
+    if not conditions:
+        return None
+    foreign = median([each.foreign or 0.0 for each in conditions])
+    stolen = median([each.stolen for each in conditions])
+    if foreign + stolen <= QUIET_SHARE:
+        return None
+    return (
+        f"The machine was not quiet: others took {foreign:.0%} and the hypervisor {stolen:.0%} of the server's core "
+        "in the median window. Latencies and requests/s are too bad; CPU per request is less wrong."
+    )
 
 
 def summary(result: Result) -> str:
@@ -65,7 +84,7 @@ def summary(result: Result) -> str:
     rows: list[list[str]] = []
     for target in result.targets:
         busy, single = result.of(THROUGHPUT, target.name), result.of(LATENCY, target.name)
-        if target.absent or not busy:
+        if not busy:
             continue
         bare = result.of(LATENCY, "bare-plain")
         added = difference(single, bare, lambda window: window.p50_micros)
@@ -80,7 +99,9 @@ def summary(result: Result) -> str:
         )
     about = f"One worker on one core of {result.machine.cpu}, {result.date[:10]}, 32 callers, 1 kB requests;"
     more = "added latency is the median at one caller over the bare proxy. [All figures](docs/benchmarks.md)."
-    return f"{_table(header, rows)}\n{about} {more}\n"
+    absent = ", ".join(target.title for target in result.targets if target.absent)
+    missing = f" Absent or failed in this run: {absent}." if absent else ""
+    return f"{_table(header, rows)}\n{about} {more}{missing}\n"
 
 
 def _machine(result: Result) -> str:

@@ -72,6 +72,10 @@ class TargetInfo(msgspec.Struct, frozen=True):
     absent: str | None = None
     ready_seconds: float | None = None
     idle_bytes: int | None = None
+    answered: int | None = None
+    """Calls that got their whole answer, warm-ups included."""
+    recorded: int | None = None
+    """Calls that the target wrote down; those cut off at the end of a window are among them."""
 
 
 class ScenarioInfo(msgspec.Struct, frozen=True):

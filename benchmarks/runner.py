@@ -6,11 +6,14 @@ import shutil
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from benchmarks.load import LoadFailed, run_wrk
 from benchmarks.measure import CoreTimes, cpu_seconds, machine, memory_bytes, pin_self, spin_seconds, version_of
@@ -69,6 +72,7 @@ class Runner:
         self._upstream = CannedUpstream(self._made("upstream"), self._load_core)
         self._infos: dict[str, TargetInfo] = {}
         self._present: list[Target] = []
+        self._answered: Counter[str] = Counter()
         self._windows: list[Window] = []
         self._paced: list[PacedWindow] = []
 
@@ -91,6 +95,8 @@ class Runner:
                 )
             if self._plan.paced:
                 self._rounds("paced streams", "paced", self._paced_window)
+            for target in self._present:
+                self._count(target)
         return self._result(about)
 
     def _made(self, name: str) -> Path:
@@ -127,10 +133,9 @@ class Runner:
             idle = memory_bytes(target.program.pid) if target.program else None
             for kind in target.kinds:
                 verify(target, kind, self._plan.chunks if kind == "paced" else STREAM_CHUNKS)
+                self._answered[target.name] += 1
         except (Absent, StartFailed, OSError, ValueError) as error:
-            self._infos[target.name] = TargetInfo(target.name, target.title, absent=str(error))
-            say(f"{target.title}: ABSENT: {error}")
-            target.stop()
+            self._give_up(target, str(error))
             return
         self._present.append(target)
         ready = target.ready_seconds or None
@@ -143,15 +148,30 @@ class Runner:
             random.shuffle(order)
             for target in order:
                 self._upstream.check()
-                target.check()
-                window(target, number)
+                try:
+                    target.check()
+                    window(target, number)
+                except (StartFailed, LoadFailed) as error:
+                    self._give_up(target, f"failed in round {number} of {title}: {error}")
+
+    def _give_up(self, target: Target, reason: str) -> None:
+        say(f"{target.title}: ABSENT: {reason}")
+        self._infos[target.name] = TargetInfo(target.name, target.title, absent=reason)
+        self._present = [each for each in self._present if each is not target]
+        target.stop()
+
+    def _count(self, target: Target) -> None:
+        info = self._infos[target.name]
+        recorded = target.recorded()
+        self._infos[target.name] = replace(info, answered=self._answered[target.name], recorded=recorded)
 
     def _wrk(self, scenario: Scenario, target: Target, number: int) -> None:
         request = target.call(scenario.kind, scenario.payload_bytes)
         folder = self._folder / target.name
-        run_wrk(request, scenario.callers, self._plan.seconds * WARM_UP_SHARE, self._load_core, folder)
+        warm = run_wrk(request, scenario.callers, self._plan.seconds * WARM_UP_SHARE, self._load_core, folder)
         with self._costs(target) as cost:
             load = run_wrk(request, scenario.callers, self._plan.seconds, self._load_core, folder)
+        self._answered[target.name] += sum(each.requests - each.refused for each in (warm, load))
         if not load.requests:
             raise LoadFailed(f"{target.title} answered nothing in {load.seconds:.1f} s")
         assert cost.conditions
@@ -179,6 +199,7 @@ class Runner:
         plan = self._plan
         with self._costs(target) as cost:
             load = run_paced(request, plan.streams, plan.chunks, plan.pace_millis / 1000)
+        self._answered[target.name] += load.streams - load.broken
         assert cost.conditions
         window = paced_window(target.name, number, load, cost, cost.conditions)
         self._paced.append(window)

@@ -5,11 +5,13 @@ import secrets
 import shutil
 import subprocess
 import sys
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from benchmarks.load import Call
 from benchmarks.processes import Program, StartFailed, call, free_port
@@ -20,7 +22,7 @@ ROOT = HERE.parent
 PEERS = HERE / ".peers"
 CHAT = "/v1/chat/completions"
 UPSTREAM_KEY = "sk-benchmark"
-CREATED = 201
+DRAIN_SECONDS = 60
 
 
 class Absent(RuntimeError):
@@ -81,6 +83,10 @@ class Target(ABC):
         """Raise StartFailed if it has ended."""
         if self.program:
             self.program.check()
+
+    def recorded(self) -> int | None:
+        """How many calls it has written down, where it says so."""
+        return None
 
     def stop(self) -> None:
         """End it and all its processes."""
@@ -152,6 +158,7 @@ class Polyforge(Target):
         self._command = Path(sys.executable).parent / "polyforge"
         self._port = 0
         self._key = ""
+        self._admin_key = ""
 
     def install(self) -> None:
         """It is what this repository installs."""
@@ -165,7 +172,7 @@ class Polyforge(Target):
     def start(self, site: Site) -> None:
         """Start the whole process group and make a key that has every limit, each too high to be met."""
         self._port = free_port()
-        admin_key = secrets.token_urlsafe(32)
+        self._admin_key = secrets.token_urlsafe(32)
         config = site.folder / "polyforge.yaml"
         config.write_text(json.dumps(self._settings(site), indent=1))
         options = ["--config", config, "--data", site.folder / "data", "--port", str(self._port), "--workers", "1"]
@@ -173,10 +180,10 @@ class Polyforge(Target):
             [self._command, "up", *options],
             site.core,
             site.folder / "polyforge.log",
-            {"POLYFORGE_ADMIN_KEY": admin_key, "BENCHMARK_UPSTREAM_KEY": UPSTREAM_KEY},
+            {"POLYFORGE_ADMIN_KEY": self._admin_key, "BENCHMARK_UPSTREAM_KEY": UPSTREAM_KEY},
         )
         self._run(program, f"http://127.0.0.1:{self._port}/readyz")
-        self._key = self._make_key(admin_key)
+        self._key = self._make_key()
 
     def url(self, kind: Kind) -> str:
         """One port for every model."""
@@ -187,6 +194,16 @@ class Polyforge(Target):
         """The key made for the run."""
         del kind
         return {"authorization": f"Bearer {self._key}"}
+
+    def recorded(self) -> int | None:
+        """The calls in the usage report, once the journal has been drained into the database."""
+        counted = -1
+        for _ in range(DRAIN_SECONDS):
+            before, counted = counted, int(self._manage("GET", "/api/v1/usage")["totals"]["requests"])
+            if counted == before:
+                break
+            time.sleep(1)
+        return counted
 
     @staticmethod
     def _settings(site: Site) -> dict[str, object]:
@@ -205,14 +222,17 @@ class Polyforge(Target):
             "telemetry": {"otlp_endpoint": site.trace_sink, "trace_sample": 0.01},
         }
 
-    def _make_key(self, admin_key: str) -> str:
-        wanted = {"name": "benchmark", "rpm": 10**9, "tpm": 10**12, "concurrency": 10_000, "budget_usd": 1_000_000}
-        headers = {"authorization": f"Bearer {admin_key}", "content-type": "application/json"}
-        url = f"http://127.0.0.1:{self._port}/api/v1/keys"
-        status, answer = call("POST", url, json.dumps(wanted).encode(), headers)
-        if status != CREATED:
-            raise StartFailed(f"POST /api/v1/keys answered {status}: {answer.decode(errors='replace')[:500]}")
-        return str(json.loads(answer)["key"])
+    def _make_key(self) -> str:
+        wanted = {"name": "benchmark", "rpm": 10**7, "tpm": 10**10, "concurrency": 10_000, "budget_usd": 1_000_000}
+        return str(self._manage("POST", "/api/v1/keys", json.dumps(wanted).encode())["key"])
+
+    def _manage(self, method: str, path: str, content: bytes = b"") -> dict[str, Any]:
+        headers = {"authorization": f"Bearer {self._admin_key}", "content-type": "application/json"}
+        status, answer = call(method, f"http://127.0.0.1:{self._port}{path}", content, headers)
+        if status not in (200, 201):
+            raise StartFailed(f"{method} {path} answered {status}: {answer.decode(errors='replace')[:500]}")
+        found: dict[str, Any] = json.loads(answer)
+        return found
 
 
 class Portkey(Target):
@@ -274,7 +294,7 @@ class LiteLLM(Target):
     """LiteLLM's proxy with one worker and a master key, in an environment of its own."""
 
     name, title, peer = "litellm", "LiteLLM proxy", True
-    start_seconds = 180.0
+    start_seconds = 300.0
 
     def __init__(self) -> None:
         super().__init__()

@@ -27,6 +27,8 @@ from polyforge.wiring.settings import Chosen, Settings
 DOCS = Path(__file__).parent.parent / "docs"
 GENERATED = "<!-- Written by `make docs`; change the code instead. -->\n\n"
 
+OPAQUE = "Something went wrong on our side; the request id tells us where."
+
 WORDS: dict[object, str] = {
     str: "text",
     int: "integer",
@@ -52,11 +54,16 @@ def settings_page() -> str:
     top = [row for row in rows(Settings, "") if "." not in row.path]
     parts = [
         "# Settings\n",
-        "Read from, later ones win: the defaults, `polyforge.yaml` (or the file that `--config` or `POLYFORGE_CONFIG` "
-        "names), environment variables, the command line. An unknown or wrong setting ends the start with its path. "
-        "`polyforge check` prints what is in force and where each value came from.\n",
-        "An environment variable holds a YAML value. A secret is `env:NAME`, `file:/path` or the value itself; "
-        "it is never shown.\n",
+        (
+            "Read from, later ones win: the defaults, `polyforge.yaml` (or the file that `--config` or "
+            "`POLYFORGE_CONFIG` names), environment variables, the command line. An unknown or wrong setting ends the "
+            "start with its path. "
+            "`polyforge check` prints what is in force and where each value came from.\n"
+        ),
+        (
+            "An environment variable holds a YAML value. A secret is `env:NAME`, `file:/path` or the value itself; "
+            "it is never shown.\n"
+        ),
         table(top),
     ]
     for name, field in Settings.model_fields.items():
@@ -117,7 +124,10 @@ def type_words(field: FieldInfo) -> str:
     kinds = [words_of(kind) for kind in alternatives(field.annotation) if kind is not types.NoneType]
     signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
     bounds = [
-        f"{sign} {getattr(bound, name):g}" for bound in field.metadata for name, sign in signs.items() if hasattr(bound, name)
+        f"{sign} {getattr(bound, name):g}"
+        for bound in field.metadata
+        for name, sign in signs.items()
+        if hasattr(bound, name)
     ]
     return ", ".join([" or ".join(kinds), *bounds])
 
@@ -167,15 +177,19 @@ def errors_page() -> str:
     """Every error that a caller can get."""
     lines = [
         "# Errors\n",
-        "On OpenAI's paths an error is `{\"error\": {message, type, param, code}}`; under `/api` it is "
-        "`application/problem+json` with `status`, `detail`, `code`, `param` and `request_id`. Every answer carries "
-        "`x-request-id`; anything unexpected is a 500 that says no more than that id, and the log has the rest.\n",
+        (
+            'On OpenAI\'s paths an error is `{"error": {message, type, param, code}}`; under `/api` it '
+            "is `application/problem+json` with `status`, `detail`, `code`, `param` and `request_id`. Every answer "
+            "carries `x-request-id`; anything unexpected is a 500 that says no more than that id, and the log "
+            "has the rest.\n"
+        ),
         "| code | status | on /v1 | type on /v1 | meaning |",
         "|---|---|---|---|---|",
     ]
     for error in sorted(descendants(PolyforgeError), key=lambda each: (each.status, each.code)):
         shown = status_of(error.__new__(error))
-        lines.append(f"| `{error.code}` | {error.status} | {shown} | `{error.kind}` | {summary(error)} |")
+        meaning = OPAQUE if error is PolyforgeError else summary(error)
+        lines.append(f"| `{error.code}` | {error.status} | {shown} | `{error.kind}` | {meaning} |")
     return GENERATED + "\n".join(lines) + "\n"
 
 

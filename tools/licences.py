@@ -1,6 +1,6 @@
 """Fails when something that Polyforge installs has a licence that nobody has looked at.
 
-Reads the names in requirements/core.lock and the metadata of the installed distributions; needs only the standard library.
+Reads the names in requirements/core.lock and the metadata of the installed distributions.
 """
 
 import re
@@ -31,11 +31,6 @@ ALSO_CALLED = {
     "python software foundation license": "PSF-2.0",
 }
 
-# Distributions whose metadata do not say it; looked up in their sources.
-LOOKED_UP = {
-    "pyreqwest": "Apache-2.0",  # the LICENSE file in its wheel
-}
-
 
 def names(lock: str) -> list[str]:
     """The distributions that a lock pins."""
@@ -44,26 +39,23 @@ def names(lock: str) -> list[str]:
 
 def licence(found: Distribution) -> str:
     """The licence expression of a distribution, in SPDX ids as far as they can be known; empty when it says nothing."""
-    metadata = found.metadata
-    if metadata["Name"] in LOOKED_UP:
-        return LOOKED_UP[metadata["Name"]]
-    if expression := metadata.get("License-Expression"):
-        return expression
-    classifiers = [
-        line.rsplit("::", 1)[1].strip()
-        for line in metadata.get_all("Classifier") or []
-        if line.startswith("License ::") and line.count("::") > 1
-    ]
-    said = classifiers or [(metadata.get("License") or "").strip().split("\n")[0]]
-    return " AND ".join(ALSO_CALLED.get(word.lower(), word) for word in said)
+    fields = found.metadata.json
+    if expression := fields.get("license_expression"):
+        return str(expression)
+    classifiers = [line for line in fields.get("classifier", []) if line.startswith("License :: OSI Approved ::")]
+    said = [line.rpartition(" :: ")[2] for line in classifiers] or [str(fields.get("license", "")).split("\n")[0]]
+    return " AND ".join(ALSO_CALLED.get(words.lower(), words) for words in said)
 
 
 def allowed(expression: str) -> bool:
-    """Whether a licence expression can be kept with allowed licences alone."""
-    alternatives = [part.strip("() ") for part in re.split(r"\bOR\b", expression)]
-    if "(" in expression and "AND" in expression and len(alternatives) > 1:
-        return all(word in ALLOWED for word in re.findall(r"[\w.+-]+", expression) if word not in ("AND", "OR"))
-    return any(all(word.strip("() ") in ALLOWED for word in part.split(" AND ")) for part in alternatives)
+    """Whether a licence expression can be kept with allowed licences alone; in a nested one all must be."""
+    alternatives = [expression] if "(" in expression else expression.split(" OR ")
+    return any(bool(words := ids(part)) and words <= ALLOWED for part in alternatives)
+
+
+def ids(expression: str) -> set[str]:
+    """The licences that an expression names."""
+    return set(re.findall(r"[\w.+-]+", expression)) - {"AND", "OR"}
 
 
 def main() -> int:

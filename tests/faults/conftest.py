@@ -7,7 +7,7 @@ import pytest
 from tests.conftest import Serve
 from tests.support.clients import Response, chat
 from tests.support.server import Key, Polyforge
-from tests.support.settings import PER_CALL_USD, Pool, settings
+from tests.support.settings import PER_CALL_USD, WELL, Pool, settings
 from tests.support.upstream import Upstream
 
 CHAT = "/v1/chat/completions"
@@ -40,12 +40,12 @@ def the_record(server: Polyforge, key: Key) -> dict[str, Any]:
     return record
 
 
-def assert_nothing_is_stuck(server: Polyforge, key: Key, healthy_model: str) -> None:
+def assert_nothing_is_stuck(server: Polyforge, key: Key) -> None:
     """The one call of a `careful_key` is over: what its record did not cost is there to be spent, to the cent."""
     spent = the_record(server, key)["price_micros"]
     assert 0 <= spent <= PER_CALL_USD * MICROS
     left = (BUDGET_CALLS * MICROS - spent) // MICROS
-    after = [ask(server, key, healthy_model) for _ in range(left + 1)]
+    after = [ask(server, key, WELL) for _ in range(left + 1)]
     assert [response.status for response in after] == [200] * left + [429], after[-1].body
     assert after[-1].error["code"] == "insufficient_quota"
     server.settled(key, 1 + left)

@@ -7,34 +7,38 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, func, insert, select, text, update
+from sqlalchemy import Connection, func, insert, or_, select, text, true, update
 from sqlalchemy.exc import DBAPIError
 
 from polyforge.database.database import Database
 from polyforge.database.metadata import metadata
 from polyforge.database.migrating import configuration
 from polyforge.database.schema import HEAD, REVISIONS, current_revision, ensure_current, is_current
+from polyforge.database.scopes import Scope, ScopedReader, ScopedWriter
 from polyforge.database.settings import DatabaseSettings
 from polyforge.kernel.errors import SettingsError, Unavailable
-from polyforge.tenancy.tables import generations, organizations
+from polyforge.tenancy.store import LedgerStore
+from polyforge.tenancy.tables import generations, organizations, usage_records
 from polyforge.wiring.migrate import migrate
 from tests.support.databases import Place
 from tests.support.ports import refusing_port, silent_port
 from tests.support.postgres import Postgres
+from tests.unit.tenancy.samples import record
 
 ROW = {"id": "0" * 26, "name": "one", "created_at": 1.0}
 PRAGMAS = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 5000}
-MIGRATE = (sys.executable, "-m", "polyforge.wiring.migrate")
 
 
-def as_process(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def migration_of(place: Place) -> tuple[str, ...]:
     overrides = {"data": str(place.data), "database": {"url": place.settings.url}}
-    monkeypatch.setenv("POLYFORGE_PROCESS", json.dumps({"config": None, "overrides": overrides}))
+    described = json.dumps({"config": None, "overrides": overrides})
+    return (sys.executable, "-m", "polyforge.wiring.migrate", described)
 
 
 # --- schema ---
@@ -63,12 +67,12 @@ async def test_migrating_twice_changes_nothing(place: Place) -> None:
     assert await migrate(place.process()) == (HEAD, HEAD)
 
 
-async def test_processes_that_start_at_once_migrate_once(empty: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    as_process(empty, monkeypatch)
-    databases = [empty.database() for _ in range(3)]
+async def test_processes_that_start_at_once_migrate_once(empty: Place) -> None:
+    command = migration_of(empty)
+    databases = [empty.database() for _ in range(2)]
     for database in databases:
         await database.open()
-    done = await asyncio.gather(*(ensure_current(database, MIGRATE) for database in databases))
+    done = await asyncio.gather(*(ensure_current(database, command) for database in databases))
     assert True in done
     assert await current_revision(databases[0]) == HEAD
     async with databases[0].read() as session:
@@ -78,15 +82,14 @@ async def test_processes_that_start_at_once_migrate_once(empty: Place, monkeypat
         await database.close()
 
 
-async def test_a_newer_schema_is_refused(database: Database, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_newer_schema_is_refused(database: Database, place: Place) -> None:
     async with database.bare() as connection:
         await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(SettingsError, match="its schema is 9999, this version knows up to"):
         await is_current(database)
     with pytest.raises(SettingsError, match="its schema is 9999"):
         await migrate(place.process())
-    as_process(place, monkeypatch)
-    process = await asyncio.create_subprocess_exec(*MIGRATE, stderr=asyncio.subprocess.PIPE)
+    process = await asyncio.create_subprocess_exec(*migration_of(place), stderr=asyncio.subprocess.PIPE)
     _, output = await process.communicate()
     assert process.returncode == 78
     assert output.decode().startswith("database: its schema is 9999")
@@ -123,19 +126,24 @@ async def test_a_write_is_there_after_its_block_and_gone_when_the_block_raises(d
         assert await session.change(insert(organizations).values(ROW)) == 1
         assert await session.scalar(select(organizations.c.name)) == "one"
     with pytest.raises(KeyError):
-        async with database.write() as session:
-            await session.change(update(organizations).values(name="two"))
-            raise KeyError
+        await _change_and_fail(database)
     async with database.read() as session:
         assert await session.all(select(organizations)) == [ROW]
 
 
-async def test_the_database_itself_keeps_a_reader_from_writing(database: Database) -> None:
-    with pytest.raises(DBAPIError, match=r"readonly|read-only"):
-        async with database.read() as session:
-            await session.all(insert(organizations).values(ROW).returning(organizations.c.id))  # pyright: ignore[reportArgumentType]
+async def _change_and_fail(database: Database) -> None:
     async with database.write() as session:
-        await session.change(insert(organizations).values(ROW))
+        await session.change(update(organizations).values(name="two"))
+        raise KeyError
+
+
+async def test_the_database_itself_keeps_a_reader_from_writing(database: Database) -> None:
+    sneaky: Any = insert(organizations).values(ROW).returning(organizations.c.id)
+    with pytest.raises((DBAPIError, Unavailable)):
+        async with database.read() as session:
+            await session.all(sneaky)
+    async with database.write() as session:
+        assert await session.change(insert(organizations).values(ROW)) == 1
 
 
 async def test_writers_wait_for_each_other(database: Database, place: Place) -> None:
@@ -200,17 +208,42 @@ async def test_a_pool_that_is_used_up_is_unavailable(place: Place) -> None:
     await small.open()
     async with contextlib.AsyncExitStack() as held:
         with pytest.raises(Unavailable):
-            for _ in range(8):
-                await held.enter_async_context(small.read())
+            await _hold(held, small)
     async with small.read() as session:
         assert await session.scalar(select(generations.c.value)) == 0
     await small.close()
+
+
+async def _hold(held: contextlib.AsyncExitStack, database: Database) -> None:
+    for _ in range(8):
+        await held.enter_async_context(database.read())
 
 
 async def test_a_wrong_statement_is_a_bug_and_not_an_outage(database: Database) -> None:
     with pytest.raises(DBAPIError, match="nowhere"):
         async with database.read() as session:
             await session.all(select(text("nowhere")))
+
+
+# --- scopes ---
+
+
+async def test_nothing_that_a_query_adds_takes_it_out_of_its_scope(database: Database) -> None:
+    mine, theirs = Scope("O1", "P1"), Scope("O1", "P2")
+    calls = [record(organization_id=scope.organization_id, project_id=scope.project_id) for scope in (mine, theirs)]
+    await LedgerStore(database).append("j", 0, 1, calls)
+    columns = usage_records.c
+    async with database.write() as session:
+        writer = ScopedWriter(session, mine, usage_records)
+        wide = await writer.all(columns.id, refine=lambda query: query.where(or_(true(), columns.id == calls[1].id)))
+        assert [row["id"] for row in wide] == [calls[0].id]
+        assert await writer.first(refine=lambda query: query.where(columns.id == calls[1].id)) is None
+        assert await writer.update(true(), {"model": "x", "project_id": "P2"}) == 1
+        row = dict(await writer.first() or {})
+        await writer.insert({**row, "id": "N", "project_id": "P2", "organization_id": "O2"})
+    async with database.read() as session:
+        assert len(await ScopedReader(session, mine, usage_records).all(columns.id)) == 2
+        assert (await ScopedReader(session, theirs, usage_records).all(columns.model)) == [{"model": "assistant"}]
 
 
 # --- PostgreSQL that is down, slow or set up wrongly ---
@@ -224,19 +257,23 @@ def own_postgres(postgres: Postgres) -> Iterator[Postgres]:
     postgres.start()
 
 
-async def open_database(url: str, tmp_path: Path, timeout: float = 5.0) -> Database:
-    database = Database(DatabaseSettings(url=url, timeout_seconds=timeout), tmp_path)
+async def open_database(url: str, tmp_path: Path, seconds: float = 5.0) -> Database:
+    database = Database(DatabaseSettings(url=url, timeout_seconds=seconds), tmp_path)
     await database.open()
     return database
 
 
-async def test_a_server_that_goes_away_is_unavailable_until_it_is_back(own_postgres: Postgres, tmp_path: Path) -> None:
-    database = await open_database(own_postgres.url("postgres"), tmp_path)
+async def _ask_while_it_stops(database: Database, server: Postgres) -> None:
     async with database.read() as session:
         assert await session.scalar(select(1)) == 1
-        own_postgres.stop()
-        with pytest.raises(Unavailable):
-            await session.scalar(select(1))
+        server.stop()
+        await session.scalar(select(1))
+
+
+async def test_a_server_that_goes_away_is_unavailable_until_it_is_back(own_postgres: Postgres, tmp_path: Path) -> None:
+    database = await open_database(own_postgres.url("postgres"), tmp_path)
+    with pytest.raises(Unavailable):
+        await _ask_while_it_stops(database, own_postgres)
     for block in (database.read, database.write):
         with pytest.raises(Unavailable):
             async with block():
@@ -248,7 +285,7 @@ async def test_a_server_that_goes_away_is_unavailable_until_it_is_back(own_postg
 
 
 async def test_a_statement_that_takes_too_long_is_unavailable(postgres: Postgres, tmp_path: Path) -> None:
-    database = await open_database(postgres.url("postgres"), tmp_path, timeout=0.3)
+    database = await open_database(postgres.url("postgres"), tmp_path, seconds=0.3)
     with pytest.raises(Unavailable):
         async with database.read() as session:
             await session.scalar(select(func.pg_sleep(30)))
@@ -260,9 +297,9 @@ async def test_a_statement_that_takes_too_long_is_unavailable(postgres: Postgres
 async def test_a_server_that_cannot_be_reached_is_unavailable(tmp_path: Path) -> None:
     with refusing_port() as refusing, silent_port() as silent:
         for port in (refusing, silent):
-            database = await open_database(f"postgresql://u@127.0.0.1:{port}/d", tmp_path, timeout=0.3)
+            database = await open_database(f"postgresql://u@127.0.0.1:{port}/d", tmp_path, seconds=0.3)
             with pytest.raises(Unavailable) as refused:
-                await ensure_current(database, MIGRATE)
+                await ensure_current(database, ("false",))
             assert str(port) not in refused.value.message
             await database.close()
 
@@ -270,7 +307,7 @@ async def test_a_server_that_cannot_be_reached_is_unavailable(tmp_path: Path) ->
 async def test_a_database_that_does_not_exist_is_a_wrong_setting(postgres: Postgres, tmp_path: Path) -> None:
     database = await open_database(postgres.url("absent"), tmp_path)
     with pytest.raises(SettingsError, match=r'database\.url: .*"absent" does not exist'):
-        await ensure_current(database, MIGRATE)
+        await ensure_current(database, ("false",))
     await database.close()
 
 

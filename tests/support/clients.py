@@ -57,6 +57,8 @@ class Response:
     @property
     def text(self) -> str:
         """The generated text: of a whole answer, or the deltas of a streamed one put together."""
+        if not self.body:
+            return ""
         if not self.headers.get("content-type", "").startswith("text/event-stream"):
             return text_of_choice(self.json["choices"][0])
         choices = [choice for chunk in self.chunks for choice in chunk.get("choices", [])]

@@ -30,7 +30,7 @@ class Place:
 
     def process(self) -> Settings:
         """The settings of a process that uses it."""
-        return Settings(data=self.data, database=self.settings)
+        return Settings.model_validate({"data": self.data, "database": self.settings})
 
 
 MakePlace = Callable[[], Place]

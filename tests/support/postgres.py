@@ -18,7 +18,9 @@ import pytest
 from tests.support.ports import free_port
 
 USER = "polyforge"
-MISSING = "PostgreSQL is not installed: `apt-get install postgresql` (Debian, Ubuntu), `brew install postgresql` (macOS)"
+MISSING = (
+    "PostgreSQL is not installed: `apt-get install postgresql` (Debian, Ubuntu), `brew install postgresql` (macOS)"
+)
 _STARTS_IN_SECONDS = 30
 
 

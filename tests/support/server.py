@@ -25,7 +25,7 @@ from tests.support.clients import Response, call
 from tests.support.waiting import DEADLINE, eventually
 
 Role = Literal["gateway", "models"]
-ROLE_MODULES: dict[Role, str] = {"gateway": "polyforge.wiring.gateway", "models": "polyforge.wiring.models"}
+ROLE_MODULES: dict[Role, str] = {"gateway": "polyforge.server", "models": "polyforge.wiring.models"}
 READY = re.compile(r"ready (http://\S+) in [\d.]+ s")
 START_DEADLINE = 60.0
 STOP_DEADLINE = 45.0

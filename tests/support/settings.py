@@ -8,6 +8,8 @@ from tests.support.upstream import Upstream
 
 PER_CALL_USD = 1.0
 PER_CALL: Mapping[str, Any] = {"per_call": PER_CALL_USD}
+WELL = "well"
+"""A model of every pool that no test ever harms."""
 UPSTREAM_KEY = "sk-upstream-secret-1234567890"
 
 
@@ -33,7 +35,7 @@ def pair(name: str, *, first_provider: str = "lab", **more: Any) -> dict[str, An
 class Pool:
     """Models that nobody used yet, so that no test sees the health that another left behind."""
 
-    def __init__(self, size: int = 150) -> None:
+    def __init__(self, size: int = 300) -> None:
         self._solos = [f"solo-{number}" for number in range(size)]
         self._pairs = [f"pair-{number}" for number in range(size)]
         self._unused_solos: Iterator[str] = iter(self._solos)
@@ -41,7 +43,7 @@ class Pool:
 
     def settings(self) -> dict[str, Any]:
         """The models as settings."""
-        described = itertools.chain(map(solo, self._solos), map(pair, self._pairs))
+        described = itertools.chain(map(solo, [WELL, *self._solos]), map(pair, self._pairs))
         return {name: model for models in described for name, model in models.items()}
 
     def solo(self) -> str:

@@ -24,11 +24,16 @@ def refusal_of(client: OpenAI, model: str, **more: Any) -> openai.APIStatusError
         ask(client, model, **more)
     error = raised.value
     assert error.request_id
-    assert float(error.response.headers["x-polyforge-overhead-ms"]) >= 0
     assert error.message
     assert isinstance(error.body, dict)
     assert error.body.keys() >= {"message", "type", "param", "code"}
     return error
+
+
+@pytest.mark.parametrize("model", ["no-such-model", "assistant"])
+def test_refusals_tell_the_overhead_too(client: OpenAI, model: str) -> None:
+    error = refusal_of(client, model, n=0 if model == "assistant" else 1)
+    assert float(error.response.headers["x-polyforge-overhead-ms"]) >= 0
 
 
 @pytest.mark.parametrize("key", ["pf-" + "A" * 43, "sk-not-ours", "pf-", "x"])

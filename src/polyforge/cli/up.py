@@ -15,7 +15,7 @@ from polyforge.cli.lazy import plain_app
 from polyforge.cli.options import Config, Data, overrides_of
 from polyforge.kernel.errors import SettingsError
 from polyforge.supervisor.spec import MODULES, VARIABLE, SupervisorSpec
-from polyforge.tenancy.bootstrap import ADMIN_FILE, admin_key
+from polyforge.tenancy.admin_key import ADMIN_FILE, admin_key
 from polyforge.wiring.settings import Settings, load
 
 app = plain_app()

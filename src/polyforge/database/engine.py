@@ -77,7 +77,7 @@ def postgres_engines(settings: DatabaseSettings, patience: float) -> Engines:
     engine = create_async_engine(
         "postgresql+asyncpg://",
         connect_args={
-            # The address goes to the driver as it is, so that every parameter of libpq (sslmode, ...) means the same here.
+            # The address goes to the driver as it is, so that what libpq knows (sslmode, ...) means the same here.
             "dsn": settings.address(),
             "timeout": settings.timeout_seconds,
             "command_timeout": patience,

@@ -3,7 +3,7 @@
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, PendingRollbackError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from polyforge.kernel.errors import Unavailable
@@ -11,8 +11,8 @@ from polyforge.kernel.errors import Unavailable
 RETRY_AFTER = 1.0
 """Seconds that a refused caller is told to wait."""
 
-# https://www.postgresql.org/docs/current/errcodes-appendix.html: connection, credentials, no such database, deadlock and
-# serialization, resources, lock not available, operator intervention, system error.
+# https://www.postgresql.org/docs/current/errcodes-appendix.html: connection, credentials, no such database, deadlock
+# and serialization, resources, lock not available, operator intervention, system error.
 _POSTGRES_CLASSES = frozenset({"08", "28", "3D", "40", "53", "55", "57", "58"})
 
 # https://www.sqlite.org/rescode.html, primary codes: BUSY, LOCKED, NOMEM, READONLY, IOERR, CORRUPT, FULL, CANTOPEN,
@@ -25,7 +25,8 @@ def translated() -> Generator[None]:
     """Unavailable in place of what a driver or the pool raises when the database is down, full, locked or too slow."""
     try:
         yield
-    except (OSError, PoolTimeout) as error:
+    except (OSError, PoolTimeout, PendingRollbackError) as error:
+        # The last of them: the connection was lost earlier in this transaction.
         raise _unavailable() from error
     except DBAPIError as error:
         if is_transient(error):

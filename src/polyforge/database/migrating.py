@@ -80,7 +80,7 @@ async def _file_lock(database: Database, data: Path, wait_seconds: float) -> Asy
 async def _wait_for(descriptor: int, wait_seconds: float) -> None:
     try:
         async with asyncio.timeout(wait_seconds):
-            while not _try_lock(descriptor):
+            while not _try_lock(descriptor):  # noqa: ASYNC110  # another process has it
                 await asyncio.sleep(_POLL_SECONDS)
     except TimeoutError as error:
         raise Unavailable(f"database: another process has been migrating for more than {wait_seconds:g} s") from error

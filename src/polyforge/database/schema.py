@@ -1,8 +1,8 @@
 """Which schema this code needs, and whether the database has it; knows nothing of how one becomes the other.
 
 Kept apart from `migrating` because that needs Alembic, which a gateway has no use for once its database is current.
-Migrations are expand-then-contract over one release: a release only adds what the one before can ignore, and removes what
-the one before no longer uses, so that both can run on one database while a new version rolls out.
+Migrations are expand-then-contract over one release: a release only adds what the one before can ignore, and removes
+what the one before no longer uses, so that both can run on one database while a new version rolls out.
 """
 
 import asyncio

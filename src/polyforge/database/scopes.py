@@ -1,4 +1,4 @@
-"""Tenancy in SQL: a store is given handles on tables as one project sees them, and no session to go around them with."""
+"""Tenancy in SQL: a store is given handles on tables as one project sees them, and no session to go around them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -8,7 +8,8 @@ from sqlalchemy import ColumnElement, RowMapping, Select, Table, and_, insert, s
 
 from polyforge.database.sessions import ReadSession, WriteSession
 
-Refine = Callable[[Select[Any]], Select[Any]]
+Query = Select[*tuple[Any, ...]]
+Refine = Callable[[Query], Query]
 """Adds conditions, an order, a limit or groups to a query; nothing that it does can take the scope away again."""
 
 
@@ -35,7 +36,7 @@ class ScopedReader:
         """The first of such rows, or None."""
         return await self.__session.first(self._select(columns, refine))
 
-    def _select(self, columns: tuple[ColumnElement[Any], ...], refine: Refine | None) -> Select[Any]:
+    def _select(self, columns: tuple[ColumnElement[Any], ...], refine: Refine | None) -> Query:
         query = select(*(columns or self._table.c)).select_from(self._table)
         return (refine(query) if refine else query).where(self._mine())
 
@@ -55,9 +56,11 @@ class ScopedWriter(ScopedReader):
 
     async def insert(self, values: Mapping[str, Any]) -> None:
         """Add a row that belongs to the scope, whatever `values` say."""
-        owner = {"organization_id": self._scope.organization_id, "project_id": self._scope.project_id}
-        await self.__session.change(insert(self._table).values({**values, **owner}))
+        await self.__session.change(insert(self._table).values(self._owned(values)))
 
     async def update(self, where: ColumnElement[bool], values: Mapping[str, Any]) -> int:
-        """Change the rows of the scope that match; how many."""
-        return await self.__session.change(update(self._table).where(where, self._mine()).values(dict(values)))
+        """Change the rows of the scope that match, which stay in it; how many."""
+        return await self.__session.change(update(self._table).where(where, self._mine()).values(self._owned(values)))
+
+    def _owned(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        return {**values, "organization_id": self._scope.organization_id, "project_id": self._scope.project_id}

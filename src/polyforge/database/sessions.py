@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
-from sqlalchemy import Connection, Delete, Executable, Insert, RowMapping, Select, Update
+from sqlalchemy import Connection, Delete, Executable, Insert, RowMapping, SelectBase, TextClause, Update
 from sqlalchemy.engine import CursorResult
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -11,7 +11,7 @@ from polyforge.database.failures import translated
 
 Dialect = Literal["sqlite", "postgresql"]
 Answer = TypeVar("Answer")
-Change = Insert | Update | Delete
+Change = Insert | Update | Delete | TextClause
 
 
 class ReadSession:
@@ -25,15 +25,15 @@ class ReadSession:
         """Which database this is, for the few statements that differ."""
         return "sqlite" if self._connection.dialect.name == "sqlite" else "postgresql"
 
-    async def all(self, statement: Select[Any]) -> Sequence[RowMapping]:
+    async def all(self, statement: SelectBase) -> Sequence[RowMapping]:
         """Every row, by column name."""
         return (await self._run(statement)).mappings().all()
 
-    async def first(self, statement: Select[Any]) -> RowMapping | None:
+    async def first(self, statement: SelectBase) -> RowMapping | None:
         """The first row, or None."""
         return (await self._run(statement)).mappings().first()
 
-    async def scalar(self, statement: Select[Any]) -> Any:
+    async def scalar(self, statement: SelectBase) -> Any:
         """The first column of the first row, or None."""
         return (await self._run(statement)).scalar()
 

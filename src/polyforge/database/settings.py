@@ -20,13 +20,14 @@ class DatabaseSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     url: str = Field(
-        "sqlite",
+        default="sqlite",
+        repr=False,
         description="`sqlite` for a file in the data folder, or `postgresql://user:password@host/name`; "
         "`env:NAME` and `file:/path` say where that address is kept.",
     )
-    pool_size: int = Field(5, ge=2, le=100, description="Most connections per process (PostgreSQL).")
+    pool_size: int = Field(default=5, ge=2, le=100, description="Most connections per process (PostgreSQL).")
     timeout_seconds: float = Field(
-        5.0, gt=0, le=3600, description="How long one statement or one connection attempt may take."
+        default=5.0, gt=0, le=3600, description="How long one statement or one connection attempt may take."
     )
 
     @field_validator("url")

@@ -16,6 +16,7 @@ from polyforge.kernel.tasks import InferenceRequest
 from polyforge.kernel.usage import Usage
 
 MOST_CHOICES: Final = 128
+MOST_OUTPUT: Final = 100_000_000
 _MODEL_NAME = re.compile(r"[^\x00-\x20\x7f]{1,256}")
 _T = TypeVar("_T")
 _ABSENT: Final = msgspec.Raw()
@@ -171,8 +172,8 @@ def _request(
     wire: _Sampling, task: Any, body: bytes, limit: int | None, limit_name: str, parts: int, images: int
 ) -> InferenceRequest:
     check_model_name(wire.model)
-    if limit is not None and limit < 1:
-        raise Invalid(f"{limit_name} must be at least 1", param=limit_name)
+    if limit is not None and not 1 <= limit <= MOST_OUTPUT:
+        raise Invalid(f"{limit_name} must be between 1 and {MOST_OUTPUT}", param=limit_name)
     if wire.n is not None and not 1 <= wire.n <= MOST_CHOICES:
         raise Invalid(f"n must be between 1 and {MOST_CHOICES}", param="n")
     if wire.stream_options is not None and not wire.stream:
@@ -192,12 +193,15 @@ def _request(
 
 
 def rewrite(
-    body: bytes, *, model: str | None = None, include_usage: bool = False, limit: tuple[str, int] | None = None
+    body: bytes, *, model: str, include_usage: bool = False, limit: tuple[str, int] | None = None
 ) -> bytes:
-    """The body with another model name, the usage chunk asked for, or an output limit set; all else byte for byte."""
+    """The body with the upstream's model name, the usage chunk asked for, or an output limit set.
+
+    Every other value stays byte for byte. A field that stood twice is sent once, as we read it, so that the upstream
+    cannot understand another request than the one that was admitted.
+    """
     fields = _fields.decode(body)
-    if model is not None:
-        fields["model"] = msgspec.Raw(_encode(model))
+    fields["model"] = msgspec.Raw(_encode(model))
     if include_usage:
         options = fields.get("stream_options")
         merged = _fields.decode(options) if options is not None and _present(options) else {}

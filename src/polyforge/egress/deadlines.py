@@ -5,7 +5,6 @@ from types import TracebackType
 
 from polyforge.kernel.errors import TimedOut
 
-
 _LOOK_SECONDS = 1.0
 
 

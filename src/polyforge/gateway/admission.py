@@ -101,6 +101,7 @@ class Admission:
             slot, limits, self._clock.now(), job.period, job.reserved, job.reserved_tokens
         )
         if isinstance(outcome, Refusal):
+            job.headroom = outcome.headroom
             raise self._explain(outcome, limits, job.started_at)
         job.slot = slot
         job.headroom = outcome

@@ -123,21 +123,29 @@ class Dispatch:
 
     async def _fail(self, job: Job, found: Plan, turn: int, error: PolyforgeError) -> None:
         """Note a failure, then return when there is another attempt to make, and raise when there is none."""
-        deployment = self._choose(found, turn)
-        self._note(job, deployment, error)
-        if not error.retryable or turn + 1 >= self._settings.attempts:
-            raise error
-        if turn + 1 < len(found.attempts):
+        self._note(job, self._choose(found, turn), error)
+        if error.retryable and turn + 1 < min(self._settings.attempts, len(found.attempts)):
             return
-        if isinstance(error, RateLimited | TimedOut | UpstreamDenied) or self._is_cooling(self._choose(found, turn + 1)):
-            raise error
+        again = self._choose(found, turn + 1)
         pause = _BACKOFF_SECONDS * (1 + turn) * (0.5 + random.random())
-        if Deadline.now() + pause >= job.deadline:
+        if (
+            not error.retryable
+            or turn + 1 >= self._settings.attempts
+            or isinstance(error, RateLimited | TimedOut | UpstreamDenied)
+            or self._cooling_for(again) > 0
+            or Deadline.now() + pause >= job.deadline
+        ):
+            self._tell_recovery(found, error)
             raise error
         await asyncio.sleep(pause)
 
-    def _is_cooling(self, deployment: Deployment) -> bool:
-        return self._health.cooling_until(deployment.index) > self._clock.now()
+    def _cooling_for(self, deployment: Deployment) -> float:
+        return self._health.cooling_until(deployment.index) - self._clock.now()
+
+    def _tell_recovery(self, found: Plan, error: PolyforgeError) -> None:
+        """A caller who has to wait is told how long: until the first of the deployments may be tried again."""
+        if isinstance(error, RateLimited):
+            error.retry_after = max(0.1, min(self._cooling_for(deployment) for deployment in found.attempts))
 
     def _note(self, job: Job, deployment: Deployment, error: PolyforgeError) -> None:
         job.attempts[-1].outcome = error.code

@@ -73,6 +73,10 @@ class MethodNotAllowed(PolyforgeError):
     code = "method_not_allowed"
     kind = "invalid_request_error"
 
+    def __init__(self, message: str, *, allowed: str) -> None:
+        super().__init__(message)
+        self.allowed = allowed
+
 
 class Conflict(PolyforgeError):
     """It clashes with what is already there."""

@@ -3,10 +3,10 @@
 Only what routing, limits, guardrails and metering need is decoded; the body itself travels as the bytes it came in.
 """
 
-from typing_extensions import Buffer
 from typing import Literal
 
 import msgspec
+from typing_extensions import Buffer
 
 from polyforge.kernel.usage import Usage
 

@@ -37,6 +37,10 @@ class Application:
         self._management = management
         self._keys = keys
 
+    def drain(self) -> None:
+        """Take no new traffic; what is under way goes on."""
+        self._operations.drain()
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             endpoint = self._endpoints.get(scope["path"])
@@ -78,7 +82,7 @@ class Application:
             await self._manage(scope, receive, send)
             return
         if path in self._endpoints:
-            raise MethodNotAllowed(f"{path} takes POST", param="POST")
+            raise MethodNotAllowed(f"{path} takes POST", allowed="POST")
         status, kind, body = await self._read_only(path, scope)
         headers = [(b"content-type", kind), (b"x-request-id", request_id.encode())]
         await send_whole(send, status, headers, body)
@@ -88,7 +92,7 @@ class Application:
         if answer is None:
             raise NotFound(f"there is nothing at {path[:200]}")
         if scope["method"] not in ("GET", "HEAD"):
-            raise MethodNotAllowed(f"{path[:200]} takes GET", param="GET")
+            raise MethodNotAllowed(f"{path[:200]} takes GET", allowed="GET")
         return await answer(path, scope)
 
     def _answer_for(self, path: str) -> Callable[[str, Scope], Awaitable[tuple[int, bytes, bytes]]] | None:

@@ -8,7 +8,14 @@ from typing import Final
 import msgspec
 
 from polyforge.dialects import openai_errors
-from polyforge.kernel.errors import BudgetSpent, MethodNotAllowed, PolyforgeError, RateLimited, Unauthenticated, Unavailable
+from polyforge.kernel.errors import (
+    BudgetSpent,
+    MethodNotAllowed,
+    PolyforgeError,
+    RateLimited,
+    Unauthenticated,
+    Unavailable,
+)
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -85,6 +92,6 @@ def _headers(error: PolyforgeError, content_type: bytes, request_id: str) -> Hea
         headers.append((b"x-should-retry", b"false"))
     if isinstance(error, Unauthenticated):
         headers.append((b"www-authenticate", b"Bearer"))
-    if isinstance(error, MethodNotAllowed) and error.param:
-        headers.append((b"allow", error.param.encode()))
+    if isinstance(error, MethodNotAllowed):
+        headers.append((b"allow", error.allowed.encode()))
     return headers

@@ -183,7 +183,10 @@ class Inference:
         exchange.error = error.code
         rendered = render_openai(error, exchange.id)
         exchange.status = rendered.status
-        await send_whole(send, rendered.status, rendered.headers, rendered.body)
+        headers = [*rendered.headers, _overhead(exchange.hops)]
+        if exchange.job is not None:
+            headers += _limits(exchange.job)
+        await send_whole(send, rendered.status, headers, rendered.body)
 
 
 async def _send_late_error(error: PolyforgeError, exchange: Exchange, presence: Presence, send: Send) -> None:
@@ -203,11 +206,20 @@ async def _encode(reply: Reply, request: InferenceRequest) -> object:
     return openai_embeddings.encode_embeddings(reply.result, request.model, request.encoding)
 
 
-def _own_headers(job: Job) -> RawHeaders:
-    hops = job.hops
+def _overhead(hops: Hops) -> tuple[bytes, bytes]:
+    """Milliseconds that were ours so far, on every answer of an inference path."""
     spent = perf_counter_ns() - hops.marks[0] - hops.waited
-    headers = [(b"x-request-id", job.id.encode()), (b"x-polyforge-overhead-ms", b"%.3f" % (spent / 1_000_000))]
+    return b"x-polyforge-overhead-ms", b"%.3f" % (spent / 1_000_000)
+
+
+def _own_headers(job: Job) -> RawHeaders:
+    return [(b"x-request-id", job.id.encode()), _overhead(job.hops), *_limits(job)]
+
+
+def _limits(job: Job) -> RawHeaders:
+    """What the caller's limits are and what is left of them."""
     room, limits = job.headroom, job.caller.limits
+    headers: RawHeaders = []
     if room is None:
         return headers
     if room.requests is not None:

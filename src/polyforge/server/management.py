@@ -55,7 +55,7 @@ async def _render_http(request: Request, error: Exception) -> Response:
     status = cast(HTTPException, error).status_code
     if status == 405:  # noqa: PLR2004
         allowed = (cast(HTTPException, error).headers or {}).get("Allow", "")
-        return await _render(request, MethodNotAllowed(f"{request.url.path[:200]} takes {allowed}", param=allowed))
+        return await _render(request, MethodNotAllowed(f"{request.url.path[:200]} takes {allowed}", allowed=allowed))
     if status == 404:  # noqa: PLR2004
         return await _render(request, NotFound(f"there is nothing at {request.url.path[:200]}"))
     return await _render(request, Invalid(str(cast(HTTPException, error).detail)))

@@ -252,7 +252,7 @@ def _metadata(model: HostedModel) -> oip.ModelMetadata:
 
 def _only(expected: str, method: str) -> None:
     if method != expected:
-        raise MethodNotAllowed(f"Method Not Allowed: this path takes {expected}")
+        raise MethodNotAllowed(f"Method Not Allowed: this path takes {expected}", allowed=expected)
 
 
 def _json(value: object, status: int = 200) -> Response:

@@ -33,11 +33,11 @@ class HostedModel:
 
     @property
     def signature(self) -> Signature:
-        """What it takes and gives; Unavailable until it is ready, and for good when it could not be loaded."""
+        """What it takes and gives; Unavailable when it is not ready."""
         if self.state == "LOADING":
             raise Unavailable(f"model '{self.name}' is loading", retry_after=RETRY_SECONDS)
-        if self._signature is None:
-            raise Unavailable(f"model '{self.name}' could not be loaded: {self.reason}")
+        if self._signature is None or self.state != "READY":
+            raise Unavailable(f"model '{self.name}' is not ready: {self.reason}")
         return self._signature
 
     def load(self) -> None:

@@ -6,7 +6,7 @@ from collections.abc import MutableMapping, Sequence
 from typing import Any, NamedTuple
 
 VARIABLE = "POLYFORGE_SUPERVISOR"
-MODULES = {"gateway": "polyforge.wiring.gateway", "models": "polyforge.wiring.models"}
+MODULES = {"gateway": "polyforge.server", "models": "polyforge.wiring.models"}
 """From the role to the module that plays it. A gateway uses the model host, so it comes first and stops first."""
 
 

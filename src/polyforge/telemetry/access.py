@@ -1,7 +1,5 @@
 """The access log: one JSON line per request, for about a microsecond where the request is served."""
 
-from typing import cast
-
 from polyforge.telemetry.lines import Line, timestamp
 from polyforge.telemetry.masking import mask_keys
 
@@ -43,10 +41,13 @@ class AccessLine(Line, tag_field="event", tag="request", omit_defaults=True, gc=
     def settle(self, process: str) -> None:
         """Name the process and the time; bound and mask what the caller made up."""
         self.process = process
-        self.time = timestamp(cast(float, self.time))
-        self.path = _tame(self.path)
-        if self.model is not None:
-            self.model = _tame(self.model)
+        time, path, model = self.time, self.path, self.model
+        if not isinstance(time, str):
+            self.time = timestamp(time)
+        if len(path) > _LONGEST or "-" in path:
+            self.path = _tame(path)
+        if model is not None and (len(model) > _LONGEST or "-" in model):
+            self.model = _tame(model)
 
 
 def _tame(text: str) -> str:

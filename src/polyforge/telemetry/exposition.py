@@ -4,6 +4,7 @@ Sources: https://prometheus.io/docs/instrumenting/exposition_formats/, https://p
 """
 
 from collections.abc import Sequence
+from functools import cache
 
 from polyforge.telemetry.aggregation import Totals
 from polyforge.telemetry.families import FAMILIES, Family
@@ -39,15 +40,19 @@ def _samples(family: Family, labels: tuple[str, ...], values: Sequence[float]) -
         return [f"{family.name}{{{pairs}}} {_number(values[0], family.unit)}" if pairs else _bare(family, values)]
     lines: list[str] = []
     count = 0
-    before = f"{pairs}," if pairs else ""
-    for bound, observed in zip((*family.buckets, float("inf")), values, strict=False):
+    bucket = f"{family.name}_bucket{{{pairs}," if pairs else f"{family.name}_bucket{{"
+    for bound, observed in zip(_bounds(family), values, strict=False):
         count += int(observed)
-        le = "+Inf" if bound == float("inf") else repr(bound)
-        lines.append(f'{family.name}_bucket{{{before}le="{le}"}} {count}')
+        lines.append(f"{bucket}{bound} {count}")
     around = f"{{{pairs}}}" if pairs else ""
     lines.append(f"{family.name}_count{around} {count}")
     lines.append(f"{family.name}_sum{around} {_number(values[-1], family.unit)}")
     return lines
+
+
+@cache
+def _bounds(family: Family) -> tuple[str, ...]:
+    return (*(f'le="{bound!r}"}}' for bound in family.buckets), 'le="+Inf"}')
 
 
 def _bare(family: Family, values: Sequence[float]) -> str:

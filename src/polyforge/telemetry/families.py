@@ -124,9 +124,10 @@ COOLING = Family(
     others=20,
 )
 JOURNAL_LAG = Family(
-    "polyforge_journal_lag_records",
+    "polyforge_journal_lag_bytes",
     "gauge",
-    "Usage records in the journals that are not in the database yet.",
+    "Bytes of the journals of usage records that are not in the database yet.",
+    merge="scrape",
 )
 JOURNAL_DROPPED = Family(
     "polyforge_journal_dropped_total",

@@ -34,7 +34,7 @@ class ModelNames:
         return OTHER, False
 
     def _admit(self, name: str) -> bool:
-        if len(self._shared) >= self._room or name in (OTHER, NONE) or not name.isprintable():
+        if len(self._shared) >= self._room or name in (OTHER, NONE) or not (name and name.isprintable()):
             return False
         if self._path is None:
             self._shared.append(name)

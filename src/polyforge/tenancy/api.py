@@ -45,6 +45,7 @@ class Permission(SecurityBase):
         self.scheme_name = "api_key"
 
     async def __call__(self, request: Request) -> Caller:
+        """The caller of a request."""
         caller: Caller | None = getattr(request.state, "caller", None)
         if caller is None:
             raise Unauthenticated("give an API key: `Authorization: Bearer pf-...`")

@@ -1,29 +1,31 @@
 """Keys in memory: from the bytes of a token to its caller, without a database on the way.
 
-The cache is a replica of the key table. Every change of a key takes the next version inside its transaction, so asking for
-what is later than the last version seen gives each change exactly once and in order, in every process, within a second.
+The cache is a replica of the key table. Every change of a key takes the next version inside its transaction, so asking
+for what is later than the last version seen gives each change exactly once and in order, in every process, within a
+second.
 
-Looking a token up by its SHA-256 takes no time that depends on how much of it is right: a guess that is nearly a key hashes
-to something unrelated, so there is nothing to compare in constant time.
+Looking a token up by its SHA-256 takes no time that depends on how much of it is right: a guess that is nearly a key
+hashes to something unrelated, so there is nothing to compare in constant time.
 """
 
 import asyncio
 import contextlib
-import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from hashlib import sha256
+from typing import Any
 
 import msgspec
 
 from polyforge.database.database import Database
 from polyforge.kernel.clock import Clock
 from polyforge.kernel.errors import PolyforgeError, Unauthenticated, Unavailable
+from polyforge.telemetry.logs import get_logger
 from polyforge.tenancy.callers import Caller
 from polyforge.tenancy.keys import MAX_TOKEN_BYTES, ApiKey, caller_of, is_well_formed
 from polyforge.tenancy.store import SystemStore
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 SYNC_SECONDS = 0.4
 PAGE = 500
@@ -39,10 +41,10 @@ async def _nothing() -> None:
 class KeyCache:
     """The callers of known keys. Bounded in memory: `capacity` keys, of which `preload` are read at the start.
 
-    While the database is down, known keys work for `grace_seconds` after the last successful synchronisation and unknown
-    ones are Unavailable. `given` is the hash of the admin key, which need not look like the keys that we issue. `prepare`
-    runs before the first synchronisation, and again until it has succeeded once: what brings the schema and the admin key
-    up to date belongs there, so that a process may start while the database is down.
+    While the database is down, known keys work for `grace_seconds` after the last successful synchronisation and
+    unknown ones are Unavailable. `given` is the hash of the admin key, which need not look like the keys that we issue.
+    `prepare` runs before the first synchronisation, and again until it has succeeded once: what brings the schema and
+    the admin key up to date belongs there, so that a process may start while the database is down.
     """
 
     def __init__(
@@ -88,7 +90,7 @@ class KeyCache:
 
     async def close(self) -> None:
         """Stop following."""
-        tasks = [task for task in (self._task, *self._flights.values()) if task]
+        tasks: list[asyncio.Task[Any]] = [*self._flights.values(), *([self._task] if self._task else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -175,8 +177,7 @@ class KeyCache:
                 await self.sync()
             except PolyforgeError as error:
                 self._note_failure(error.message)
-            except Exception:
-                # Whatever it was, without this task revocations would never arrive again.
+            except Exception:  # noqa: BLE001  # whatever it was, without this task no revocation would arrive again
                 _log.exception("the key cache could not be synchronised")
                 self._failing = True
             else:
@@ -224,7 +225,7 @@ class KeyCache:
 
     def _note_failure(self, reason: str) -> None:
         if not self._failing:
-            _log.warning("the key cache cannot follow the database: %s", reason)
+            _log.warning("the key cache cannot follow the database", reason=reason)
         self._failing = True
 
     def _note_success(self) -> None:

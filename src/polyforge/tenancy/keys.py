@@ -13,7 +13,7 @@ from polyforge.tenancy.callers import Caller, KeyLimits, Period
 
 ADMIN_KEY_ID = "00000000000000000000000003"
 """The one key that is not issued but given: fixed, so that there is never more than one."""
-SECRET_PREFIX = "pf-"
+KEY_MARK = "pf-"
 SHOWN_CHARACTERS = 10
 MAX_TOKEN_BYTES = 512
 MIN_ADMIN_CHARACTERS = 16
@@ -58,7 +58,7 @@ class ApiKey(msgspec.Struct, frozen=True, gc=False):
 
 def new_secret() -> Secret:
     """A key of 256 random bits: `pf-` and 43 characters of base64url (RFC 4648, section 5)."""
-    return secret_of(SECRET_PREFIX + base64.urlsafe_b64encode(os.urandom(32)).rstrip(b"=").decode())
+    return secret_of(KEY_MARK + base64.urlsafe_b64encode(os.urandom(32)).rstrip(b"=").decode())
 
 
 def secret_of(value: str) -> Secret:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import func, select, text, update
 
 from polyforge.database.sessions import WriteSession
 from polyforge.kernel.errors import Conflict
@@ -49,6 +49,9 @@ _COUNT_SQLITE = (
     "INSERT INTO budget_counters (key_id, period_start, spent_micros) VALUES (?, ?, ?) "
     "ON CONFLICT (key_id, period_start) DO UPDATE SET spent_micros = spent_micros + excluded.spent_micros"
 )
+_NEW_JOURNAL = text(
+    "INSERT INTO journal_offsets (journal, position) VALUES (:journal, :position) ON CONFLICT (journal) DO NOTHING"
+)
 _APPEND_POSTGRES = f"""
 WITH fresh AS (
     INSERT INTO usage_records ({_COLUMNS})
@@ -68,12 +71,12 @@ Spending = dict[tuple[str, int], Micros]
 async def advance(session: WriteSession, journal: str, start: int, end: int) -> None:
     """Move a journal's offset from `start` to `end`; Conflict when it is elsewhere."""
     columns = journal_offsets.c
-    at_start = (columns.journal == journal, columns.position == start)
-    if await session.change(update(journal_offsets).where(*at_start).values(position=end)):
-        return
-    if start or await session.scalar(select(func.count()).where(columns.journal == journal)):
-        raise Conflict(f"journal {journal} has not been read to {start}")
-    await session.change(insert(journal_offsets).values(journal=journal, position=end))
+    here = update(journal_offsets).where(columns.journal == journal, columns.position == start)
+    moved = await session.change(here.values(position=end))
+    if not moved and not start:
+        moved = await session.change(_NEW_JOURNAL.bindparams(journal=journal, position=end))
+    if not moved:
+        raise Conflict(f"journal {journal} has not been read exactly to {start}")
 
 
 async def append_sqlite(session: WriteSession, records: Sequence[UsageRecord]) -> None:

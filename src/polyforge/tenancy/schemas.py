@@ -64,13 +64,15 @@ class KeyLimitsBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    models: Models | None = Field(None, description="Names it may use, `prefix/*` for many; default: all.")
-    budget_usd: BudgetUsd | None = Field(None, description="Most that its calls may be priced per period.")
-    budget_period: Period = Field("total", description="When the budget starts again, in UTC; weeks begin on Monday.")
-    rpm: Rpm | None = Field(None, description="Requests per minute.")
-    tpm: Tpm | None = Field(None, description="Tokens per minute, input and output.")
-    concurrency: Concurrency | None = Field(None, description="Requests in flight at once.")
-    expires_at: Moment | None = Field(None, description="When it stops working.")
+    models: Models | None = Field(default=None, description="Names it may use, `prefix/*` for many; default: all.")
+    budget_usd: BudgetUsd | None = Field(default=None, description="Most that its calls may be priced per period.")
+    budget_period: Period = Field(
+        default="total", description="When the budget starts again, in UTC; weeks begin on Monday."
+    )
+    rpm: Rpm | None = Field(default=None, description="Requests per minute.")
+    tpm: Tpm | None = Field(default=None, description="Tokens per minute, input and output.")
+    concurrency: Concurrency | None = Field(default=None, description="Requests in flight at once.")
+    expires_at: Moment | None = Field(default=None, description="When it stops working.")
 
 
 class NewKey(KeyLimitsBody):
@@ -145,11 +147,11 @@ class UsageSums(BaseModel):
 class UsageGroup(UsageSums):
     """The sums of one group; only the fields that were grouped by are there."""
 
-    key: str | None = Field(None, description="The key's id.")
-    key_name: str | None = Field(None, description="The key's name.")
+    key: str | None = Field(default=None, description="The key's id.")
+    key_name: str | None = Field(default=None, description="The key's name.")
     model: str | None = None
-    project: str | None = Field(None, description="The project's id.")
-    day: str | None = Field(None, description="YYYY-MM-DD, UTC.")
+    project: str | None = Field(default=None, description="The project's id.")
+    day: str | None = Field(default=None, description="YYYY-MM-DD, UTC.")
 
 
 class UsageReport(BaseModel):

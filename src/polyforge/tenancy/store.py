@@ -262,6 +262,5 @@ def _usage_sums() -> list[ColumnElement[Any]]:
 
 def _usage_of(row: RowMapping) -> UsageRow:
     # PostgreSQL sums bigint into numeric, and a sum over no rows is NULL.
-    groups: dict[str, Any] = {name: row[name] for name in GROUPS if name in row}
-    sums = {name: int(value or 0) for name, value in row.items() if name not in groups}
-    return UsageRow(**groups, **sums)
+    fields: dict[str, Any] = {name: value if name in GROUPS else int(value or 0) for name, value in row.items()}
+    return UsageRow(**fields)

@@ -1,5 +1,6 @@
-"""The process that brings the database up to date: `python -m polyforge.wiring.migrate '{"config": ..., "overrides": ...}'`.
+"""The process that brings the database up to date.
 
+`python -m polyforge.wiring.migrate '{"config": path or null, "overrides": {...}}'`
 Separate and short-lived, so that Alembic stays out of the processes that serve.
 """
 

@@ -5,6 +5,7 @@ Imports only what serving needs: no database, no FastAPI, no telemetry exporters
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -78,6 +79,9 @@ class ModelHost:
                 _log.exception("a model broke while loading", model=model.name)
             if not model.ready:
                 _log.error("a model is not served", model=model.name, reason=model.reason)
+        # What is loaded stays: no garbage collection needs to look at it again.
+        gc.collect()
+        gc.freeze()
         ready()
 
 

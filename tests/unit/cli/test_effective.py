@@ -1,3 +1,5 @@
+from typing import cast
+
 import pytest
 
 from polyforge.cli.effective import Setting, effective, to_text
@@ -28,11 +30,12 @@ def test_every_leaf_is_listed_with_the_origin_of_the_nearest_setting_that_was_gi
     ],
 )
 def test_secrets_are_never_shown_and_everything_else_is(path: str, value: str, shown: str) -> None:
-    tree: dict[str, object] = {path.split(".")[-1]: value}
-    for name in reversed(path.split(".")[:-1]):
+    tree: object = value
+    for name in reversed(path.split(".")):
         tree = {name: tree}
-    assert effective(tree, {}) == [Setting(path, shown, "default")]
+    assert effective(cast(dict[str, object], tree), {}) == [Setting(path, shown, "default")]
 
 
 def test_values_are_written_as_in_yaml() -> None:
-    assert [to_text(value) for value in ("text", None, True, 1.5, [])] == ["text", "null", "true", "1.5", "[]"]
+    values: list[object] = ["text", None, True, 1.5, {}]
+    assert list(map(to_text, values)) == ["text", "null", "true", "1.5", "{}"]

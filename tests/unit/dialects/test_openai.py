@@ -71,7 +71,7 @@ def test_unknown_fields_survive_byte_for_byte() -> None:
 
 def test_other_stream_options_are_kept() -> None:
     raw = body(stream=True, stream_options={"include_obfuscation": False})
-    read = json.loads(openai_chat.rewrite(raw, include_usage=True))
+    read = json.loads(openai_chat.rewrite(raw, model="m", include_usage=True))
     assert read["stream_options"] == {"include_obfuscation": False, "include_usage": True}
 
 

@@ -11,7 +11,7 @@ from tests.support.waiting import eventually
 
 SCRIPT = """
 import os, signal, subprocess, sys
-child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", "polyforge.wiring.gateway"])
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", "polyforge.server"])
 def end(*_):
     {end}
 signal.signal(signal.SIGTERM, end)
@@ -52,7 +52,7 @@ def test_complains_of_processes_left_behind(tmp_path: Path) -> None:
     server = StandIn(tmp_path, LEAVES_A_CHILD).start()
     server.patience = 0.2
     eventually(lambda: server.pids("gateway"))
-    with pytest.raises(AssertionError, match=r"left running: .*polyforge.wiring.gateway"):
+    with pytest.raises(AssertionError, match=r"left running: .*polyforge.server"):
         server.stop()
 
 

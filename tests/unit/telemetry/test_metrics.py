@@ -11,6 +11,7 @@ from polyforge.kernel.usage import Usage
 from polyforge.telemetry.families import (
     COOLING,
     FAMILIES,
+    IN_FLIGHT,
     JOURNAL_LAG,
     LOG_DROPPED,
     OTHER,
@@ -82,20 +83,26 @@ def test_gauges_counters_and_attempts(metrics: Metrics) -> None:
     metrics.started()
     metrics.started()
     metrics.finished()
-    metrics.gauge(JOURNAL_LAG).set(7)
     metrics.counter(LOG_DROPPED).add(3)
     metrics.attempted("openai", "ok")
     metrics.attempted("openai", "timeout")
     metrics.attempted("openai", "timeout")
     page = read_page(metrics.render())
     assert value(page, "polyforge_in_flight") == 1
-    assert value(page, "polyforge_journal_lag_records") == 7
     assert value(page, "polyforge_log_lines_dropped_total") == 3
     assert value(page, "polyforge_upstream_attempts_total", provider="openai", outcome="timeout") == 2
 
 
+def test_a_gauge_is_set_and_moved(metrics: Metrics) -> None:
+    gauge = metrics.gauge(IN_FLIGHT)
+    gauge.set(7)
+    gauge.add(-2)
+    assert value(read_page(metrics.render()), "polyforge_in_flight") == 5
+
+
 def test_what_is_read_when_somebody_asks(metrics: Metrics) -> None:
-    page = read_page(metrics.render([Observation(COOLING, ("openai", "gpt-4o"), 1)]))
+    page = read_page(metrics.render([Observation(COOLING, ("openai", "gpt-4o"), 1), Observation(JOURNAL_LAG, (), 80)]))
+    assert value(page, "polyforge_journal_lag_bytes") == 80
     assert value(page, "polyforge_deployment_cooling", provider="openai", deployment="gpt-4o") == 1
     assert value(page, "polyforge_process_start_time_seconds", process="gateway-0") > 1_700_000_000
     assert total(read_page(metrics.render()), "polyforge_deployment_cooling") == 0

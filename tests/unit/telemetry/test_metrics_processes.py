@@ -11,19 +11,17 @@ from pathlib import Path
 import pytest
 
 from polyforge.telemetry.aggregation import collect, fold
-from polyforge.telemetry.families import JOURNAL_LAG, REQUESTS
+from polyforge.telemetry.families import IN_FLIGHT, REQUESTS
 from polyforge.telemetry.metrics import Metrics
 from tests.unit.telemetry.pages import Page, read_page, total, value
 
 WORKER = """
 import sys
 from pathlib import Path
-from polyforge.telemetry.families import JOURNAL_LAG
 from polyforge.telemetry.metrics import Metrics
 folder, name = sys.argv[1:]
 metrics = Metrics(Path(folder), name, models=["assistant"])
 metrics.open()
-metrics.gauge(JOURNAL_LAG).set(5)
 metrics.started()
 done = metrics.for_model("assistant", "openai", "chat").done
 print("open", flush=True)
@@ -118,7 +116,6 @@ def test_what_the_dead_counted_stays_and_what_they_held_goes(
     worker.end(how)
     page = read_page(scraper.render())
     assert requests(page) == 11
-    assert value(page, "polyforge_journal_lag_records") == 5
     assert value(page, "polyforge_in_flight") == 1
 
     for _ in range(3):
@@ -182,18 +179,19 @@ def test_a_crash_in_the_middle_of_folding_neither_loses_nor_doubles(tmp_path: Pa
     assert counted(tmp_path) == 7
 
 
-def test_a_reader_who_meets_a_folding_sees_the_same_sum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    left_behind(tmp_path, 7)
-    opened = os.open
-
-    def fold_first(path: str | Path, *rest: int) -> int:
-        if str(path).endswith(".cells"):
-            monkeypatch.setattr(os, "open", opened)
+def test_readers_of_files_that_are_being_folded_see_every_count_once(tmp_path: Path) -> None:
+    def die_and_be_folded() -> None:
+        for _ in range(60):
+            left_behind(tmp_path, 1)
             fold(tmp_path)
-        return opened(path, *rest)
 
-    monkeypatch.setattr(os, "open", fold_first)
-    assert counted(tmp_path) == 7
+    folder = threading.Thread(target=die_and_be_folded)
+    folder.start()
+    seen = [counted(tmp_path)]
+    while folder.is_alive():
+        seen.append(counted(tmp_path))
+    assert seen == sorted(seen)
+    assert counted(tmp_path) == 60
 
 
 def test_files_that_are_no_metrics_are_left_out(tmp_path: Path) -> None:
@@ -207,8 +205,8 @@ def test_files_that_are_no_metrics_are_left_out(tmp_path: Path) -> None:
 def test_a_gauge_of_a_living_process_is_kept_by_folding(tmp_path: Path) -> None:
     living = Metrics(tmp_path, "alive")
     living.open()
-    living.gauge(JOURNAL_LAG).set(3)
+    living.gauge(IN_FLIGHT).set(3)
     left_behind(tmp_path, 1)
     fold(tmp_path)
-    assert value(read_page(living.render()), "polyforge_journal_lag_records") == 3
+    assert value(read_page(living.render()), "polyforge_in_flight") == 3
     living.close()

@@ -272,8 +272,9 @@ def _read_vocabulary(folder: Path, max_tokens: int | None) -> _Vocabulary:
     tokenizer.no_truncation()
     size = tokenizer.get_vocab_size()
     # One by one, because the vocabulary as a dict takes some 5 MB for good.
-    lengths = sorted(len(tokenizer.id_to_token(token) or "") for token in range(size))
-    if not lengths or not lengths[0]:
+    tokens = map(tokenizer.id_to_token, range(size))
+    lengths = sorted(-1 if token is None else len(token) for token in tokens)
+    if not lengths or lengths[0] < 0:
         raise Invalid("tokenizer.json: the vocabulary is empty, or its ids do not run from 0 without a gap")
     if max_tokens is not None:
         tokenizer.enable_truncation(max_tokens)  # pyright: ignore[reportUnknownMemberType]  # its stub is partial

@@ -26,9 +26,9 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     socket: str = Field(description="Path of the host's Unix socket.")
-    max_texts: int = Field(2048, ge=1, description="Most texts in one request.")
-    timeout_seconds: float = Field(60.0, gt=0, description="How long one request may take.")
-    max_connections: int = Field(64, ge=1, description="Most connections to the host from one process.")
+    max_texts: int = Field(default=2048, ge=1, description="Most texts in one request.")
+    timeout_seconds: float = Field(default=60.0, gt=0, description="How long one request may take.")
+    max_connections: int = Field(default=64, ge=1, description="Most connections to the host from one process.")
 
 
 class LocalProvider:

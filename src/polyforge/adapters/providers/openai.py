@@ -11,11 +11,17 @@ from polyforge.dialects.openai_errors import decode_error
 from polyforge.dialects.openai_models import decode_model_names
 from polyforge.egress.deadlines import Deadline
 from polyforge.egress.http import Answer, HttpClient
-from polyforge.kernel.errors import PolyforgeError, RateLimited, TimedOut, UpstreamDenied, UpstreamFailed, UpstreamRefused
+from polyforge.kernel.errors import (
+    PolyforgeError,
+    RateLimited,
+    TimedOut,
+    UpstreamDenied,
+    UpstreamFailed,
+    UpstreamRefused,
+)
 from polyforge.kernel.retry_after import read_retry_after
 from polyforge.kernel.sse import DONE, EventSplitter, EventTooLarge, data_of, event_of
 from polyforge.kernel.tasks import Task
-from polyforge.kernel.usage import Usage
 from polyforge.ports.provider import Call, Capabilities, Provider, Reply, StreamEvent
 from polyforge.secrets.references import SecretRef
 
@@ -77,9 +83,10 @@ class OpenAI(Provider):
         )
 
     async def open(self) -> None:
-        await self._http.open()
+        """Nothing to do: connections are made when they are needed."""
 
     async def close(self) -> None:
+        """Let go of connections."""
         await self._http.close()
 
     async def send(self, call: Call) -> Reply:
@@ -132,12 +139,9 @@ class OpenAI(Provider):
 
     def _post(self, call: Call) -> Answer:
         request = call.request
-        model = call.model if call.model != request.model else None
         usage = request.stream and not request.wants_usage and self._settings.stream_usage
         limit = None if call.output_limit is None else (self._limit_field, call.output_limit)
-        body = request.body
-        if model is not None or usage or limit is not None:
-            body = openai_chat.rewrite(body, model=model, include_usage=usage, limit=limit)
+        body = openai_chat.rewrite(request.body, model=call.model, include_usage=usage, limit=limit)
         return self._http.post(_PATHS[request.task], body, call.headers)
 
 

@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from polyforge.egress.http import HttpClient
 from polyforge.kernel.clock import Clock, SystemClock
 from polyforge.kernel.errors import PolyforgeError, SettingsError
+from polyforge.kernel.retry_after import read_retry_after
 from polyforge.kernel.tasks import Task
 from polyforge.ports.tracing import Trace, TracedAttempt, TracedRequest, new_span_id
 from polyforge.secrets.references import SecretRef
@@ -40,12 +41,12 @@ class Settings(BaseModel):
 
     endpoint: str = Field(description="Base URL of the collector; `/v1/traces` is added to it.")
     headers: dict[str, SecretRef] = Field(default_factory=dict, description="Sent with every export.")
-    sample: float = Field(0.01, ge=0, le=1, description="Share of requests that are traced.")
-    timeout_seconds: float = Field(5.0, gt=0, description="For one export, and for the last one when closing.")
-    interval_seconds: float = Field(2.0, ge=0, description="How long traces are gathered before they are sent.")
-    retry_seconds: float = Field(1.0, ge=0, description="Wait before the first repetition; doubles with each.")
-    tries: int = Field(4, ge=1, description="How often one batch is tried.")
-    most_held: int = Field(2048, ge=1, description="Most traces waiting to be sent; more are dropped.")
+    sample: float = Field(default=0.01, ge=0, le=1, description="Share of requests that are traced.")
+    timeout_seconds: float = Field(default=5.0, gt=0, description="For one export, and for the last one when closing.")
+    interval_seconds: float = Field(default=2.0, ge=0, description="How long traces are gathered before they are sent.")
+    retry_seconds: float = Field(default=1.0, ge=0, description="Wait before the first repetition; doubles with each.")
+    tries: int = Field(default=4, ge=1, description="How often one batch is tried.")
+    most_held: int = Field(default=2048, ge=1, description="Most traces waiting to be sent; more are dropped.")
 
 
 Attribute = str | int | bool
@@ -268,9 +269,8 @@ class OtlpTracer:
     async def open(self) -> None:
         """Start sending. SettingsError when a header's secret is missing."""
         secrets = {name: value.reveal() for name, value in self._settings.headers.items()}
-        headers = {"content-type": "application/x-protobuf", **secrets}
+        headers = {"content-type": "application/x-protobuf", "user-agent": "polyforge", **secrets}
         self._client = HttpClient(self._base_url, headers, self._settings.timeout_seconds, max_connections=1)
-        await self._client.open()
         self._task = asyncio.create_task(self._run(self._client), name="otlp-traces")
 
     async def close(self) -> None:
@@ -280,6 +280,7 @@ class OtlpTracer:
         if self._task is not None:
             await asyncio.wait({self._task}, timeout=self._settings.timeout_seconds)
             self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
         if self._client is not None:
             await self._client.close()
             self._client = None
@@ -293,9 +294,11 @@ class OtlpTracer:
         self._wake.set()
 
     async def _run(self, client: HttpClient) -> None:
-        while not self._closing.is_set():
+        last = False
+        while not last:
             await self._wake.wait()
             await self._pause(self._settings.interval_seconds)
+            last = self._closing.is_set()
             self._wake.clear()
             await self._send_held(client)
 
@@ -335,10 +338,7 @@ class OtlpTracer:
             return _Result(error.message, may_pass=True)
         if answer.status in _OK:
             return _Result()
-        after = answer.header("retry-after") or ""
-        return _Result(
-            f"it answered {answer.status}", answer.status in _RETRYABLE, float(after) if after.isdigit() else None
-        )
+        return _Result(f"it answered {answer.status}", answer.status in _RETRYABLE, read_retry_after(answer.header))
 
     async def _pause(self, seconds: float) -> None:
         """Sleep, but not into the closing."""

@@ -57,21 +57,32 @@ class Cell(NamedTuple):
 EMPTY_CELL = Cell(0, 0, 0, 0, 0, 0)
 
 
+class Headroom(msgspec.Struct, frozen=True, gc=False):
+    """What is left of the windows; None where there is no such limit."""
+
+    requests: int | None = None
+    tokens: int | None = None
+    reset: float = 0.0
+    """Seconds until the minute is over."""
+
+
 class Refusal(msgspec.Struct, frozen=True, gc=False):
     """Why a key may not call now. `retry_after` is in seconds."""
 
     limit: str
     """`rpm`, `tpm`, `concurrency` or `budget`."""
     retry_after: float = 0.0
+    headroom: Headroom = Headroom()
 
 
-class Headroom(msgspec.Struct, frozen=True, gc=False):
-    """What is left after an admission; None where there is no such limit."""
+class _Window(NamedTuple):
+    """Requests and tokens of this minute and of the one before."""
 
-    requests: int | None = None
-    tokens: int | None = None
-    reset: float = 0.0
-    """Seconds until the window is empty again."""
+    minute: int
+    requests: int
+    requests_before: int
+    tokens: int
+    tokens_before: int
 
 
 class SharedCounters:
@@ -191,20 +202,25 @@ class SharedCounters:
         self, slot: int, limits: KeyLimits, now: float, period: int, amount: Micros, tokens: int
     ) -> Refusal | Headroom:
         own, used, in_flight = self._totals(slot, period)
+        windowed = limits.rpm is not None or limits.tpm is not None
+        room = _NO_WINDOW
+        if windowed:
+            window = self._window(slot, now)
+            room = _room(window, limits, now)
+            tokens = tokens if limits.tpm is None else min(tokens, limits.tpm)
+            if (refusal := _refuse_by_window(window, room, limits, tokens, now)) is not None:
+                return refusal
         if limits.concurrency is not None and in_flight >= limits.concurrency:
-            return Refusal("concurrency", 1.0)
+            return Refusal("concurrency", 1.0, room)
         if limits.budget is not None and used + amount > limits.budget:
-            return Refusal("budget")
-        outcome: Refusal | Headroom = Headroom()
-        if limits.rpm is not None or limits.tpm is not None:
-            outcome = self._take_window(slot, limits, now, tokens)
-            if type(outcome) is Refusal:
-                return outcome
+            return Refusal("budget", 0.0, room)
+        if windowed:
+            room = self._take_window(slot, window, room, tokens)
         spent, reserved = (own.spent, own.reserved) if own.period == period else (0, 0)
         self._write_cell(
             slot, Cell(self._incarnation, own.applied, period, spent, reserved + amount, own.in_flight + 1)
         )
-        return outcome
+        return room
 
     def _totals(self, slot: int, period: int) -> tuple[Cell, Micros, int]:
         base_period, used = _BASE.unpack_from(self._memory, self._slot_at(slot) + _KEY_BYTES)
@@ -219,28 +235,23 @@ class SharedCounters:
                 used += cell.spent + cell.reserved
         return own, used, in_flight
 
-    def _take_window(self, slot: int, limits: KeyLimits, now: float, tokens: int) -> Refusal | Headroom:
+    def _window(self, slot: int, now: float) -> _Window:
+        stored = _Window(*_WINDOW.unpack_from(self._memory, self._slot_at(slot) + _WINDOW_OFFSET))
+        minute = int(now // _MINUTE)
+        if stored.minute == minute:
+            return stored
+        if stored.minute == minute - 1:
+            return _Window(minute, 0, stored.requests, 0, stored.tokens)
+        return _Window(minute, 0, 0, 0, 0)
+
+    def _take_window(self, slot: int, window: _Window, room: Headroom, tokens: int) -> Headroom:
         at = self._slot_at(slot) + _WINDOW_OFFSET
-        minute, requests, requests_before, used, used_before = _WINDOW.unpack_from(self._memory, at)
-        minute, requests, requests_before, used, used_before = _roll(
-            int(now // _MINUTE), minute, requests, requests_before, used, used_before
-        )
-        into = now % _MINUTE
-        left_requests = left_tokens = None
-        if limits.rpm is not None:
-            left_requests = limits.rpm - requests - _weighted(requests_before, into)
-            if left_requests < 1:
-                return Refusal("rpm", _wait(limits.rpm, requests, requests_before, 1, into))
-        if limits.tpm is not None:
-            tokens = min(tokens, limits.tpm)
-            left_tokens = limits.tpm - used - _weighted(used_before, into)
-            if left_tokens < max(tokens, 1):
-                return Refusal("tpm", _wait(limits.tpm, used, used_before, max(tokens, 1), into))
+        minute, requests, requests_before, used, used_before = window
         _WINDOW.pack_into(self._memory, at, minute, requests + 1, requests_before, used + tokens, used_before)
         return Headroom(
-            None if left_requests is None else int(left_requests) - 1,
-            None if left_tokens is None else int(left_tokens) - tokens,
-            _MINUTE - into,
+            None if room.requests is None else room.requests - 1,
+            None if room.tokens is None else room.tokens - tokens,
+            room.reset,
         )
 
     def settle(self, slot: int, period: int, reserved: Micros, price: Micros, applied: int) -> None:
@@ -262,11 +273,17 @@ class SharedCounters:
         """Correct the token window by the difference between what was used and what was reserved."""
         fcntl.lockf(self._fd, fcntl.LOCK_EX, 1, _FIRST_SLOT_LOCK + slot)
         try:
-            at = self._slot_at(slot) + _WINDOW_OFFSET
-            minute, requests, requests_before, used, used_before = _roll(
-                int(now // _MINUTE), *_WINDOW.unpack_from(self._memory, at)
+            window = self._window(slot, now)
+            used = max(0, window.tokens + tokens)
+            _WINDOW.pack_into(
+                self._memory,
+                self._slot_at(slot) + _WINDOW_OFFSET,
+                window.minute,
+                window.requests,
+                window.requests_before,
+                used,
+                window.tokens_before,
             )
-            _WINDOW.pack_into(self._memory, at, minute, requests, requests_before, max(0, used + tokens), used_before)
         finally:
             fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, _FIRST_SLOT_LOCK + slot)
 
@@ -315,15 +332,27 @@ class SharedCounters:
         return self._incarnation
 
 
-def _roll(
-    minute: int, stored: int, requests: int, requests_before: int, used: int, used_before: int
-) -> tuple[int, int, int, int, int]:
-    """The window's five numbers as they stand in `minute`."""
-    if stored == minute:
-        return minute, requests, requests_before, used, used_before
-    if stored == minute - 1:
-        return minute, 0, requests, 0, used
-    return minute, 0, 0, 0, 0
+_NO_WINDOW = Headroom()
+
+
+def _room(window: _Window, limits: KeyLimits, now: float) -> Headroom:
+    into = now % _MINUTE
+    requests = tokens = None
+    if limits.rpm is not None:
+        requests = max(0, int(limits.rpm - window.requests - _weighted(window.requests_before, into)))
+    if limits.tpm is not None:
+        tokens = max(0, int(limits.tpm - window.tokens - _weighted(window.tokens_before, into)))
+    return Headroom(requests, tokens, _MINUTE - into)
+
+
+def _refuse_by_window(window: _Window, room: Headroom, limits: KeyLimits, tokens: int, now: float) -> Refusal | None:
+    into = now % _MINUTE
+    if limits.rpm is not None and (room.requests or 0) < 1:
+        return Refusal("rpm", _wait(limits.rpm, window.requests, window.requests_before, 1, into), room)
+    wanted = max(tokens, 1)
+    if limits.tpm is not None and (room.tokens or 0) < wanted:
+        return Refusal("tpm", _wait(limits.tpm, window.tokens, window.tokens_before, wanted, into), room)
+    return None
 
 
 def _weighted(before: int, into: float) -> float:

@@ -88,6 +88,7 @@ def upgrade() -> None:
         sa.Column("price_micros", sa.BigInteger(), nullable=False),
         sa.Column("stream", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_usage_records"),
+        sqlite_with_rowid=False,
     )
     op.create_index("ix_usage_records_project_id_day", "usage_records", ["project_id", "day"])
     op.create_table(

@@ -1,0 +1,82 @@
+"""What pyproject.toml declares, what the locks pin, and what the code imports must be one thing."""
+
+import ast
+import re
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+from tests.architecture.sources import ROOT, imported, sources
+
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
+LOCKS = {name: (ROOT / "requirements" / f"{name}.lock").read_text() for name in ("installer", "core", "dev")}
+DRIVERS = {"aiosqlite", "asyncpg"}
+"""SQLAlchemy loads them by the name in the database's URL."""
+
+
+def declared(*groups: str) -> list[Requirement]:
+    """The requirements of the package, or of dependency groups."""
+    lines = [line for group in groups for line in PROJECT["dependency-groups"][group]] or PROJECT["project"][
+        "dependencies"
+    ]
+    return [Requirement(line) for line in lines]
+
+
+def pins(lock: str) -> dict[str, Version]:
+    """The versions that a lock pins, by canonical name."""
+    found = re.findall(r"^([\w.-]+)==([^ ;\\]+)", lock, flags=re.MULTILINE)
+    return {canonicalize_name(name): Version(version) for name, version in found}
+
+
+def test_what_is_imported_is_what_is_declared() -> None:
+    owners = packages_distributions()
+    roots = {name.partition(".")[0] for source in sources() for name in imported(source.tree)}
+    foreign = roots - set(sys.stdlib_module_names) - {"polyforge", "__future__"}
+    imports = {canonicalize_name(owner) for root in foreign for owner in owners.get(root, [root])}
+    ours = {canonicalize_name(requirement.name) for requirement in declared()}
+    # pydantic's core and FastAPI's base come with them and are part of their interface.
+    assert imports - ours <= {"pydantic-core", "starlette"}
+    assert ours - imports <= DRIVERS
+
+
+def test_what_tests_and_tools_import_is_in_the_development_lock() -> None:
+    owners = packages_distributions()
+    pinned = pins(LOCKS["dev"])
+    files = [file for folder in ("tests", "tools", "benchmarks") for file in (ROOT / folder).rglob("*.py")]
+    trees = [ast.parse(file.read_text()) for file in files if ".peers" not in file.parts]
+    roots = {name.partition(".")[0] for tree in trees for name in imported(tree)}
+    foreign = roots - set(sys.stdlib_module_names) - {"polyforge", "tests", "benchmarks", "licences", "docs"}
+    missing = [root for root in foreign if not pinned.keys() & {canonicalize_name(o) for o in owners.get(root, [root])}]
+    assert not missing
+
+
+@pytest.mark.parametrize(
+    ("lock", "groups"), [("core", ()), ("core", ("build",)), ("dev", ("dev",)), ("installer", ("installer",))]
+)
+def test_locks_pin_what_is_declared(lock: str, groups: tuple[str, ...]) -> None:
+    pinned = pins(LOCKS[lock])
+    for requirement in declared(*groups):
+        version = pinned.get(canonicalize_name(requirement.name))
+        assert version is not None, f"{requirement.name} is not in {lock}.lock; run `make lock`"
+        assert version in requirement.specifier, f"{lock}.lock has {requirement.name} {version}; run `make lock`"
+
+
+def test_the_locks_agree() -> None:
+    core, dev = pins(LOCKS["core"]), pins(LOCKS["dev"])
+    assert {name: dev.get(name) for name in core} == core
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_locks_hold_hashes_and_no_addresses(lock: str) -> None:
+    text = LOCKS[lock]
+    assert "://" not in text
+    assert not [version for version in pins(text).values() if version.local]
+    entries = re.split(r"^(?=[\w.-]+==)", text, flags=re.MULTILINE)[1:]
+    assert entries
+    assert not [entry.split()[0] for entry in entries if "--hash=sha256:" not in entry]

@@ -1,0 +1,99 @@
+"""Who may know what: the rules that import-linter's layers cannot say."""
+
+import ast
+import subprocess
+import sys
+from fnmatch import fnmatch
+
+from tests.architecture.sources import imported, importers, sources
+
+BELOW_DATABASE = {
+    "adapters", "telemetry", "tokens", "scoring", "egress", "isolation", "secrets", "ports", "dialects", "kernel",
+}  # fmt: skip
+READ_ENVIRONMENT = ("cli/*", "supervisor/*", "wiring/*", "secrets/references.py")
+IMPORT_BY_NAME = ("wiring/adapters.py", "cli/adapters.py", "cli/lazy.py", "database/*")
+
+
+def outside(paths: set[str], *allowed: str) -> set[str]:
+    """The paths that match none of the patterns."""
+    return {path for path in paths if not any(fnmatch(path, pattern) for pattern in allowed)}
+
+
+def test_adapters_import_only_what_lies_below_the_database() -> None:
+    wrong = {
+        (source.path, name)
+        for source in sources()
+        if source.room == "adapters"
+        for name in imported(source.tree)
+        if name.startswith("polyforge.") and name.split(".")[1] not in BELOW_DATABASE
+    }
+    assert not wrong
+
+
+def test_only_the_server_and_routes_know_the_web_framework() -> None:
+    assert not outside(importers("fastapi", "starlette"), "server/*", "*/api.py")
+
+
+def test_http_is_spoken_in_two_places() -> None:
+    """Upstreams are called by egress; a command makes one request and must start fast: it has the standard library."""
+    assert not outside(importers("urllib.request", "http.client"), "cli/client.py")
+    assert not outside(importers("httptools"), "egress/*", "server/*", "serving/*")
+
+
+def test_settings_come_from_one_place() -> None:
+    """The environment is read by wiring, by the two ways in, and for secrets that lie in it."""
+    readers = {source.path for source in sources() if reads_environment(source.tree)}
+    assert not outside(readers, *READ_ENVIRONMENT)
+
+
+def reads_environment(tree: ast.Module) -> bool:
+    """Whether a module looks at environment variables; setting a default for a library is not looking."""
+    written = {
+        id(node.value.func.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Call)
+        and isinstance(node.value.func, ast.Attribute)
+        and node.value.func.attr == "setdefault"
+    }
+    return any(name in ("os.environ", "os.getenv") for name in imported(tree)) or any(
+        ast.unparse(node) in ("os.environ", "os.getenv") and id(node) not in written
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+    )
+
+
+def test_modules_are_loaded_by_name_only_for_adapters_and_commands() -> None:
+    loaders = {
+        source.path
+        for source in sources()
+        for node in ast.walk(source.tree)
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in ("importlib.import_module", "import_module", "__import__")
+    }
+    assert not outside(loaders, *IMPORT_BY_NAME)
+
+
+def test_no_import_hides_in_a_function() -> None:
+    """A cycle that only a lazy import keeps from showing is a cycle."""
+    hidden = {
+        (source.path, name)
+        for source in sources()
+        for node in ast.walk(source.tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        for name in imported(node)
+        if name.startswith("polyforge")
+    }
+    assert not hidden
+
+
+def test_the_supervisor_runs_on_the_standard_library_alone() -> None:
+    program = (
+        "import polyforge.supervisor.__main__, sys;"
+        "own = {'polyforge', '__main__', '__mp_main__', *sys.stdlib_module_names};"
+        "print(*sorted({name.partition('.')[0] for name in sys.modules} - own))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-S", "-c", program], capture_output=True, text=True, env={"PYTHONPATH": "src"}, check=False
+    )
+    assert (ran.stdout.strip(), ran.stderr) == ("", "")

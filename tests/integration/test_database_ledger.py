@@ -1,0 +1,179 @@
+"""The ledger: rows, counters and offsets that always agree; on SQLite and on PostgreSQL."""
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select
+
+from polyforge.database.database import Database
+from polyforge.database.scopes import Scope
+from polyforge.kernel.errors import Conflict, Unavailable
+from polyforge.kernel.ids import new_ulid
+from polyforge.tenancy.ledger.records import UsageRecord
+from polyforge.tenancy.store import LedgerStore
+from polyforge.tenancy.tables import budget_counters, usage_records
+from tests.support.databases import Place
+from tests.unit.tenancy.samples import NOW, record
+
+KEY, OTHER = "0000000000000000000000000A", "0000000000000000000000000B"
+
+
+@pytest.fixture
+def ledger(database: Database) -> LedgerStore:
+    return LedgerStore(database)
+
+
+async def rows_of(database: Database) -> list[dict[str, Any]]:
+    async with database.read() as session:
+        return [dict(row) for row in await session.all(select(usage_records).order_by(usage_records.c.id))]
+
+
+async def assert_counters_are_the_sums_of_the_rows(database: Database) -> None:
+    columns = usage_records.c
+    sums = select(columns.key_id, columns.period_start, func.sum(columns.price_micros).label("spent_micros"))
+    async with database.read() as session:
+        expected = await session.all(sums.group_by(columns.key_id, columns.period_start))
+        counted = await session.all(select(budget_counters))
+    assert {tuple(row.values()) for row in counted} == {tuple(row.values()) for row in expected}
+
+
+async def test_a_record_becomes_a_row_with_all_it_says(ledger: LedgerStore, database: Database) -> None:
+    call = record(stream=True, period_start=1_699_920_000, status="cancelled", http_status=499)
+    await ledger.append("j", 0, 100, [call])
+    (row,) = await rows_of(database)
+    assert row == {
+        "id": call.id,
+        "key_id": call.key_id,
+        "organization_id": call.organization_id,
+        "project_id": call.project_id,
+        "task": "chat",
+        "model": "assistant",
+        "provider": "openai",
+        "deployment": "gpt",
+        "status": "cancelled",
+        "http_status": 499,
+        "started_at": NOW,
+        "day": 19_675,
+        "duration_ms": 123,
+        "period_start": 1_699_920_000,
+        "input_tokens": 10,
+        "cache_read_tokens": 5,
+        "cache_write_tokens": 1,
+        "output_tokens": 20,
+        "reasoning_tokens": 7,
+        "exact": True,
+        "cost_micros": 40,
+        "price_micros": 50,
+        "stream": True,
+    }
+    assert await ledger.spent(call.key_id, 1_699_920_000) == 50
+    assert await ledger.spent(call.key_id, 0) == 0
+    assert await ledger.offset("j") == 100
+
+
+async def test_the_same_stretch_of_a_journal_is_written_once(ledger: LedgerStore, database: Database) -> None:
+    calls = [record(key_id=KEY), record(key_id=OTHER, price=7), record(key_id=KEY, period_start=5)]
+    await ledger.append("j", 0, 30, calls)
+    for start, end in ((0, 30), (0, 60), (10, 40), (60, 90)):
+        with pytest.raises(Conflict):
+            await ledger.append("j", start, end, [record(key_id=KEY)])
+    with pytest.raises(Conflict):
+        await ledger.append("unknown", 10, 40, [record(key_id=KEY)])
+    await ledger.append("j", 30, 30, [])
+    await ledger.append("j", 30, 40, [record(key_id=KEY)])
+    assert len(await rows_of(database)) == 4
+    assert (await ledger.spent(KEY, 0), await ledger.spent(OTHER, 0), await ledger.spent(KEY, 5)) == (100, 7, 50)
+    assert (await ledger.offset("j"), await ledger.offset("unknown")) == (40, 0)
+    await assert_counters_are_the_sums_of_the_rows(database)
+
+
+async def test_a_record_that_is_there_already_is_not_counted_again(ledger: LedgerStore, database: Database) -> None:
+    first, second, third = record(key_id=KEY), record(key_id=KEY), record(key_id=OTHER)
+    await ledger.append("a", 0, 1, [first, second])
+    await ledger.append("b", 0, 1, [second, third, third])
+    await ledger.append("c", 0, 1, [first])
+    assert [row["id"] for row in await rows_of(database)] == [first.id, second.id, third.id]
+    await assert_counters_are_the_sums_of_the_rows(database)
+
+
+async def test_a_forgotten_journal_starts_anew(ledger: LedgerStore) -> None:
+    await ledger.append("j", 0, 10, [record()])
+    await ledger.forget("j")
+    await ledger.forget("j")
+    assert await ledger.offset("j") == 0
+    await ledger.append("j", 0, 5, [record()])
+
+
+async def test_drainers_that_race_write_each_stretch_once(place: Place, database: Database) -> None:
+    other = place.database()
+    await other.open()
+    ledgers = [LedgerStore(database), LedgerStore(other)]
+    stretches = [[record(key_id=key) for key in (KEY, OTHER) * 10] for _ in range(8)]
+
+    async def drain(ledger: LedgerStore) -> None:
+        for number, records in enumerate(stretches):
+            for journal in ("a", "b"):
+                try:
+                    await ledger.append(journal, number, number + 1, _named(records, journal))
+                except Conflict:
+                    continue
+
+    await asyncio.gather(*(drain(ledger) for ledger in ledgers))
+    offsets = [await ledgers[0].offset(journal) for journal in ("a", "b")]
+    rows = Counter(row["model"] for row in await rows_of(database))
+    assert {"a": offsets[0] * 20, "b": offsets[1] * 20} == rows
+    await assert_counters_are_the_sums_of_the_rows(database)
+    await other.close()
+
+
+def _named(records: list[UsageRecord], journal: str) -> list[UsageRecord]:
+    return [record(key_id=each.key_id, model=journal) for each in records]
+
+
+async def test_a_transaction_that_fails_halfway_leaves_nothing(ledger: LedgerStore, database: Database) -> None:
+    good, bad = record(), record(price=2**70)
+    with pytest.raises(Exception, match=r"(?i)range|large"):
+        await ledger.append("j", 0, 10, [good, bad])
+    assert await rows_of(database) == []
+    assert await ledger.offset("j") == 0
+
+
+async def test_what_a_caller_wrote_cannot_stop_the_ledger(ledger: LedgerStore, database: Database) -> None:
+    await ledger.append("j", 0, 1, [record(model="a\0b'; DROP TABLE x; --", deployment="\0", provider="é" * 5_000)])
+    (row,) = await rows_of(database)
+    assert row["model"] == "a\ufffdb'; DROP TABLE x; --"
+
+
+async def test_many_records_of_many_keys_fit_in_one_transaction(ledger: LedgerStore, database: Database) -> None:
+    keys = [new_ulid() for _ in range(50)]
+    await ledger.append("j", 0, 1, [record(key_id=keys[number % 50], price=number) for number in range(3_000)])
+    assert len(await rows_of(database)) == 3_000
+    await assert_counters_are_the_sums_of_the_rows(database)
+
+
+async def test_usage_is_that_of_one_project(ledger: LedgerStore) -> None:
+    mine, theirs = record(), record(project_id=OTHER)
+    await ledger.append("j", 0, 1, [mine, theirs])
+    for call in (mine, theirs):
+        scope = Scope(call.organization_id, call.project_id)
+        (row,) = await ledger.usage(scope, frozenset({"project", "day"}), NOW, NOW + 1)
+        assert (row.project, row.day, row.requests, row.price) == (call.project_id, 19_675, 1, 50)
+    foreign = Scope(OTHER, mine.project_id)
+    assert await ledger.usage(foreign, frozenset({"key"}), NOW, NOW + 1) == []
+
+
+async def test_without_a_database_appending_is_unavailable(place: Place, tmp_path: Any) -> None:
+    hasty = Database(place.settings.model_copy(update={"timeout_seconds": 0.2}), place.data)
+    await hasty.open()
+    blocker = place.database()
+    await blocker.open()
+    await LedgerStore(blocker).append("j", 0, 1, [])
+    async with blocker.write() as session:
+        await session.raw("UPDATE journal_offsets SET position = 1", ())
+        with pytest.raises(Unavailable):
+            await LedgerStore(hasty).append("j", 1, 2, [record()])
+    await LedgerStore(hasty).append("j", 1, 2, [record()])
+    await hasty.close()
+    await blocker.close()

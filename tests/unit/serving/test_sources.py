@@ -1,0 +1,51 @@
+"""Which models the settings name, and what is refused before anything is read."""
+
+import hashlib
+import re
+import stat
+from pathlib import Path
+
+import pytest
+
+from polyforge.kernel.errors import SettingsError
+from polyforge.registry.settings import ModelSettings
+from polyforge.serving.sources import BUILT_IN, BUILT_IN_FOLDER, ModelSource, model_sources
+
+
+def test_the_built_in_model_is_always_there() -> None:
+    hosted = ModelSettings.model_validate({"deployments": [{"provider": "lab"}]})
+    assert [(source.name, source.folder) for source in model_sources({"chat": hosted})] == [(BUILT_IN, BUILT_IN_FOLDER)]
+
+
+def test_a_folder_is_served_under_the_models_name() -> None:
+    declared = ModelSettings.model_validate({"task": "embedding", "source": "file:///srv/my%20models/minilm"})
+    assert model_sources({"team/minilm": declared})[1:] == (ModelSource("team/minilm", Path("/srv/my models/minilm")),)
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "source", "path"),
+    [
+        ("m", "chat", "file:///srv/m", "models.m.task"),
+        ("m", "embedding", "hf://org/name", "models.m.source"),
+        ("m", "embedding", "https://host/m", "models.m.source"),
+        ("m", "embedding", "file://host/m", "models.m.source"),
+        ("m", "embedding", "file:relative", "models.m.source"),
+        ("m", "embedding", "/srv/m", "models.m.source"),
+        ("m/*", "embedding", "file:///srv/m", "models.m/*.source"),
+        (BUILT_IN, "embedding", "file:///srv/m", f"models.{BUILT_IN}"),
+    ],
+)
+def test_what_cannot_be_served_is_refused_by_the_path_of_its_setting(
+    name: str, task: str, source: str, path: str
+) -> None:
+    settings = ModelSettings.model_validate({"task": task, "source": source})
+    with pytest.raises(SettingsError, match=f"^{re.escape(path)}: "):
+        model_sources({name: settings})
+
+
+def test_the_model_in_the_package_is_the_one_its_card_describes() -> None:
+    card = (BUILT_IN_FOLDER / "README.md").read_text()
+    for name in ("config.json", "model.safetensors", "tokenizer.json"):
+        path = BUILT_IN_FOLDER / name
+        assert f"| {name} | `{hashlib.sha256(path.read_bytes()).hexdigest()}` |" in card
+        assert stat.S_IMODE(path.stat().st_mode) & 0o444 == 0o444

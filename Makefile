@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 SYNC := $(PIP) install --quiet --no-compile --no-deps --only-binary :all: --require-hashes --requirement
 COMPILE := $(BIN)/python -m compileall -q -j 0
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
-	--custom-compile-command "make lock" --default-index https://pypi.org/simple
+	--custom-compile-command "make lock"
 
 ##@ Use it
 .PHONY: up

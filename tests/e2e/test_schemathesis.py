@@ -1,5 +1,7 @@
 """The management API against its own description: whatever fits it, or nearly fits it, never gets a 500."""
 
+from typing import Any
+
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
@@ -32,7 +34,7 @@ api = schemathesis.pytest.from_fixture("described")
     database=None,
     suppress_health_check=SLOW,
 )
-def test_no_input_is_a_server_error(case: schemathesis.Case, house: Polyforge) -> None:
+def test_no_input_is_a_server_error(case: schemathesis.Case[Any], house: Polyforge) -> None:
     case.call_and_validate(
         checks=CHECKS, headers={"authorization": f"Bearer {house.admin_key}"}, timeout=20, base_url=house.url
     )
@@ -40,6 +42,6 @@ def test_no_input_is_a_server_error(case: schemathesis.Case, house: Polyforge) -
 
 @api.parametrize()
 @settings(max_examples=2, deadline=None, derandomize=True, database=None, suppress_health_check=SLOW)
-def test_nothing_is_told_to_those_who_show_no_key(case: schemathesis.Case, house: Polyforge) -> None:
+def test_nothing_is_told_to_those_who_show_no_key(case: schemathesis.Case[Any], house: Polyforge) -> None:
     response = case.call(base_url=house.url, headers={"authorization": "Bearer pf-nobody"}, timeout=20)
     assert response.status_code in (401, 404, 405, 413, 422, 400)

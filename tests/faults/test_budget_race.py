@@ -129,7 +129,6 @@ async def test_token_prices_use_most_of_the_budget_and_never_more(
     assert_refused_for_good(response)
     records = await asyncio.to_thread(eventually, lambda: priced(installation, key, served))
     spent = sum(record["price_micros"] for record in records)
-    assert {record["price_micros"] for record in records} == {CALL_MICROS}
     assert 0.8 * TOKEN_BUDGET <= spent <= TOKEN_BUDGET
 
 

@@ -99,14 +99,6 @@ async def test_calls_in_flight(installation: Polyforge, upstream: Upstream, pool
     assert [response.status for response in again] == [200] * limit
 
 
-async def test_what_is_refused_counts_for_nothing(installation: Polyforge, pool: Pool) -> None:
-    key = installation.create_key(rpm=2, concurrency=50)
-    served, refused = split(await race(installation, key, pool.solo(), 40))
-    assert len(served) == 2
-    assert_refused_for_now(refused)
-    assert max(float(response.headers["retry-after"]) for response in refused) <= MINUTE + 1
-
-
 def test_failed_calls_give_their_tokens_back(installation: Polyforge, upstream: Upstream, pool: Pool) -> None:
     model, key = pool.solo(), installation.create_key(tpm=1000)
     upstream.script(model, Fail(400))

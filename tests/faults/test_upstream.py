@@ -197,6 +197,7 @@ def test_what_the_upstream_calls_wrong_is_not_tried_elsewhere(
     assert the_record(hasty, key)["price_micros"] == 0
     assert ask(hasty, key, model, stream=stream).text == Answer().text
     assert len(upstream.requests(f"{model}.first")) == 2, "a deployment was left alone for the caller's own mistake"
+    hasty.settled(key, 2)
 
 
 def test_nobody_listens(serve: Serve, upstream: Upstream) -> None:

@@ -78,6 +78,8 @@ async def serving(handle: Handler) -> AsyncGenerator[str]:
     server = await asyncio.start_server(tracked, "127.0.0.1", 0)
     async with server:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    for _ in range(5):
+        await asyncio.sleep(0)  # a connection that was accepted last gets its task
     if connections:
         await asyncio.wait(connections, timeout=DEADLINE)
 

@@ -194,7 +194,8 @@ class Polyforge:
     def audit(self) -> None:
         """What must hold after a clean stop: records counted once, and nothing unexpected in the log."""
         counts = {key_id: len(self.records(key_id)) for key_id in self._expected}
-        assert counts == self._expected, "usage records appeared or vanished after they were counted"
+        wrong = {key: (count, self._expected[key]) for key, count in counts.items() if count != self._expected[key]}
+        assert not wrong, f"usage records appeared or vanished after they were counted (now, before): {wrong}"
         if self.clean:
             assert "Traceback" not in self.log, self.log[max(self.log.index("Traceback") - 2000, 0) :][:6000]
 

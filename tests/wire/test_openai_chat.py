@@ -84,8 +84,9 @@ def test_stream_helper_puts_tool_calls_together(client: OpenAI, upstream: Upstre
         {"index": 0, "function": {"arguments": '"Pune"}'}},
     ]
     deltas: list[tuple[dict[str, object], str | None]] = [({"role": "assistant", "content": None}, None)]
-    deltas += [({"tool_calls": [fragment]}, None) for fragment in fragments]
-    deltas += [({}, "tool_calls")]
+    for fragment in fragments:
+        deltas.append(({"tool_calls": [fragment]}, None))
+    deltas.append(({}, "tool_calls"))
 
     async def play(exchange: Exchange) -> None:
         await exchange.head(200, {"content-type": "text/event-stream"}, None)
@@ -161,10 +162,15 @@ def test_closing_a_stream_ends_the_call_upstream(client: OpenAI, upstream: Upstr
 def test_a_stream_that_breaks_off_raises_after_what_came(client: OpenAI, upstream: Upstream, pool: Pool) -> None:
     model = pool.solo()
     upstream.script(model, Answer("one two three", after=2, ending="cut"))
+    chunks = iter(client.chat.completions.create(model=model, messages=HELLO, stream=True))
     seen: list[str] = []
+
+    def read_on() -> None:
+        for chunk in chunks:
+            seen.extend(choice.delta.content or "" for choice in chunk.choices)
+
     with pytest.raises(APIError) as raised:
-        for chunk in client.chat.completions.create(model=model, messages=HELLO, stream=True):
-            seen += [choice.delta.content or "" for choice in chunk.choices]
+        read_on()
     assert "".join(seen) == "one two"
     assert raised.value.message
 

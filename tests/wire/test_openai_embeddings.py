@@ -48,13 +48,9 @@ def test_answers_come_in_order_with_usage_and_request_id(client: OpenAI) -> None
     assert answer._request_id
 
 
-def test_dimensions_are_honoured_or_refused(client: OpenAI) -> None:
-    try:
-        answer = client.embeddings.create(model=LOCAL, input="cut short", dimensions=64)
-    except openai.BadRequestError as refusal:
-        assert refusal.param == "dimensions"
-    else:
-        assert [len(row.embedding) for row in answer.data] == [64]
+def test_dimensions_are_honoured(client: OpenAI) -> None:
+    answer = client.embeddings.create(model=LOCAL, input="cut short", dimensions=64)
+    assert [len(row.embedding) for row in answer.data] == [64]
 
 
 @pytest.mark.parametrize("dimensions", [WIDTH + 1, 1_000_000])
@@ -71,13 +67,9 @@ def test_inputs_that_the_local_model_cannot_take_name_the_field(client: OpenAI, 
     assert (refusal.value.param or "").startswith("input")
 
 
-def test_long_inputs_are_answered_or_refused(client: OpenAI) -> None:
-    try:
-        answer = client.embeddings.create(model=LOCAL, input="word " * 50_000)
-    except openai.BadRequestError as refusal:
-        assert refusal.param == "input"
-    else:
-        assert len(answer.data[0].embedding) == WIDTH
+def test_long_inputs_are_answered(client: OpenAI) -> None:
+    answer = client.embeddings.create(model=LOCAL, input="word " * 50_000)
+    assert len(answer.data[0].embedding) == WIDTH
 
 
 @pytest.mark.parametrize("encoding", ["float", "base64"])

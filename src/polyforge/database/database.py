@@ -9,8 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from polyforge.database.engine import Engines, postgres_engines, sqlite_engines
 from polyforge.database.failures import translated
-from polyforge.database.sessions import Dialect, ReadSession, WriteSession
-from polyforge.database.settings import DatabaseSettings
+from polyforge.database.sessions import ReadSession, WriteSession
+from polyforge.database.settings import DatabaseSettings, Dialect
 from polyforge.kernel.errors import SettingsError
 
 

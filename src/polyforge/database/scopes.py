@@ -4,11 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, RowMapping, Select, Table, and_, insert, select, update
+from sqlalchemy import ColumnElement, RowMapping, Table, and_, insert, select, update
 
-from polyforge.database.sessions import ReadSession, WriteSession
+from polyforge.database.sessions import Query, ReadSession, WriteSession
 
-Query = Select[*tuple[Any, ...]]
 Refine = Callable[[Query], Query]
 """Adds conditions, an order, a limit or groups to a query; nothing that it does can take the scope away again."""
 

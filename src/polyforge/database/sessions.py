@@ -1,15 +1,15 @@
 """One transaction, in two types: what takes a `ReadSession` cannot write, and says so in its signature."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Delete, Executable, Insert, RowMapping, SelectBase, TextClause, Update
+from sqlalchemy import Connection, Delete, Executable, Insert, RowMapping, Select, TextClause, Update
 from sqlalchemy.engine import CursorResult
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from polyforge.database.failures import translated
 
-Dialect = Literal["sqlite", "postgresql"]
+Query = Select[*tuple[Any, ...]]
 Answer = TypeVar("Answer")
 Change = Insert | Update | Delete | TextClause
 
@@ -20,20 +20,15 @@ class ReadSession:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    @property
-    def dialect(self) -> Dialect:
-        """Which database this is, for the few statements that differ."""
-        return "sqlite" if self._connection.dialect.name == "sqlite" else "postgresql"
-
-    async def all(self, statement: SelectBase) -> Sequence[RowMapping]:
+    async def all(self, statement: Query) -> Sequence[RowMapping]:
         """Every row, by column name."""
         return (await self._run(statement)).mappings().all()
 
-    async def first(self, statement: SelectBase) -> RowMapping | None:
+    async def first(self, statement: Query) -> RowMapping | None:
         """The first row, or None."""
         return (await self._run(statement)).mappings().first()
 
-    async def scalar(self, statement: SelectBase) -> Any:
+    async def scalar(self, statement: Query) -> Any:
         """The first column of the first row, or None."""
         return (await self._run(statement)).scalar()
 
@@ -42,9 +37,9 @@ class ReadSession:
         with translated():
             return await self._connection.run_sync(ask)
 
-    async def _run(self, statement: Executable, rows: Sequence[Mapping[str, Any]] | None = None) -> CursorResult[Any]:
+    async def _run(self, statement: Executable) -> CursorResult[Any]:
         with translated():
-            return await self._connection.execute(statement, rows)
+            return await self._connection.execute(statement)
 
 
 class WriteSession(ReadSession):
@@ -57,7 +52,7 @@ class WriteSession(ReadSession):
         """Run one statement; the number of rows that it touched."""
         return (await self._run(statement)).rowcount
 
-    async def returning(self, statement: Executable) -> RowMapping | None:
+    async def returning(self, statement: Change) -> RowMapping | None:
         """Run one statement with RETURNING; its first row."""
         return (await self._run(statement)).mappings().first()
 

@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_valid
 from polyforge.kernel.errors import SettingsError
 from polyforge.secrets.references import SecretRef
 
+Dialect = Literal["sqlite", "postgresql"]
+
 _POSTGRES = ("postgresql://", "postgres://")
 _REFERENCES = ("env:", "file:")
 _PASSWORD = re.compile(r"(?<=://)([^/@?#:]*):[^/?#]*@")
@@ -42,7 +44,7 @@ class DatabaseSettings(BaseModel):
         return _PASSWORD_PARAMETER.sub(r"\1********", _PASSWORD.sub(r"\1:********@", url))
 
     @property
-    def dialect(self) -> Literal["sqlite", "postgresql"]:
+    def dialect(self) -> Dialect:
         """Which database the address means."""
         return "sqlite" if self.url == "sqlite" else "postgresql"
 

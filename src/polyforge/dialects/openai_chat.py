@@ -192,9 +192,7 @@ def _request(
     )
 
 
-def rewrite(
-    body: bytes, *, model: str, include_usage: bool = False, limit: tuple[str, int] | None = None
-) -> bytes:
+def rewrite(body: bytes, *, model: str, include_usage: bool = False, limit: tuple[str, int] | None = None) -> bytes:
     """The body with the upstream's model name, the usage chunk asked for, or an output limit set.
 
     Every other value stays byte for byte. A field that stood twice is sent once, as we read it, so that the upstream

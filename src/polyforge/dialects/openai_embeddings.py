@@ -79,7 +79,9 @@ def encode_embeddings(result: EmbeddingResult, model: str, encoding: Literal["fl
     data = memoryview(result.data).cast("B")
     width = result.dimensions * _FLOAT_BYTES
     rows = [data[row * width : (row + 1) * width] for row in range(result.rows)]
-    vectors = [base64.b64encode(row).decode() if encoding == "base64" else array("f", bytes(row)).tolist() for row in rows]
+    vectors = [
+        base64.b64encode(row).decode() if encoding == "base64" else array("f", bytes(row)).tolist() for row in rows
+    ]
     tokens = result.usage.input_total
     items = [_Item(index, vector) for index, vector in enumerate(vectors)]
     return _encode(_EmbeddingReply(items, model, _Tokens(tokens, tokens)))

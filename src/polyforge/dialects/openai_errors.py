@@ -53,7 +53,7 @@ def encode_error(error: PolyforgeError) -> bytes:
 
 def status_of(error: PolyforgeError) -> int:
     """Its HTTP status in this dialect, where a spent budget is a 429 as at OpenAI."""
-    return 429 if isinstance(error, BudgetSpent) else error.status  # noqa: PLR2004
+    return 429 if isinstance(error, BudgetSpent) else error.status
 
 
 class UpstreamError(msgspec.Struct, gc=False):

@@ -9,23 +9,20 @@ Inputs = list[str] | list[list[int]]
 
 def read_inputs(given: str | list[Any], field: str) -> Inputs:
     """The inputs as a list of texts or a list of token lists; Invalid names the element that is neither, or empty."""
-    if isinstance(given, str):
-        given = [given]
-        paths = [field]
-    elif given and all(type(element) is int for element in given):
+    if isinstance(given, str) or (given and all(type(element) is int for element in given)):
         given = [given]
         paths = [field]
     else:
         paths = [f"{field}[{index}]" for index in range(len(given))]
     if not given:
         raise Invalid(f"{field} must not be empty", param=field)
-    wanted = type(given[0])
+    wanted: type[Any] = type(given[0])
     for path, element in zip(paths, given, strict=True):
         _check_element(element, wanted, path)
     return cast(Inputs, given)
 
 
-def _check_element(element: Any, wanted: type, path: str) -> None:
+def _check_element(element: Any, wanted: type[Any], path: str) -> None:
     if type(element) is not wanted or wanted not in (str, list):
         raise Invalid(f"{path} must be a text, or a list of token ids, like the others", param=path)
     if not element:

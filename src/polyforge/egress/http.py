@@ -1,9 +1,9 @@
 """HTTP/1.1 toward upstreams that the settings declare, with limits on time, size and connections.
 
-Redirects are not followed (a declared endpoint is trusted, what it points to is not), proxies of the environment are not
-used, compression is not asked for, and nothing is retried here but a kept connection that turns out to be closed: the
-only retry loop of the house is the gateway's. Cancelling a call closes its connection, in whatever it is waiting for.
-Written on httptools because no client at hand did both that and the speed (docs/decisions/0006-http-client.md).
+Redirects are not followed (a declared endpoint is trusted, what it points to is not), proxies of the environment are
+not used, compression is not asked for, and nothing is retried here but a kept connection that turns out to be closed:
+the only retry loop of the house is the gateway's. Cancelling a call closes its connection, in whatever it is waiting
+for. Written on httptools because no client at hand did both that and the speed (docs/decisions/0006-http-client.md).
 """
 
 import asyncio
@@ -238,7 +238,9 @@ class Answer:
         self.status = connection.status
         encoding = self.header("content-encoding")
         if encoding is not None and encoding.lower() != "identity":
-            raise UpstreamFailed(f"the upstream compressed its answer with {encoding[:50]} although it was not asked to")
+            raise UpstreamFailed(
+                f"the upstream compressed its answer with {encoding[:50]} although it was not asked to"
+            )
 
     async def close(self) -> None:
         """Give the connection back, or hang up when the answer was not read to its end."""

@@ -97,9 +97,7 @@ class Admission:
             job.reserved = self._bound(job, limits, slot)
         if limits.tpm is not None:
             job.reserved_tokens = len(request.body) // _BYTES_PER_TOKEN + (request.output_limit or 0) * request.choices
-        outcome = self._counters.reserve(
-            slot, limits, self._clock.now(), job.period, job.reserved, job.reserved_tokens
-        )
+        outcome = self._counters.reserve(slot, limits, self._clock.now(), job.period, job.reserved, job.reserved_tokens)
         if isinstance(outcome, Refusal):
             job.headroom = outcome.headroom
             raise self._explain(outcome, limits, job.started_at)
@@ -111,7 +109,9 @@ class Admission:
         request = job.request
         if request.output_limit is not None:
             return max(
-                _tariff(place).bound(_input_bound(request, place), request.choices * _capped(request.output_limit, place))
+                _tariff(place).bound(
+                    _input_bound(request, place), request.choices * _capped(request.output_limit, place)
+                )
                 for place in job.model.deployments
             )
         headroom = self._counters.headroom(slot, limits, job.period)

@@ -86,8 +86,8 @@ class Dispatch:
                     held += batch
                     if any(event.content or event.end for event in batch):
                         job.first_token_ns = _end_wait(job)
-                        batch, held = held, None
-                        yield batch
+                        first, held = held, None
+                        yield first
                 self._streaks.pop(deployment.index, None)
                 return
             except PolyforgeError as error:

@@ -1,7 +1,7 @@
 """Which deployments are left alone for now, shared by the workers of one machine.
 
-One 8-byte time per deployment in a memory-mapped file. A store of 8 aligned bytes is whole, and two workers that fail at
-once write nearly the same time, so no lock is needed.
+One 8-byte time per deployment in a memory-mapped file. A store of 8 aligned bytes is whole, and two workers that fail
+at once write nearly the same time, so no lock is needed.
 """
 
 import mmap

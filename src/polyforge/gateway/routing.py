@@ -1,4 +1,4 @@
-"""Routing: from a model and the health of its deployments to the attempts to make, in order. Pure; decides, does nothing."""
+"""Routing, a pure function: from a model and the health of its deployments to the attempts to make, in order."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -9,7 +9,7 @@ from polyforge.registry.catalog import Deployment, Model
 
 
 class Plan(msgspec.Struct, frozen=True, gc=False):
-    """Where to try, in order; when nothing can be tried, `recovers_at` says when something can, on the health's clock."""
+    """Where to try, in order; when nothing can be tried, `recovers_at` says when something can, in wall time."""
 
     attempts: tuple[Deployment, ...]
     recovers_at: float = 0.0

@@ -10,11 +10,11 @@ class TimeoutSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    connect: float = Field(5.0, gt=0, description="To open a connection to the upstream.")
-    first_token: float = Field(60.0, gt=0, description="From sending the request to the first content.")
-    idle: float = Field(60.0, gt=0, description="Between two chunks of a stream.")
-    total: float = Field(600.0, gt=0, description="One attempt altogether.")
-    request: float = Field(600.0, gt=0, description="The whole request with all its attempts.")
+    connect: float = Field(default=5.0, gt=0, description="To open a connection to the upstream.")
+    first_token: float = Field(default=60.0, gt=0, description="From sending the request to the first content.")
+    idle: float = Field(default=60.0, gt=0, description="Between two chunks of a stream.")
+    total: float = Field(default=600.0, gt=0, description="One attempt altogether.")
+    request: float = Field(default=600.0, gt=0, description="The whole request with all its attempts.")
 
 
 class EstimateSettings(BaseModel):
@@ -22,8 +22,8 @@ class EstimateSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    input: float = Field(5.0, ge=0, description="USD per million input tokens.")
-    output: float = Field(15.0, ge=0, description="USD per million output tokens.")
+    input: float = Field(default=5.0, ge=0, description="USD per million input tokens.")
+    output: float = Field(default=15.0, ge=0, description="USD per million output tokens.")
 
 
 class GatewaySettings(BaseModel):
@@ -32,16 +32,26 @@ class GatewaySettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     timeouts: TimeoutSettings = Field(default_factory=TimeoutSettings)
-    attempts: int = Field(3, ge=1, le=10, description="Most deployments tried for one request.")
-    cooldown_seconds: float = Field(5.0, ge=0, description="How long a failing deployment is left alone at least.")
-    max_body_bytes: int = Field(32 * 1024 * 1024, ge=1024, description="Largest request body.")
-    max_response_bytes: int = Field(64 * 1024 * 1024, ge=1024, description="Largest upstream answer that is not streamed.")
+    attempts: int = Field(default=3, ge=1, le=10, description="Most deployments tried for one request.")
+    cooldown_seconds: float = Field(
+        default=5.0, ge=0, description="How long a failing deployment is left alone at least."
+    )
+    max_body_bytes: int = Field(default=32 * 1024 * 1024, ge=1024, description="Largest request body.")
+    max_response_bytes: int = Field(
+        default=64 * 1024 * 1024, ge=1024, description="Largest upstream answer that is not streamed."
+    )
     unknown_price: Literal["estimate", "refuse"] = Field(
-        "estimate", description="What to do with a model whose cost nobody declared: never free."
+        default="estimate", description="What to do with a model whose cost nobody declared: never free."
     )
     estimate: EstimateSettings = Field(default_factory=EstimateSettings)
     default_output_tokens: int = Field(
-        4096, ge=1, description="Output reserved per choice where neither the caller nor the deployment sets a limit."
+        default=4096,
+        ge=1,
+        description="Output reserved per choice where neither the caller nor the deployment sets a limit.",
     )
-    max_limited_keys: int = Field(65_536, ge=16, description="Most keys with limits that one machine can track at once.")
-    max_in_flight: int = Field(10_000, ge=1, description="Most requests one worker holds at once; more get 503.")
+    max_limited_keys: int = Field(
+        default=65_536, ge=16, description="Most keys with limits that one machine can track at once."
+    )
+    max_in_flight: int = Field(
+        default=10_000, ge=1, description="Most requests one worker holds at once; more get 503."
+    )

@@ -23,7 +23,9 @@ class Settlement:
         self._journal = journal
         self._clock = clock
 
-    def settle(self, job: Job, status: Status, usage: Usage | None, *, http_status: int, error: str | None = None) -> None:
+    def settle(
+        self, job: Job, status: Status, usage: Usage | None, *, http_status: int, error: str | None = None
+    ) -> None:
         """Write the usage record and give back what was reserved beyond its price. A second call does nothing."""
         if job.settled:
             return

@@ -30,9 +30,11 @@ class FakeClock:
         self._now = start
 
     def now(self) -> float:
+        """The time that was set."""
         return self._now
 
     def monotonic(self) -> float:
+        """The same."""
         return self._now
 
     def advance(self, seconds: float) -> None:

@@ -5,13 +5,14 @@ import time
 
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS = tuple(a + b for a in ALPHABET for b in ALPHABET)
+_LENGTH = 26
 _RANDOM_BITS = 80
 _RANDOM_MASK = (1 << _RANDOM_BITS) - 1
 _POOL_BYTES = 4_000
 
 
 class UlidFactory:
-    """Makes ULIDs that rise within one process, with random bytes drawn in bulk because a system call per id is dear."""
+    """Makes ULIDs that rise within one process; draws random bytes in bulk, because a system call per id is dear."""
 
     def __init__(self) -> None:
         self._last_ms = 0
@@ -52,8 +53,8 @@ def encode(value: int) -> str:
 
 def decode(ulid: str) -> int:
     """The 128-bit number of a ULID; ValueError when it is none."""
-    if len(ulid) != 26:
-        raise ValueError(f"a ULID has 26 characters, not {len(ulid)}")
+    if len(ulid) != _LENGTH:
+        raise ValueError(f"a ULID has {_LENGTH} characters, not {len(ulid)}")
     value = 0
     for character in ulid.upper():
         value = value << 5 | ALPHABET.index(character)

@@ -7,7 +7,7 @@ from email.utils import parsedate_to_datetime
 
 
 def read_retry_after(header: Callable[[str], str | None]) -> float | None:
-    """Seconds to wait, from `retry-after-ms`, `x-ms-retry-after-ms` or `retry-after`; None when nothing usable is said."""
+    """Seconds to wait, from `retry-after-ms`, `x-ms-retry-after-ms` or `retry-after`; None without a usable one."""
     for name in ("retry-after-ms", "x-ms-retry-after-ms"):
         milliseconds = _number(header(name))
         if milliseconds is not None:

@@ -10,11 +10,15 @@ class Prices(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    input: float | None = Field(None, ge=0, description="USD per million input tokens.")
-    cached_input: float | None = Field(None, ge=0, description="USD per million input tokens read from a cache.")
-    cache_write: float | None = Field(None, ge=0, description="USD per million input tokens written to a cache.")
-    output: float | None = Field(None, ge=0, description="USD per million output tokens.")
-    per_call: float | None = Field(None, ge=0, description="USD per answered call.")
+    input: float | None = Field(default=None, ge=0, description="USD per million input tokens.")
+    cached_input: float | None = Field(
+        default=None, ge=0, description="USD per million input tokens read from a cache."
+    )
+    cache_write: float | None = Field(
+        default=None, ge=0, description="USD per million input tokens written to a cache."
+    )
+    output: float | None = Field(default=None, ge=0, description="USD per million output tokens.")
+    per_call: float | None = Field(default=None, ge=0, description="USD per answered call.")
 
     @model_validator(mode="after")
     def _names_a_rate(self) -> "Prices":
@@ -28,8 +32,8 @@ class DeploymentLimits(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    context: int | None = Field(None, ge=1, description="Most tokens of input and output together.")
-    output: int | None = Field(None, ge=1, description="Most output tokens.")
+    context: int | None = Field(default=None, ge=1, description="Most tokens of input and output together.")
+    output: int | None = Field(default=None, ge=1, description="Most output tokens.")
 
 
 class DeploymentSettings(BaseModel):
@@ -38,11 +42,13 @@ class DeploymentSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     provider: str = Field(description="A name from `providers`.")
-    model: str | None = Field(None, description="The provider's own name; default: what the caller asked for.")
-    weight: float = Field(1.0, gt=0, description="Share of the traffic among deployments of the same priority.")
-    priority: int = Field(0, ge=0, description="Lower is tried first; the next only when the lower cannot answer.")
+    model: str | None = Field(default=None, description="The provider's own name; default: what the caller asked for.")
+    weight: float = Field(default=1.0, gt=0, description="Share of the traffic among deployments of the same priority.")
+    priority: int = Field(
+        default=0, ge=0, description="Lower is tried first; the next only when the lower cannot answer."
+    )
     limits: DeploymentLimits = Field(default_factory=DeploymentLimits)
-    cost: Prices | None = Field(None, description="What the provider charges us.")
+    cost: Prices | None = Field(default=None, description="What the provider charges us.")
 
 
 class ModelSettings(BaseModel):
@@ -51,9 +57,13 @@ class ModelSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     task: Task = "chat"
-    deployments: tuple[DeploymentSettings, ...] = Field((), description="What answers for it.")
-    source: str | None = Field(None, description="A local model: `file:///folder`. Served by our own model host.")
-    price: Prices | None = Field(None, description="What callers are charged; default: the cost of the deployment.")
+    deployments: tuple[DeploymentSettings, ...] = Field(default=(), description="What answers for it.")
+    source: str | None = Field(
+        default=None, description="A local model: `file:///folder`. Served by our own model host."
+    )
+    price: Prices | None = Field(
+        default=None, description="What callers are charged; default: the cost of the deployment."
+    )
 
     @model_validator(mode="after")
     def _has_one_origin(self) -> "ModelSettings":

@@ -33,7 +33,7 @@ class Tariff(msgspec.Struct, frozen=True, gc=False):
         return self.per_call + ceil_micros(input_tokens * dearest + output_tokens * self.output)
 
     def affordable_output(self, input_tokens: int, amount: Micros) -> int | None:
-        """The most output tokens whose bound stays within `amount`; None when output is free, negative when none fit."""
+        """The most output tokens whose bound stays within `amount`; None: output is free, negative: none fit."""
         if self.output == 0:
             return None
         left = (amount - self.bound(input_tokens, 0)) * 1_000_000

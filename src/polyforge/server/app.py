@@ -42,6 +42,7 @@ class Application:
         self._operations.drain()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
         if scope["type"] == "http":
             endpoint = self._endpoints.get(scope["path"])
             if endpoint is not None and scope["method"] == "POST":
@@ -68,7 +69,7 @@ class Application:
             return
         except PolyforgeError as error:
             failure = error
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever it was, the caller gets an opaque 500
             _log.exception("request failed", request_id=request_id, path=scope["path"])
             failure = opaque()
         if started:

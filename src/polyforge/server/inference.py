@@ -87,6 +87,7 @@ class Inference:
         self.endpoints: Mapping[str, Endpoint] = {endpoint.path: endpoint for endpoint in ENDPOINTS}
 
     async def __call__(self, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; observe it however it ends."""
         exchange = Exchange(new_ulid(), scope["method"], endpoint.path, Hops())
         self._observer.begun()
         presence: Presence | None = None
@@ -103,7 +104,7 @@ class Inference:
             exchange.status = _CLIENT_CLOSED
             if presence is None or not presence.gone:
                 raise
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever it was, the caller gets an opaque 500
             _log.exception("request failed", request_id=exchange.id, path=exchange.path)
             await self._refuse(exchange, opaque(), send)
         finally:

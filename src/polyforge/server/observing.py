@@ -45,7 +45,10 @@ class Observation:
             self._metrics.attempted(attempt.deployment.provider, attempt.outcome)
         provider = job.attempts[-1].deployment.provider if job.attempts else None
         instruments = self._metrics.for_model(
-            job.request.model, provider, job.request.task, answered=exchange.status == 200  # noqa: PLR2004
+            job.request.model,
+            provider,
+            job.request.task,
+            answered=exchange.status == 200,  # noqa: PLR2004
         )
         instruments.done(
             exchange.status,

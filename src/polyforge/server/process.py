@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Final
 
 import httptools
@@ -83,7 +83,7 @@ class _Protocol(HttpToolsProtocol):
 class _Server(uvicorn.Server):
     """uvicorn with the signals of a supervised process: SIGTERM drains, Ctrl-C is the supervisor's business."""
 
-    def __init__(self, app: Application, settings: Settings) -> None:
+    def __init__(self, app: Application, settings: Settings, announce: Callable[[], None]) -> None:
         tls = settings.server.tls
         super().__init__(
             uvicorn.Config(
@@ -105,6 +105,12 @@ class _Server(uvicorn.Server):
             )
         )
         self._app = app
+        self._announce = announce
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to accept, then say so."""
+        await super().startup(sockets)
+        self._announce()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:
@@ -121,11 +127,10 @@ class _Server(uvicorn.Server):
 
 async def _serve(platform: GatewayPlatform, listener: socket.socket, spec: ProcessSpec) -> None:
     await platform.open()
-    server = _Server(create_app(platform), platform.settings)
+    server = _Server(create_app(platform), platform.settings, spec.announce_ready)
     background = [
         asyncio.create_task(platform.keep_durable(), name="journal"),
         asyncio.create_task(platform.drainer.run(), name="drainer"),
-        asyncio.create_task(_announce(server, spec), name="ready"),
     ]
     try:
         await server.serve(sockets=[listener])
@@ -134,12 +139,6 @@ async def _serve(platform: GatewayPlatform, listener: socket.socket, spec: Proce
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)
         await platform.close()
-
-
-async def _announce(server: uvicorn.Server, spec: ProcessSpec) -> None:
-    while not server.started:
-        await asyncio.sleep(0.005)
-    spec.announce_ready()
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ class ServingSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    threads: int | None = Field(None, ge=1, le=256, description="Compute threads; default: one per core.")
-    max_queue: int = Field(1024, ge=1, description="Requests waiting for a thread; more get 503.")
-    max_batch_texts: int = Field(2048, ge=1, description="Most texts in one embedding request.")
-    timeout_seconds: float = Field(60.0, gt=0, description="How long one request to the host may take.")
+    threads: int | None = Field(default=None, ge=1, le=256, description="Compute threads; default: one per core.")
+    max_queue: int = Field(default=1024, ge=1, description="Requests waiting for a thread; more get 503.")
+    max_batch_texts: int = Field(default=2048, ge=1, description="Most texts in one embedding request.")
+    timeout_seconds: float = Field(default=60.0, gt=0, description="How long one request to the host may take.")

@@ -1,5 +1,6 @@
 """The eight hop times of a request, as it passes them."""
 
+from itertools import pairwise
 from time import perf_counter_ns
 
 HOPS = ("server", "auth", "dialect", "admission", "guardrails", "routing", "dispatch", "settlement")
@@ -36,9 +37,4 @@ class Hops:
 
     def microseconds(self) -> list[int]:
         """Whole microseconds per hop, in the order of `HOPS`; shorter when the request ended early."""
-        before, *marks = self.marks
-        durations: list[int] = []
-        for mark in marks:
-            durations.append((mark - before) // 1000)
-            before = mark
-        return durations
+        return [(after - before) // 1000 for before, after in pairwise(self.marks)]

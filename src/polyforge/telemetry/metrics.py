@@ -132,12 +132,12 @@ class ModelInstruments:
         outcome = self._outcomes.get((status, error))
         if outcome is None:
             outcome = self._add_outcome(status, error)
-        cells[outcome] += 1
+        cells[outcome] += 1.0
         first = self._duration
-        cells[first + bisect_left(_DURATION_BOUNDS, duration_ns)] += 1
+        cells[first + bisect_left(_DURATION_BOUNDS, duration_ns)] += 1.0
         cells[first + _DURATION_SUM] += duration_ns
         first = self._overhead
-        cells[first + bisect_left(_OVERHEAD_BOUNDS, overhead_ns)] += 1
+        cells[first + bisect_left(_OVERHEAD_BOUNDS, overhead_ns)] += 1.0
         cells[first + _OVERHEAD_SUM] += overhead_ns
         if first_token_ns is not None:
             self._observe_first_token(first_token_ns)
@@ -154,7 +154,7 @@ class ModelInstruments:
         if self._first_token < 0:
             self._first_token = self._metrics.cell(FIRST_TOKEN, (self._labels[0],))
         cells, first = self._cells, self._first_token
-        cells[first + bisect_left(_DURATION_BOUNDS, first_token_ns)] += 1
+        cells[first + bisect_left(_DURATION_BOUNDS, first_token_ns)] += 1.0
         cells[first + _DURATION_SUM] += first_token_ns
 
     def _count_usage(self, usage: Usage, price: int, cost: int) -> None:
@@ -246,11 +246,11 @@ class Metrics:
 
     def started(self) -> None:
         """A request came in. From one thread only."""
-        self._file.cells[self._in_flight] += 1
+        self._file.cells[self._in_flight] += 1.0
 
     def finished(self) -> None:
         """A request is over. From one thread only."""
-        self._file.cells[self._in_flight] -= 1
+        self._file.cells[self._in_flight] -= 1.0
 
     def attempted(self, provider: str, outcome: str) -> None:
         """An attempt at a deployment ended: `ok`, or the code of its error. From one thread only."""
@@ -259,7 +259,7 @@ class Metrics:
             cell = self.cell(ATTEMPTS, (provider, outcome))
             if len(self._attempts) < ATTEMPTS.others:
                 self._attempts[provider, outcome] = cell
-        self._file.cells[cell] += 1
+        self._file.cells[cell] += 1.0
 
     def render(self, observed: Iterable[Observation] = (), openmetrics: bool = False) -> bytes:
         """The page for a scraper, over all processes. Takes milliseconds with many models: not for an event loop."""

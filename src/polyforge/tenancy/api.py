@@ -148,7 +148,7 @@ def _report(summary: UsageSummary) -> UsageReport:
         since=_moment(summary.since),
         until=_moment(summary.until),
         data=[_group(row, summary.key_names) for row in summary.rows],
-        totals=UsageSums(**_sums(total(summary.rows))),
+        totals=UsageSums.model_validate(_sums(total(summary.rows))),
     )
 
 

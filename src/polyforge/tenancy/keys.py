@@ -4,6 +4,8 @@ import base64
 import hashlib
 import os
 import re
+import sys
+from functools import lru_cache
 
 import msgspec
 
@@ -88,21 +90,27 @@ def check_admin_key(value: str) -> str:
     return value
 
 
+@lru_cache(maxsize=256)
+def _scopes(names: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(names)
+
+
+@lru_cache(maxsize=256)
+def _limits(
+    rpm: int | None, tpm: int | None, concurrency: int | None, budget: Micros | None, period: Period
+) -> KeyLimits:
+    return KeyLimits(rpm=rpm, tpm=tpm, concurrency=concurrency, budget=budget, period=period)
+
+
 def caller_of(key: ApiKey) -> Caller:
-    """The caller that requests with this key act for."""
+    """The caller that requests with this key act for. What many keys have in common is kept once."""
     return Caller(
         key_id=key.id,
         key_name=key.name,
-        organization_id=key.organization_id,
-        project_id=key.project_id,
-        scopes=frozenset(key.scopes),
+        organization_id=sys.intern(key.organization_id),
+        project_id=sys.intern(key.project_id),
+        scopes=_scopes(key.scopes),
         models=key.models,
-        limits=KeyLimits(
-            rpm=key.rpm,
-            tpm=key.tpm,
-            concurrency=key.concurrency,
-            budget=key.budget_micros,
-            period=key.budget_period,
-        ),
+        limits=_limits(key.rpm, key.tpm, key.concurrency, key.budget_micros, key.budget_period),
         expires_at=key.expires_at,
     )

@@ -96,7 +96,7 @@ class Rotation(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     grace_seconds: Annotated[int, Field(strict=True, ge=0, le=MAX_GRACE_SECONDS)] = Field(
-        0, description="How long the old secret works beside the new one."
+        default=0, description="How long the old secret works beside the new one."
     )
 
 

@@ -89,7 +89,7 @@ class GatewayPlatform:
         self.usage_service = UsageService(self.database, clock)
 
     async def _prepare(self) -> None:
-        """Before the first key is looked up: the schema, the admin key, and what earlier sessions left in the journal."""
+        """Before the first key is looked up: the schema, the admin key, what earlier sessions left in the journal."""
         described = json.dumps({"config": self._spec.config, "overrides": self._spec.overrides})
         await ensure_current(self.database, [sys.executable, "-m", "polyforge.wiring.migrate", described])
         await install(self.database, self.admin, self.clock)

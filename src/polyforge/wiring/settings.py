@@ -58,12 +58,18 @@ class ServerSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    host: str = Field("127.0.0.1", description="Address to listen on.")
-    port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
-    workers: int = Field(0, ge=0, le=64, description="Gateway processes; 0: one up to two cores, else half the cores, at most 8.")
-    behind_proxy: bool = Field(False, description="A proxy in front ends TLS; allows a non-loopback address without it.")
-    tls: TlsSettings | None = Field(None, description="Certificate and key for HTTPS.")
-    drain_seconds: float = Field(30.0, ge=0, description="How long in-flight work may take to finish at SIGTERM.")
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(default=8080, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
+    workers: int = Field(
+        default=0, ge=0, le=64, description="Gateway processes; 0: one up to two cores, else half the cores, at most 8."
+    )
+    behind_proxy: bool = Field(
+        default=False, description="A proxy in front ends TLS; allows a non-loopback address without it."
+    )
+    tls: TlsSettings | None = Field(default=None, description="Certificate and key for HTTPS.")
+    drain_seconds: float = Field(
+        default=30.0, ge=0, description="How long in-flight work may take to finish at SIGTERM."
+    )
 
     def worker_count(self) -> int:
         """How many gateway processes to run on this machine."""
@@ -78,8 +84,10 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    data: Path = Field(Path("polyforge-data"), description="Folder for everything that must survive a restart.")
-    admin_key: SecretRef | None = Field(None, description="The bootstrap admin key; default: generated in the data folder.")
+    data: Path = Field(default=Path("polyforge-data"), description="Folder for everything that must survive a restart.")
+    admin_key: SecretRef | None = Field(
+        default=None, description="The bootstrap admin key; default: generated in the data folder."
+    )
     server: ServerSettings = Field(default_factory=ServerSettings)
     gateway: GatewaySettings = Field(default_factory=GatewaySettings)
     database: DatabaseSettings = Field(default_factory=DatabaseSettings)

@@ -25,7 +25,14 @@ def test_what_routing_limits_and_metering_need_is_read() -> None:
         {"role": "assistant", "content": None, "tool_calls": [{"id": "a"}]},
     ]
     request = openai_chat.decode_chat(
-        body(messages=messages, stream=True, stream_options={"include_usage": True}, n=2, max_completion_tokens=9, tools=[{}])
+        body(
+            messages=messages,
+            stream=True,
+            stream_options={"include_usage": True},
+            n=2,
+            max_completion_tokens=9,
+            tools=[{}],
+        )
     )
     assert (request.stream, request.wants_usage, request.choices, request.output_limit) == (True, True, 2, 9)
     assert (request.parts, request.images) == (3 + 1 + 1 + 2, 1)
@@ -118,7 +125,15 @@ def test_embedding_inputs(given: object) -> None:
 
 @pytest.mark.parametrize(
     ("given", "param"),
-    [("", "input"), ([], "input"), (["a", ""], "input[1]"), (["a", 1], "input[1]"), ([[1], []], "input[1]"), ([None], "input[0]"), ([[-1]], "input[0]")],
+    [
+        ("", "input"),
+        ([], "input"),
+        (["a", ""], "input[1]"),
+        (["a", 1], "input[1]"),
+        ([[1], []], "input[1]"),
+        ([None], "input[0]"),
+        ([[-1]], "input[0]"),
+    ],
 )
 def test_a_wrong_embedding_input_is_named(given: object, param: str) -> None:
     with pytest.raises(Invalid) as refused:
@@ -143,6 +158,8 @@ def test_errors_read_as_openai_clients_expect() -> None:
     assert status_of(error) == 429
 
 
-@pytest.mark.parametrize("raw", [b"", b"<html>", b"[]", b'{"error":"x"}', b'{"error":{"message":1}}', b'{"message":"x"}'])
+@pytest.mark.parametrize(
+    "raw", [b"", b"<html>", b"[]", b'{"error":"x"}', b'{"error":{"message":1}}', b'{"message":"x"}']
+)
 def test_any_error_body_can_be_read(raw: bytes) -> None:
     assert decode_error(raw).message in ("", "x")

@@ -26,7 +26,11 @@ def order(of: Model, cooling: dict[int, float], most: int = 9) -> list[int]:
 
 
 def test_lower_priorities_come_first_and_the_next_only_after_them() -> None:
-    assert order(model(deployment(0, priority=2), deployment(1, priority=0), deployment(2, priority=1)), {}) == [1, 2, 0]
+    assert order(model(deployment(0, priority=2), deployment(1, priority=0), deployment(2, priority=1)), {}) == [
+        1,
+        2,
+        0,
+    ]
 
 
 def test_weights_are_shares() -> None:

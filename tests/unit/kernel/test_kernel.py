@@ -25,7 +25,7 @@ def test_every_number_has_its_ulid(number: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "0" * 25, "Z" * 26, "U" * 26])
 def test_what_is_no_ulid_is_refused(text: str) -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"26 characters|128 bits|substring"):
         ids.decode(text)
 
 
@@ -61,9 +61,10 @@ def test_events_do_not_depend_on_chunk_borders(events: list[bytes], data: st.Dat
 
 def test_an_event_without_end_is_refused() -> None:
     splitter = EventSplitter(limit=100)
+    for _ in range(10):
+        splitter.feed(b"data: 1234")
     with pytest.raises(EventTooLarge):
-        for _ in range(11):
-            splitter.feed(b"data: 1234")
+        splitter.feed(b"data: 1234")
 
 
 def test_data_of_an_event() -> None:

@@ -65,18 +65,41 @@ def test_a_new_period_starts_from_nothing_and_late_settlements_do_not_count_in_i
     assert first.cell(slot, 0).in_flight == 1
 
 
-def test_requests_per_minute_slide(pair: tuple[SharedCounters, SharedCounters]) -> None:
+def test_requests_per_minute_hold_in_every_minute(pair: tuple[SharedCounters, SharedCounters]) -> None:
     first, second = pair
     limits = KeyLimits(rpm=10)
     slot = first.create("tkey", 0, 0)
     for turn in range(10):
-        assert isinstance((first, second)[turn % 2].reserve(slot, limits, NOW + 30, 0, 0, 0), Headroom)
-    refused = second.reserve(slot, limits, NOW + 30, 0, 0, 0)
+        assert isinstance((first, second)[turn % 2].reserve(slot, limits, NOW + 3 * turn, 0, 0, 0), Headroom)
+    refused = second.reserve(slot, limits, NOW + 31, 0, 0, 0)
     assert isinstance(refused, Refusal)
-    assert refused.limit == "rpm"
-    later = NOW + 30 + refused.retry_after
-    assert isinstance(second.reserve(slot, limits, later + 0.01, 0, 0, 0), Headroom)
-    assert isinstance(second.reserve(slot, limits, later + 0.02, 0, 0, 0), Refusal)
+    assert (refused.limit, refused.headroom.requests) == ("rpm", 0)
+    later = NOW + 31 + refused.retry_after
+    assert NOW + 60 <= later <= NOW + 65
+    assert isinstance(second.reserve(slot, limits, later - 0.01, 0, 0, 0), Refusal)
+    assert isinstance(second.reserve(slot, limits, later, 0, 0, 0), Headroom)
+    assert isinstance(second.reserve(slot, limits, later, 0, 0, 0), Headroom)
+    assert isinstance(second.reserve(slot, limits, later, 0, 0, 0), Refusal)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(1, 5), st.lists(st.floats(0, 40), max_size=40))
+def test_no_minute_holds_more_than_the_limit(
+    tmp_path_factory: pytest.TempPathFactory, limit: int, gaps: list[float]
+) -> None:
+    counters = opened(tmp_path_factory.mktemp("counters") / "counters")
+    slot = counters.create("tkey", 0, 0)
+    served: list[float] = []
+    now = NOW
+    for gap in gaps:
+        now += gap
+        outcome = counters.reserve(slot, KeyLimits(rpm=limit), now, 0, 0, 0)
+        if isinstance(outcome, Headroom):
+            served.append(now)
+        else:
+            assert 0 < outcome.retry_after <= 65
+    assert all(sum(1 for other in served if moment <= other < moment + 60) <= limit for moment in served)
+    counters.close()
 
 
 def test_tokens_are_corrected_after_the_call(pair: tuple[SharedCounters, SharedCounters]) -> None:
@@ -104,7 +127,9 @@ def test_a_refusal_takes_nothing(pair: tuple[SharedCounters, SharedCounters]) ->
     first, _ = pair
     limits = KeyLimits(rpm=1, budget=10)
     slot = first.create("tkey", 0, 0)
-    assert first.reserve(slot, limits, NOW, 0, 11, 0) == Refusal("budget")
+    refused = first.reserve(slot, limits, NOW, 0, 11, 0)
+    assert isinstance(refused, Refusal)
+    assert refused.limit == "budget"
     assert isinstance(first.reserve(slot, limits, NOW, 0, 10, 0), Headroom)
 
 

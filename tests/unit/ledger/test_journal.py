@@ -27,7 +27,22 @@ def intent(id_: str, reserved: int = 10, slot: str = "tkey") -> Intent:
 
 def settlement(id_: str, price: int = 4) -> UsageRecord:
     return UsageRecord(
-        id_, "key", "org", "project", "chat", "model", "lab", "m", "ok", 200, NOW, 12, 0, Usage(3, output=4), price, price
+        id_,
+        "key",
+        "org",
+        "project",
+        "chat",
+        "model",
+        "lab",
+        "m",
+        "ok",
+        200,
+        NOW,
+        12,
+        0,
+        Usage(3, output=4),
+        price,
+        price,
     )
 
 

@@ -2,10 +2,10 @@
 
 import asyncio
 import struct
-from collections.abc import AsyncIterator
 from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import AsyncGenerator
 
 from polyforge.dialects import oip
 from polyforge.egress.oip_client import OipClient
@@ -61,7 +61,7 @@ class LocalProvider:
         result = _result(response, len(texts))
         return Reply(usage=result.usage, result=result)
 
-    async def stream(self, call: Call) -> AsyncIterator[list[StreamEvent]]:
+    async def stream(self, call: Call) -> AsyncGenerator[list[StreamEvent]]:
         """Refused: vectors do not stream."""
         raise Invalid("embeddings cannot be streamed; leave `stream` out", param="stream")
         yield []

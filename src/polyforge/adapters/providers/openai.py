@@ -43,16 +43,23 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    base_url: str = Field(OWN_URL, description="Where the API begins, with its version, as in `http://host:8000/v1`.")
-    api_key: SecretRef | None = Field(None, description="`env:NAME` or `file:/path`; none sends no key.")
-    organization: str | None = Field(None, description="Value of the `OpenAI-Organization` header.")
-    headers: dict[str, str] = Field(default_factory=dict, description="More headers to send with each call.")
-    max_connections: int = Field(1000, ge=1, description="Most calls at once per gateway process.")
-    output_limit_field: Literal["max_tokens", "max_completion_tokens"] | None = Field(
-        None, description="How an output limit is spelled; default: `max_completion_tokens` at OpenAI, else `max_tokens`."
+    base_url: str = Field(
+        default=OWN_URL, description="Where the API begins, with its version, as in `http://host:8000/v1`."
     )
-    stream_usage: bool = Field(True, description="Ask for usage in streams; turn off for a server that refuses it.")
-    max_response_bytes: int = Field(64 * 1024 * 1024, ge=1024, description="Largest answer that is not streamed.")
+    api_key: SecretRef | None = Field(default=None, description="`env:NAME` or `file:/path`; none sends no key.")
+    organization: str | None = Field(default=None, description="Value of the `OpenAI-Organization` header.")
+    headers: dict[str, str] = Field(default_factory=dict, description="More headers to send with each call.")
+    max_connections: int = Field(default=1000, ge=1, description="Most calls at once per gateway process.")
+    output_limit_field: Literal["max_tokens", "max_completion_tokens"] | None = Field(
+        default=None,
+        description="How an output limit is spelled; default: `max_completion_tokens` at OpenAI, else `max_tokens`.",
+    )
+    stream_usage: bool = Field(
+        default=True, description="Ask for usage in streams; turn off for a server that refuses it."
+    )
+    max_response_bytes: int = Field(
+        default=64 * 1024 * 1024, ge=1024, description="Largest answer that is not streamed."
+    )
 
     @field_validator("base_url")
     @classmethod
@@ -66,9 +73,7 @@ class Settings(BaseModel):
 class OpenAI(Provider):
     """Passes bodies through in OpenAI's dialect and reads only their usage and finish."""
 
-    capabilities: ClassVar[Capabilities] = Capabilities(
-        tasks=frozenset(_PATHS), dialects=frozenset({"openai"})
-    )
+    capabilities: ClassVar[Capabilities] = Capabilities(tasks=frozenset(_PATHS), dialects=frozenset({"openai"}))
 
     def __init__(self, settings: Settings, connect_timeout: float) -> None:
         self._settings = settings
@@ -90,6 +95,7 @@ class OpenAI(Provider):
         await self._http.close()
 
     async def send(self, call: Call) -> Reply:
+        """The whole answer, its body as the upstream wrote it."""
         with Deadline(call.deadline, "the upstream did not answer in time"):
             answer = self._post(call)
             try:
@@ -101,6 +107,7 @@ class OpenAI(Provider):
         return _read_reply(call, body)
 
     async def stream(self, call: Call) -> AsyncGenerator[list[StreamEvent]]:
+        """The events as they come; UpstreamFailed when the stream ends without its finish."""
         answer = self._post(call)
         first_token = min(call.deadline, call.started + call.timeouts.first_token)
         with Deadline(first_token, "the upstream sent no first token in time") as deadline:
@@ -124,6 +131,7 @@ class OpenAI(Provider):
                 await answer.close()
 
     async def models(self) -> list[str]:
+        """The names that GET /models lists."""
         answer = self._http.get("/models")
         with Deadline(Deadline.now() + _MODELS_SECONDS, "the upstream did not list its models in time"):
             try:

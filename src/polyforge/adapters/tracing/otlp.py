@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from polyforge.egress.http import HttpClient
+from polyforge.egress.http import Answer, HttpClient
 from polyforge.kernel.clock import Clock, SystemClock
 from polyforge.kernel.errors import PolyforgeError, SettingsError
 from polyforge.kernel.retry_after import read_retry_after
@@ -272,6 +272,7 @@ class OtlpTracer:
         headers = {"content-type": "application/x-protobuf", "user-agent": "polyforge", **secrets}
         self._client = HttpClient(self._base_url, headers, self._settings.timeout_seconds, max_connections=1)
         self._task = asyncio.create_task(self._run(self._client), name="otlp-traces")
+        self._task.add_done_callback(_tell_end)
 
     async def close(self) -> None:
         """Send what is held, for at most the time that one export may take."""
@@ -327,18 +328,16 @@ class OtlpTracer:
         answer = client.post(_PATH, body, {})
         try:
             async with asyncio.timeout(self._settings.timeout_seconds):
-                await answer.open()
                 try:
+                    await answer.open()
                     await answer.error_body()
+                    return _judge(answer)
                 finally:
                     await answer.close()
         except TimeoutError:
             return _Result("it took too long", may_pass=True)
         except PolyforgeError as error:
             return _Result(error.message, may_pass=True)
-        if answer.status in _OK:
-            return _Result()
-        return _Result(f"it answered {answer.status}", answer.status in _RETRYABLE, read_retry_after(answer.header))
 
     async def _pause(self, seconds: float) -> None:
         """Sleep, but not into the closing."""
@@ -360,6 +359,19 @@ class _Result(NamedTuple):
     problem: str | None = None
     may_pass: bool = False
     retry_after: float | None = None
+
+
+def _judge(answer: Answer) -> _Result:
+    if answer.status in _OK:
+        return _Result()
+    retry_after = read_retry_after(answer.header)
+    return _Result(f"it answered {answer.status}", answer.status in _RETRYABLE, retry_after)
+
+
+def _tell_end(task: asyncio.Task[None]) -> None:
+    """Nobody waits for the task while requests are served, so its failure would go unheard."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("traces are no longer exported", problem=repr(error))
 
 
 _PATH = "/v1/traces"

@@ -1,10 +1,10 @@
 """Limits that hold across the workers of one machine, in one memory-mapped file.
 
-A slot belongs to one key. Its windows (requests and tokens per minute) are shared and change under the slot's lock. What
-must survive a `kill -9` to the last micro-USD (spent, reserved, in flight) lies in cells: one per worker and slot, each
-written by that worker alone, so a total is the sum over the workers. A cell is kept twice and the copies are written in
-turn, each with its turn and a check word, so that a process killed in the middle of a write leaves the copy before. Each cell says up
-to which journal record it is complete; `recovery` replays the rest.
+A slot belongs to one key. Its windows (requests and tokens per minute) are shared and change under the slot's lock.
+What must survive a `kill -9` to the last micro-USD (spent, reserved, in flight) lies in cells: one per worker and
+slot, each written by that worker alone, so a total is the sum over the workers. A cell is kept twice and the copies
+are written in turn, each with its turn and a check word, so that a process killed in the middle of a write leaves the
+copy before. Each cell says up to which journal record it is complete; `recovery` replays the rest.
 
 Locks are `fcntl` byte ranges: the kernel lets go of them when their process dies, and they cost about 1.5 us.
 """
@@ -28,16 +28,17 @@ MAGIC = b"PFCOUNT1"
 _HEADER = struct.Struct("<8sqq")
 _HEADER_BYTES = 4096
 _KEY_BYTES = 32
-_SLOT = struct.Struct("<32sqqqqqqq")
+_SLOT = struct.Struct("<32sqq")
 _BASE = struct.Struct("<qq")
-_WINDOW = struct.Struct("<qqqqq")
-_SLOT_BYTES = 128
+_TICK_SECONDS = 5
+_TICKS = 13
+_WINDOW = struct.Struct(f"<q{_TICKS}q{_TICKS}q")
+_SLOT_BYTES = 512
 _WINDOW_OFFSET = _KEY_BYTES + 16
 _CELL = struct.Struct("<qqqqqqqq")
 _CELL_BYTES = 2 * _CELL.size
 _DIRECTORY_LOCK = 0
 _FIRST_SLOT_LOCK = 1
-_MINUTE = 60.0
 
 
 class Cell(NamedTuple):
@@ -63,7 +64,7 @@ class Headroom(msgspec.Struct, frozen=True, gc=False):
     requests: int | None = None
     tokens: int | None = None
     reset: float = 0.0
-    """Seconds until the minute is over."""
+    """Seconds until everything used so far is forgotten."""
 
 
 class Refusal(msgspec.Struct, frozen=True, gc=False):
@@ -76,13 +77,14 @@ class Refusal(msgspec.Struct, frozen=True, gc=False):
 
 
 class _Window(NamedTuple):
-    """Requests and tokens of this minute and of the one before."""
+    """Requests and tokens per tick of five seconds, the oldest first, the last one under way.
 
-    minute: int
-    requests: int
-    requests_before: int
-    tokens: int
-    tokens_before: int
+    Thirteen ticks cover the last 60 to 65 seconds, so a limit per minute holds in every minute, wherever it begins.
+    """
+
+    tick: int
+    requests: tuple[int, ...]
+    tokens: tuple[int, ...]
 
 
 class SharedCounters:
@@ -146,7 +148,7 @@ class SharedCounters:
         try:
             slot, found = self._probe(name)
             if not found:
-                _SLOT.pack_into(self._memory, self._slot_at(slot), name.encode(), period, spent, 0, 0, 0, 0, 0)
+                _SLOT.pack_into(self._memory, self._slot_at(slot), name.encode(), period, spent)
         finally:
             fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, _DIRECTORY_LOCK)
         self._slots[name] = slot
@@ -203,10 +205,10 @@ class SharedCounters:
     ) -> Refusal | Headroom:
         own, used, in_flight = self._totals(slot, period)
         windowed = limits.rpm is not None or limits.tpm is not None
-        room = _NO_WINDOW
+        room, window = _NO_ROOM, _NO_WINDOW
         if windowed:
             window = self._window(slot, now)
-            room = _room(window, limits, now)
+            room = _room(window, limits)
             tokens = tokens if limits.tpm is None else min(tokens, limits.tpm)
             if (refusal := _refuse_by_window(window, room, limits, tokens, now)) is not None:
                 return refusal
@@ -215,7 +217,8 @@ class SharedCounters:
         if limits.budget is not None and used + amount > limits.budget:
             return Refusal("budget", 0.0, room)
         if windowed:
-            room = self._take_window(slot, window, room, tokens)
+            self._write_window(slot, window, 1, tokens)
+            room = _less(room, tokens)
         spent, reserved = (own.spent, own.reserved) if own.period == period else (0, 0)
         self._write_cell(
             slot, Cell(self._incarnation, own.applied, period, spent, reserved + amount, own.in_flight + 1)
@@ -236,22 +239,24 @@ class SharedCounters:
         return own, used, in_flight
 
     def _window(self, slot: int, now: float) -> _Window:
-        stored = _Window(*_WINDOW.unpack_from(self._memory, self._slot_at(slot) + _WINDOW_OFFSET))
-        minute = int(now // _MINUTE)
-        if stored.minute == minute:
-            return stored
-        if stored.minute == minute - 1:
-            return _Window(minute, 0, stored.requests, 0, stored.tokens)
-        return _Window(minute, 0, 0, 0, 0)
+        stored = _WINDOW.unpack_from(self._memory, self._slot_at(slot) + _WINDOW_OFFSET)
+        tick = int(now // _TICK_SECONDS)
+        gone = min(max(0, tick - stored[0]), _TICKS)
+        if gone == 0:
+            return _Window(stored[0], stored[1 : _TICKS + 1], stored[_TICKS + 1 :])
+        fresh = (0,) * gone
+        return _Window(tick, stored[gone + 1 : _TICKS + 1] + fresh, stored[_TICKS + gone + 1 :] + fresh)
 
-    def _take_window(self, slot: int, window: _Window, room: Headroom, tokens: int) -> Headroom:
-        at = self._slot_at(slot) + _WINDOW_OFFSET
-        minute, requests, requests_before, used, used_before = window
-        _WINDOW.pack_into(self._memory, at, minute, requests + 1, requests_before, used + tokens, used_before)
-        return Headroom(
-            None if room.requests is None else room.requests - 1,
-            None if room.tokens is None else room.tokens - tokens,
-            room.reset,
+    def _write_window(self, slot: int, window: _Window, requests: int, tokens: int) -> None:
+        """Store the window with so many more requests and tokens in the tick under way."""
+        _WINDOW.pack_into(
+            self._memory,
+            self._slot_at(slot) + _WINDOW_OFFSET,
+            window.tick,
+            *window.requests[:-1],
+            window.requests[-1] + requests,
+            *window.tokens[:-1],
+            window.tokens[-1] + tokens,
         )
 
     def settle(self, slot: int, period: int, reserved: Micros, price: Micros, applied: int) -> None:
@@ -274,16 +279,7 @@ class SharedCounters:
         fcntl.lockf(self._fd, fcntl.LOCK_EX, 1, _FIRST_SLOT_LOCK + slot)
         try:
             window = self._window(slot, now)
-            used = max(0, window.tokens + tokens)
-            _WINDOW.pack_into(
-                self._memory,
-                self._slot_at(slot) + _WINDOW_OFFSET,
-                window.minute,
-                window.requests,
-                window.requests_before,
-                used,
-                window.tokens_before,
-            )
+            self._write_window(slot, window, 0, max(tokens, -sum(window.tokens)))
         finally:
             fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, _FIRST_SLOT_LOCK + slot)
 
@@ -332,37 +328,35 @@ class SharedCounters:
         return self._incarnation
 
 
-_NO_WINDOW = Headroom()
+_NO_ROOM = Headroom()
+_NO_WINDOW = _Window(0, (), ())
 
 
-def _room(window: _Window, limits: KeyLimits, now: float) -> Headroom:
-    into = now % _MINUTE
-    requests = tokens = None
-    if limits.rpm is not None:
-        requests = max(0, int(limits.rpm - window.requests - _weighted(window.requests_before, into)))
-    if limits.tpm is not None:
-        tokens = max(0, int(limits.tpm - window.tokens - _weighted(window.tokens_before, into)))
-    return Headroom(requests, tokens, _MINUTE - into)
+def _room(window: _Window, limits: KeyLimits) -> Headroom:
+    requests = None if limits.rpm is None else max(0, limits.rpm - sum(window.requests))
+    tokens = None if limits.tpm is None else max(0, limits.tpm - sum(window.tokens))
+    return Headroom(requests, tokens, float(_TICKS * _TICK_SECONDS))
+
+
+def _less(room: Headroom, tokens: int) -> Headroom:
+    requests = None if room.requests is None else room.requests - 1
+    return Headroom(requests, None if room.tokens is None else room.tokens - tokens, room.reset)
 
 
 def _refuse_by_window(window: _Window, room: Headroom, limits: KeyLimits, tokens: int, now: float) -> Refusal | None:
-    into = now % _MINUTE
     if limits.rpm is not None and (room.requests or 0) < 1:
-        return Refusal("rpm", _wait(limits.rpm, window.requests, window.requests_before, 1, into), room)
+        return Refusal("rpm", _wait(window.tick, window.requests, limits.rpm - 1, now), room)
     wanted = max(tokens, 1)
     if limits.tpm is not None and (room.tokens or 0) < wanted:
-        return Refusal("tpm", _wait(limits.tpm, window.tokens, window.tokens_before, wanted, into), room)
+        return Refusal("tpm", _wait(window.tick, window.tokens, limits.tpm - wanted, now), room)
     return None
 
 
-def _weighted(before: int, into: float) -> float:
-    """What the minute before still counts for, `into` seconds into this one (sliding window counter)."""
-    return before * (1 - into / _MINUTE)
-
-
-def _wait(limit: int, now: int, before: int, wanted: int, into: float) -> float:
-    """Seconds until `wanted` more fit, if nothing else comes."""
-    room = limit - wanted
-    if now <= room and before > 0:
-        return max(0.05, _MINUTE * (1 - (room - now) / before) - into)
-    return _MINUTE - into + (max(0.0, _MINUTE * (1 - room / now)) if now else 0.0)
+def _wait(tick: int, used: tuple[int, ...], room: int, now: float) -> float:
+    """Seconds until no more than `room` is left of what was used, if nothing else comes."""
+    left = sum(used)
+    for age, amount in enumerate(used):
+        left -= amount
+        if left <= room:
+            return max(0.05, (tick + 1 + age) * _TICK_SECONDS - now)
+    return float(_TICKS * _TICK_SECONDS)

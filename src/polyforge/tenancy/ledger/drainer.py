@@ -24,11 +24,17 @@ _RETRY_SECONDS = 1.0
 class Ledger(Protocol):
     """Where records end up; `append` is one transaction, refused unless the journal stood at `start`."""
 
-    async def append(self, journal: str, start: int, end: int, records: Sequence[UsageRecord]) -> None: ...
+    async def append(self, journal: str, start: int, end: int, records: Sequence[UsageRecord]) -> None:
+        """Write the records and move the journal's offset to `end`; Conflict when it is not at `start`."""
+        ...
 
-    async def offset(self, journal: str) -> int: ...
+    async def offset(self, journal: str) -> int:
+        """Up to where a journal was moved; 0 for one that is not known."""
+        ...
 
-    async def forget(self, journal: str) -> None: ...
+    async def forget(self, journal: str) -> None:
+        """Remove the offset of a journal that is gone."""
+        ...
 
 
 class Drainer:
@@ -47,7 +53,7 @@ class Drainer:
 
     async def run(self) -> None:
         """Drain for as long as this process lives, whenever it holds the lock."""
-        while not self._take_lock():
+        while not self._take_lock():  # noqa: ASYNC110 - another process holds it, and no event tells of its end
             await asyncio.sleep(_RETRY_SECONDS)
         while True:
             moved = await self._try_pass()
@@ -63,10 +69,10 @@ class Drainer:
         self._lock_fd = -1
 
     async def settle_past(self) -> None:
-        """Before the first request: bring every earlier session's journal into the ledger, whoever else does the same."""
+        """Bring every earlier session's journal into the ledger, before the first request; all may do it at once."""
         fd = os.open(self._folder / "past.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            while not _try_flock(fd):
+            while not _try_flock(fd):  # noqa: ASYNC110 - another process holds it, and no event tells of its end
                 await asyncio.sleep(0.05)
             for name in segments(self._folder):
                 if name.session != self._session:

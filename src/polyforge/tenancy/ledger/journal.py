@@ -1,9 +1,10 @@
 """The journal: what is about to be called, and what it came to, on disk before anything depends on it.
 
 One file per worker, start and segment, append-only. A record is `length, crc32, kind, number` (17 bytes,
-little-endian) and a MessagePack body; the check covers kind, number and body. A settlement is in the file before the last byte of its answer is sent. The page cache outlives a killed
-process; `fdatasync` once a second bounds what a power cut can take. When a segment is full the next one begins with the
-intents still open, so that an older segment is of no use once the ledger has its records.
+little-endian) and a MessagePack body; the check covers kind, number and body. A settlement is in the file before the
+last byte of its answer is sent. The page cache outlives a killed process; `fdatasync` once a second bounds what a
+power cut can take. When a segment is full the next one begins with the intents still open, so that an older segment
+is of no use once the ledger has its records.
 
 File names: `<session>-<worker>-<incarnation>-<segment>.journal`.
 """
@@ -168,7 +169,7 @@ class Journal:
     def settle(self, record: UsageRecord) -> int:
         """Write down what a call came to and return the number of that record.
 
-        Where the disk refuses, the record waits in memory for `sync` to try again, and no new intent is taken meanwhile.
+        Where the disk refuses, the record waits in memory for `sync` to try again; no new intent is taken meanwhile.
         """
         frame = self._frame(SETTLEMENT, _encoder.encode(record))
         if self._unwritten or not self._append(frame):
@@ -207,8 +208,8 @@ class Journal:
     def _rotate(self) -> None:
         """Go on in a new segment that begins with the intents still open; on failure stay in the old one.
 
-        Called before an intent, never after a settlement: by then the counters hold every settlement of the old segment,
-        so recovery needs none of it.
+        Called before an intent, never after a settlement: by then the counters hold every settlement of the old
+        segment, so recovery needs none of it.
         """
         old, size, name = self._fd, self._size, self._name
         self._name = name._replace(segment=name.segment + 1)

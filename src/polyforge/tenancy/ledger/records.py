@@ -9,7 +9,7 @@ from polyforge.kernel.tasks import Task
 from polyforge.kernel.usage import NO_USAGE, Usage
 
 Status = Literal["ok", "error", "cancelled", "interrupted"]
-"""`error`: the caller got an error; `cancelled`: the caller hung up; `interrupted`: the gateway died during the call."""
+"""`error`: the caller got one; `cancelled`: the caller hung up; `interrupted`: the gateway died during the call."""
 
 
 class UsageRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):

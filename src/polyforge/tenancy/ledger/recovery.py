@@ -1,7 +1,7 @@
 """Puts a worker's counters right after it died: what its journals hold and its cells do not, and nothing twice.
 
-A start of a worker first recovers what its earlier starts left, and only then begins a journal of its own. Recovery writes
-absolute values, cell by cell, so it may itself be killed and run again.
+A start of a worker first recovers what its earlier starts left, and only then begins a journal of its own. Recovery
+writes absolute values, cell by cell, so it may itself be killed and run again.
 """
 
 from collections import defaultdict

@@ -50,7 +50,7 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
 @pytest.fixture(scope="session")
 def pool() -> Pool:
     """Fresh models of the shared installation."""
-    return Pool()
+    return Pool(solos=160, pairs=80)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """Writes the pages of docs/ that follow from the code; `--check` only says which ones are out of date.
 
-docs/reference/settings.md from the settings models, docs/reference/errors.md from the error tree, and
+In docs/reference: settings.md from the settings models, errors.md from the error tree, metrics.md from the metrics; and
 docs/decisions/README.md from the decisions' headings.
 """
 
@@ -22,6 +22,7 @@ import polyforge.adapters
 from polyforge.dialects.openai_errors import status_of
 from polyforge.kernel.errors import PolyforgeError
 from polyforge.secrets.references import SecretRef
+from polyforge.telemetry.metrics import describe
 from polyforge.wiring.settings import Chosen, Settings
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -210,9 +211,28 @@ def decisions_page() -> str:
     return GENERATED + "\n".join(lines) + "\n"
 
 
+def metrics_page() -> str:
+    """Every metric on /metrics."""
+    lines = [
+        "# Metrics\n",
+        (
+            "`GET /metrics` answers with the sum over all gateway workers, in Prometheus' text format 0.0.4. Off the "
+            "loopback address it needs a key with the scope `metrics:read`. Counters do not fall when a worker dies; "
+            "gauges count living workers. At most `telemetry.metric_models` model names get series of their own, the "
+            "rest is `other`; `none` stands where a request did not get far enough to have a value.\n"
+        ),
+        "| metric | type | labels | meaning |",
+        "|---|---|---|---|",
+    ]
+    for name, kind, labels, meaning in describe():
+        lines.append(f"| `{name}` | {kind} | {', '.join(f'`{label}`' for label in labels)} | {meaning} |")
+    return GENERATED + "\n".join(lines) + "\n"
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "reference/settings.md": settings_page,
     "reference/errors.md": errors_page,
+    "reference/metrics.md": metrics_page,
     "decisions/README.md": decisions_page,
 }
 

@@ -23,7 +23,13 @@ GOOD: dict[str, dict[str, Any]] = {
 }
 LIMIT_BYTES = 32 * 1024 * 1024
 ULID_LENGTH = 26
+SHOWN = 40
 DEEP = 100_000
+
+
+def short(value: object) -> str:
+    """A name for a parameter of any length."""
+    return str(value)[:SHOWN]
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +149,7 @@ WRONG: list[tuple[str, str, Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("path", "field", "value", "param"), WRONG)
+@pytest.mark.parametrize(("path", "field", "value", "param"), WRONG, ids=short)
 def test_wrong_fields_are_named(house: Polyforge, key: Key, path: str, field: str, value: Any, param: str) -> None:
     response = house.call(path, key=key.key, body=body_of(path, **{field: value}))
     assert_says_what_is_wrong(response, 400, param)
@@ -284,7 +290,7 @@ def test_a_chunked_body_is_as_good_as_any(house: Polyforge, key: Key) -> None:
         {"bad header": "x"},
         {"x-null": "a\0b"},
     ],
-    ids=str,
+    ids=short,
 )
 def test_broken_framing_is_refused(house: Polyforge, key: Key, headers: dict[str, str]) -> None:
     request = request_bytes("POST", CHAT, key=key.key, body=body_of(CHAT), headers=headers)
@@ -312,7 +318,9 @@ def test_content_types_are_no_reason_to_fall_over(house: Polyforge, key: Key, co
 
 
 @pytest.mark.parametrize(
-    "given", ["evil\tid", 'x"}\\n{"injected": true', "A" * 10_000, "\x7f\x80\xff", "01ARZ3NDEKTSV4RRFFQ69G5FAV"]
+    "given",
+    ["evil\tid", 'x"}\\n{"injected": true', "A" * 10_000, "\x7f\x80\xff", "01ARZ3NDEKTSV4RRFFQ69G5FAV"],
+    ids=short,
 )
 def test_request_ids_are_our_own(house: Polyforge, key: Key, given: str) -> None:
     response = house.call(CHAT, key=key.key, body=body_of(CHAT), headers={"x-request-id": given})
@@ -339,6 +347,7 @@ def test_request_ids_are_our_own(house: Polyforge, key: Key, given: str) -> None
         "Digest username=x",
         "Bearer a b c",
     ],
+    ids=short,
 )
 @pytest.mark.parametrize("path", [CHAT, "/v1/models", "/api/v1/keys", "/api/v1/usage"])
 def test_who_shows_no_good_key_is_nobody(house: Polyforge, path: str, authorization: str) -> None:
@@ -425,7 +434,7 @@ def test_unknown_paths_elsewhere_are_problems(house: Polyforge, path: str) -> No
         ({"expires_at": "yesterday-ish"}, "expires_at"),
         ({"bugdet_usd": 5}, "bugdet_usd"),
     ],
-    ids=str,
+    ids=short,
 )
 def test_wrong_keys_are_not_made(house: Polyforge, change: dict[str, Any], param: str) -> None:
     response = house.api("POST", "/keys", {"name": "ok", **change})

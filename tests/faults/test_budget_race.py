@@ -26,6 +26,12 @@ TOKEN_BUDGET_CALLS = 50
 TOKEN_BUDGET = TOKEN_BUDGET_CALLS * CALL_MICROS
 
 
+@pytest.fixture(scope="module")
+def pool() -> Pool:
+    """Fewer models than elsewhere: several installations start here, and each reads them all."""
+    return Pool(solos=40)
+
+
 @pytest.fixture(
     scope="module",
     params=[(1, "sqlite"), (4, "sqlite"), (1, "postgres"), (4, "postgres")],
@@ -50,7 +56,7 @@ def new_database(postgres: Postgres) -> str:
 
 async def race(server: Polyforge, key: Key, request: dict[str, Any], callers: int = CALLERS) -> list[Response]:
     """Everyone at once, each on a connection of their own."""
-    calls = [call_async(server.url, CHAT, key=key.key, json=request, timeout=60) for _ in range(callers)]
+    calls = [call_async(server.url, CHAT, key=key.key, json=request, seconds=60) for _ in range(callers)]
     return await asyncio.gather(*calls)
 
 
@@ -92,7 +98,7 @@ async def test_calls_in_flight_hold_their_part(installation: Polyforge, upstream
     upstream.script(model, Answer(before_head=gate))
     key = installation.create_key(budget_usd=ROOM * PER_CALL_USD)
     calls = [
-        asyncio.create_task(call_async(installation.url, CHAT, key=key.key, json=chat(model), timeout=60))
+        asyncio.create_task(call_async(installation.url, CHAT, key=key.key, json=chat(model), seconds=60))
         for _ in range(CALLERS)
     ]
     await eventually_async(lambda: sum(call.done() for call in calls) >= CALLERS - ROOM, "all others being refused")

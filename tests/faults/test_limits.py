@@ -19,6 +19,12 @@ MINUTE = 60.0
 CALLERS = 60
 
 
+@pytest.fixture(scope="module")
+def pool() -> Pool:
+    """Fewer models than elsewhere: several installations start here, and each reads them all."""
+    return Pool(solos=40)
+
+
 @pytest.fixture(scope="module", params=[1, 4], ids=["1 worker", "4 workers"])
 def installation(request: pytest.FixtureRequest, serve: Serve, upstream: Upstream, pool: Pool) -> Polyforge:
     """Polyforge with one worker and with four."""
@@ -27,7 +33,7 @@ def installation(request: pytest.FixtureRequest, serve: Serve, upstream: Upstrea
 
 async def race(server: Polyforge, key: Key, model: str, callers: int = CALLERS, **more: Any) -> list[Response]:
     request = chat(model, **more)
-    calls = [call_async(server.url, CHAT, key=key.key, json=request, timeout=60) for _ in range(callers)]
+    calls = [call_async(server.url, CHAT, key=key.key, json=request, seconds=60) for _ in range(callers)]
     return await asyncio.gather(*calls)
 
 
@@ -86,7 +92,7 @@ async def test_calls_in_flight(installation: Polyforge, upstream: Upstream, pool
     key = installation.create_key(concurrency=limit)
     request = chat(model, stream=stream)
     calls = [
-        asyncio.create_task(call_async(installation.url, CHAT, key=key.key, json=request, timeout=60))
+        asyncio.create_task(call_async(installation.url, CHAT, key=key.key, json=request, seconds=60))
         for _ in range(CALLERS)
     ]
     await eventually_async(lambda: sum(call.done() for call in calls) >= CALLERS - limit, "all others being refused")

@@ -27,7 +27,7 @@ async def test_paced_streams_lose_no_frame(house: Polyforge, upstream: Upstream,
     answer = Answer(pieces=CHUNKS, gap=0.02)
     upstream.script(model, answer)
     request = chat(model, stream=True)
-    calls = [call_async(house.url, CHAT, key=key.key, json=request, timeout=120) for _ in range(STREAMS)]
+    calls = [call_async(house.url, CHAT, key=key.key, json=request, seconds=120) for _ in range(STREAMS)]
     responses = await asyncio.gather(*calls)
     assert {(response.status, response.complete, response.finished) for response in responses} == {(200, True, True)}
     assert {response.text for response in responses} == {answer.whole_text()}

@@ -401,10 +401,9 @@ async def test_following_goes_on_after_a_failure_that_nobody_foresaw(
 
 
 async def test_when_postgres_stops_known_keys_go_on_and_others_are_unavailable(
-    postgres: Postgres, postgres_template: str, tmp_path: Path
+    postgres: Postgres, postgres_schema: str, tmp_path: Path
 ) -> None:
-    postgres.execute(f"CREATE DATABASE outage TEMPLATE {postgres_template}")
-    database = Database(DatabaseSettings(url=postgres.url("outage"), timeout_seconds=2), tmp_path)
+    database = Database(DatabaseSettings(url=postgres.url(postgres_schema), timeout_seconds=2), tmp_path)
     await database.open()
     clock = SystemClock()
     admin = admin_key(ADMIN, tmp_path)

@@ -214,12 +214,12 @@ def call(url: str, path: str, *, method: str = "POST", timeout: float = DEADLINE
 
 
 async def call_async(
-    url: str, path: str, *, method: str = "POST", timeout: float = DEADLINE, **request: Any
+    url: str, path: str, *, method: str = "POST", seconds: float = DEADLINE, **request: Any
 ) -> Response:
     """The same, without holding up the event loop; a refused connection is a failure, not an exception."""
     reader = _Reader()
     try:
-        async with asyncio.timeout(timeout):
+        async with asyncio.timeout(seconds):
             await _exchange(url, request_bytes(method, path, **request), reader)
     except TimeoutError:
         reader.response.failure = "silent"

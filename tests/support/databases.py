@@ -1,20 +1,21 @@
-"""Migrated databases for tests, of both kinds: each test has its own, copied from one that was migrated once."""
+"""Migrated databases for tests, of both kinds: each test has an empty one, made from one that was migrated once."""
 
-import itertools
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from polyforge.database.database import Database
+from polyforge.database.metadata import metadata
+from polyforge.database.schema import HEAD
 from polyforge.database.settings import DatabaseSettings
+from polyforge.tenancy.tables import generations
 from polyforge.wiring.migrate import migrate
 from polyforge.wiring.settings import Settings
 from tests.support.postgres import Postgres, run_apart
-
-_numbers = itertools.count()
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,6 @@ class Place:
         return Settings.model_validate({"data": self.data, "database": self.settings})
 
 
-MakePlace = Callable[[], Place]
-
-
 @pytest.fixture(params=["sqlite", "postgresql"])
 def kind(request: pytest.FixtureRequest) -> str:
     """Which database a test runs on; tests that use it run on both."""
@@ -43,26 +41,32 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def empty(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Place:
+def empty(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Place]:
     """A database without a schema."""
     if kind == "sqlite":
-        return Place(DatabaseSettings(), tmp_path / "data")
-    return _postgres_place(request.getfixturevalue("postgres"), tmp_path)
+        yield Place(DatabaseSettings(), tmp_path / "data")
+        return
+    postgres: Postgres = request.getfixturevalue("postgres")
+    with created(postgres, "empty") as settings:
+        yield Place(settings, tmp_path / "data")
 
 
 @pytest.fixture
 def place(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Place:
-    """A database with the current schema."""
+    """A database with the current schema and nothing in it."""
     if kind == "sqlite":
         template: Path = request.getfixturevalue("sqlite_template")
         shutil.copytree(template, tmp_path / "data")
         return Place(DatabaseSettings(), tmp_path / "data")
-    return _postgres_place(request.getfixturevalue("postgres"), tmp_path, request.getfixturevalue("postgres_template"))
+    name: str = request.getfixturevalue("postgres_schema")
+    postgres: Postgres = request.getfixturevalue("postgres")
+    postgres.execute(_as_new(), name)
+    return Place(DatabaseSettings(url=postgres.url(name)), tmp_path / "data")
 
 
 @pytest.fixture
 async def database(place: Place) -> AsyncIterator[Database]:
-    """An open database with the current schema."""
+    """An open database with the current schema and nothing in it."""
     opened = place.database()
     await opened.open()
     yield opened
@@ -71,21 +75,29 @@ async def database(place: Place) -> AsyncIterator[Database]:
 
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated SQLite folder."""
+    """A migrated SQLite folder, to be copied."""
     place = Place(DatabaseSettings(), tmp_path_factory.mktemp("template") / "data")
     run_apart(migrate(place.process()))
     return place.data
 
 
 @pytest.fixture(scope="session")
-def postgres_template(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The name of a migrated PostgreSQL database."""
-    place = _postgres_place(postgres, tmp_path_factory.mktemp("template"))
-    run_apart(migrate(place.process()))
-    return place.settings.url.rpartition("/")[2]
+def postgres_schema(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The name of a migrated PostgreSQL database, which tests use one after the other."""
+    with created(postgres, "migrated") as settings:
+        run_apart(migrate(Place(settings, tmp_path_factory.mktemp("migrated")).process()))
+        yield "migrated"
 
 
-def _postgres_place(postgres: Postgres, folder: Path, template: str = "template0") -> Place:
-    name = f"test_{next(_numbers)}"
-    postgres.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-    return Place(DatabaseSettings(url=postgres.url(name)), folder / "data")
+@contextmanager
+def created(postgres: Postgres, name: str) -> Generator[DatabaseSettings]:
+    """A new PostgreSQL database for as long as the block runs."""
+    postgres.execute(f"CREATE DATABASE {name} TEMPLATE template0")
+    yield DatabaseSettings(url=postgres.url(name))
+    postgres.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _as_new() -> str:
+    tables = ", ".join(table.name for table in metadata.sorted_tables if table is not generations)
+    versions = f"UPDATE generations SET value = 0; UPDATE alembic_version SET version_num = '{HEAD}'"
+    return f"TRUNCATE {tables}; {versions}"

@@ -100,12 +100,12 @@ class Postgres:
         """The address of a database of this server."""
         return f"postgresql://{USER}@127.0.0.1:{self.port}/{database}"
 
-    def execute(self, sql: str) -> None:
-        """Run a statement that needs no database, such as CREATE DATABASE."""
-        run_apart(self._execute(sql))
+    def execute(self, sql: str, database: str = "postgres") -> None:
+        """Run statements in a database."""
+        run_apart(self._execute(sql, database))
 
-    async def _execute(self, sql: str) -> None:
-        connection = await asyncpg.connect(self.url("postgres"))
+    async def _execute(self, sql: str, database: str) -> None:
+        connection = await asyncpg.connect(self.url(database))
         try:
             await connection.execute(sql)
         finally:

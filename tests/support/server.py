@@ -1,4 +1,4 @@
-"""`polyforge up` as a test starts it: a process of its own, a folder of its own, free ports, and an audit at the end."""
+"""`polyforge up` as a test starts it: a process and a folder of its own, free ports, and an audit at the end."""
 
 import asyncio
 import contextlib
@@ -27,7 +27,7 @@ from tests.support.waiting import DEADLINE, eventually
 Role = Literal["gateway", "models"]
 ROLE_MODULES: dict[Role, str] = {"gateway": "polyforge.server", "models": "polyforge.wiring.models"}
 READY = re.compile(r"ready (http://\S+) in [\d.]+ s")
-START_DEADLINE = 60.0
+START_DEADLINE = 120.0
 STOP_DEADLINE = 45.0
 
 
@@ -208,7 +208,8 @@ class Polyforge:
         return {**inherited, "POLYFORGE_ADMIN_KEY": self.admin_key, "PYTHONUNBUFFERED": "1", **self._environ}
 
     def _read(self) -> None:
-        assert self._process is not None and self._process.stdout is not None
+        assert self._process is not None
+        assert self._process.stdout is not None
         with self._process.stdout as lines:
             for line in lines:
                 self._lines.append(line)

@@ -1,7 +1,6 @@
 """polyforge.yaml as tests need it, as plain data."""
 
-import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from tests.support.upstream import Upstream
@@ -35,21 +34,21 @@ def pair(name: str, *, first_provider: str = "lab", **more: Any) -> dict[str, An
 class Pool:
     """Models that nobody used yet, so that no test sees the health that another left behind."""
 
-    def __init__(self, size: int = 300) -> None:
-        self._solos = [f"solo-{number}" for number in range(size)]
-        self._pairs = [f"pair-{number}" for number in range(size)]
-        self._unused_solos: Iterator[str] = iter(self._solos)
-        self._unused_pairs: Iterator[str] = iter(self._pairs)
+    def __init__(self, solos: int, pairs: int = 0) -> None:
+        self._solos = [f"solo-{number}" for number in range(solos)]
+        self._pairs = [f"pair-{number}" for number in range(pairs)]
 
     def settings(self) -> dict[str, Any]:
-        """The models as settings."""
-        described = itertools.chain(map(solo, [WELL, *self._solos]), map(pair, self._pairs))
+        """The models that are left, as settings."""
+        described = [*map(solo, [WELL, *self._solos]), *map(pair, self._pairs)]
         return {name: model for models in described for name, model in models.items()}
 
     def solo(self) -> str:
         """A fresh model with one deployment."""
-        return next(self._unused_solos)
+        assert self._solos, "every model of the pool is used: make it larger"
+        return self._solos.pop()
 
     def pair(self) -> str:
         """A fresh model with two deployments."""
-        return next(self._unused_pairs)
+        assert self._pairs, "every model of the pool is used: make it larger"
+        return self._pairs.pop()

@@ -84,8 +84,7 @@ def test_stream_helper_puts_tool_calls_together(client: OpenAI, upstream: Upstre
         {"index": 0, "function": {"arguments": '"Pune"}'}},
     ]
     deltas: list[tuple[dict[str, object], str | None]] = [({"role": "assistant", "content": None}, None)]
-    for fragment in fragments:
-        deltas.append(({"tool_calls": [fragment]}, None))
+    deltas.extend(({"tool_calls": [fragment]}, None) for fragment in fragments)
     deltas.append(({}, "tool_calls"))
 
     async def play(exchange: Exchange) -> None:

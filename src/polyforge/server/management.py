@@ -23,6 +23,7 @@ def build_management(routers: Sequence[APIRouter]) -> FastAPI:
         openapi_url="/api/openapi.json",
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
     )
     for router in routers:
         app.include_router(router)

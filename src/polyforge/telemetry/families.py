@@ -129,11 +129,6 @@ JOURNAL_LAG = Family(
     "Bytes of the journals of usage records that are not in the database yet.",
     merge="scrape",
 )
-JOURNAL_DROPPED = Family(
-    "polyforge_journal_dropped_total",
-    "counter",
-    "Usage records that could not be written to the journal.",
-)
 LOG_DROPPED = Family(
     "polyforge_log_lines_dropped_total",
     "counter",
@@ -189,7 +184,6 @@ FAMILIES: tuple[Family, ...] = (
     ATTEMPTS,
     COOLING,
     JOURNAL_LAG,
-    JOURNAL_DROPPED,
     LOG_DROPPED,
     TRACES_DROPPED,
     PROCESS_CPU,

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -25,7 +25,7 @@ from polyforge.registry.catalog import LOCAL, Catalog, build_catalog
 from polyforge.registry.settings import DeploymentSettings, ModelSettings, Prices
 from polyforge.registry.tariffs import tariff_of
 from polyforge.serving.sources import BUILT_IN
-from polyforge.telemetry.families import COOLING, JOURNAL_LAG
+from polyforge.telemetry.families import COOLING, JOURNAL_LAG, LOG_DROPPED, TRACES_DROPPED, Family
 from polyforge.telemetry.lines import LineWriter
 from polyforge.telemetry.logs import get_logger
 from polyforge.telemetry.metrics import Metrics
@@ -73,20 +73,23 @@ class GatewayPlatform:
         self.providers = _providers(settings, spec)
         self.catalog = _catalog(settings, self.providers)
         self.health = Health(runtime / "health", self.catalog.deployment_count(), clock)
-        self.lines = LineWriter(sys.stderr.fileno(), process=name)
         self.metrics = Metrics(
             runtime / "metrics",
             name,
             models=[model.name for model in self.catalog.listed() if not model.any_task],
             metric_models=settings.telemetry.metric_models,
         )
-        self.tracer = _tracer(settings, name)
+        self.lines = LineWriter(sys.stderr.fileno(), process=name, on_drop=self._count(LOG_DROPPED))
+        self.tracer = _tracer(settings, name, self._count(TRACES_DROPPED))
         self.keys = KeyCache(self.database, clock, given=self.admin.secret.hash, prepare=self._prepare)
         admission = Admission(settings.gateway, self.counters, self.journal, self.ledger.spent, clock)
         dispatch = Dispatch(settings.gateway, self.providers, self.health, clock)
         self.gateway = Gateway(admission, dispatch, Settlement(self.counters, self.journal, clock))
         self.key_service = KeyService(self.database, clock, self.keys.wake)
         self.usage_service = UsageService(self.database, clock)
+
+    def _count(self, family: Family) -> Callable[[int], None]:
+        return lambda lost: self.metrics.counter(family).add(lost)
 
     async def _prepare(self) -> None:
         """Before the first key is looked up: the schema, the admin key, what earlier sessions left in the journal."""
@@ -116,10 +119,9 @@ class GatewayPlatform:
         for provider in self.providers.values():
             await provider.close()
         await self.tracer.close()
-        self.journal.sync()
+        self.journal.close()
         await self.drainer.finish()
         await self.database.close()
-        self.journal.close()
         self.counters.close()
         self.health.close()
         self.metrics.close()
@@ -130,7 +132,7 @@ class GatewayPlatform:
         while True:
             await asyncio.sleep(_SYNC_SECONDS)
             try:
-                await asyncio.to_thread(self.journal.sync)
+                await self.journal.make_durable()
             except OSError as error:
                 _log.error("the journal cannot be synchronised", reason=str(error))
 
@@ -142,7 +144,7 @@ class GatewayPlatform:
             for deployment in model.deployments
             if self.health.cooling_until(deployment.index) > self.clock.now()
         ]
-        self.metrics.gauge(JOURNAL_LAG).set(self.drainer.backlog_bytes())
+        readings.append(Reading(JOURNAL_LAG, (), float(self.drainer.backlog_bytes())))
         return self.metrics.render(readings)
 
 
@@ -176,9 +178,9 @@ def _catalog(settings: Settings, providers: Mapping[str, Provider]) -> Catalog:
     return build_catalog({**builtin, **settings.models}, capabilities, None if refuse else unknown)
 
 
-def _tracer(settings: Settings, process: str) -> Tracer:
+def _tracer(settings: Settings, process: str, on_drop: Callable[[int], None]) -> Tracer:
     telemetry = settings.telemetry
     if telemetry.otlp_endpoint is None:
         return NullTracer()
     chosen = otlp.Settings(endpoint=telemetry.otlp_endpoint, sample=telemetry.trace_sample)
-    return otlp.OtlpTracer(chosen, process=process, version=__version__)
+    return otlp.OtlpTracer(chosen, process=process, version=__version__, on_drop=on_drop)

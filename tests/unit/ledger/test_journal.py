@@ -140,7 +140,9 @@ def test_a_long_journal_goes_on_in_a_new_segment_with_its_open_intents(tmp_path:
     journal.close()
 
 
-def test_a_full_disk_refuses_new_calls_and_loses_no_settlement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_full_disk_refuses_new_calls_and_loses_no_settlement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     journal = Journal(tmp_path, SESSION, 0, 1)
     journal.open()
     journal.intend(intent("a"))
@@ -151,7 +153,7 @@ def test_a_full_disk_refuses_new_calls_and_loses_no_settlement(tmp_path: Path, m
             journal.intend(intent("b"))
     with pytest.raises(Unavailable, match="journal"):
         journal.intend(intent("b"))
-    journal.sync()
+    await journal.make_durable()
     journal.intend(intent("c"))
     path = tmp_path / str(segments(tmp_path)[0])
     assert [entry.record for entry in read(path)] == [intent("a"), settlement("a"), intent("c")]

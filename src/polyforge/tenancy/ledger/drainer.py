@@ -19,6 +19,7 @@ _BATCH = 1000
 _SLICE = 100
 _PAUSE_SECONDS = 0.2
 _RETRY_SECONDS = 1.0
+_FINISH_SECONDS = 3.0
 
 
 class Ledger(Protocol):
@@ -60,9 +61,13 @@ class Drainer:
             await asyncio.sleep(0 if moved >= _BATCH else _PAUSE_SECONDS)
 
     async def finish(self) -> None:
-        """Drain what is there now, if this process holds the lock, and let go of it."""
-        if self._lock_fd < 0:
-            return
+        """Drain what is there now, once the other workers that stop have done so, and let go of the lock."""
+        patience = _FINISH_SECONDS
+        while not self._take_lock():
+            patience -= _PAUSE_SECONDS
+            if patience < 0:
+                return
+            await asyncio.sleep(_PAUSE_SECONDS)
         while await self._try_pass() > 0:
             pass
         os.close(self._lock_fd)
@@ -94,13 +99,14 @@ class Drainer:
         return total
 
     def _take_lock(self) -> bool:
-        if self._lock_fd < 0:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock_fd = os.open(self._folder / "drainer.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        if _try_flock(self._lock_fd):
+        if self._lock_fd >= 0:
             return True
-        os.close(self._lock_fd)
-        self._lock_fd = -1
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(self._folder / "drainer.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if _try_flock(descriptor):
+            self._lock_fd = descriptor
+            return True
+        os.close(descriptor)
         return False
 
     async def _try_pass(self) -> int:

@@ -9,6 +9,7 @@ is of no use once the ledger has its records.
 File names: `<session>-<worker>-<incarnation>-<segment>.journal`.
 """
 
+import asyncio
 import fcntl
 import os
 import re
@@ -126,7 +127,7 @@ def _parse(data: bytes, used: int, at: int) -> tuple[Entry | None, int]:
 
 
 class Journal:
-    """The segment that this worker appends to. One writer, one event loop; `sync` may run in a thread."""
+    """The segment that this worker appends to, from one thread."""
 
     def __init__(self, folder: Path, session: str, worker: int, incarnation: int, limit: int = SEGMENT_BYTES) -> None:
         self._folder = folder
@@ -146,7 +147,8 @@ class Journal:
     def close(self) -> None:
         """Write down everything and let go of the segment."""
         if self._fd >= 0:
-            self.sync()
+            self._write_rest()
+            os.fdatasync(self._fd)
             os.close(self._fd)
             self._fd = -1
 
@@ -169,7 +171,8 @@ class Journal:
     def settle(self, record: UsageRecord) -> int:
         """Write down what a call came to and return the number of that record.
 
-        Where the disk refuses, the record waits in memory for `sync` to try again; no new intent is taken meanwhile.
+        Where the disk refuses, the record waits in memory for `make_durable` to try again; until then no new intent
+        is taken.
         """
         frame = self._frame(SETTLEMENT, _encoder.encode(record))
         if self._unwritten or not self._append(frame):
@@ -177,11 +180,18 @@ class Journal:
         self._open.pop(record.id, None)
         return self._number
 
-    def sync(self) -> None:
-        """Make everything written so far survive a power cut, and try again what could not be written."""
+    async def make_durable(self) -> None:
+        """Make everything written so far survive a power cut, after another try at what could not be written."""
+        self._write_rest()
+        descriptor = os.dup(self._fd)
+        try:
+            await asyncio.to_thread(os.fdatasync, descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _write_rest(self) -> None:
         while self._unwritten and self._append(self._unwritten[0]):
             del self._unwritten[0]
-        os.fdatasync(self._fd)
 
     def _frame(self, kind: int, body: bytes) -> bytes:
         self._number = number = self._number + 1

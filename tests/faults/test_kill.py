@@ -26,9 +26,12 @@ from tests.support.waiting import eventually_async
 ROUNDS = {1: 10, 2: 10}
 """How often a process is killed, by the number of workers; ten times as often in a soak."""
 CALLERS = 8
+SLOTS = 4 * CALLERS
+"""What the callers' key may have in flight: more than there are callers, as the calls of a killed worker count on."""
 EMBEDDER = "polyforge/static-minilm"
 RECOVERY_DEADLINE = 10.0
 SILENCE = 30.0
+PATIENCE = 0.1
 TEXT = "the quick brown fox jumps over the lazy dog"
 SEED = 20261120
 
@@ -69,19 +72,20 @@ class Callers:
         key = self.budgeted if kind == "budgeted" else self.key
         while not self.stopping:
             response = await call_async(self.server.url, PATHS[kind], key=key.key, json=REQUESTS[kind], seconds=SILENCE)
-            self._note(kind, response)
-            await asyncio.sleep(rest)
+            verdict = self._note(kind, response)
+            await asyncio.sleep(rest if verdict == "complete" else PATIENCE)
 
-    def _note(self, kind: Kind, response: Response) -> None:
+    def _note(self, kind: Kind, response: Response) -> Verdict | None:
         try:
             verdict = self._judge(kind, response)
         except AssertionError as problem:
             self.problems.append(f"{kind}: {problem}; {response}")
-            return
+            return None
         self.verdicts[verdict] += 1
         if verdict == "complete":
             self.counts[kind] += 1
             self.completed.append(response.request_id)
+        return verdict
 
     def _judge(self, kind: Kind, response: Response) -> Verdict:
         assert response.failure != "silent", "the caller waited in vain"
@@ -178,7 +182,7 @@ async def test_killing_any_process(tmp_path: Path, upstream: Upstream, workers: 
     with stopping(server):
         callers = Callers(
             server,
-            key=server.create_key(concurrency=CALLERS),
+            key=server.create_key(concurrency=SLOTS),
             budgeted=server.create_key(budget_usd=budget_calls * PER_CALL_USD),
             vector=await reference_vector(server),
         )
@@ -221,15 +225,14 @@ async def assert_no_slot_is_stuck(server: Polyforge, key: Key, upstream: Upstrea
     upstream.script("killed-gated", Answer(before_head=gate))
     body = chat("killed-gated")
     calls = [
-        asyncio.create_task(call_async(server.url, CHAT, key=key.key, json=body, seconds=SILENCE))
-        for _ in range(CALLERS)
+        asyncio.create_task(call_async(server.url, CHAT, key=key.key, json=body, seconds=SILENCE)) for _ in range(SLOTS)
     ]
     try:
-        await asyncio.to_thread(upstream.wait_for, "killed-gated", before + CALLERS)
+        await asyncio.to_thread(upstream.wait_for, "killed-gated", before + SLOTS)
     finally:
         gate.open()
         statuses = [response.status for response in await asyncio.gather(*calls)]
-    assert statuses == [200] * CALLERS
+    assert statuses == [200] * SLOTS
 
 
 async def spend_the_rest(server: Polyforge, key: Key) -> None:

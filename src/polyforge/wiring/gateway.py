@@ -105,6 +105,7 @@ class GatewayPlatform:
         self.journal_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.counters.open(self.incarnation)
         recover(self.counters, self.journal_folder, self._spec.session, self._spec.index)
+        self.counters.live()
         self.journal.open()
         self.health.open()
         await self.database.open()

@@ -21,6 +21,7 @@ NOW = 1_700_000_040.0
 def opened(path: Path, worker: int = 0, workers: int = 2, incarnation: int = 1, capacity: int = 64) -> SharedCounters:
     counters = SharedCounters(path, worker, workers, capacity)
     counters.open(incarnation)
+    counters.live()
     return counters
 
 
@@ -209,7 +210,7 @@ def _hold_lock_and_die(path: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_the_cell_of_a_killed_worker_stays_readable(tmp_path: Path) -> None:
+def test_calls_of_a_killed_worker_are_no_longer_under_way_but_their_price_stays_reserved(tmp_path: Path) -> None:
     path = tmp_path / "counters"
     victim = multiprocessing.get_context("spawn").Process(target=_hold_lock_and_die, args=(str(path),))
     victim.start()
@@ -217,4 +218,7 @@ def test_the_cell_of_a_killed_worker_stays_readable(tmp_path: Path) -> None:
     counters = opened(path, 1)
     slot = counters.create("tkey", 0, 0)
     assert counters.cell(slot, 0) == Cell(1, 0, 0, 0, 10, 1)
+    assert isinstance(counters.reserve(slot, KeyLimits(concurrency=1), NOW, 0, 0, 0), Headroom)
+    assert isinstance(counters.reserve(slot, KeyLimits(concurrency=1), NOW, 0, 0, 0), Refusal)
+    assert counters.headroom(slot, KeyLimits(budget=100), 0) == 90
     counters.close()

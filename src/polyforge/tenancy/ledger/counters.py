@@ -99,6 +99,7 @@ class SharedCounters:
         self._own: dict[int, tuple[Cell, int]] = {}
         self._incarnation = 0
         self._fd = -1
+        self._life_fd = -1
         self._map: mmap.mmap | None = None
 
     def open(self, incarnation: int) -> None:
@@ -126,9 +127,10 @@ class SharedCounters:
         if self._map is not None:
             self._map.close()
             self._map = None
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        for descriptor in (self._fd, self._life_fd):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._fd = self._life_fd = -1
 
     # Slots
 
@@ -213,7 +215,9 @@ class SharedCounters:
             if (refusal := _refuse_by_window(window, room, limits, tokens, now)) is not None:
                 return refusal
         if limits.concurrency is not None and in_flight >= limits.concurrency:
-            return Refusal("concurrency", 1.0, room)
+            in_flight -= self._in_flight_of_the_dead(slot)
+            if in_flight >= limits.concurrency:
+                return Refusal("concurrency", 1.0, room)
         if limits.budget is not None and used + amount > limits.budget:
             return Refusal("budget", 0.0, room)
         if windowed:
@@ -258,6 +262,32 @@ class SharedCounters:
             *window.tokens[:-1],
             window.tokens[-1] + tokens,
         )
+
+    def live(self) -> None:
+        """From now on, and for as long as this process lives, its cells speak of calls that are really under way."""
+        self._life_fd = os.open(self._life_of(self._worker), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._life_fd, fcntl.LOCK_EX)
+
+    def _life_of(self, worker: int) -> Path:
+        return self._path.with_name(f"{self._path.name}.live-{worker}")
+
+    def _in_flight_of_the_dead(self, slot: int) -> int:
+        """Calls of workers that were killed and have not recovered yet: their connections are gone."""
+        others = (worker for worker in range(self._workers) if worker != self._worker)
+        return sum(self.cell(slot, worker).in_flight for worker in others if not self._is_alive(worker))
+
+    def _is_alive(self, worker: int) -> bool:
+        try:
+            descriptor = os.open(self._life_of(worker), os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
 
     def settle(self, slot: int, period: int, reserved: Micros, price: Micros, applied: int) -> None:
         """Replace a reservation by the price, which journal record `applied` of this incarnation holds.

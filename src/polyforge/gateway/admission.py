@@ -106,20 +106,16 @@ class Admission:
 
     def _bound(self, job: Job, limits: KeyLimits, slot: int) -> Micros:
         """The most that the job can come to; sets the output limit where the caller left it open."""
-        request = job.request
-        if request.output_limit is not None:
-            return max(
-                _tariff(place).bound(
-                    _input_bound(request, place), request.choices * _capped(request.output_limit, place)
-                )
-                for place in job.model.deployments
-            )
-        headroom = self._counters.headroom(slot, limits, job.period)
-        job.output_limit = min(self._open_output(request, place, headroom) for place in job.model.deployments)
-        return max(
-            _tariff(place).bound(_input_bound(request, place), request.choices * job.output_limit)
-            for place in job.model.deployments
-        )
+        request, output = job.request, job.request.output_limit
+        if output is None:
+            headroom = self._counters.headroom(slot, limits, job.period)
+            output = min(self._open_output(request, place, headroom) for place in job.model.deployments)
+            job.output_limit = output
+        bound = 0
+        for place in job.model.deployments:
+            tokens = request.choices * _capped(output, place)
+            bound = max(bound, _tariff(place).bound(_input_bound(request, place), tokens))
+        return bound
 
     def _open_output(self, request: InferenceRequest, place: Deployment, headroom: Micros) -> int:
         """Output tokens per choice where nobody asked: the limit, or what a share of the headroom pays for.

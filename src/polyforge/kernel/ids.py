@@ -7,30 +7,39 @@ ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS = tuple(a + b for a in ALPHABET for b in ALPHABET)
 _LENGTH = 26
 _RANDOM_BITS = 80
-_RANDOM_MASK = (1 << _RANDOM_BITS) - 1
+_LOW_BITS = 20
+_LOW_MASK = (1 << _LOW_BITS) - 1
 _POOL_BYTES = 4_000
 
 
 class UlidFactory:
-    """Makes ULIDs that rise within one process; draws random bytes in bulk, because a system call per id is dear."""
+    """Makes ULIDs that rise within one process.
+
+    Random bytes are drawn in bulk, because a system call per id is dear, and within a millisecond only the last 20 bits
+    count up.
+    """
 
     def __init__(self) -> None:
         self._last_ms = 0
-        self._last_random = 0
         self._prefix = ""
+        self._low = 0
         self._pool = b""
         self._used = 0
 
     def __call__(self) -> str:
         """A new id, larger than any that this factory gave before."""
         ms = time.time_ns() // 1_000_000
-        if ms > self._last_ms:
-            self._last_ms = ms
-            self._last_random = self._draw()
-            self._prefix = _base32(ms, 50)
-        else:
-            self._last_random = (self._last_random + 1) & _RANDOM_MASK
-        return self._prefix + _base32(self._last_random, _RANDOM_BITS)
+        self._low += 1
+        if ms > self._last_ms or self._low > _LOW_MASK:
+            self._begin(max(ms, self._last_ms + 1))
+        low = self._low
+        return self._prefix + _PAIRS[low >> 10] + _PAIRS[low & 1023]
+
+    def _begin(self, ms: int) -> None:
+        random = self._draw()
+        self._last_ms = ms
+        self._prefix = _base32(ms, 50) + _base32(random >> _LOW_BITS, _RANDOM_BITS - _LOW_BITS)
+        self._low = random & _LOW_MASK >> 1
 
     def _draw(self) -> int:
         if self._used + 10 > len(self._pool):

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from polyforge.kernel.errors import Cancelled, Invalid, TooLarge
 
@@ -13,6 +13,8 @@ Send = Callable[[Message], Awaitable[None]]
 RawHeaders = list[tuple[bytes, bytes]]
 
 _LONGEST_TOKEN: Final = 512
+CONNECTION: Final = "polyforge.connection"
+"""Where the connection lies in the state of a scope."""
 
 
 def bearer_token(headers: RawHeaders) -> bytes | None:
@@ -76,24 +78,36 @@ async def send_whole(send: Send, status: int, headers: RawHeaders, body: Any) ->
 
 
 class Presence:
-    """Cancels the current task when the caller hangs up, in whatever it is waiting for."""
+    """Cancels the current task when the caller hangs up, in whatever it is waiting for.
 
-    __slots__ = ("_task", "_watcher", "gone", "over")
+    The connection tells, through `gone`: a task that waits for `http.disconnect` would cost more than the admission.
+    """
 
-    def __init__(self, receive: Receive) -> None:
-        loop = asyncio.get_running_loop()
-        self._task = asyncio.current_task(loop)
-        self.gone = False
-        self.over = False
-        self._watcher = loop.create_task(self._watch(receive))
+    __slots__ = ("_connection", "_task", "left")
+
+    def __init__(self, scope: Scope) -> None:
+        self._task = asyncio.current_task()
+        self.left = False
+        """Whether the caller hung up before the answer was complete."""
+        self._connection: Connection = scope["state"][CONNECTION]
+        self._connection.presence = self
+        if self._connection.lost:
+            self.gone()
+
+    def gone(self) -> None:
+        """The caller has hung up."""
+        if not self.left and self._task is not None:
+            self.left = True
+            self._task.cancel()
 
     def end(self) -> None:
         """The answer is complete: from now on the caller may go."""
-        self.over = True
+        self._connection.presence = None
 
-    async def _watch(self, receive: Receive) -> None:
-        while (await receive())["type"] != "http.disconnect":
-            continue
-        if not self.over and self._task is not None:
-            self.gone = True
-            self._task.cancel()
+
+class Connection(Protocol):
+    """What the HTTP server lets an application know of the connection that a request came on."""
+
+    presence: Presence | None
+    """Told when the connection is lost."""
+    lost: bool

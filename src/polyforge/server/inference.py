@@ -93,7 +93,7 @@ class Inference:
         presence: Presence | None = None
         try:
             job = await self._read(endpoint, exchange, scope["headers"], receive)
-            presence = Presence(receive)
+            presence = Presence(scope)
             if job.request.stream:
                 await self._stream(exchange, job, presence, send)
             else:
@@ -102,7 +102,7 @@ class Inference:
             await self._refuse(exchange, error, send)
         except asyncio.CancelledError:
             exchange.status = _CLIENT_CLOSED
-            if presence is None or not presence.gone:
+            if presence is None or not presence.left:
                 raise
         except Exception:  # noqa: BLE001 - whatever it was, the caller gets an opaque 500
             _log.exception("request failed", request_id=exchange.id, path=exchange.path)

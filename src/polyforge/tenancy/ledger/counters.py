@@ -33,6 +33,7 @@ _BASE = struct.Struct("<qq")
 _TICK_SECONDS = 5
 _TICKS = 13
 _WINDOW = struct.Struct(f"<q{_TICKS}q{_TICKS}q")
+_NUMBER = struct.Struct("<q")
 _SLOT_BYTES = 512
 _WINDOW_OFFSET = _KEY_BYTES + 16
 _CELL = struct.Struct("<qqqqqqqq")
@@ -77,7 +78,7 @@ class Refusal(msgspec.Struct, frozen=True, gc=False):
 
 
 class _Window(NamedTuple):
-    """Requests and tokens per tick of five seconds, the oldest first, the last one under way.
+    """Requests and tokens per tick of five seconds, in a ring: a tick stands at its number modulo thirteen.
 
     Thirteen ticks cover the last 60 to 65 seconds, so a limit per minute holds in every minute, wherever it begins.
     """
@@ -221,7 +222,7 @@ class SharedCounters:
         if limits.budget is not None and used + amount > limits.budget:
             return Refusal("budget", 0.0, room)
         if windowed:
-            self._write_window(slot, window, 1, tokens)
+            self._add_to_window(slot, window, 1, tokens)
             room = _less(room, tokens)
         spent, reserved = (own.spent, own.reserved) if own.period == period else (0, 0)
         self._write_cell(
@@ -243,25 +244,26 @@ class SharedCounters:
         return own, used, in_flight
 
     def _window(self, slot: int, now: float) -> _Window:
-        stored = _WINDOW.unpack_from(self._memory, self._slot_at(slot) + _WINDOW_OFFSET)
+        """The window as it stands now; ticks that fell out of it are cleared in the file, too."""
+        at = self._slot_at(slot) + _WINDOW_OFFSET
+        values = _WINDOW.unpack_from(self._memory, at)
         tick = int(now // _TICK_SECONDS)
-        gone = min(max(0, tick - stored[0]), _TICKS)
-        if gone == 0:
-            return _Window(stored[0], stored[1 : _TICKS + 1], stored[_TICKS + 1 :])
-        fresh = (0,) * gone
-        return _Window(tick, stored[gone + 1 : _TICKS + 1] + fresh, stored[_TICKS + gone + 1 :] + fresh)
+        if values[0] >= tick:
+            return _Window(values[0], values[1 : _TICKS + 1], values[_TICKS + 1 :])
+        requests, tokens = list(values[1 : _TICKS + 1]), list(values[_TICKS + 1 :])
+        for passed in range(max(values[0] + 1, tick - _TICKS + 1), tick + 1):
+            requests[passed % _TICKS] = tokens[passed % _TICKS] = 0
+        _WINDOW.pack_into(self._memory, at, tick, *requests, *tokens)
+        return _Window(tick, tuple(requests), tuple(tokens))
 
-    def _write_window(self, slot: int, window: _Window, requests: int, tokens: int) -> None:
-        """Store the window with so many more requests and tokens in the tick under way."""
-        _WINDOW.pack_into(
-            self._memory,
-            self._slot_at(slot) + _WINDOW_OFFSET,
-            window.tick,
-            *window.requests[:-1],
-            window.requests[-1] + requests,
-            *window.tokens[:-1],
-            window.tokens[-1] + tokens,
-        )
+    def _add_to_window(self, slot: int, window: _Window, requests: int, tokens: int) -> None:
+        """Count so many more requests and tokens in the tick under way."""
+        place = window.tick % _TICKS
+        at = self._slot_at(slot) + _WINDOW_OFFSET + _NUMBER.size * (1 + place)
+        if requests:
+            _NUMBER.pack_into(self._memory, at, window.requests[place] + requests)
+        if tokens:
+            _NUMBER.pack_into(self._memory, at + _NUMBER.size * _TICKS, window.tokens[place] + tokens)
 
     def live(self) -> None:
         """From now on, and for as long as this process lives, its cells speak of calls that are really under way."""
@@ -309,7 +311,7 @@ class SharedCounters:
         fcntl.lockf(self._fd, fcntl.LOCK_EX, 1, _FIRST_SLOT_LOCK + slot)
         try:
             window = self._window(slot, now)
-            self._write_window(slot, window, 0, max(tokens, -sum(window.tokens)))
+            self._add_to_window(slot, window, 0, max(tokens, -sum(window.tokens)))
         finally:
             fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, _FIRST_SLOT_LOCK + slot)
 
@@ -385,8 +387,8 @@ def _refuse_by_window(window: _Window, room: Headroom, limits: KeyLimits, tokens
 def _wait(tick: int, used: tuple[int, ...], room: int, now: float) -> float:
     """Seconds until no more than `room` is left of what was used, if nothing else comes."""
     left = sum(used)
-    for age, amount in enumerate(used):
-        left -= amount
+    for age in range(1, _TICKS + 1):
+        left -= used[(tick + age) % _TICKS]
         if left <= room:
-            return max(0.05, (tick + 1 + age) * _TICK_SECONDS - now)
+            return max(0.05, (tick + age) * _TICK_SECONDS - now)
     return float(_TICKS * _TICK_SECONDS)

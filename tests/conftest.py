@@ -17,10 +17,6 @@ __all__ = ["postgres"]
 Serve = Callable[..., Polyforge]
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "soak: runs ten times as long in `make soak`")
-
-
 @pytest.fixture(scope="session")
 def soak() -> bool:
     """Whether the long counts are wanted (`make soak`)."""

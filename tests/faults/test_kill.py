@@ -171,6 +171,7 @@ def rounds(workers: int, soak: bool) -> int:
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(3600)
 async def test_killing_any_process(tmp_path: Path, upstream: Upstream, workers: int, rounds: int) -> None:
     models = {**solo("killed-plain"), **solo("killed-stream"), **solo("killed-budgeted"), **solo("killed-gated")}
     server = Polyforge(tmp_path, settings(upstream, models), workers=workers, port=free_port())

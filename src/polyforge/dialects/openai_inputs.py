@@ -16,16 +16,16 @@ def read_inputs(given: str | list[Any], field: str) -> Inputs:
         paths = [f"{field}[{index}]" for index in range(len(given))]
     if not given:
         raise Invalid(f"{field} must not be empty", param=field)
-    wanted: type[Any] = type(given[0])
+    texts = isinstance(given[0], str)
     for path, element in zip(paths, given, strict=True):
-        _check_element(element, wanted, path)
+        _check_element(element, texts, path)
     return cast(Inputs, given)
 
 
-def _check_element(element: Any, wanted: type[Any], path: str) -> None:
-    if type(element) is not wanted or wanted not in (str, list):
+def _check_element(element: Any, is_text: bool, path: str) -> None:
+    if not isinstance(element, str if is_text else list):
         raise Invalid(f"{path} must be a text, or a list of token ids, like the others", param=path)
     if not element:
         raise Invalid(f"{path} must not be empty", param=path)
-    if wanted is list and not all(type(token) is int and token >= 0 for token in element):
+    if not is_text and not all(type(token) is int and token >= 0 for token in cast("list[Any]", element)):
         raise Invalid(f"{path} must hold token ids", param=path)

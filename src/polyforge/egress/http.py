@@ -27,6 +27,10 @@ _KNOWN_PATHS: Final = 256
 _FIRST_FINAL: Final = 200
 
 
+class ConnectionBroken(UpstreamFailed):
+    """The connection ended before the answer was whole."""
+
+
 class _Lost(Exception):
     """The connection ended before the answer was whole; `began` when some of it had been read."""
 
@@ -293,14 +297,15 @@ class Answer:
 class HttpClient:
     """Kept connections to one upstream, at most `max_connections` in use at once.
 
-    `base_url` is http:// or https://; with `unix_socket` the connections go there instead of to its host.
+    `base_url` is http:// or https://; with `unix_socket` the connections go there instead of to its host. Without a
+    `connect_timeout` only the caller's patience ends the wait for a connection.
     """
 
     def __init__(
         self,
         base_url: str,
         headers: Mapping[str, str],
-        connect_timeout: float,
+        connect_timeout: float | None,
         max_connections: int,
         unix_socket: str | None = None,
     ) -> None:
@@ -416,6 +421,6 @@ def _fields(headers: Mapping[str, str]) -> bytes:
     return "".join(lines).encode("latin-1")
 
 
-def _broken(lost: _Lost) -> UpstreamFailed:
+def _broken(lost: _Lost) -> ConnectionBroken:
     where = "in the middle of its answer" if lost.began else "before it answered"
-    return UpstreamFailed(f"the upstream closed the connection {where}")
+    return ConnectionBroken(f"the upstream closed the connection {where}")

@@ -1,13 +1,24 @@
 """The application: one dictionary look-up for the inference paths, the framework behind it for everything else."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from time import perf_counter_ns
 from typing import Any, Final
 
 from polyforge.kernel.errors import MethodNotAllowed, NotFound, PolyforgeError, TooLarge, Unauthenticated
 from polyforge.kernel.ids import new_ulid
 from polyforge.server.errors import opaque, renderer_for
-from polyforge.server.http import Message, Receive, Scope, Send, bearer_token, declared_length, send_whole
+from polyforge.server.exchange import Observer
+from polyforge.server.http import (
+    Message,
+    RawHeaders,
+    Receive,
+    Scope,
+    Send,
+    bearer_token,
+    declared_length,
+    send_whole,
+)
 from polyforge.server.inference import Inference
 from polyforge.server.models import PATH as MODELS_PATH
 from polyforge.server.models import Models
@@ -28,7 +39,13 @@ class Application:
     """The ASGI application of the gateway."""
 
     def __init__(
-        self, inference: Inference, models: Models, operations: Operations, management: App, keys: KeyCache
+        self,
+        inference: Inference,
+        models: Models,
+        operations: Operations,
+        management: App,
+        keys: KeyCache,
+        observer: Observer,
     ) -> None:
         self._inference = inference
         self._endpoints = inference.endpoints
@@ -36,6 +53,7 @@ class Application:
         self._operations = operations
         self._management = management
         self._keys = keys
+        self._observer = observer
 
     def drain(self) -> None:
         """Take no new traffic; what is under way goes on."""
@@ -57,27 +75,38 @@ class Application:
         """Route, and render whatever goes wrong before the answer began."""
         request_id = new_ulid()
         scope.setdefault("state", {})["request_id"] = request_id
-        started = False
+        began = perf_counter_ns()
+        status = 0
 
         async def watched(message: Message) -> None:
-            nonlocal started
-            started = True
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = _with_request_id(message["headers"], request_id)
             await send(message)
 
         try:
-            await self._route(scope, receive, watched, request_id)
+            await self._answer(scope, receive, watched, request_id, lambda: status != 0)
+        finally:
+            self._observer.managed(request_id, scope["method"], scope["path"], status, perf_counter_ns() - began)
+
+    async def _answer(
+        self, scope: Scope, receive: Receive, send: Send, request_id: str, started: Callable[[], bool]
+    ) -> None:
+        try:
+            await self._route(scope, receive, send)
             return
         except PolyforgeError as error:
             failure = error
         except Exception:  # noqa: BLE001 - whatever it was, the caller gets an opaque 500
             _log.exception("request failed", request_id=request_id, path=scope["path"])
             failure = opaque()
-        if started:
+        if started():
             raise failure
         rendered = renderer_for(scope["path"])(failure, request_id)
         await send_whole(send, rendered.status, rendered.headers, rendered.body)
 
-    async def _route(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+    async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope["path"]
         if path.startswith("/api/"):
             await self._manage(scope, receive, send)
@@ -85,8 +114,7 @@ class Application:
         if path in self._endpoints:
             raise MethodNotAllowed(f"{path} takes POST", allowed="POST")
         status, kind, body = await self._read_only(path, scope)
-        headers = [(b"content-type", kind), (b"x-request-id", request_id.encode())]
-        await send_whole(send, status, headers, body)
+        await send_whole(send, status, [(b"content-type", kind)], body)
 
     async def _read_only(self, path: str, scope: Scope) -> tuple[int, bytes, bytes]:
         answer = self._answer_for(path)
@@ -129,6 +157,13 @@ class Application:
         if token is None:
             raise Unauthenticated("no API key; send it as `Authorization: Bearer pf-...`")
         return self._keys.lookup(token) or await self._keys.resolve(token)
+
+
+def _with_request_id(headers: Iterable[tuple[bytes, bytes]], request_id: str) -> RawHeaders:
+    known = list(headers)
+    if not any(name == b"x-request-id" for name, _ in known):
+        known.append((b"x-request-id", request_id.encode()))
+    return known
 
 
 def _limited(receive: Receive) -> Receive:

@@ -23,7 +23,7 @@ class Exchange(msgspec.Struct, gc=False):
 
 
 class Observer(Protocol):
-    """Told about every inference request when its answer is out."""
+    """Told about every request when its answer is out."""
 
     def begun(self) -> None:
         """A request came in."""
@@ -31,4 +31,8 @@ class Observer(Protocol):
 
     def finished(self, exchange: Exchange) -> None:
         """It is over, whatever way; must not block."""
+        ...
+
+    def managed(self, request_id: str, method: str, path: str, status: int, duration_ns: int) -> None:
+        """A request that was not for inference is over."""
         ...

@@ -102,7 +102,8 @@ class Presence:
 
     def end(self) -> None:
         """The answer is complete: from now on the caller may go."""
-        self._connection.presence = None
+        if self._connection.presence is self:
+            self._connection.presence = None
 
 
 class Connection(Protocol):

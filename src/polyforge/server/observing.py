@@ -1,4 +1,4 @@
-"""Writes down every inference request: metrics, the access log, and its trace when it was sampled."""
+"""Writes down every request: the access log, and for inference metrics and the trace when it was sampled."""
 
 import time
 from time import perf_counter_ns
@@ -10,6 +10,8 @@ from polyforge.server.exchange import Exchange
 from polyforge.telemetry.access import AccessLine, milliseconds
 from polyforge.telemetry.lines import LineWriter
 from polyforge.telemetry.metrics import Metrics
+
+_PROBES = frozenset({"/livez", "/readyz", "/metrics"})
 
 
 class Observation:
@@ -33,6 +35,12 @@ class Observation:
         job = exchange.job
         if job is not None and job.trace is not None:
             self._tracer.record(_traced(exchange, job, job.trace))
+
+    def managed(self, request_id: str, method: str, path: str, status: int, duration_ns: int) -> None:
+        """Log it, unless a machine asks all the time."""
+        if self._access is not None and path not in _PROBES:
+            duration = milliseconds(duration_ns)
+            self._access.put(AccessLine(time.time(), request_id, method, path, status, duration, duration))
 
     def _count(self, exchange: Exchange) -> None:
         job, hops = exchange.job, exchange.hops

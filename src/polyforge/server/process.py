@@ -1,15 +1,12 @@
 """The gateway process, one worker of `polyforge up`: the platform that wiring builds, served over HTTP."""
 
 import asyncio
-import contextlib
 import gc
-import signal
 import socket
-from collections.abc import Callable, Generator
+from functools import partial
 from typing import Final
 
 import httptools
-import uvicorn
 import uvloop
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -24,11 +21,12 @@ from polyforge.server.operations import Operations
 from polyforge.telemetry.logs import configure, get_logger
 from polyforge.tenancy import api as tenancy_api
 from polyforge.wiring.gateway import GatewayPlatform
+from polyforge.wiring.http_server import SupervisedServer
 from polyforge.wiring.process import ProcessSpec
 from polyforge.wiring.settings import Settings, load
 
-_BACKLOG: Final = 2048
 _KEEP_ALIVE_SECONDS: Final = 75
+_PATIENCE_SECONDS: Final = 10
 _HEAD_BYTES: Final = 64 * 1024
 _COLLECT_AFTER: Final = (20_000, 20, 50)
 _LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
@@ -47,7 +45,7 @@ def create_app(platform: GatewayPlatform) -> Application:
     management = build_management([tenancy_api.router(platform.key_service, platform.usage_service)])
     models = Models(platform.catalog, platform.clock.now())
     operations = Operations(platform.render_metrics, _is_private(settings))
-    return Application(inference, models, operations, management, platform.keys)
+    return Application(inference, models, operations, management, platform.keys, observation)
 
 
 def _is_private(settings: Settings) -> bool:
@@ -95,49 +93,19 @@ class _Protocol(HttpToolsProtocol):
         super().on_message_complete()
 
 
-class _Server(uvicorn.Server):
-    """uvicorn with the signals of a supervised process: SIGTERM drains, Ctrl-C is the supervisor's business."""
-
-    def __init__(self, app: Application, settings: Settings, announce: Callable[[], None]) -> None:
-        tls = settings.server.tls
-        super().__init__(
-            uvicorn.Config(
-                app,
-                http=_Protocol,
-                ws="none",
-                lifespan="off",
-                interface="asgi3",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                date_header=False,
-                proxy_headers=False,
-                backlog=_BACKLOG,
-                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-                timeout_graceful_shutdown=max(1, int(settings.server.drain_seconds)),
-                ssl_certfile=str(tls.cert) if tls else None,
-                ssl_keyfile=str(tls.key) if tls else None,
-            )
-        )
-        self._app = app
-        self._announce = announce
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to accept, then say so."""
-        await super().startup(sockets)
-        self._announce()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None]:
-        """Replaces uvicorn's, which raises the signal again at the end, so that the exit status would not be 0."""
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, self._drain)
-        loop.add_signal_handler(signal.SIGINT, _log.debug, "SIGINT is left to the supervisor")
-        yield
-
-    def _drain(self) -> None:
-        self._app.drain()
-        self.should_exit = True
+def _server(platform: GatewayPlatform, spec: ProcessSpec) -> SupervisedServer:
+    settings, app = platform.settings, create_app(platform)
+    tls = settings.server.tls
+    return SupervisedServer(
+        app,
+        drain=app.drain,
+        drain_seconds=settings.server.drain_seconds,
+        announce=spec.announce_ready,
+        http=_Protocol,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        ssl_certfile=str(tls.cert) if tls else None,
+        ssl_keyfile=str(tls.key) if tls else None,
+    )
 
 
 def _spare_the_collector() -> None:
@@ -151,13 +119,17 @@ def _spare_the_collector() -> None:
 
 
 async def _serve(platform: GatewayPlatform, listener: socket.socket, spec: ProcessSpec) -> None:
+    patience = asyncio.create_task(_ask_for_patience(spec), name="patience")
     await platform.open()
+    patience.cancel()
+    server = _server(platform, spec)
     _spare_the_collector()
-    server = _Server(create_app(platform), platform.settings, spec.announce_ready)
     background = [
         asyncio.create_task(platform.keep_durable(), name="journal"),
         asyncio.create_task(platform.drainer.run(), name="drainer"),
     ]
+    for task in background:
+        task.add_done_callback(partial(_end_with, server))
     try:
         await server.serve(sockets=[listener])
     finally:
@@ -165,6 +137,20 @@ async def _serve(platform: GatewayPlatform, listener: socket.socket, spec: Proce
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)
         await platform.close()
+
+
+def _end_with(server: SupervisedServer, task: asyncio.Task[None]) -> None:
+    """A process whose background work broke is of no use: it drains, and the supervisor starts another."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("background work broke", task=task.get_name(), reason=repr(error))
+        server.should_exit = True
+
+
+async def _ask_for_patience(spec: ProcessSpec) -> None:
+    """Opening may take longer than a start usually does: a migration, or a long journal of an earlier session."""
+    while True:
+        await asyncio.sleep(_PATIENCE_SECONDS)
+        spec.still_starting()
 
 
 def main() -> None:

@@ -67,7 +67,11 @@ class OipApp:
         self._max_rows = max_rows
         self._timeout = timeout
         self._max_body_bytes = max_body_bytes
-        self.draining = False
+        self._draining = False
+
+    def drain(self) -> None:
+        """Be not ready from now on; what is under way goes on."""
+        self._draining = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; one whose caller hung up is left without an answer."""
@@ -106,7 +110,7 @@ class OipApp:
                 return _json({"live": True})
             case ["v2", "health", "ready"]:
                 _only("GET", method)
-                ready = self._repository.settled and not self.draining
+                ready = self._repository.settled and not self._draining
                 return _json({"ready": ready}, 200 if ready else 503)
             case ["metrics"]:
                 _only("GET", method)

@@ -4,19 +4,16 @@ Imports only what serving needs: no database, no FastAPI, no telemetry exporters
 """
 
 import asyncio
-import contextlib
 import gc
 import os
-import signal
 import socket
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from pathlib import Path
 
 # One thread per run is the host's own choice; numpy's linear algebra would start one per core, with a buffer each.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-import uvicorn
 import uvloop
 
 from polyforge import __version__
@@ -28,10 +25,10 @@ from polyforge.serving.repository import HostedModel, Repository
 from polyforge.serving.scheduler import Scheduler
 from polyforge.serving.sources import ModelSource, model_sources
 from polyforge.telemetry.logs import configure, get_logger
+from polyforge.wiring.http_server import BACKLOG, SupervisedServer
 from polyforge.wiring.process import ProcessSpec, run_process
 from polyforge.wiring.settings import Settings, load
 
-BACKLOG = 2048
 KEEP_ALIVE_SECONDS = 3600
 """Gateways keep their connections; there is nobody else on this socket."""
 
@@ -64,11 +61,20 @@ class ModelHost:
         try:
             async with asyncio.TaskGroup() as tasks:
                 loading = tasks.create_task(self._load(starting, ready))
-                await _Server(self.app, drain_seconds=self._drain_seconds).serve(sockets=[listener])
+                await self._server().serve(sockets=[listener])
                 loading.cancel()
         finally:
             await self.scheduler.close()
             self.repository.close()
+
+    def _server(self) -> SupervisedServer:
+        return SupervisedServer(
+            self.app,
+            drain=self.app.drain,
+            drain_seconds=self._drain_seconds,
+            http="httptools",
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        )
 
     async def _load(self, starting: Callable[[], None], ready: Callable[[], None]) -> None:
         for model in self.repository:
@@ -83,41 +89,6 @@ class ModelHost:
         gc.collect()
         gc.freeze()
         ready()
-
-
-class _Server(uvicorn.Server):
-    """uvicorn, with the signals that a supervised process gets: SIGTERM drains, Ctrl-C is the supervisor's business."""
-
-    def __init__(self, app: OipApp, *, drain_seconds: float) -> None:
-        config = uvicorn.Config(
-            app,
-            http="httptools",
-            ws="none",
-            lifespan="off",
-            interface="asgi3",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            date_header=False,
-            proxy_headers=False,
-            backlog=BACKLOG,
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=max(1, int(drain_seconds)),
-        )
-        super().__init__(config)
-        self._app = app
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None]:
-        """Replaces uvicorn's, which raises the signal again at the end, so that the exit status would not be 0."""
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, self._drain)
-        loop.add_signal_handler(signal.SIGINT, _log.debug, "SIGINT is left to the supervisor")
-        yield
-
-    def _drain(self) -> None:
-        self._app.draining = True
-        self.should_exit = True
 
 
 def _hosted(source: ModelSource) -> HostedModel:

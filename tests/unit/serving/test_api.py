@@ -132,7 +132,7 @@ async def test_metadata_health_and_readiness(host: Host) -> None:
     )
     assert await get("/v2/models/team%2Fadder/ready") == (200, {"name": "team/adder", "ready": True})
     assert await get("/v2/models/broken/ready") == (503, {"name": "broken", "ready": False})
-    host.app.draining = True
+    host.app.drain()
     assert await get("/v2/health/ready") == (503, {"ready": False})
     assert await get("/v2/health/live") == (200, {"live": True})
 

@@ -1,0 +1,204 @@
+"""Dispatch: who is tried, how often, and what the caller gets, with upstreams that follow a script."""
+
+import asyncio
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+from typing_extensions import AsyncGenerator
+
+from polyforge.gateway.dispatch import Dispatch
+from polyforge.gateway.health import Health
+from polyforge.gateway.job import Job
+from polyforge.gateway.settings import GatewaySettings
+from polyforge.kernel.clock import FakeClock
+from polyforge.kernel.errors import (
+    PolyforgeError,
+    RateLimited,
+    TimedOut,
+    Unavailable,
+    UpstreamDenied,
+    UpstreamFailed,
+    UpstreamRefused,
+)
+from polyforge.kernel.tasks import InferenceRequest
+from polyforge.kernel.usage import Usage
+from polyforge.ports.provider import Call, Capabilities, Reply, StreamEvent
+from polyforge.registry.catalog import Deployment, Model
+from polyforge.telemetry.hops import Hops
+from polyforge.tenancy.callers import Caller
+
+CONTENT = StreamEvent(b"data: hi\n\n", content=True, size=2)
+ROLE = StreamEvent(b"data: role\n\n")
+END = StreamEvent(b"data: [DONE]\n\n", end=True)
+OK = Reply(Usage(1, output=1), b"{}")
+
+Step = Reply | PolyforgeError | list[StreamEvent | PolyforgeError]
+
+
+class Scripted:
+    """Does the next thing of its script at each call."""
+
+    capabilities: ClassVar[Capabilities] = Capabilities(tasks=frozenset({"chat"}), dialects=frozenset({"openai"}))
+
+    def __init__(self, *script: Step) -> None:
+        self.script = list(script)
+        self.calls: list[Call] = []
+        self.closed = 0
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def models(self) -> list[str]:
+        return []
+
+    async def send(self, call: Call) -> Reply:
+        self.calls.append(call)
+        step = self.script.pop(0)
+        if isinstance(step, PolyforgeError):
+            raise step
+        assert isinstance(step, Reply)
+        return step
+
+    async def stream(self, call: Call) -> AsyncGenerator[list[StreamEvent]]:
+        self.calls.append(call)
+        step = self.script.pop(0)
+        assert isinstance(step, list)
+        try:
+            for event in step:
+                if isinstance(event, PolyforgeError):
+                    raise event
+                yield [event]
+        finally:
+            self.closed += 1
+
+
+def deployment(index: int) -> Deployment:
+    return Deployment(index, f"p{index}", "m", 1, index, None, None, None, None)
+
+
+class House:
+    """A dispatch over scripted providers, one deployment each, by priority."""
+
+    def __init__(self, folder: Path, *providers: Scripted) -> None:
+        self.clock = FakeClock()
+        self.health = Health(folder / "health", len(providers), self.clock)
+        self.health.open()
+        self.model = Model("m", "chat", tuple(deployment(index) for index in range(len(providers))))
+        named = {f"p{index}": provider for index, provider in enumerate(providers)}
+        self.dispatch = Dispatch(GatewaySettings(cooldown_seconds=5), named, self.health, self.clock)
+
+    def job(self) -> Job:
+        caller = Caller("k", "k", "o", "p", frozenset())
+        request = InferenceRequest("chat", "openai", "m", b"{}")
+        deadline = asyncio.get_running_loop().time() + 30
+        return Job("id", caller, request, self.model, Hops(), self.clock.now(), deadline)
+
+    async def send(self) -> Reply:
+        job = self.job()
+        return await self.dispatch.send(job, self.dispatch.route(job))
+
+    async def frames(self) -> list[bytes]:
+        job = self.job()
+        found: list[bytes] = []
+        async for batch in self.dispatch.stream(job, self.dispatch.route(job)):
+            found += [event.frame for event in batch]
+        return found
+
+
+@pytest.mark.parametrize("failure", [UpstreamFailed("x"), TimedOut("x"), RateLimited("x"), Unavailable("x")])
+async def test_another_deployment_answers(tmp_path: Path, failure: PolyforgeError) -> None:
+    first, second = Scripted(failure), Scripted(OK)
+    assert await House(tmp_path, first, second).send() is OK
+    assert (len(first.calls), len(second.calls)) == (1, 1)
+
+
+async def test_a_blip_of_the_only_deployment_is_tried_again(tmp_path: Path) -> None:
+    only = Scripted(UpstreamFailed("x"), OK)
+    assert await House(tmp_path, only).send() is OK
+
+
+async def test_it_ends_after_the_allowed_attempts(tmp_path: Path) -> None:
+    only = Scripted(*[UpstreamFailed("x")] * 3)
+    house = House(tmp_path, only)
+    with pytest.raises(UpstreamFailed):
+        await house.send()
+    assert len(only.calls) == 3
+    with pytest.raises(Unavailable) as refused:
+        await house.send()
+    assert refused.value.retry_after == pytest.approx(5)
+    house.clock.advance(5)
+    only.script.append(OK)
+    assert await house.send() is OK
+
+
+@pytest.mark.parametrize("status", [400, 404, 413, 422])
+async def test_what_is_wrong_with_the_request_is_not_tried_elsewhere_and_cools_nothing(
+    tmp_path: Path, status: int
+) -> None:
+    first, second = Scripted(*[UpstreamRefused("x", status=status)] * 4), Scripted()
+    house = House(tmp_path, first, second)
+    for _ in range(4):
+        with pytest.raises(UpstreamRefused):
+            await house.send()
+    assert (len(first.calls), second.calls) == (4, [])
+
+
+async def test_a_rate_limit_cools_at_once_and_the_longer_cooldown_stays(tmp_path: Path) -> None:
+    first, second = Scripted(RateLimited("x", retry_after=20)), Scripted(RateLimited("x", retry_after=50))
+    house = House(tmp_path, first, second)
+    with pytest.raises(RateLimited) as refused:
+        await house.send()
+    assert refused.value.retry_after == pytest.approx(20)
+    house.health.cool(1, 3)
+    house.clock.advance(21)
+    first.script.append(RateLimited("x", retry_after=1000))
+    with pytest.raises(RateLimited):
+        await house.send()
+    assert house.health.cooling_until(0) - house.clock.now() == pytest.approx(60)
+    assert len(second.calls) == 1
+
+
+async def test_refused_credentials_cool_at_once(tmp_path: Path) -> None:
+    house = House(tmp_path, Scripted(UpstreamDenied("x")), Scripted(OK, OK))
+    assert await house.send() is OK
+    assert await house.send() is OK
+    assert house.health.cooling_until(0) > house.clock.now()
+
+
+async def test_a_stream_fails_over_before_its_first_content_and_what_was_held_is_not_repeated(tmp_path: Path) -> None:
+    first, second = Scripted([ROLE, UpstreamFailed("x")]), Scripted([ROLE, CONTENT, END])
+    assert await House(tmp_path, first, second).frames() == [ROLE.frame, CONTENT.frame, END.frame]
+    assert (first.closed, second.closed) == (1, 1)
+
+
+async def test_a_stream_does_not_fail_over_after_content(tmp_path: Path) -> None:
+    first, second = Scripted([CONTENT, UpstreamFailed("x")]), Scripted([CONTENT, END])
+    house = House(tmp_path, first, second)
+    with pytest.raises(UpstreamFailed):
+        await house.frames()
+    assert (second.calls, first.closed) == ([], 1)
+
+
+async def test_leaving_a_stream_hangs_up(tmp_path: Path) -> None:
+    only = Scripted([CONTENT, CONTENT, END])
+    house = House(tmp_path, only)
+    job = house.job()
+    frames = house.dispatch.stream(job, house.dispatch.route(job))
+    assert await anext(frames) == [CONTENT]
+    await frames.aclose()
+    assert only.closed == 1
+
+
+async def test_the_wait_for_upstreams_is_not_our_overhead(tmp_path: Path) -> None:
+    class Slow(Scripted):
+        async def send(self, call: Call) -> Reply:
+            await asyncio.sleep(0.05)
+            return await super().send(call)
+
+    house = House(tmp_path, Slow(UpstreamFailed("x"), OK))
+    job = house.job()
+    await house.dispatch.send(job, house.dispatch.route(job))
+    assert job.hops.waited >= 2 * 45_000_000
+    assert [attempt.outcome for attempt in job.attempts] == ["upstream_error", "ok"]

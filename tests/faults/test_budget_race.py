@@ -29,7 +29,7 @@ TOKEN_BUDGET = TOKEN_BUDGET_CALLS * CALL_MICROS
 @pytest.fixture(scope="module")
 def pool() -> Pool:
     """Fewer models than elsewhere: several installations start here, and each reads them all."""
-    return Pool(solos=40)
+    return Pool(solos=40, prefix="raced-")
 
 
 @pytest.fixture(

@@ -22,7 +22,7 @@ CALLERS = 60
 @pytest.fixture(scope="module")
 def pool() -> Pool:
     """Fewer models than elsewhere: several installations start here, and each reads them all."""
-    return Pool(solos=40)
+    return Pool(solos=40, prefix="limited-")
 
 
 @pytest.fixture(scope="module", params=[1, 4], ids=["1 worker", "4 workers"])

@@ -32,11 +32,14 @@ def pair(name: str, *, first_provider: str = "lab", **more: Any) -> dict[str, An
 
 
 class Pool:
-    """Models that nobody used yet, so that no test sees the health that another left behind."""
+    """Models that nobody used yet, so that no test sees the health that another left behind.
 
-    def __init__(self, solos: int, pairs: int = 0) -> None:
-        self._solos = [f"solo-{number}" for number in range(solos)]
-        self._pairs = [f"pair-{number}" for number in range(pairs)]
+    Pools that share an upstream need different prefixes.
+    """
+
+    def __init__(self, solos: int, pairs: int = 0, prefix: str = "") -> None:
+        self._solos = [f"{prefix}solo-{number}" for number in range(solos)]
+        self._pairs = [f"{prefix}pair-{number}" for number in range(pairs)]
 
     def settings(self) -> dict[str, Any]:
         """The models that are left, as settings."""

@@ -99,4 +99,4 @@ def test_the_body_limit_of_a_large_conversation(house: Polyforge, upstream: Upst
     model = pool.solo()
     body = json.dumps(chat(model, "A" * 5_000_000)).encode()
     assert house.call(CHAT, key=key.key, body=body).status == 200
-    assert upstream.wait_for(model)[0].body == body
+    assert upstream.wait_for(model)[0].json == json.loads(body)

@@ -101,6 +101,16 @@ class _Chunk(msgspec.Struct, gc=False):
     error: msgspec.Raw = _ABSENT
 
 
+class _TailChoice(msgspec.Struct, gc=False):
+    finish_reason: str | None = None
+
+
+class _TailChunk(msgspec.Struct, gc=False):
+    choices: list[_TailChoice] | None = None
+    usage: _Usage | None = None
+    error: msgspec.Raw = _ABSENT
+
+
 class ReplyFacts(msgspec.Struct, gc=False):
     """What a whole answer says about itself."""
 
@@ -124,6 +134,7 @@ _chat = msgspec.json.Decoder(_ChatRequest)
 _completion = msgspec.json.Decoder(_CompletionRequest)
 _reply = msgspec.json.Decoder(_Reply)
 _chunk = msgspec.json.Decoder(_Chunk)
+_tail_chunk = msgspec.json.Decoder(_TailChunk)
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _encode = msgspec.json.Encoder().encode
 
@@ -231,6 +242,21 @@ def read_chunk(data: bytes) -> ChunkFacts:
         content = content or more or text > 0
     error = bytes(wire.error) if _present(wire.error) else None
     return ChunkFacts(_usage(wire.usage), finish, content, len(choices), size, error)
+
+
+def read_later_chunk(data: bytes, envelope: int) -> ChunkFacts:
+    """The same once there has been content, at half the cost: the text is not decoded, only its length estimated.
+
+    `envelope` is how many bytes of a chunk are not text. ValueError when it is not a chunk.
+    """
+    wire = _tail_chunk.decode(data)
+    finish = None
+    choices = wire.choices or ()
+    for choice in choices:
+        finish = choice.finish_reason or finish
+    usage = _usage(wire.usage) if wire.usage is not None else None
+    error = bytes(wire.error) if _present(wire.error) else None
+    return ChunkFacts(usage, finish, True, len(choices), max(0, len(data) - envelope), error)
 
 
 def _seen(choice: _ChunkChoice) -> tuple[int, bool]:

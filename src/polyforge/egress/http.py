@@ -51,7 +51,7 @@ class _Connection(asyncio.Protocol):
 
     def _reset(self) -> None:
         self._parser = httptools.HttpResponseParser(self)
-        self._pieces: list[bytes] = []
+        self.pieces: list[bytes] = []
         self._buffered = 0
         self._head_bytes = 0
         self._error: Exception | None = None
@@ -94,19 +94,21 @@ class _Connection(asyncio.Protocol):
         self._resume()
         while not self.complete:
             await self._wait()
-        return self._take()
+        return self.take()
 
-    async def wait_for_piece(self) -> bytes | None:
-        """What has come of the body since the last call; None at its end."""
-        while not self._pieces:
-            if self.complete:
-                return None
-            await self._wait()
-        return self._take()
+    def next_piece(self) -> asyncio.Future[None] | None:
+        """What to wait for before `take`; None when there is something to take, or nothing any more."""
+        if self.pieces or self.complete:
+            return None
+        if self._error is not None:
+            raise self._error
+        waiter = self._waiter = self._loop.create_future()
+        return waiter
 
-    def _take(self) -> bytes:
-        pieces = self._pieces
-        self._pieces = []
+    def take(self) -> bytes:
+        """What has come of the body since the last time."""
+        pieces = self.pieces
+        self.pieces = []
         self._buffered = 0
         self._resume()
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
@@ -182,7 +184,7 @@ class _Connection(asyncio.Protocol):
         self._wake()
 
     def on_body(self, body: bytes) -> None:
-        self._pieces.append(body)
+        self.pieces.append(body)
         self._buffered += len(body)
         if self._limit:
             self._check_limit()
@@ -265,10 +267,13 @@ class Answer:
 
     async def chunk(self) -> bytes | None:
         """What has come of the body, None at its end; UpstreamFailed when it breaks off."""
+        connection = self._opened
         try:
-            return await self._opened.wait_for_piece()
+            while (waiter := connection.next_piece()) is not None:
+                await waiter
         except _Lost as lost:
             raise _broken(lost) from lost
+        return connection.take() if connection.pieces else None
 
     async def body(self, limit: int) -> bytes:
         """The whole body; UpstreamFailed when it is larger than `limit` bytes or breaks off."""

@@ -7,7 +7,7 @@ import asyncio
 import random
 from collections.abc import Mapping
 from time import perf_counter_ns
-from typing import Final
+from typing import Final, NamedTuple
 
 from typing_extensions import AsyncGenerator
 
@@ -31,6 +31,13 @@ from polyforge.registry.catalog import Deployment
 _STREAK: Final = 3
 _BACKOFF_SECONDS: Final = 0.2
 _LONGEST_COOLDOWN: Final = 60.0
+
+
+class Opened(NamedTuple):
+    """A stream that has reached its first content."""
+
+    first: list[StreamEvent]
+    rest: AsyncGenerator[list[StreamEvent]]
 
 
 class Dispatch:
@@ -72,32 +79,31 @@ class Dispatch:
             return reply
         raise AssertionError("the last attempt either returns or raises")
 
-    async def stream(self, job: Job, found: Plan) -> AsyncGenerator[list[StreamEvent]]:
-        """The events of the first deployment that reaches its first content; what came before it is held until then."""
+    async def stream(self, job: Job, found: Plan) -> Opened:
+        """The stream of the first deployment that reaches its first content, with what came until then.
+
+        The caller of this reads on from `rest`, closes it, and tells `broke` when it fails.
+        """
         for turn in range(self._settings.attempts):
             deployment = self._choose(found, turn)
             events = self._provider(deployment).stream(self._call(job, deployment))
-            held: list[StreamEvent] | None = []
             try:
-                async for batch in events:
-                    if held is None:
-                        yield batch
-                        continue
-                    held += batch
-                    if any(event.content or event.end for event in batch):
-                        job.first_token_ns = _end_wait(job)
-                        first, held = held, None
-                        yield first
-                self._streaks.pop(deployment.index, None)
-                return
+                first = await _until_content(events)
             except PolyforgeError as error:
-                if held is None:
-                    self._note(job, deployment, error)
-                    raise
                 _end_wait(job)
                 await self._fail(job, found, turn, error)
-            finally:
+            except BaseException:
                 await events.aclose()
+                raise
+            else:
+                job.first_token_ns = _end_wait(job)
+                self._streaks.pop(deployment.index, None)
+                return Opened(first, events)
+        raise AssertionError("the last attempt either returns or raises")
+
+    def broke(self, job: Job, error: PolyforgeError) -> None:
+        """A stream failed after its first content: nobody else can go on with it, but its deployment is remembered."""
+        self._note(job, job.attempts[-1].deployment, error)
 
     def _choose(self, found: Plan, turn: int) -> Deployment:
         return found.attempts[turn % len(found.attempts)]
@@ -157,6 +163,16 @@ class Dispatch:
             return
         wanted = self._settings.cooldown_seconds if error.retry_after is None else error.retry_after
         self._health.cool(deployment.index, min(_LONGEST_COOLDOWN, wanted))
+
+
+async def _until_content(events: AsyncGenerator[list[StreamEvent]]) -> list[StreamEvent]:
+    """What comes before the first content, and the content; failing over is possible until this returns."""
+    held: list[StreamEvent] = []
+    async for batch in events:
+        held += batch
+        if any(event.content or event.end for event in batch):
+            break
+    return held
 
 
 def _end_wait(job: Job) -> int:

@@ -1,7 +1,6 @@
 """The gateway: takes a decoded request through admission, routing, dispatch and settlement."""
 
 from time import perf_counter_ns
-from typing import NamedTuple
 
 from typing_extensions import AsyncGenerator
 
@@ -19,11 +18,8 @@ _OK = 200
 _BROKEN = 500
 
 
-class Frames(NamedTuple):
-    """A piece of a streamed answer, ready to send. After `last` nothing follows."""
-
-    data: bytes
-    last: bool
+Frames = tuple[bytes, bool]
+"""A piece of a streamed answer, ready to send, and whether it is the last."""
 
 
 class Gateway:
@@ -56,17 +52,18 @@ class Gateway:
     async def stream(self, job: Job) -> AsyncGenerator[Frames]:
         """The answer as it comes. Its usage record is written before the last frames are given out."""
         found = await self._begin(job)
-        events = self._dispatch.stream(job, found)
         relay = _Relay(job)
+        events: AsyncGenerator[list[StreamEvent]] | None = None
         try:
+            first, events = await self._dispatch.stream(job, found)
+            if data := self._relay(job, relay, first):
+                yield data, relay.ended
             async for batch in events:
-                data = relay.read(batch)
-                if relay.ended:
-                    job.hops.marks.append(perf_counter_ns())
-                    self._settlement.settle(job, "ok", relay.usage, http_status=_OK)
-                if data:
-                    yield Frames(data, relay.ended)
+                if data := self._relay(job, relay, batch):
+                    yield data, relay.ended
         except PolyforgeError as error:
+            if events is not None:
+                self._dispatch.broke(job, error)
             self._settlement.settle(job, "error", relay.usage, http_status=error.status, error=error.code)
             raise
         except Exception:
@@ -74,7 +71,16 @@ class Gateway:
             raise
         finally:
             self._settlement.settle(job, "cancelled", relay.usage, http_status=CLIENT_CLOSED)
-            await events.aclose()
+            if events is not None:
+                await events.aclose()
+
+    def _relay(self, job: Job, relay: "_Relay", batch: list[StreamEvent]) -> bytes:
+        """The bytes to send on; the job is settled before the last of them."""
+        data = relay.read(batch)
+        if relay.ended and not job.settled:
+            job.hops.marks.append(perf_counter_ns())
+            self._settlement.settle(job, "ok", relay.usage, http_status=_OK)
+        return data
 
     async def _begin(self, job: Job) -> Plan:
         """Admission, guardrails (none are configured in this version) and routing."""

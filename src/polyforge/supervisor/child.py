@@ -12,7 +12,12 @@ Progress = Literal["starting", "ready", "silent"]
 """How a start goes; silent, when it will say no more."""
 
 PROCESS_VARIABLE = "POLYFORGE_PROCESS"
-DEFAULTS = {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1", "MALLOC_ARENA_MAX": "2"}
+DEFAULTS = {
+    "PYTHONUNBUFFERED": "1",
+    "PYTHONFAULTHANDLER": "1",
+    "MALLOC_ARENA_MAX": "2",
+    "MALLOC_MMAP_THRESHOLD_": "262144",
+}
 """Environment of every child, where the user has set nothing else.
 
 Two malloc arenas, because threads would otherwise each grow one of their own that never shrinks.

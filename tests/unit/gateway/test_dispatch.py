@@ -101,8 +101,9 @@ class House:
 
     async def frames(self) -> list[bytes]:
         job = self.job()
-        found: list[bytes] = []
-        async for batch in self.dispatch.stream(job, self.dispatch.route(job)):
+        first, rest = await self.dispatch.stream(job, self.dispatch.route(job))
+        found = [event.frame for event in first]
+        async for batch in rest:
             found += [event.frame for event in batch]
         return found
 
@@ -181,13 +182,22 @@ async def test_a_stream_does_not_fail_over_after_content(tmp_path: Path) -> None
     assert (second.calls, first.closed) == ([], 1)
 
 
-async def test_leaving_a_stream_hangs_up(tmp_path: Path) -> None:
-    only = Scripted([CONTENT, CONTENT, END])
+async def test_leaving_before_the_first_content_hangs_up(tmp_path: Path) -> None:
+    class Silent(Scripted):
+        async def stream(self, call: Call) -> AsyncGenerator[list[StreamEvent]]:
+            try:
+                yield [ROLE]
+                await asyncio.Event().wait()
+            finally:
+                self.closed += 1
+
+    only = Silent()
     house = House(tmp_path, only)
-    job = house.job()
-    frames = house.dispatch.stream(job, house.dispatch.route(job))
-    assert await anext(frames) == [CONTENT]
-    await frames.aclose()
+    task = asyncio.create_task(house.frames())
+    await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
     assert only.closed == 1
 
 

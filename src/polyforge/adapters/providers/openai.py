@@ -1,5 +1,6 @@
 """OpenAI, and every server that speaks its dialect: vLLM, Ollama, llama.cpp, TGI, other gateways."""
 
+import asyncio
 from typing import ClassVar, Final, Literal
 from urllib.parse import urlsplit
 
@@ -34,6 +35,7 @@ _PATHS: Final[dict[Task, str]] = {
 _MODELS_SECONDS: Final = 10.0
 _QUOTA_SECONDS: Final = 60.0
 _TAIL_SECONDS: Final = 1.0
+_STOPPED: Final = "the upstream stopped in the middle of its answer"
 _OK: Final = 200
 _DONE_FRAME: Final = event_of(DONE)
 
@@ -115,16 +117,18 @@ class OpenAI(Provider):
                 await answer.open()
                 await _check_head(answer, "event-stream")
                 reader = _StreamReader()
+                clock, idle = asyncio.get_running_loop().time, call.timeouts.idle
                 while not reader.ended:
                     chunk = await answer.chunk()
                     found = reader.finish() if chunk is None else reader.feed(chunk)
                     if found:
                         deadline.pause()
                         yield found
-                    deadline.when = first_token
                     if reader.has_content:
-                        deadline.when = min(call.deadline, Deadline.now() + call.timeouts.idle)
-                        deadline.message = "the upstream stopped in the middle of its answer"
+                        deadline.when = min(call.deadline, clock() + idle)
+                        deadline.message = _STOPPED
+                    else:
+                        deadline.when = first_token
                 deadline.when = Deadline.now() + _TAIL_SECONDS
                 await _read_tail(answer)
             finally:
@@ -205,6 +209,7 @@ class _StreamReader:
     def __init__(self) -> None:
         self._splitter = EventSplitter()
         self._finished = False
+        self._envelope = 0
         self.has_content = False
         self.ended = False
 
@@ -235,13 +240,18 @@ class _StreamReader:
         if data.startswith(DONE):
             return self._end()
         try:
-            facts = openai_chat.read_chunk(data)
+            if self.has_content:
+                facts = openai_chat.read_later_chunk(data, self._envelope)
+            else:
+                facts = openai_chat.read_chunk(data)
         except (ValueError, RecursionError) as error:
             raise UpstreamFailed("the upstream sent a malformed chunk") from error
         if facts.error is not None:
             raise UpstreamFailed(decode_error(facts.error).message or "the upstream broke off with an error")
         self._finished = self._finished or facts.finish is not None
-        self.has_content = self.has_content or facts.content
+        if facts.content and not self.has_content:
+            self.has_content = True
+            self._envelope = len(data) - facts.size
         return StreamEvent(
             frame, facts.content, facts.usage, usage_only=not facts.choices, finish=facts.finish, size=facts.size
         )

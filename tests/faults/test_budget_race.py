@@ -102,7 +102,7 @@ async def test_calls_in_flight_hold_their_part(installation: Polyforge, upstream
         for _ in range(CALLERS)
     ]
     await eventually_async(lambda: sum(call.done() for call in calls) >= CALLERS - ROOM, "all others being refused")
-    assert len(upstream.requests(model)) == ROOM
+    assert len(await asyncio.to_thread(upstream.wait_for, model, ROOM)) == ROOM
     gate.open()
     statuses = sorted(response.status for response in await asyncio.gather(*calls))
     assert statuses == [200] * ROOM + [429] * (CALLERS - ROOM)

@@ -26,8 +26,6 @@ from tests.support.waiting import DEADLINE, eventually_async
 ROUNDS = {1: 10, 2: 10}
 """How often a process is killed, by the number of workers; ten times as often in a soak."""
 CALLERS = 8
-SLOTS = 4 * CALLERS
-"""What the callers' key may have in flight: more than there are callers, as the calls of a killed worker count on."""
 EMBEDDER = "polyforge/static-minilm"
 RECOVERY_DEADLINE = 10.0
 SILENCE = 30.0
@@ -183,7 +181,7 @@ async def test_killing_any_process(tmp_path: Path, upstream: Upstream, workers: 
     with stopping(server):
         callers = Callers(
             server,
-            key=server.create_key(concurrency=SLOTS),
+            key=server.create_key(concurrency=CALLERS),
             budgeted=server.create_key(budget_usd=budget_calls * PER_CALL_USD),
             vector=await reference_vector(server),
         )
@@ -223,8 +221,8 @@ def chats_upstream(upstream: Upstream) -> list[Any]:
 async def assert_no_slot_is_stuck(server: Polyforge, key: Key, upstream: Upstream) -> None:
     """As many calls as the key may have in flight are in flight at once, as soon as every worker is back."""
     end = time.monotonic() + DEADLINE
-    while (statuses := await fill_every_slot(server, key, upstream)) != [200] * SLOTS:
-        assert time.monotonic() < end, f"{statuses.count(429)} of {SLOTS} slots stay taken: {statuses}"
+    while (statuses := await fill_every_slot(server, key, upstream)) != [200] * CALLERS:
+        assert time.monotonic() < end, f"{statuses.count(429)} of {CALLERS} slots stay taken: {statuses}"
 
 
 async def fill_every_slot(server: Polyforge, key: Key, upstream: Upstream) -> list[int]:
@@ -233,12 +231,13 @@ async def fill_every_slot(server: Polyforge, key: Key, upstream: Upstream) -> li
     upstream.script("killed-gated", Answer(before_head=gate))
     body = chat("killed-gated")
     calls = [
-        asyncio.create_task(call_async(server.url, CHAT, key=key.key, json=body, seconds=SILENCE)) for _ in range(SLOTS)
+        asyncio.create_task(call_async(server.url, CHAT, key=key.key, json=body, seconds=SILENCE))
+        for _ in range(CALLERS)
     ]
 
     def everyone_is_in_or_refused() -> bool:
         arrived = len(upstream.requests("killed-gated")) - before
-        return arrived + sum(call.done() for call in calls) >= SLOTS
+        return arrived + sum(call.done() for call in calls) >= CALLERS
 
     try:
         await eventually_async(everyone_is_in_or_refused)

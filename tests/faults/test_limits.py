@@ -96,7 +96,7 @@ async def test_calls_in_flight(installation: Polyforge, upstream: Upstream, pool
         for _ in range(CALLERS)
     ]
     await eventually_async(lambda: sum(call.done() for call in calls) >= CALLERS - limit, "all others being refused")
-    assert len(upstream.requests(model)) == limit
+    assert len(await asyncio.to_thread(upstream.wait_for, model, limit)) == limit
     gate.open()
     served, refused = split(await asyncio.gather(*calls))
     assert len(served) == limit

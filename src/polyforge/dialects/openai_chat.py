@@ -5,6 +5,7 @@ rest stays the bytes it came as, so fields that are unknown here reach the upstr
 """
 
 import re
+from collections.abc import Collection
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -18,6 +19,8 @@ from polyforge.kernel.usage import Usage
 MOST_CHOICES: Final = 128
 MOST_OUTPUT: Final = 100_000_000
 _MODEL_NAME = re.compile(r"[^\x00-\x20\x7f]{1,256}")
+_ESCAPED_NAME = re.compile(rb'\\[^"]*"\s*:')
+_MOST_LOOKED_FOR: Final = 40
 _T = TypeVar("_T")
 _ABSENT: Final = msgspec.Raw()
 
@@ -206,11 +209,15 @@ def _request(
 def rewrite(body: bytes, *, model: str, include_usage: bool = False, limit: tuple[str, int] | None = None) -> bytes:
     """The body with the upstream's model name, the usage chunk asked for, or an output limit set.
 
-    Every other value stays byte for byte. A field that stood twice is sent once, as we read it, so that the upstream
-    cannot understand another request than the one that was admitted.
+    Every other value stays byte for byte, and so does the whole body when nothing is to be changed. But a field that
+    stands twice is sent once, as we read it, so that the upstream cannot understand another request than the one that
+    was admitted.
     """
     fields = _fields.decode(body)
-    fields["model"] = msgspec.Raw(_encode(model))
+    name = msgspec.Raw(_encode(model))
+    if fields["model"] == name and not include_usage and limit is None and _stands_once(fields, body):
+        return body
+    fields["model"] = name
     if include_usage:
         options = fields.get("stream_options")
         merged = _fields.decode(options) if options is not None and _present(options) else {}
@@ -219,6 +226,13 @@ def rewrite(body: bytes, *, model: str, include_usage: bool = False, limit: tupl
     if limit is not None:
         fields[limit[0]] = msgspec.Raw(b"%d" % limit[1])
     return _encode(fields)
+
+
+def _stands_once(fields: Collection[str], body: bytes) -> bool:
+    """Whether no field can stand twice; true only where that is certain."""
+    if len(fields) > _MOST_LOOKED_FOR or _ESCAPED_NAME.search(body):
+        return False
+    return all(body.count(_encode(field)) == 1 for field in fields)
 
 
 def read_reply(body: Any) -> ReplyFacts:

@@ -76,6 +76,20 @@ def test_unknown_fields_survive_byte_for_byte() -> None:
     assert (read["model"], read["stream_options"], read["max_tokens"]) == ("other", {"include_usage": True}, 5)
 
 
+def test_a_body_that_needs_no_change_stays_as_it_is() -> None:
+    raw = b'{ "model" : "m","messages":[ {"role":"user","content":"x"} ] }'
+    assert openai_chat.rewrite(raw, model="m") is raw
+
+
+@pytest.mark.parametrize("again", [b'"model":"m"', b'"\\u006dodel":"m"', b'"max_tokens":1'])
+def test_a_field_that_stands_twice_is_sent_once(again: bytes) -> None:
+    raw = b'{"max_tokens":9,"model":"x","messages":[{"role":"user"}],' + again + b"}"
+    sent = openai_chat.rewrite(raw, model="m")
+    pairs = json.loads(sent, object_pairs_hook=list)
+    assert len({name for name, _ in pairs}) == len(pairs) == 3
+    assert json.loads(sent)["model"] == "m"
+
+
 def test_other_stream_options_are_kept() -> None:
     raw = body(stream=True, stream_options={"include_obfuscation": False})
     read = json.loads(openai_chat.rewrite(raw, model="m", include_usage=True))

@@ -112,8 +112,8 @@ class OpenAI(Provider):
         """The events as they come; UpstreamFailed when the stream ends without its finish."""
         answer = self._post(call)
         first_token = min(call.deadline, call.started + call.timeouts.first_token)
-        with Deadline(first_token, "the upstream sent no first token in time") as deadline:
-            try:
+        try:
+            with Deadline(first_token, "the upstream sent no first token in time") as deadline:
                 await answer.open()
                 await _check_head(answer, "event-stream")
                 reader = _StreamReader()
@@ -129,10 +129,9 @@ class OpenAI(Provider):
                         deadline.message = _STOPPED
                     else:
                         deadline.when = first_token
-                deadline.when = Deadline.now() + _TAIL_SECONDS
-                await _read_tail(answer)
-            finally:
-                await answer.close()
+            await _read_tail(answer)
+        finally:
+            await answer.close()
 
     async def models(self) -> list[str]:
         """The names that GET /models lists."""
@@ -169,9 +168,10 @@ async def _check_head(answer: Answer, wanted: str) -> None:
 async def _read_tail(answer: Answer) -> None:
     """Read what follows `[DONE]`, normally nothing, because only a connection read to its end can be used again."""
     try:
-        while await answer.chunk() is not None:
-            continue
-    except UpstreamFailed:
+        with Deadline(Deadline.now() + _TAIL_SECONDS, "the upstream goes on after its end"):
+            while await answer.chunk() is not None:
+                continue
+    except (UpstreamFailed, TimedOut):
         return
 
 

@@ -19,7 +19,7 @@ from polyforge.kernel.usage import Usage
 MOST_CHOICES: Final = 128
 MOST_OUTPUT: Final = 100_000_000
 _MODEL_NAME = re.compile(r"[^\x00-\x20\x7f]{1,256}")
-_ESCAPED_NAME = re.compile(rb'\\[^"]*"\s*:')
+_ESCAPED_NAME = re.compile(rb'\\[^"\\]*"\s*:')
 _MOST_LOOKED_FOR: Final = 40
 _T = TypeVar("_T")
 _ABSENT: Final = msgspec.Raw()

@@ -17,9 +17,10 @@ FINISHED = 1 << 62
 """The offset of a segment whose last record, and the intents it left open, are in the ledger."""
 _BATCH = 1000
 _SLICE = 100
-_PAUSE_SECONDS = 0.2
+_PAUSE_SECONDS = 0.5
 _RETRY_SECONDS = 1.0
 _FINISH_SECONDS = 3.0
+_LOOK_SECONDS = 0.05
 
 
 class Ledger(Protocol):
@@ -64,10 +65,10 @@ class Drainer:
         """Drain what is there now, once the other workers that stop have done so, and let go of the lock."""
         patience = _FINISH_SECONDS
         while not self._take_lock():
-            patience -= _PAUSE_SECONDS
+            patience -= _LOOK_SECONDS
             if patience < 0:
                 return
-            await asyncio.sleep(_PAUSE_SECONDS)
+            await asyncio.sleep(_LOOK_SECONDS)
         while await self._try_pass() > 0:
             pass
         os.close(self._lock_fd)
@@ -130,7 +131,7 @@ class Drainer:
             await self._remove(name)
             return 0
         dead = not is_owned(path)
-        entries = await _read_batch(read(path, start))
+        entries = await _read_batch(read(path, start, intents=False))
         if entries:
             settled = [entry.record for entry in entries if isinstance(entry.record, UsageRecord)]
             await self._move(name, start, entries[-1].end, settled)
@@ -187,6 +188,6 @@ def _left_open(path: Path, now: float) -> list[UsageRecord]:
     for entry in read(path):
         if isinstance(entry.record, Intent):
             intents[entry.record.id] = entry.record
-        else:
+        elif entry.record is not None:
             intents.pop(entry.record.id, None)
     return [intent.interrupted(now) for intent in intents.values()]

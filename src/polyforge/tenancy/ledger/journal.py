@@ -63,7 +63,8 @@ class Entry(NamedTuple):
 
     number: int
     end: int
-    record: Intent | UsageRecord
+    record: Intent | UsageRecord | None
+    """None for an intent that was not asked for."""
 
 
 def segments(folder: Path) -> list[SegmentName]:
@@ -82,8 +83,11 @@ def is_owned(path: Path) -> bool:
     return False
 
 
-def read(path: Path, start: int = 0) -> Iterator[Entry]:
-    """The whole records after offset `start` (0: from the first); stops before a torn tail."""
+def read(path: Path, start: int = 0, *, intents: bool = True) -> Iterator[Entry]:
+    """The whole records after offset `start` (0: from the first); stops before a torn tail.
+
+    Without `intents` these are checked, but not decoded.
+    """
     with path.open("rb") as file:
         _check_magic(path, file.read(HEADER_BYTES))
         at = max(start, HEADER_BYTES)
@@ -91,7 +95,7 @@ def read(path: Path, start: int = 0) -> Iterator[Entry]:
         data = file.read(_READ_BYTES)
         used = 0
         while True:
-            entry, wanted = _parse(data, used, at)
+            entry, wanted = _parse(data, used, at, intents)
             if entry is not None:
                 yield entry
                 used += entry.end - at
@@ -108,7 +112,7 @@ def _check_magic(path: Path, found: bytes) -> None:
         raise Unavailable(f"{path} is not a journal of this version")
 
 
-def _parse(data: bytes, used: int, at: int) -> tuple[Entry | None, int]:
+def _parse(data: bytes, used: int, at: int, intents: bool) -> tuple[Entry | None, int]:
     """The record at `used`, or how many bytes are missing for it (0: it is torn, and nothing after it counts)."""
     left = len(data) - used
     if left < _FRAME.size:
@@ -122,7 +126,11 @@ def _parse(data: bytes, used: int, at: int) -> tuple[Entry | None, int]:
     body = data[used + _FRAME.size : used + size]
     if zlib.crc32(body, number << 1 & 0xFFFFFFFF | kind & 1) != check:
         return None, 0
-    record = _intents.decode(body) if kind == INTENT else _settlements.decode(body)
+    record: Intent | UsageRecord | None = None
+    if kind == SETTLEMENT:
+        record = _settlements.decode(body)
+    elif intents:
+        record = _intents.decode(body)
     return Entry(number, at + size, record), 0
 
 

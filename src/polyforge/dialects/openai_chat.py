@@ -104,16 +104,6 @@ class _Chunk(msgspec.Struct, gc=False):
     error: msgspec.Raw = _ABSENT
 
 
-class _TailChoice(msgspec.Struct, gc=False):
-    finish_reason: str | None = None
-
-
-class _TailChunk(msgspec.Struct, gc=False):
-    choices: list[_TailChoice] | None = None
-    usage: _Usage | None = None
-    error: msgspec.Raw = _ABSENT
-
-
 class ReplyFacts(msgspec.Struct, gc=False):
     """What a whole answer says about itself."""
 
@@ -137,7 +127,6 @@ _chat = msgspec.json.Decoder(_ChatRequest)
 _completion = msgspec.json.Decoder(_CompletionRequest)
 _reply = msgspec.json.Decoder(_Reply)
 _chunk = msgspec.json.Decoder(_Chunk)
-_tail_chunk = msgspec.json.Decoder(_TailChunk)
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _encode = msgspec.json.Encoder().encode
 
@@ -263,7 +252,7 @@ def read_later_chunk(data: bytes, envelope: int) -> ChunkFacts:
 
     `envelope` is how many bytes of a chunk are not text. ValueError when it is not a chunk.
     """
-    wire = _tail_chunk.decode(data)
+    wire = _reply.decode(data)
     finish = None
     choices = wire.choices or ()
     for choice in choices:

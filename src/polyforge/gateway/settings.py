@@ -37,9 +37,6 @@ class GatewaySettings(BaseModel):
         default=5.0, ge=0, description="How long a failing deployment is left alone at least."
     )
     max_body_bytes: int = Field(default=32 * 1024 * 1024, ge=1024, description="Largest request body.")
-    max_response_bytes: int = Field(
-        default=64 * 1024 * 1024, ge=1024, description="Largest upstream answer that is not streamed."
-    )
     unknown_price: Literal["estimate", "refuse"] = Field(
         default="estimate", description="What to do with a model whose cost nobody declared: never free."
     )

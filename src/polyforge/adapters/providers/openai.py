@@ -99,13 +99,7 @@ class OpenAI(Provider):
     async def send(self, call: Call) -> Reply:
         """The whole answer, its body as the upstream wrote it."""
         with Deadline(call.deadline, "the upstream did not answer in time"):
-            answer = self._post(call)
-            try:
-                await answer.open()
-                await _check_head(answer, "json")
-                body = await answer.body(self._settings.max_response_bytes)
-            finally:
-                await answer.close()
+            body = await self._whole(self._post(call))
         return _read_reply(call, body)
 
     async def stream(self, call: Call) -> AsyncGenerator[list[StreamEvent]]:
@@ -135,18 +129,20 @@ class OpenAI(Provider):
 
     async def models(self) -> list[str]:
         """The names that GET /models lists."""
-        answer = self._http.get("/models")
         with Deadline(Deadline.now() + _MODELS_SECONDS, "the upstream did not list its models in time"):
-            try:
-                await answer.open()
-                await _check_head(answer, "json")
-                body = await answer.body(self._settings.max_response_bytes)
-            finally:
-                await answer.close()
+            body = await self._whole(self._http.get("/models"))
         try:
             return decode_model_names(body)
         except ValueError as error:
             raise UpstreamFailed("the upstream's list of models is none") from error
+
+    async def _whole(self, answer: Answer) -> bytes:
+        try:
+            await answer.open()
+            await _check_head(answer, "json")
+            return await answer.body(self._settings.max_response_bytes)
+        finally:
+            await answer.close()
 
     def _post(self, call: Call) -> Answer:
         request = call.request

@@ -150,6 +150,7 @@ class Application:
         declared_length(scope["headers"], API_BODY_BYTES)
         if scope["path"] not in OPEN_API_PATHS:
             state["caller"] = await self._caller(scope)
+        scope["headers"] = [pair for pair in scope["headers"] if not _is_curls_default(pair)]
         await self._management(scope, _limited(receive), send)
 
     async def _caller(self, scope: Scope) -> Caller:
@@ -157,6 +158,11 @@ class Application:
         if token is None:
             raise Unauthenticated("no API key; send it as `Authorization: Bearer pf-...`")
         return self._keys.lookup(token) or await self._keys.resolve(token)
+
+
+def _is_curls_default(header: tuple[bytes, bytes]) -> bool:
+    """`curl -d` says it sends a form; nothing here takes one, so what it sends is read as JSON."""
+    return header[0] == b"content-type" and header[1].startswith(b"application/x-www-form-urlencoded")
 
 
 def _with_request_id(headers: Iterable[tuple[bytes, bytes]], request_id: str) -> RawHeaders:

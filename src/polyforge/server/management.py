@@ -24,6 +24,7 @@ def build_management(routers: Sequence[APIRouter]) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        strict_content_type=False,
     )
     for router in routers:
         app.include_router(router)

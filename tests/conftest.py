@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,6 +16,11 @@ from tests.support.upstream import Upstream
 __all__ = ["postgres"]
 
 Serve = Callable[..., Polyforge]
+
+
+def pytest_configure() -> None:
+    """Whoever ends the tests with SIGTERM, such as `timeout`, has their servers stopped as after Ctrl-C."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

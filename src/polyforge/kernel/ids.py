@@ -6,10 +6,10 @@ import time
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS = tuple(a + b for a in ALPHABET for b in ALPHABET)
 _LENGTH = 26
-_RANDOM_BITS = 80
 _LOW_BITS = 20
 _LOW_MASK = (1 << _LOW_BITS) - 1
-_POOL_BYTES = 4_000
+_POOL_BYTES = 4_096
+_DRAW = 8
 
 
 class UlidFactory:
@@ -23,7 +23,7 @@ class UlidFactory:
         self._last_ms = 0
         self._prefix = ""
         self._low = 0
-        self._pool = b""
+        self._pool = memoryview(b"").cast("H")
         self._used = 0
 
     def __call__(self) -> str:
@@ -36,18 +36,24 @@ class UlidFactory:
         return self._prefix + _PAIRS[low >> 10] + _PAIRS[low & 1023]
 
     def _begin(self, ms: int) -> None:
-        random = self._draw()
+        a, b, c, d, e, f, high, low = self._draw()
+        pairs = _PAIRS
         self._last_ms = ms
-        self._prefix = _base32(ms, 50) + _base32(random >> _LOW_BITS, _RANDOM_BITS - _LOW_BITS)
-        self._low = random & _LOW_MASK >> 1
+        self._prefix = (
+            f"{pairs[ms >> 40]}{pairs[ms >> 30 & 1023]}{pairs[ms >> 20 & 1023]}"
+            f"{pairs[ms >> 10 & 1023]}{pairs[ms & 1023]}"
+            f"{pairs[a & 1023]}{pairs[b & 1023]}{pairs[c & 1023]}{pairs[d & 1023]}{pairs[e & 1023]}{pairs[f & 1023]}"
+        )
+        self._low = (high << 10 & _LOW_MASK | low & 1023) >> 1
 
-    def _draw(self) -> int:
-        if self._used + 10 > len(self._pool):
-            self._pool = os.urandom(_POOL_BYTES)
+    def _draw(self) -> "memoryview[int]":
+        """Eight random numbers of 16 bits."""
+        if self._used + _DRAW > len(self._pool):
+            self._pool = memoryview(os.urandom(_POOL_BYTES)).cast("H")
             self._used = 0
         start = self._used
-        self._used = start + 10
-        return int.from_bytes(self._pool[start : start + 10])
+        self._used = start + _DRAW
+        return self._pool[start : start + _DRAW]
 
 
 def _base32(value: int, bits: int) -> str:

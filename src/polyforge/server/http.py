@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from polyforge.kernel.errors import Cancelled, Invalid, TooLarge
+from polyforge.wiring.http_connection import CONNECTION, HttpConnection
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -13,8 +14,6 @@ Send = Callable[[Message], Awaitable[None]]
 RawHeaders = list[tuple[bytes, bytes]]
 
 _LONGEST_TOKEN: Final = 512
-CONNECTION: Final = "polyforge.connection"
-"""Where the connection lies in the state of a scope."""
 
 
 def bearer_token(headers: RawHeaders) -> bytes | None:
@@ -89,7 +88,7 @@ class Presence:
         self._task = asyncio.current_task()
         self.left = False
         """Whether the caller hung up before the answer was complete."""
-        self._connection: Connection = scope["state"][CONNECTION]
+        self._connection: HttpConnection = scope["state"][CONNECTION]
         self._connection.presence = self
         if self._connection.lost:
             self.gone()
@@ -104,11 +103,3 @@ class Presence:
         """The answer is complete: from now on the caller may go."""
         if self._connection.presence is self:
             self._connection.presence = None
-
-
-class Connection(Protocol):
-    """What the HTTP server lets an application know of the connection that a request came on."""
-
-    presence: Presence | None
-    """Told when the connection is lost."""
-    lost: bool

@@ -6,13 +6,10 @@ import socket
 from functools import partial
 from typing import Final
 
-import httptools
 import uvloop
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from polyforge.kernel.clock import SystemClock
 from polyforge.server.app import Application
-from polyforge.server.http import CONNECTION, Presence
 from polyforge.server.inference import Inference
 from polyforge.server.management import build_management
 from polyforge.server.models import Models
@@ -27,7 +24,6 @@ from polyforge.wiring.settings import Settings, load
 
 _KEEP_ALIVE_SECONDS: Final = 75
 _PATIENCE_SECONDS: Final = 10
-_HEAD_BYTES: Final = 64 * 1024
 _COLLECT_AFTER: Final = (20_000, 20, 50)
 _LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
@@ -52,47 +48,6 @@ def _is_private(settings: Settings) -> bool:
     return settings.server.host in _LOOPBACK and not settings.server.behind_proxy
 
 
-class _Protocol(HttpToolsProtocol):
-    """uvicorn's HTTP with a bound on the request line and the headers, and with word of lost connections."""
-
-    _head_bytes = 0
-    _in_head = True
-    presence: Presence | None = None
-    lost = False
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self.scope["state"] = {CONNECTION: self}
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        self.lost = True
-        if self.presence is not None:
-            self.presence.gone()
-
-    def data_received(self, data: bytes) -> None:
-        if self._in_head and self._head_bytes > _HEAD_BYTES:
-            self.send_400_response("The headers are too long.")
-            return
-        if self._in_head:
-            self._head_bytes += len(data)
-        super().data_received(data)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if len(name) + len(value) > _HEAD_BYTES:
-            raise httptools.HttpParserError("a header is too long")
-        super().on_header(name, value)
-
-    def on_headers_complete(self) -> None:
-        self._in_head = False
-        super().on_headers_complete()
-
-    def on_message_complete(self) -> None:
-        self._in_head = True
-        self._head_bytes = 0
-        super().on_message_complete()
-
-
 def _server(platform: GatewayPlatform, spec: ProcessSpec) -> SupervisedServer:
     settings, app = platform.settings, create_app(platform)
     tls = settings.server.tls
@@ -101,7 +56,6 @@ def _server(platform: GatewayPlatform, spec: ProcessSpec) -> SupervisedServer:
         drain=app.drain,
         drain_seconds=settings.server.drain_seconds,
         announce=spec.announce_ready,
-        http=_Protocol,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         ssl_certfile=str(tls.cert) if tls else None,
         ssl_keyfile=str(tls.key) if tls else None,

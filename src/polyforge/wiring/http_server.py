@@ -10,6 +10,7 @@ from typing import Any, Final
 import uvicorn
 
 from polyforge.telemetry.logs import get_logger
+from polyforge.wiring.http_connection import HttpConnection
 
 BACKLOG: Final = 2048
 _log = get_logger(__name__)
@@ -33,6 +34,7 @@ class SupervisedServer(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
+                http=HttpConnection,
                 ws="none",
                 lifespan="off",
                 interface="asgi3",

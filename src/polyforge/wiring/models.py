@@ -72,7 +72,6 @@ class ModelHost:
             self.app,
             drain=self.app.drain,
             drain_seconds=self._drain_seconds,
-            http="httptools",
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
         )
 

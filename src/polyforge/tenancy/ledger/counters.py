@@ -6,6 +6,11 @@ slot, each written by that worker alone, so a total is the sum over the workers.
 are written in turn, each with its turn and a check word, so that a process killed in the middle of a write leaves the
 copy before. Each cell says up to which journal record it is complete; `recovery` replays the rest.
 
+A window is the number of its newest tick of five seconds, the sums of what it holds, and the requests and tokens of
+each tick, in a ring: a tick stands at its number modulo thirteen. Thirteen ticks cover the last 60 to 65 seconds, so a
+limit per minute holds in every minute, wherever it begins. The sums are made anew with each tick, because a process may
+be killed between a tick and its sum.
+
 Locks are `fcntl` byte ranges: the kernel lets go of them when their process dies, and they cost about 1.5 us.
 """
 
@@ -24,7 +29,7 @@ from polyforge.kernel.errors import Unavailable
 from polyforge.kernel.money import Micros
 from polyforge.tenancy.callers import KeyLimits
 
-MAGIC = b"PFCOUNT1"
+MAGIC = b"PFCOUNT2"
 _HEADER = struct.Struct("<8sqq")
 _HEADER_BYTES = 4096
 _KEY_BYTES = 32
@@ -32,10 +37,10 @@ _SLOT = struct.Struct("<32sqq")
 _BASE = struct.Struct("<qq")
 _TICK_SECONDS = 5
 _TICKS = 13
-_WINDOW = struct.Struct(f"<q{_TICKS}q{_TICKS}q")
-_NUMBER = struct.Struct("<q")
 _SLOT_BYTES = 512
+_NUMBER_BYTES = 8
 _WINDOW_OFFSET = _KEY_BYTES + 16
+_TICK, _REQUEST_SUM, _TOKEN_SUM, _REQUESTS, _TOKENS = 0, 1, 2, 3, 3 + _TICKS
 _CELL = struct.Struct("<qqqqqqqq")
 _CELL_BYTES = 2 * _CELL.size
 _DIRECTORY_LOCK = 0
@@ -77,17 +82,6 @@ class Refusal(msgspec.Struct, frozen=True, gc=False):
     headroom: Headroom = Headroom()
 
 
-class _Window(NamedTuple):
-    """Requests and tokens per tick of five seconds, in a ring: a tick stands at its number modulo thirteen.
-
-    Thirteen ticks cover the last 60 to 65 seconds, so a limit per minute holds in every minute, wherever it begins.
-    """
-
-    tick: int
-    requests: tuple[int, ...]
-    tokens: tuple[int, ...]
-
-
 class SharedCounters:
     """One process's view of the file. `worker` owns the cells it writes; every other process only reads them."""
 
@@ -98,6 +92,7 @@ class SharedCounters:
         self._capacity = capacity
         self._slots: dict[str, int] = {}
         self._own: dict[int, tuple[Cell, int]] = {}
+        self._numbers: memoryview[int] = memoryview(b"").cast("q")
         self._incarnation = 0
         self._fd = -1
         self._life_fd = -1
@@ -117,6 +112,7 @@ class SharedCounters:
         finally:
             fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, _DIRECTORY_LOCK)
         self._map = mmap.mmap(self._fd, size)
+        self._numbers = memoryview(self._map).cast("q")
 
     def _check_header(self) -> None:
         header = _HEADER.unpack(os.pread(self._fd, _HEADER.size, 0))
@@ -126,6 +122,7 @@ class SharedCounters:
     def close(self) -> None:
         """Unmap; the file stays for the other workers."""
         if self._map is not None:
+            self._numbers.release()
             self._map.close()
             self._map = None
         for descriptor in (self._fd, self._life_fd):
@@ -207,28 +204,30 @@ class SharedCounters:
         self, slot: int, limits: KeyLimits, now: float, period: int, amount: Micros, tokens: int
     ) -> Refusal | Headroom:
         own, used, in_flight = self._totals(slot, period)
-        windowed = limits.rpm is not None or limits.tpm is not None
-        room, window = _NO_ROOM, _NO_WINDOW
+        rpm, tpm = limits.rpm, limits.tpm
+        windowed = rpm is not None or tpm is not None
         if windowed:
-            window = self._window(slot, now)
-            room = _room(window, limits)
-            tokens = tokens if limits.tpm is None else min(tokens, limits.tpm)
-            if (refusal := _refuse_by_window(window, room, limits, tokens, now)) is not None:
-                return refusal
+            self._advance(slot, now)
+            if rpm is not None and self._used(slot, _REQUEST_SUM) >= rpm:
+                return Refusal("rpm", self._wait(slot, _REQUESTS, rpm - 1, now), self._room(slot, limits))
+            if tpm is not None:
+                tokens = min(tokens, tpm)
+                wanted = max(tokens, 1)
+                if self._used(slot, _TOKEN_SUM) + wanted > tpm:
+                    return Refusal("tpm", self._wait(slot, _TOKENS, tpm - wanted, now), self._room(slot, limits))
         if limits.concurrency is not None and in_flight >= limits.concurrency:
             in_flight -= self._in_flight_of_the_dead(slot)
             if in_flight >= limits.concurrency:
-                return Refusal("concurrency", 1.0, room)
+                return Refusal("concurrency", 1.0, self._room(slot, limits))
         if limits.budget is not None and used + amount > limits.budget:
-            return Refusal("budget", 0.0, room)
+            return Refusal("budget", 0.0, self._room(slot, limits))
         if windowed:
-            self._add_to_window(slot, window, 1, tokens)
-            room = _less(room, tokens)
-        spent, reserved = (own.spent, own.reserved) if own.period == period else (0, 0)
-        self._write_cell(
-            slot, Cell(self._incarnation, own.applied, period, spent, reserved + amount, own.in_flight + 1)
-        )
-        return room
+            self._add_to_window(slot, 1, tokens)
+        _, applied, cell_period, spent, reserved, own_in_flight = own
+        if cell_period != period:
+            spent = reserved = 0
+        self._write_cell(slot, Cell(self._incarnation, applied, period, spent, reserved + amount, own_in_flight + 1))
+        return self._room(slot, limits)
 
     def _totals(self, slot: int, period: int) -> tuple[Cell, Micros, int]:
         base_period, used = _BASE.unpack_from(self._memory, self._slot_at(slot) + _KEY_BYTES)
@@ -243,27 +242,51 @@ class SharedCounters:
                 used += cell.spent + cell.reserved
         return own, used, in_flight
 
-    def _window(self, slot: int, now: float) -> _Window:
-        """The window as it stands now; ticks that fell out of it are cleared in the file, too."""
-        at = self._slot_at(slot) + _WINDOW_OFFSET
-        values = _WINDOW.unpack_from(self._memory, at)
-        tick = int(now // _TICK_SECONDS)
-        if values[0] >= tick:
-            return _Window(values[0], values[1 : _TICKS + 1], values[_TICKS + 1 :])
-        requests, tokens = list(values[1 : _TICKS + 1]), list(values[_TICKS + 1 :])
-        for passed in range(max(values[0] + 1, tick - _TICKS + 1), tick + 1):
-            requests[passed % _TICKS] = tokens[passed % _TICKS] = 0
-        _WINDOW.pack_into(self._memory, at, tick, *requests, *tokens)
-        return _Window(tick, tuple(requests), tuple(tokens))
+    def _advance(self, slot: int, now: float) -> None:
+        """Let the window reach to now: ticks that fell out of it are cleared."""
+        numbers, at = self._numbers, self._window_at(slot)
+        tick, newest = int(now // _TICK_SECONDS), numbers[at + _TICK]
+        if newest >= tick:
+            return
+        for passed in range(max(newest + 1, tick - _TICKS + 1), tick + 1):
+            place = at + passed % _TICKS
+            numbers[place + _REQUESTS] = numbers[place + _TOKENS] = 0
+        numbers[at + _REQUEST_SUM] = sum(numbers[at + _REQUESTS : at + _REQUESTS + _TICKS])
+        numbers[at + _TOKEN_SUM] = sum(numbers[at + _TOKENS : at + _TOKENS + _TICKS])
+        numbers[at + _TICK] = tick
 
-    def _add_to_window(self, slot: int, window: _Window, requests: int, tokens: int) -> None:
+    def _add_to_window(self, slot: int, requests: int, tokens: int) -> None:
         """Count so many more requests and tokens in the tick under way."""
-        place = window.tick % _TICKS
-        at = self._slot_at(slot) + _WINDOW_OFFSET + _NUMBER.size * (1 + place)
-        if requests:
-            _NUMBER.pack_into(self._memory, at, window.requests[place] + requests)
-        if tokens:
-            _NUMBER.pack_into(self._memory, at + _NUMBER.size * _TICKS, window.tokens[place] + tokens)
+        numbers, at = self._numbers, self._window_at(slot)
+        place = at + numbers[at + _TICK] % _TICKS
+        numbers[place + _REQUESTS] += requests
+        numbers[at + _REQUEST_SUM] += requests
+        numbers[place + _TOKENS] += tokens
+        numbers[at + _TOKEN_SUM] += tokens
+
+    def _used(self, slot: int, which: int) -> int:
+        return self._numbers[self._window_at(slot) + which]
+
+    def _room(self, slot: int, limits: KeyLimits) -> Headroom:
+        rpm, tpm = limits.rpm, limits.tpm
+        requests = None if rpm is None else max(0, rpm - self._used(slot, _REQUEST_SUM))
+        tokens = None if tpm is None else max(0, tpm - self._used(slot, _TOKEN_SUM))
+        return _NO_ROOM if requests is tokens is None else Headroom(requests, tokens, float(_TICKS * _TICK_SECONDS))
+
+    def _wait(self, slot: int, which: int, room: int, now: float) -> float:
+        """Seconds until no more than `room` is left of what was used, if nothing else comes."""
+        at = self._window_at(slot)
+        used, tick = self._numbers[at + which : at + which + _TICKS], self._numbers[at + _TICK]
+        left = sum(used)
+        for age in range(1, _TICKS + 1):
+            left -= used[(tick + age) % _TICKS]
+            if left <= room:
+                return max(0.05, (tick + age) * _TICK_SECONDS - now)
+        return float(_TICKS * _TICK_SECONDS)
+
+    def _window_at(self, slot: int) -> int:
+        """Where a slot's window begins, in numbers."""
+        return (_HEADER_BYTES + _WINDOW_OFFSET + slot * _SLOT_BYTES) // _NUMBER_BYTES
 
     def live(self) -> None:
         """From now on, and for as long as this process lives, its cells speak of calls that are really under way."""
@@ -310,8 +333,8 @@ class SharedCounters:
         """Correct the token window by the difference between what was used and what was reserved."""
         fcntl.lockf(self._fd, fcntl.LOCK_EX, 1, _FIRST_SLOT_LOCK + slot)
         try:
-            window = self._window(slot, now)
-            self._add_to_window(slot, window, 0, max(tokens, -sum(window.tokens)))
+            self._advance(slot, now)
+            self._add_to_window(slot, 0, max(tokens, -self._used(slot, _TOKEN_SUM)))
         finally:
             fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, _FIRST_SLOT_LOCK + slot)
 
@@ -361,34 +384,3 @@ class SharedCounters:
 
 
 _NO_ROOM = Headroom()
-_NO_WINDOW = _Window(0, (), ())
-
-
-def _room(window: _Window, limits: KeyLimits) -> Headroom:
-    requests = None if limits.rpm is None else max(0, limits.rpm - sum(window.requests))
-    tokens = None if limits.tpm is None else max(0, limits.tpm - sum(window.tokens))
-    return Headroom(requests, tokens, float(_TICKS * _TICK_SECONDS))
-
-
-def _less(room: Headroom, tokens: int) -> Headroom:
-    requests = None if room.requests is None else room.requests - 1
-    return Headroom(requests, None if room.tokens is None else room.tokens - tokens, room.reset)
-
-
-def _refuse_by_window(window: _Window, room: Headroom, limits: KeyLimits, tokens: int, now: float) -> Refusal | None:
-    if limits.rpm is not None and (room.requests or 0) < 1:
-        return Refusal("rpm", _wait(window.tick, window.requests, limits.rpm - 1, now), room)
-    wanted = max(tokens, 1)
-    if limits.tpm is not None and (room.tokens or 0) < wanted:
-        return Refusal("tpm", _wait(window.tick, window.tokens, limits.tpm - wanted, now), room)
-    return None
-
-
-def _wait(tick: int, used: tuple[int, ...], room: int, now: float) -> float:
-    """Seconds until no more than `room` is left of what was used, if nothing else comes."""
-    left = sum(used)
-    for age in range(1, _TICKS + 1):
-        left -= used[(tick + age) % _TICKS]
-        if left <= room:
-            return max(0.05, (tick + age) * _TICK_SECONDS - now)
-    return float(_TICKS * _TICK_SECONDS)

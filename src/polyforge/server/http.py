@@ -1,6 +1,5 @@
 """The few things plain ASGI needs: bodies with a limit, whole answers, and knowing when the caller has gone."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
@@ -85,17 +84,17 @@ class Presence:
     __slots__ = ("_connection", "_task", "left")
 
     def __init__(self, scope: Scope) -> None:
-        self._task = asyncio.current_task()
         self.left = False
         """Whether the caller hung up before the answer was complete."""
         self._connection: HttpConnection = scope["state"][CONNECTION]
+        self._task = self._connection.task
         self._connection.presence = self
         if self._connection.lost:
             self.gone()
 
     def gone(self) -> None:
         """The caller has hung up."""
-        if not self.left and self._task is not None:
+        if not self.left:
             self.left = True
             self._task.cancel()
 

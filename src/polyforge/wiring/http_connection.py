@@ -70,6 +70,8 @@ class HttpConnection(asyncio.Protocol):
         self.tasks = server_state.tasks
         self.lost = False
         """Whether nothing can be sent any more."""
+        self.task: asyncio.Task[None]
+        """Runs the application for the request under way."""
         self.presence: Watcher | None = None
         """Told when the caller has gone."""
         self.writable: asyncio.Future[None] | None = None
@@ -286,7 +288,8 @@ class HttpConnection(asyncio.Protocol):
 
     def _run(self, turn: "_Turn") -> None:
         self._running = turn
-        self.tasks.add(self._loop.create_task(turn.run()))
+        self.task = self._loop.create_task(turn.run())
+        self.tasks.add(self.task)
 
     def _look(self) -> None:
         """Is it time to end? One timer that looks now and then is cheaper than one that every request moves."""
@@ -367,14 +370,13 @@ class _Turn:
     async def run(self) -> None:
         """Run the application; an answer that it leaves unfinished is broken off, and visibly so."""
         connection = self._connection
+        task = connection.task
         try:
             await connection.app(self._scope, self.receive, self.send)
         except Exception:  # noqa: BLE001 - a broken answer must not take the process along
             _log.exception("the application broke", path=self._scope["path"])
         finally:
-            task = asyncio.current_task()
-            if task is not None:
-                connection.tasks.discard(task)
+            connection.tasks.discard(task)
             if not self.done and not connection.lost:
                 connection.abort()
 

@@ -16,6 +16,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, func, insert, or_, select, text, true, update
 from sqlalchemy.exc import DBAPIError
 
+from polyforge.database.counting import generations
 from polyforge.database.database import Database
 from polyforge.database.metadata import metadata
 from polyforge.database.migrating import configuration
@@ -24,7 +25,7 @@ from polyforge.database.scopes import Scope, ScopedReader, ScopedWriter
 from polyforge.database.settings import DatabaseSettings
 from polyforge.kernel.errors import SettingsError, Unavailable
 from polyforge.tenancy.store import LedgerStore
-from polyforge.tenancy.tables import generations, organizations, usage_records
+from polyforge.tenancy.tables import organizations, usage_records
 from polyforge.wiring.migrate import migrate
 from tests.support.databases import Place
 from tests.support.ports import refusing_port, silent_port
@@ -32,6 +33,7 @@ from tests.support.postgres import Postgres
 from tests.unit.tenancy.samples import record
 
 ROW = {"id": "0" * 26, "name": "one", "created_at": 1.0}
+OURS = generations.c.name == "keys"
 PRAGMAS = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 5000}
 
 
@@ -76,7 +78,10 @@ async def test_processes_that_start_at_once_migrate_once(empty: Place) -> None:
     assert True in done
     assert await current_revision(databases[0]) == HEAD
     async with databases[0].read() as session:
-        assert await session.all(select(generations)) == [{"name": "keys", "value": 0}]
+        assert await session.all(select(generations).order_by(generations.c.name)) == [
+            {"name": "events", "value": 0},
+            {"name": "keys", "value": 0},
+        ]
     assert await ensure_current(databases[0], ("/no/such/program",)) is False
     for database in databases:
         await database.close()
@@ -153,13 +158,13 @@ async def test_writers_wait_for_each_other(database: Database, place: Place) -> 
     async def bump(which: Database) -> None:
         async with which.write() as session:
             # Takes the row lock on PostgreSQL; on SQLite the transaction has the lock already.
-            value = await session.scalar(select(generations.c.value).with_for_update())
+            value = await session.scalar(select(generations.c.value).where(OURS).with_for_update())
             await asyncio.sleep(0)
-            await session.change(update(generations).values(value=value + 1))
+            await session.change(update(generations).where(OURS).values(value=value + 1))
 
     await asyncio.gather(*(bump(which) for which in [database, other] * 10))
     async with database.read() as session:
-        assert await session.scalar(select(generations.c.value)) == 20
+        assert await session.scalar(select(generations.c.value).where(OURS)) == 20
     await other.close()
 
 
@@ -169,13 +174,13 @@ async def test_a_lock_that_is_held_for_too_long_is_unavailable(place: Place) -> 
     holder = place.database()
     await holder.open()
     async with holder.write() as session:
-        await session.change(update(generations).values(value=1))
+        await session.change(update(generations).where(OURS).values(value=1))
         with pytest.raises(Unavailable) as refused:
             async with hasty.write() as late:
-                await late.change(update(generations).values(value=2))
+                await late.change(update(generations).where(OURS).values(value=2))
         assert refused.value.retry_after
     async with hasty.write() as session:
-        await session.change(update(generations).values(value=3))
+        await session.change(update(generations).where(OURS).values(value=3))
     await hasty.close()
     await holder.close()
 
@@ -210,7 +215,7 @@ async def test_a_pool_that_is_used_up_is_unavailable(place: Place) -> None:
         with pytest.raises(Unavailable):
             await _hold(held, small)
     async with small.read() as session:
-        assert await session.scalar(select(generations.c.value)) == 0
+        assert await session.scalar(select(generations.c.value).where(OURS)) == 0
     await small.close()
 
 

@@ -14,13 +14,15 @@ from polyforge.database.database import Database
 from polyforge.kernel.clock import FakeClock
 from polyforge.kernel.errors import PolyforgeError
 from polyforge.tenancy.admin_key import AdminKey
-from polyforge.tenancy.api import Permission, router
+from polyforge.tenancy.api import router
 from polyforge.tenancy.bootstrap import DEFAULT_ORGANIZATION_ID, install
 from polyforge.tenancy.callers import ALL, Caller
 from polyforge.tenancy.keys import ADMIN_KEY_ID, hash_of, new_secret
+from polyforge.tenancy.permission import Permission
 from polyforge.tenancy.service import KeyService, UsageService
 from polyforge.tenancy.store import LedgerStore, SystemEditor
 from polyforge.tenancy.tables import api_keys
+from tests.support.recording import recorder
 from tests.unit.tenancy.samples import NOW, caller, record
 
 OTHER_PROJECT = "0000000000000000000000009P"
@@ -35,7 +37,9 @@ class Api:
         self.caller: Caller | None = caller(ALL)
         self.changes = 0
         self.app = FastAPI()
-        self.app.include_router(router(KeyService(database, clock, self._changed), UsageService(database, clock)))
+        self.app.include_router(
+            router(KeyService(database, clock, recorder(clock), self._changed), UsageService(database, clock))
+        )
         self.app.exception_handler(PolyforgeError)(_render)
         self.app.middleware("http")(self._identify)
         transport = httpx.ASGITransport(self.app)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from polyforge.database.database import Database
+from polyforge.database.scopes import Scope
 from polyforge.database.sessions import ReadSession
 from polyforge.database.settings import DatabaseSettings
 from polyforge.kernel.clock import FakeClock, SystemClock
@@ -24,6 +25,7 @@ from polyforge.tenancy.service import KeyService
 from polyforge.tenancy.store import SystemStore
 from tests.support.databases import Place
 from tests.support.postgres import Postgres
+from tests.support.recording import recorder
 from tests.unit.tenancy.samples import NOW, caller
 
 ROOT = caller(ALL)
@@ -38,11 +40,11 @@ class Counting(Database):
     reads = 0
 
     @asynccontextmanager
-    async def read(self) -> AsyncGenerator[ReadSession]:
+    async def read(self, scope: Scope | None = None) -> AsyncGenerator[ReadSession]:
         self.reads += 1
         if self.down:
             raise Unavailable("down", retry_after=1)
-        async with super().read() as session:
+        async with super().read(scope) as session:
             yield session
 
 
@@ -62,7 +64,7 @@ async def database(place: Place, clock: FakeClock) -> AsyncIterator[Counting]:
 
 @pytest.fixture
 def keys(database: Counting, clock: FakeClock) -> KeyService:
-    return KeyService(database, clock)
+    return KeyService(database, clock, recorder(clock))
 
 
 @pytest.fixture
@@ -153,7 +155,7 @@ async def test_a_wake_up_spares_the_wait(database: Counting, clock: FakeClock, m
     monkeypatch.setattr("polyforge.tenancy.key_cache.SYNC_SECONDS", 3600)
     cache = KeyCache(database, clock)
     await cache.open()
-    _, token = await issue(KeyService(database, clock, cache.wake))
+    _, token = await issue(KeyService(database, clock, recorder(clock), cache.wake))
     await soon(lambda: knows(cache, token))
     await cache.close()
 
@@ -303,9 +305,9 @@ async def test_a_look_up_that_is_overtaken_by_a_revocation_keeps_nothing(
         slow = False
 
         @asynccontextmanager
-        async def read(self) -> AsyncGenerator[ReadSession]:
+        async def read(self, scope: Scope | None = None) -> AsyncGenerator[ReadSession]:
             slow = self.slow
-            async with super().read() as session:
+            async with super().read(scope) as session:
                 yield session
             if slow:
                 read.set()
@@ -410,7 +412,7 @@ async def test_when_postgres_stops_known_keys_go_on_and_others_are_unavailable(
     await install(database, admin, clock)
     cache = KeyCache(database, clock, given=admin.secret.hash)
     await cache.open()
-    keys = KeyService(database, clock, cache.wake)
+    keys = KeyService(database, clock, recorder(clock), cache.wake)
     key_id, token = await issue(keys)
     await cache.resolve(token)
     unknown = new_secret().value.encode()

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from polyforge.database.counting import generations
 from polyforge.database.database import Database
 from polyforge.database.metadata import metadata
 from polyforge.database.schema import HEAD
 from polyforge.database.settings import DatabaseSettings
-from polyforge.tenancy.tables import generations
+from polyforge.tenancy.audit.tables import audit_heads
 from polyforge.wiring.migrate import migrate
 from polyforge.wiring.settings import Settings
 from tests.support.postgres import Postgres, run_apart
@@ -97,7 +98,10 @@ def created(postgres: Postgres, name: str) -> Generator[DatabaseSettings]:
     postgres.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
+NO_AUDIT = "UPDATE audit_heads SET sequence = 0, hash = decode(repeat('00', 32), 'hex')"
+
+
 def _as_new() -> str:
-    tables = ", ".join(table.name for table in metadata.sorted_tables if table is not generations)
-    versions = f"UPDATE generations SET value = 0; UPDATE alembic_version SET version_num = '{HEAD}'"
+    tables = ", ".join(table.name for table in metadata.sorted_tables if table not in (generations, audit_heads))
+    versions = f"UPDATE generations SET value = 0; {NO_AUDIT}; UPDATE alembic_version SET version_num = '{HEAD}'"
     return f"TRUNCATE {tables}; {versions}"

@@ -5,13 +5,19 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from polyforge.database.engine import Engines, postgres_engines, sqlite_engines
 from polyforge.database.failures import translated
+from polyforge.database.scopes import Scope
 from polyforge.database.sessions import ReadSession, WriteSession
 from polyforge.database.settings import DatabaseSettings, Dialect
 from polyforge.kernel.errors import SettingsError
+
+_NAME_TENANT = text(
+    "SELECT set_config('polyforge.organization', :organization, true), set_config('polyforge.project', :project, true)"
+)
 
 
 class Database:
@@ -47,15 +53,23 @@ class Database:
                 await engine.dispose()
 
     @asynccontextmanager
-    async def read(self) -> AsyncGenerator[ReadSession]:
-        """A transaction that reads. Unavailable when the database does not answer in time."""
+    async def read(self, scope: Scope | None = None) -> AsyncGenerator[ReadSession]:
+        """A transaction that reads. Unavailable when the database does not answer in time.
+
+        With a scope, PostgreSQL itself hides the rows of other tenants from it.
+        """
         async with _transaction(self._open_engines().read) as connection:
+            await self._wall_off(connection, scope)
             yield ReadSession(connection)
 
     @asynccontextmanager
-    async def write(self) -> AsyncGenerator[WriteSession]:
-        """A transaction that writes. Unavailable when the database does not answer, or is locked for too long."""
+    async def write(self, scope: Scope | None = None) -> AsyncGenerator[WriteSession]:
+        """A transaction that writes. Unavailable when the database does not answer, or is locked for too long.
+
+        With a scope, PostgreSQL itself keeps it from reading and writing the rows of other tenants.
+        """
         async with _transaction(self._open_engines().write) as connection:
+            await self._wall_off(connection, scope)
             yield WriteSession(connection)
 
     @asynccontextmanager
@@ -63,6 +77,14 @@ class Database:
         """A writing transaction as SQLAlchemy has it, for migrations only."""
         async with _transaction(self._open_engines().write) as connection:
             yield connection
+
+    async def _wall_off(self, connection: AsyncConnection, scope: Scope | None) -> None:
+        """Name the tenant that the policies of row-level security go by, until the transaction ends."""
+        if scope is None or self.dialect == "sqlite":
+            return
+        names = {"organization": scope.organization_id, "project": scope.project_id or ""}
+        with translated():
+            await connection.execute(_NAME_TENANT, names)
 
     def _open_engines(self) -> Engines:
         if self._engines is None:

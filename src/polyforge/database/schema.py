@@ -17,7 +17,7 @@ from polyforge.database.database import Database
 from polyforge.database.failures import sqlstate
 from polyforge.kernel.errors import SettingsError, Unavailable
 
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0002")
 """Every schema that this code knows, oldest first."""
 HEAD = REVISIONS[-1]
 

@@ -1,10 +1,10 @@
-"""Tenancy in SQL: a store is given handles on tables as one project sees them, and no session to go around them."""
+"""Tenancy in SQL: a store is given handles on tables as one tenant sees them, and no session to go around them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, RowMapping, Table, and_, insert, select, update
+from sqlalchemy import ColumnElement, RowMapping, Table, and_, delete, insert, select, update
 
 from polyforge.database.sessions import Query, ReadSession, WriteSession
 
@@ -13,10 +13,10 @@ Refine = Callable[[Query], Query]
 
 
 class Scope(msgspec.Struct, frozen=True):
-    """Whose rows: those of one project."""
+    """Whose rows: those of one project, or without one those of a whole organization."""
 
     organization_id: str
-    project_id: str
+    project_id: str | None = None
 
 
 class ScopedReader:
@@ -41,9 +41,8 @@ class ScopedReader:
 
     def _mine(self) -> ColumnElement[bool]:
         columns = self._table.c
-        return and_(
-            columns.organization_id == self._scope.organization_id, columns.project_id == self._scope.project_id
-        )
+        mine = columns.organization_id == self._scope.organization_id
+        return mine if self._scope.project_id is None else and_(mine, columns.project_id == self._scope.project_id)
 
 
 class ScopedWriter(ScopedReader):
@@ -61,5 +60,12 @@ class ScopedWriter(ScopedReader):
         """Change the rows of the scope that match, which stay in it; how many."""
         return await self.__session.change(update(self._table).where(where, self._mine()).values(self._owned(values)))
 
+    async def delete(self, where: ColumnElement[bool]) -> int:
+        """Remove the rows of the scope that match; how many."""
+        return await self.__session.change(delete(self._table).where(where, self._mine()))
+
     def _owned(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        return {**values, "organization_id": self._scope.organization_id, "project_id": self._scope.project_id}
+        own: dict[str, Any] = {"organization_id": self._scope.organization_id}
+        if self._scope.project_id is not None:
+            own["project_id"] = self._scope.project_id
+        return {**values, **own}

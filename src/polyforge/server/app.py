@@ -5,8 +5,9 @@ from collections.abc import Awaitable, Callable, Iterable
 from time import perf_counter_ns
 from typing import Any, Final
 
-from polyforge.kernel.errors import MethodNotAllowed, NotFound, PolyforgeError, TooLarge, Unauthenticated
+from polyforge.kernel.errors import MethodNotAllowed, NotFound, PolyforgeError, TooLarge
 from polyforge.kernel.ids import new_ulid
+from polyforge.server.authentication import Authentication
 from polyforge.server.errors import opaque, renderer_for
 from polyforge.server.exchange import Observer
 from polyforge.server.http import (
@@ -15,7 +16,6 @@ from polyforge.server.http import (
     Receive,
     Scope,
     Send,
-    bearer_token,
     declared_length,
     send_whole,
 )
@@ -24,11 +24,10 @@ from polyforge.server.models import PATH as MODELS_PATH
 from polyforge.server.models import Models
 from polyforge.server.operations import Operations
 from polyforge.telemetry.logs import get_logger
-from polyforge.tenancy.callers import Caller
-from polyforge.tenancy.key_cache import KeyCache
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 API_BODY_BYTES: Final = 1024 * 1024
+OPEN_API_PREFIX: Final = "/api/v1/auth/"
 OPEN_API_PATHS: Final = frozenset({"/api/openapi.json", "/api/v1/health"})
 _JSON: Final = b"application/json"
 _METRICS: Final = b"text/plain; version=0.0.4; charset=utf-8"
@@ -44,7 +43,7 @@ class Application:
         models: Models,
         operations: Operations,
         management: App,
-        keys: KeyCache,
+        authentication: Authentication,
         observer: Observer,
     ) -> None:
         self._inference = inference
@@ -52,7 +51,7 @@ class Application:
         self._models = models
         self._operations = operations
         self._management = management
-        self._keys = keys
+        self._authentication = authentication
         self._observer = observer
 
     def drain(self) -> None:
@@ -130,7 +129,7 @@ class Application:
         return {"/livez": self._live, "/readyz": self._ready, "/metrics": self._metrics}.get(path)
 
     async def _list_models(self, path: str, scope: Scope) -> tuple[int, bytes, bytes]:
-        return 200, _JSON, self._models.answer(path, await self._caller(scope))
+        return 200, _JSON, self._models.answer(path, await self._authentication.caller(scope))
 
     async def _live(self, path: str, scope: Scope) -> tuple[int, bytes, bytes]:
         return 200, _JSON, b'{"live":true}'
@@ -141,23 +140,24 @@ class Application:
 
     async def _metrics(self, path: str, scope: Scope) -> tuple[int, bytes, bytes]:
         if self._operations.metrics_need_a_scope:
-            (await self._caller(scope)).require("metrics:read")
+            (await self._authentication.caller(scope)).require("metrics:read")
         return 200, _METRICS, await asyncio.to_thread(self._operations.metrics)
 
     async def _manage(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The management API, behind the key and a limit on the body."""
         state: dict[str, Any] = scope["state"]
         declared_length(scope["headers"], API_BODY_BYTES)
-        if scope["path"] not in OPEN_API_PATHS:
-            state["caller"] = await self._caller(scope)
+        if _is_open(scope["path"]):
+            state["origin"] = self._authentication.origin(scope)
+        else:
+            state["caller"] = await self._authentication.caller(scope)
         scope["headers"] = [pair for pair in scope["headers"] if not _is_curls_default(pair)]
         await self._management(scope, _limited(receive), send)
 
-    async def _caller(self, scope: Scope) -> Caller:
-        token = bearer_token(scope["headers"])
-        if token is None:
-            raise Unauthenticated("no API key; send it as `Authorization: Bearer pf-...`")
-        return self._keys.lookup(token) or await self._keys.resolve(token)
+
+def _is_open(path: str) -> bool:
+    """Whether nobody need have signed in: for the ways in themselves, and for what tells how to use them."""
+    return path.startswith(OPEN_API_PREFIX) or path in OPEN_API_PATHS
 
 
 def _is_curls_default(header: tuple[bytes, bytes]) -> bool:

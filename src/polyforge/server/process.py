@@ -10,6 +10,7 @@ import uvloop
 
 from polyforge.kernel.clock import SystemClock
 from polyforge.server.app import Application
+from polyforge.server.authentication import Authentication
 from polyforge.server.inference import Inference
 from polyforge.server.management import build_management
 from polyforge.server.models import Models
@@ -41,7 +42,8 @@ def create_app(platform: GatewayPlatform) -> Application:
     management = build_management([tenancy_api.router(platform.key_service, platform.usage_service)])
     models = Models(platform.catalog, platform.clock.now())
     operations = Operations(platform.render_metrics, _is_private(settings))
-    return Application(inference, models, operations, management, platform.keys, observation)
+    authentication = Authentication(platform.keys, behind_proxy=settings.server.behind_proxy)
+    return Application(inference, models, operations, management, authentication, observation)
 
 
 def _is_private(settings: Settings) -> bool:

@@ -3,14 +3,12 @@
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request, Response
-from fastapi.openapi.models import HTTPBearer
-from fastapi.security.base import SecurityBase
+from fastapi import APIRouter, Depends, Query, Response
 
-from polyforge.kernel.errors import Unauthenticated
 from polyforge.kernel.money import to_usd
-from polyforge.tenancy.callers import PERMISSIONS, Caller
+from polyforge.tenancy.callers import Caller
 from polyforge.tenancy.keys import ApiKey, Secret
+from polyforge.tenancy.permission import Permission
 from polyforge.tenancy.schemas import (
     MAX_PAGE,
     IssuedKey,
@@ -28,29 +26,6 @@ from polyforge.tenancy.service import KeyService, UsageService
 from polyforge.tenancy.usage import UsageRow, UsageSummary, parse_groups, total
 
 _EPOCH = date(1970, 1, 1)
-
-
-class Permission(SecurityBase):
-    """The permission that a route needs, as a dependency that gives the caller; every route of /api has exactly one.
-
-    The caller is what the server's middleware put into `request.state.caller`. Unauthenticated without one, Denied when
-    its key lacks the scope.
-    """
-
-    def __init__(self, name: str) -> None:
-        if name not in PERMISSIONS:
-            raise ValueError(f"there is no permission {name!r}")
-        self.name = name
-        self.model = HTTPBearer(description="An API key.")
-        self.scheme_name = "api_key"
-
-    async def __call__(self, request: Request) -> Caller:
-        """The caller of a request."""
-        caller: Caller | None = getattr(request.state, "caller", None)
-        if caller is None:
-            raise Unauthenticated("give an API key: `Authorization: Bearer pf-...`")
-        caller.require(self.name)
-        return caller
 
 
 Reader = Annotated[Caller, Depends(Permission("keys:read"))]

@@ -11,7 +11,7 @@ Period = Literal["total", "day", "week", "month"]
 """How long a budget lasts before it starts again, in UTC; weeks begin on Monday."""
 
 ALL = "*"
-PERMISSIONS = frozenset({"inference", "keys:read", "keys:write", "usage:read", "models:read", "metrics:read"})
+"""The scope that grants every permission there is and will be."""
 DEFAULT_SCOPES = ("inference", "models:read")
 
 
@@ -34,8 +34,23 @@ class KeyLimits(msgspec.Struct, frozen=True, gc=False):
         return not (self.rpm is self.tpm is self.concurrency is self.budget is None)
 
 
+CallerKind = Literal["key", "user", "service", "system"]
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """Where a request came from."""
+
+    address: str = ""
+    agent: str = ""
+    """What the client calls itself."""
+    request_id: str | None = None
+
+
 class Caller(msgspec.Struct, frozen=True):
-    """Who a request acts for: a key, its project and what it may do."""
+    """Who a request acts for, in which project, and what it may do there.
+
+    A user or a service account that calls without a key stands where the key would: its id is the `key_id`.
+    """
 
     key_id: str
     key_name: str
@@ -47,6 +62,9 @@ class Caller(msgspec.Struct, frozen=True):
     limits: KeyLimits = KeyLimits()
     expires_at: float | None = None
     """Seconds since the epoch."""
+    kind: CallerKind = "key"
+    origin: Origin = Origin()
+    """Set where a change may be made, for the audit log."""
 
     def may(self, permission: str) -> bool:
         """Whether the key's scopes grant `permission`."""

@@ -6,8 +6,9 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from polyforge.tenancy.callers import ALL, DEFAULT_SCOPES, PERMISSIONS, Period
-from polyforge.tenancy.tables import NAME_LENGTH
+from polyforge.database.columns import NAME_LENGTH
+from polyforge.tenancy.callers import ALL, DEFAULT_SCOPES, Period
+from polyforge.tenancy.policy import PERMISSIONS
 
 MAX_RPM = 10_000_000
 MAX_TPM = 1_000_000_000_000

@@ -4,12 +4,17 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
+from msgspec.structs import asdict
+
 from polyforge.database.database import Database
 from polyforge.database.scopes import Scope
+from polyforge.database.sessions import WriteSession
 from polyforge.kernel.clock import Clock
 from polyforge.kernel.errors import Conflict, Denied, Invalid, NotFound
 from polyforge.kernel.ids import decode, new_ulid
 from polyforge.kernel.money import from_usd
+from polyforge.tenancy.audit.log import Subject
+from polyforge.tenancy.audit.recorder import Recorder
 from polyforge.tenancy.callers import Caller
 from polyforge.tenancy.keys import ADMIN_KEY_ID, ApiKey, Secret, new_secret
 from polyforge.tenancy.schemas import KeyChanges, KeyLimitsBody, NewKey
@@ -30,9 +35,12 @@ class KeyService:
     may not use. `changed` is called after every change, so that this process need not wait to hear of its own.
     """
 
-    def __init__(self, database: Database, clock: Clock, changed: Callable[[], None] = _nobody) -> None:
+    def __init__(
+        self, database: Database, clock: Clock, recorder: Recorder, changed: Callable[[], None] = _nobody
+    ) -> None:
         self._database = database
         self._clock = clock
+        self._recorder = recorder
         self._changed = changed
 
     async def create(self, caller: Caller, body: NewKey) -> tuple[ApiKey, Secret]:
@@ -52,15 +60,16 @@ class KeyService:
             "models": models,
             "created_at": self._clock.now(),
         }
-        async with self._database.write() as session:
+        async with self._database.write(_scope(caller)) as session:
             key = await KeyEditor(session, _scope(caller)).add(values)
+            await self._record(session, caller, "key.created", None, key)
         self._changed()
         return key, secret
 
     async def get(self, caller: Caller, key_id: str) -> ApiKey:
         """One key; NotFound when the project has none with this id."""
         _require_id(key_id)
-        async with self._database.read() as session:
+        async with self._database.read(_scope(caller)) as session:
             return await KeyStore(session, _scope(caller)).get(key_id)
 
     async def page(
@@ -69,7 +78,7 @@ class KeyService:
         """Up to `limit` keys, newest first, and the cursor of the next page, None after the last."""
         if cursor is not None and not _is_id(cursor):
             raise Invalid("the cursor is not one that a list gave", param="cursor")
-        async with self._database.read() as session:
+        async with self._database.read(_scope(caller)) as session:
             keys = await KeyStore(session, _scope(caller)).page(limit + 1, cursor, include_revoked)
         return keys[:limit], keys[limit - 1].id if len(keys) > limit else None
 
@@ -78,35 +87,45 @@ class KeyService:
         values = self._limits(body, body.model_fields_set)
         if "name" in body.model_fields_set:
             values["name"] = body.name
-        async with self._database.write() as session:
+        async with self._database.write(_scope(caller)) as session:
             editor = KeyEditor(session, _scope(caller))
             key = await _manageable(editor, caller, key_id)
             _require_no_more(caller, key.scopes, values.get("models", key.models))
-            key = await editor.change(key_id, values)
+            changed = await editor.change(key_id, values)
+            await self._record(session, caller, "key.changed", key, changed)
         self._changed()
-        return key
+        return changed
 
     async def rotate(self, caller: Caller, key_id: str, grace_seconds: int = 0) -> tuple[ApiKey, Secret]:
         """The key with a new secret; the old one works for another `grace_seconds`, any older one no more."""
         secret = new_secret()
         values: dict[str, Any] = {"prefix": secret.prefix, "hash": secret.hash}
-        async with self._database.write() as session:
+        async with self._database.write(_scope(caller)) as session:
             editor = KeyEditor(session, _scope(caller))
             key = await _manageable(editor, caller, key_id)
             values["previous_hash"] = key.hash if grace_seconds else None
             values["previous_until"] = self._clock.now() + grace_seconds if grace_seconds else None
-            key = await editor.change(key_id, values)
+            changed = await editor.change(key_id, values)
+            await self._record(session, caller, "key.rotated", key, changed)
         self._changed()
-        return key, secret
+        return changed, secret
 
     async def revoke(self, caller: Caller, key_id: str) -> None:
         """End a key for good; one that has ended already stays as it is."""
-        async with self._database.write() as session:
+        async with self._database.write(_scope(caller)) as session:
             editor = KeyEditor(session, _scope(caller))
             key = await _locked(editor, caller, key_id)
             if key.revoked_at is None:
-                await editor.change(key_id, {"revoked_at": self._clock.now()})
+                changed = await editor.change(key_id, {"revoked_at": self._clock.now()})
+                await self._record(session, caller, "key.revoked", key, changed)
         self._changed()
+
+    async def _record(
+        self, session: WriteSession, caller: Caller, action: str, before: ApiKey | None, after: ApiKey
+    ) -> None:
+        subject = Subject("key", after.id, after.organization_id, after.project_id)
+        told = None if before is None else _told(before)
+        await self._recorder.changed(session, caller, "keys", action, subject, told, _told(after))
 
     def _limits(self, body: KeyLimitsBody, fields: Iterable[str]) -> dict[str, Any]:
         values = {name: getattr(body, name) for name in fields if name in KeyLimitsBody.model_fields}
@@ -139,13 +158,19 @@ class UsageService:
         start = max(0.0, since.timestamp() if since else end - DEFAULT_USAGE_SECONDS)
         if start > end:
             raise Invalid("must not be later than `until`", param="since")
-        async with self._database.read() as session:
+        async with self._database.read(_scope(caller)) as session:
             rows = await UsageStore(session, _scope(caller)).sums(group_by, start, end)
             if len(rows) > MAX_USAGE_ROWS:
                 raise Invalid(f"more than {MAX_USAGE_ROWS} groups; narrow the time or group by less", param="group_by")
             ids = sorted({row.key for row in rows if row.key is not None})
             names = await KeyStore(session, _scope(caller)).names(ids) if ids else {}
         return UsageSummary(since=start, until=end, rows=rows, key_names=names)
+
+
+def _told(key: ApiKey) -> dict[str, Any]:
+    """What the audit log keeps of a key: everything but its hashes."""
+    hidden = ("hash", "previous_hash", "organization_id", "project_id", "version")
+    return {name: value for name, value in asdict(key).items() if name not in hidden}
 
 
 async def _manageable(editor: KeyEditor, caller: Caller, key_id: str) -> ApiKey:

@@ -6,10 +6,12 @@ ledger.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from sqlalchemy import ColumnElement, RowMapping, Select, case, delete, func, insert, or_, select, update
 
+from polyforge.database.counting import generations, take_number
 from polyforge.database.database import Database
 from polyforge.database.scopes import Scope, ScopedReader, ScopedWriter
 from polyforge.database.sessions import ReadSession, WriteSession
@@ -21,7 +23,6 @@ from polyforge.tenancy.ledger_rows import DAY_SECONDS, advance, append_postgres,
 from polyforge.tenancy.tables import (
     api_keys,
     budget_counters,
-    generations,
     journal_offsets,
     organizations,
     projects,
@@ -80,21 +81,21 @@ class KeyEditor(KeyStore):
     def __init__(self, session: WriteSession, scope: Scope) -> None:
         super().__init__(session, scope)
         self._rows = ScopedWriter(session, scope, api_keys)
-        self._next = _NextGeneration(session)
+        self._next_version = partial(take_number, session, _KEYS)
 
     async def locked(self, key_id: str) -> ApiKey:
         """One key, which nobody else changes before this transaction ends."""
-        await self._next.take()
+        await self._next_version()
         return await self.get(key_id)
 
     async def add(self, values: Mapping[str, Any]) -> ApiKey:
         """A new key."""
-        await self._rows.insert({**values, "version": await self._next.take()})
+        await self._rows.insert({**values, "version": await self._next_version()})
         return await self.get(values["id"])
 
     async def change(self, key_id: str, values: Mapping[str, Any]) -> ApiKey:
         """The key after the change."""
-        await self._rows.update(api_keys.c.id == key_id, {**values, "version": await self._next.take()})
+        await self._rows.update(api_keys.c.id == key_id, {**values, "version": await self._next_version()})
         return await self.get(key_id)
 
 
@@ -160,11 +161,11 @@ class SystemEditor(SystemStore):
     def __init__(self, session: WriteSession) -> None:
         super().__init__(session)
         self._writer = session
-        self._next = _NextGeneration(session)
+        self._next_version = partial(take_number, session, _KEYS)
 
     async def lock(self) -> None:
         """Wait until nobody else changes keys, and keep it so until this transaction ends."""
-        await self._next.take()
+        await self._next_version()
 
     async def ensure_project(self, organization_id: str, project_id: str, name: str, now: float) -> None:
         """The organization and the project, made if they do not exist. Needs the lock."""
@@ -177,7 +178,7 @@ class SystemEditor(SystemStore):
 
     async def put(self, key_id: str, values: Mapping[str, Any]) -> None:
         """The key with this id, made or replaced. Needs the lock."""
-        row = {**values, "version": await self._next.take()}
+        row = {**values, "version": await self._next_version()}
         if not await self._writer.change(update(api_keys).where(api_keys.c.id == key_id).values(row)):
             await self._writer.change(insert(api_keys).values({**row, "id": key_id}))
 
@@ -224,20 +225,6 @@ class LedgerStore:
         """Sums over the calls of one project that started in [since, until)."""
         async with self._database.read() as session:
             return await UsageStore(session, scope).sums(group_by, since, until)
-
-
-class _NextGeneration:
-    """Numbers that rise in the order of commits: taking one holds a row lock until the transaction ends."""
-
-    def __init__(self, session: WriteSession) -> None:
-        self._session = session
-
-    async def take(self) -> int:
-        bump = update(generations).where(generations.c.name == _KEYS).values(value=generations.c.value + 1)
-        row = await self._session.returning(bump.returning(generations.c.value))
-        if row is None:
-            raise RuntimeError("the generation of keys is missing; was the database migrated?")
-        return row["value"]
 
 
 def _key_of(row: RowMapping) -> ApiKey:

@@ -24,6 +24,7 @@ from polyforge.ports.tracing import Tracer
 from polyforge.registry.catalog import LOCAL, Catalog, build_catalog
 from polyforge.registry.settings import DeploymentSettings, ModelSettings, Prices
 from polyforge.registry.tariffs import tariff_of
+from polyforge.secrets.master import load_master_keys
 from polyforge.serving.sources import BUILT_IN
 from polyforge.telemetry.families import COOLING, JOURNAL_LAG, LOG_DROPPED, TRACES_DROPPED, Family
 from polyforge.telemetry.lines import LineWriter
@@ -32,6 +33,8 @@ from polyforge.telemetry.metrics import Metrics
 from polyforge.telemetry.metrics import Observation as Reading
 from polyforge.telemetry.tracing import NullTracer
 from polyforge.tenancy.admin_key import admin_key
+from polyforge.tenancy.audit.log import AuditLog, Chain
+from polyforge.tenancy.audit.recorder import Recorder
 from polyforge.tenancy.bootstrap import install
 from polyforge.tenancy.key_cache import KeyCache
 from polyforge.tenancy.ledger.counters import SharedCounters
@@ -62,6 +65,7 @@ class GatewayPlatform:
         name = f"gateway-{spec.index}"
         self.incarnation = next_incarnation(journal_folder, spec.session, spec.index)
         self.admin = admin_key(settings.admin_key, settings.data)
+        self.master = load_master_keys(settings.secrets, settings.data)
         self.database = Database(settings.database, settings.data)
         self.ledger = LedgerStore(self.database)
         self.counters = SharedCounters(
@@ -85,7 +89,8 @@ class GatewayPlatform:
         admission = Admission(settings.gateway, self.counters, self.journal, self.ledger.spent, clock)
         dispatch = Dispatch(settings.gateway, self.providers, self.health, clock)
         self.gateway = Gateway(admission, dispatch, Settlement(self.counters, self.journal, clock))
-        self.key_service = KeyService(self.database, clock, self.keys.wake)
+        self.recorder = Recorder(AuditLog(Chain(self.master), clock))
+        self.key_service = KeyService(self.database, clock, self.recorder, self.keys.wake)
         self.usage_service = UsageService(self.database, clock)
 
     def _count(self, family: Family) -> Callable[[int], None]:

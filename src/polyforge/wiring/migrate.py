@@ -10,14 +10,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from polyforge.database import counting
+from polyforge.database.events import tables as events
 from polyforge.database.metadata import metadata
 from polyforge.database.migrating import upgrade
 from polyforge.database.schema import EXIT_SETTINGS, EXIT_UNAVAILABLE
 from polyforge.kernel.errors import SettingsError, Unavailable
+from polyforge.operations.configuration import tables as configuration
 from polyforge.tenancy import tables as tenancy
+from polyforge.tenancy.audit import tables as audit
+from polyforge.tenancy.people import tables as people
+from polyforge.tenancy.vault import tables as vault
 from polyforge.wiring.settings import Settings, load
 
-ROOMS = (tenancy,)
+ROOMS = (counting, events, tenancy, audit, people, vault, configuration)
 """The modules whose import declares tables; together they make the metadata complete."""
 
 

@@ -16,6 +16,7 @@ from polyforge.database.settings import DatabaseSettings
 from polyforge.gateway.settings import GatewaySettings
 from polyforge.kernel.errors import SettingsError
 from polyforge.registry.settings import ModelSettings
+from polyforge.secrets.master import SecretsSettings
 from polyforge.secrets.references import SecretRef
 from polyforge.serving.settings import ServingSettings
 from polyforge.telemetry.settings import TelemetrySettings
@@ -91,6 +92,7 @@ class Settings(BaseModel):
     server: ServerSettings = Field(default_factory=ServerSettings)
     gateway: GatewaySettings = Field(default_factory=GatewaySettings)
     database: DatabaseSettings = Field(default_factory=DatabaseSettings)
+    secrets: SecretsSettings = Field(default_factory=SecretsSettings)
     telemetry: TelemetrySettings = Field(default_factory=TelemetrySettings)
     serving: ServingSettings = Field(default_factory=ServingSettings)
     providers: dict[str, Chosen] = Field(default_factory=dict, description="Upstream services by name.")

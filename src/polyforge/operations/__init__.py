@@ -1,0 +1,1 @@
+"""Looking after a running installation: its settings and feature flags."""

@@ -1,0 +1,49 @@
+"""The tables of flags and of declared configurations, with their histories."""
+
+from sqlalchemy import JSON, BigInteger, Boolean, Column, Index, String, Table, Text
+
+from polyforge.database.columns import hash_column, id_column, name_column, time_column
+from polyforge.database.metadata import metadata
+
+flags = Table(
+    "flags",
+    metadata,
+    Column("name", String(200), primary_key=True),
+    # {"enabled": bool, "projects": [ids] or null, "share": 0 to 100}
+    Column("value", JSON, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    time_column("changed_at"),
+    id_column("changed_by"),
+)
+
+flag_history = Table(
+    "flag_history",
+    metadata,
+    Column("name", String(200), primary_key=True),
+    Column("version", BigInteger, primary_key=True),
+    # Null: it was removed.
+    Column("value", JSON(none_as_null=True)),
+    time_column("changed_at"),
+    id_column("changed_by"),
+)
+
+configurations = Table(
+    "configurations",
+    metadata,
+    # What polyforge.yaml declared, each time that it changed, and each return to an earlier one.
+    Column("version", BigInteger, primary_key=True, autoincrement=False),
+    # `file` or `rollback`.
+    Column("source", String(16), nullable=False),
+    # The version that a rollback returned to.
+    Column("of_version", BigInteger),
+    hash_column("digest"),
+    # JSON of the sections that may change while running; secrets only as references.
+    Column("content", Text, nullable=False),
+    time_column("created_at"),
+    id_column("created_by"),
+    name_column("host"),
+    # Whether the processes took it; a refused one says why.
+    Column("accepted", Boolean, nullable=False),
+    Column("reason", Text),
+    Index(None, "created_at"),
+)

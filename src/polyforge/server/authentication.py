@@ -1,0 +1,44 @@
+"""Who calls: the one place where what a request brings along becomes a caller."""
+
+from typing import Final
+
+from msgspec.structs import replace
+
+from polyforge.kernel.errors import Unauthenticated
+from polyforge.server.http import RawHeaders, Scope, bearer_token, header
+from polyforge.tenancy.callers import Caller, Origin
+from polyforge.tenancy.key_cache import KeyCache
+
+_LONGEST: Final = 300
+
+
+class Authentication:
+    """Resolves callers. `behind_proxy`: the address of a caller is what the proxy in front says."""
+
+    def __init__(self, keys: KeyCache, *, behind_proxy: bool) -> None:
+        self._keys = keys
+        self._behind_proxy = behind_proxy
+
+    async def caller(self, scope: Scope) -> Caller:
+        """The caller of a request to the platform's own paths; Unauthenticated without one."""
+        headers: RawHeaders = scope["headers"]
+        token = bearer_token(headers)
+        if token is None:
+            raise Unauthenticated("give an API key: `Authorization: Bearer pf-...`")
+        caller = self._keys.lookup(token) or await self._keys.resolve(token)
+        return replace(caller, origin=self.origin(scope))
+
+    def origin(self, scope: Scope) -> Origin:
+        """Where a request came from, for the audit log."""
+        headers: RawHeaders = scope["headers"]
+        agent = (header(headers, b"user-agent") or b"").decode("latin-1")[:_LONGEST]
+        return Origin(self.address(scope), agent, scope.get("state", {}).get("request_id"))
+
+    def address(self, scope: Scope) -> str:
+        """The caller's address: the peer's, or behind a proxy the one that the proxy added last."""
+        if self._behind_proxy:
+            forwarded = header(scope["headers"], b"x-forwarded-for")
+            if forwarded:
+                return forwarded.rpartition(b",")[2].strip().decode("latin-1")[:_LONGEST]
+        client = scope.get("client")
+        return client[0] if client else ""

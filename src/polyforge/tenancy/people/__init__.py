@@ -1,0 +1,1 @@
+"""Users, groups, roles, memberships, service accounts, invitations; sessions, tokens and single sign-on."""

@@ -1,0 +1,133 @@
+"""From a user or a service account to the caller that its requests act for, as memberships stand right now."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import RowMapping, and_, or_, select
+
+from polyforge.database.database import Database
+from polyforge.database.sessions import ReadSession
+from polyforge.kernel.errors import NotFound, Unauthenticated
+from polyforge.tenancy.callers import Caller
+from polyforge.tenancy.people.tables import group_members, memberships, roles, service_accounts, users
+from polyforge.tenancy.policy import Grant, effective, permissions_of
+from polyforge.tenancy.tables import projects
+
+MAX_MEMBERSHIPS = 10_000
+"""More than anybody has; a bound on what one look-up may read."""
+
+
+class Membership(msgspec.Struct, frozen=True):
+    """One role of somebody, held directly or through a group."""
+
+    organization_id: str
+    project_id: str | None
+    role: str
+
+
+class Principals:
+    """Looks people and service accounts up. Nothing is kept: every answer is as true as the database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def of_user(self, user_id: str, project_id: str | None) -> Caller:
+        """The caller of a user in a project, the first of the user's projects when None.
+
+        Unauthenticated for a user who is gone or disabled, NotFound for a project that the user is no member of.
+        """
+        async with self._database.read() as session:
+            store = _PrincipalStore(session)
+            user = await store.user(user_id)
+            if user is None or user["disabled_at"] is not None:
+                raise Unauthenticated("this account does not exist or is disabled")
+            held = await store.memberships(user_id)
+            place = await store.place(held, project_id)
+            custom = await store.custom_roles(place["organization_id"], held)
+        grants = _grants(held, place["organization_id"], custom)
+        scopes = effective(grants, place["id"], operator=user["operator"])
+        return Caller(
+            key_id=user["id"],
+            key_name=user["email"],
+            organization_id=place["organization_id"],
+            project_id=place["id"],
+            scopes=scopes,
+            kind="user",
+        )
+
+    async def of_service(self, account_id: str) -> Caller:
+        """The caller of a service account in its project; Unauthenticated for one that is gone or disabled."""
+        async with self._database.read() as session:
+            store = _PrincipalStore(session)
+            account = await store.service_account(account_id)
+            if account is None or account["disabled_at"] is not None:
+                raise Unauthenticated("this service account does not exist or is disabled")
+            held = [Membership(account["organization_id"], account["project_id"], account["role"])]
+            custom = await store.custom_roles(account["organization_id"], held)
+        scopes = effective(_grants(held, account["organization_id"], custom), account["project_id"], operator=False)
+        return Caller(
+            key_id=account["id"],
+            key_name=account["name"],
+            organization_id=account["organization_id"],
+            project_id=account["project_id"],
+            scopes=scopes,
+            kind="service",
+        )
+
+
+def _grants(held: Sequence[Membership], organization_id: str, custom: dict[str, list[str]]) -> list[Grant]:
+    return [
+        Grant(membership.project_id, permissions_of(membership.role, custom))
+        for membership in held
+        if membership.organization_id == organization_id
+    ]
+
+
+class _PrincipalStore:
+    """Memberships across all organizations, for finding out who somebody is; never for answering anybody."""
+
+    def __init__(self, session: ReadSession) -> None:
+        self._session = session
+
+    async def user(self, user_id: str) -> RowMapping | None:
+        return await self._session.first(select(users).where(users.c.id == user_id))
+
+    async def service_account(self, account_id: str) -> RowMapping | None:
+        return await self._session.first(select(service_accounts).where(service_accounts.c.id == account_id))
+
+    async def memberships(self, user_id: str) -> list[Membership]:
+        """The user's own, and those of the user's groups."""
+        mine = select(group_members.c.group_id).where(group_members.c.user_id == user_id)
+        columns = memberships.c
+        held = or_(
+            and_(columns.kind == "user", columns.principal_id == user_id),
+            and_(columns.kind == "group", columns.principal_id.in_(mine)),
+        )
+        query = select(columns.organization_id, columns.project_id, columns.role).where(held)
+        rows = await self._session.all(query.order_by(columns.id).limit(MAX_MEMBERSHIPS))
+        return [Membership(row["organization_id"], row["project_id"], row["role"]) for row in rows]
+
+    async def place(self, held: Sequence[Membership], project_id: str | None) -> RowMapping:
+        """The project to act in; NotFound when it is none of the memberships'."""
+        whole = {membership.organization_id for membership in held if membership.project_id is None}
+        single = {membership.project_id for membership in held if membership.project_id is not None}
+        reachable = or_(projects.c.organization_id.in_(whole), projects.c.id.in_(single))
+        query = select(projects.c.id, projects.c.organization_id).where(reachable)
+        if project_id is not None:
+            query = query.where(projects.c.id == project_id)
+        row = await self._session.first(query.order_by(projects.c.id).limit(1))
+        if row is None:
+            raise NotFound("there is no such project, or you are no member of it")
+        return row
+
+    async def custom_roles(self, organization_id: str, held: Sequence[Membership]) -> dict[str, list[str]]:
+        """Permissions by name, of the organization's own roles among these memberships."""
+        names = {membership.role for membership in held if membership.organization_id == organization_id}
+        query = select(roles.c.name, roles.c.permissions)
+        rows = await self._session.all(query.where(roles.c.organization_id == organization_id, roles.c.name.in_(names)))
+        return {row["name"]: _names(row["permissions"]) for row in rows}
+
+
+def _names(permissions: Any) -> list[str]:
+    return [str(name) for name in permissions]

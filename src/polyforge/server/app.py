@@ -8,6 +8,7 @@ from typing import Any, Final
 from polyforge.kernel.errors import MethodNotAllowed, NotFound, PolyforgeError, TooLarge
 from polyforge.kernel.ids import new_ulid
 from polyforge.server.authentication import Authentication
+from polyforge.server.declared import OPEN_PREFIX
 from polyforge.server.errors import opaque, renderer_for
 from polyforge.server.exchange import Observer
 from polyforge.server.http import (
@@ -27,7 +28,6 @@ from polyforge.telemetry.logs import get_logger
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 API_BODY_BYTES: Final = 1024 * 1024
-OPEN_API_PREFIX: Final = "/api/v1/auth/"
 OPEN_API_PATHS: Final = frozenset({"/api/openapi.json", "/api/v1/health"})
 _JSON: Final = b"application/json"
 _METRICS: Final = b"text/plain; version=0.0.4; charset=utf-8"
@@ -157,7 +157,7 @@ class Application:
 
 def _is_open(path: str) -> bool:
     """Whether nobody need have signed in: for the ways in themselves, and for what tells how to use them."""
-    return path.startswith(OPEN_API_PREFIX) or path in OPEN_API_PATHS
+    return path.startswith(OPEN_PREFIX) or path in OPEN_API_PATHS
 
 
 def _is_curls_default(header: tuple[bytes, bytes]) -> bool:

@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 
 from polyforge import __version__
 from polyforge.kernel.errors import Invalid, MethodNotAllowed, NotFound, PolyforgeError
+from polyforge.server.declared import declare_needs
 from polyforge.server.errors import render_problem
 
 DESCRIPTION = "One gateway, one set of keys, and behind it every model a team runs."
@@ -28,6 +29,7 @@ def build_management(routers: Sequence[APIRouter]) -> FastAPI:
     )
     for router in routers:
         app.include_router(router)
+    declare_needs(app)
     app.add_exception_handler(PolyforgeError, _render)
     app.add_exception_handler(RequestValidationError, _render_validation)
     app.add_exception_handler(HTTPException, _render_http)

@@ -1,7 +1,7 @@
 """Writes the pages of docs/ that follow from the code; `--check` only says which ones are out of date.
 
-In docs/reference: settings.md from the settings models, errors.md from the error tree, metrics.md from the metrics; and
-docs/decisions/README.md from the decisions' headings.
+In docs/reference: settings.md from the settings models, errors.md from the error tree, metrics.md from the metrics,
+permissions.md from the policy; and docs/decisions/README.md from the decisions' headings.
 """
 
 import difflib
@@ -23,6 +23,7 @@ from polyforge.dialects.openai_errors import status_of
 from polyforge.kernel.errors import PolyforgeError
 from polyforge.secrets.references import SecretRef
 from polyforge.telemetry.metrics import describe
+from polyforge.tenancy.policy import BUILT_IN_ROLES, LEVELS
 from polyforge.wiring.settings import Chosen, Settings
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -201,6 +202,30 @@ def descendants(error: type[PolyforgeError]) -> Iterator[type[PolyforgeError]]:
         yield from descendants(child)
 
 
+def permissions_page() -> str:
+    """What there is to permit, and what each role permits."""
+    names = list(BUILT_IN_ROLES)
+    lines = [
+        "# Permissions and roles\n",
+        (
+            "A permission reaches over one project, over an organization, or over the installation. Keys carry "
+            "permissions as their scopes, never more than their maker has. People and groups are members of a project "
+            "or of a whole organization, with a role; an organization may add its own. Operators, beside their "
+            "roles, hold every permission over the installation.\n"
+        ),
+        "| role | |",
+        "|---|---|",
+        *(f"| {role.name} | {role.description} |" for role in BUILT_IN_ROLES.values()),
+        "",
+        f"| permission | over | {' | '.join(names)} |",
+        f"|---|---|{'---|' * len(names)}",
+    ]
+    for permission, level in LEVELS.items():
+        marks = ["yes" if permission in BUILT_IN_ROLES[name].permissions else "" for name in names]
+        lines.append(f"| `{permission}` | {level} | {' | '.join(marks)} |")
+    return GENERATED + "\n".join(lines) + "\n"
+
+
 def decisions_page() -> str:
     """The list of decisions."""
     lines = ["# Decisions\n", "What was decided, why, and what was rejected. The newest word on a matter holds.\n"]
@@ -233,6 +258,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "reference/settings.md": settings_page,
     "reference/errors.md": errors_page,
     "reference/metrics.md": metrics_page,
+    "reference/permissions.md": permissions_page,
     "decisions/README.md": decisions_page,
 }
 

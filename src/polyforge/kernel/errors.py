@@ -138,6 +138,12 @@ class Unavailable(PolyforgeError):
     retryable = True
 
 
+class NotConfigured(Unavailable):
+    """Something that an operator has to set is missing; it works again as soon as it is there."""
+
+    code = "not_configured"
+
+
 class TimedOut(PolyforgeError):
     """The provider, or the whole request, took longer than its limit."""
 

@@ -1,13 +1,21 @@
-"""References to secrets in settings: `env:NAME`, `file:/path`; a literal is accepted and never shown."""
+"""References to secrets in settings: `env:NAME`, `file:/path`, `secret:name`; a literal is accepted and never shown."""
 
 import os
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from polyforge.kernel.errors import SettingsError
+from polyforge.ports.secret_source import SecretSource
+from polyforge.secrets.files import read_private
+
+NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9._-]{0,199}$"
+"""What a secret may be called."""
+_NAME: Final = re.compile(NAME_PATTERN)
+_SCHEMES: Final = ("env:", "file:", "secret:")
 
 
 class SecretRef:
@@ -15,14 +23,28 @@ class SecretRef:
 
     def __init__(self, reference: str) -> None:
         self._reference = reference
+        if self.name is not None and not _NAME.fullmatch(self.name):
+            raise ValueError("`secret:` needs a name of a-z, 0-9, `.`, `_` and `-`, at most 200 characters")
 
-    def reveal(self) -> str:
-        """The secret itself; SettingsError when there is none at that place."""
+    @property
+    def name(self) -> str | None:
+        """The name of a secret that is kept in the database, None for one that lies elsewhere."""
+        scheme, _, rest = self._reference.partition(":")
+        return rest if scheme == "secret" else None
+
+    def reveal(self, source: SecretSource | None = None, *, private: bool = False) -> str:
+        """The secret itself; SettingsError when there is none at that place.
+
+        `source` is where `secret:name` is asked for, with its errors. With `private`, a file that others may read is
+        refused.
+        """
         scheme, _, rest = self._reference.partition(":")
         if scheme == "env":
             return self._from_environment(rest)
         if scheme == "file":
-            return self._from_file(Path(rest))
+            return self._from_file(Path(rest), private)
+        if scheme == "secret":
+            return self._from_source(rest, source)
         return self._reference
 
     def _from_environment(self, name: str) -> str:
@@ -31,14 +53,24 @@ class SecretRef:
             raise SettingsError(f"the environment variable {name} is not set; export it, or point `env:` elsewhere")
         return value
 
-    def _from_file(self, path: Path) -> str:
+    def _from_file(self, path: Path, private: bool) -> str:
         try:
-            return path.read_text().strip()
+            return (read_private(path) if private else path.read_text()).strip()
         except OSError as error:
             raise SettingsError(f"cannot read the secret file {path}: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise SettingsError(f"the secret file {path} is not UTF-8") from error
+
+    def _from_source(self, name: str, source: SecretSource | None) -> str:
+        if source is None:
+            raise SettingsError(
+                f"secret:{name} cannot be used here: this is needed before the database is open; "
+                "use `env:NAME` or `file:/path`"
+            )
+        return source.value(name).reveal()
 
     def __str__(self) -> str:
-        return self._reference if self._reference.startswith(("env:", "file:")) else "********"
+        return self._reference if self._reference.startswith(_SCHEMES) else "********"
 
     def __repr__(self) -> str:
         return f"SecretRef({str(self)!r})"

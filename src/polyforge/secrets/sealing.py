@@ -53,7 +53,7 @@ class MasterKeys:
         nonce = sealed[1 + _ID_BYTES : _HEAD_BYTES]
         try:
             return AESGCM(key).decrypt(nonce, sealed[_HEAD_BYTES:], belongs_to.encode())
-        except InvalidTag as error:
+        except (InvalidTag, ValueError) as error:  # the latter for what is too short to be sealed
             raise Unsealable("the sealed value was changed, or belongs to something else") from error
 
     @staticmethod

@@ -76,6 +76,16 @@ class Chain:
         return any(hmac.compare_digest(_digest(key, event, previous), found) for key in self._keys)
 
 
+def row_of(event: AuditEvent, linked: bytes) -> dict[str, Any]:
+    """The row of an event with its hash."""
+    return {**msgspec.structs.asdict(event), "topic": topic_of(event.action), "hash": linked}
+
+
+def topic_of(action: str) -> str:
+    """What of an action stands before its dot, as in `key` of `key.revoked`."""
+    return action.partition(".")[0]
+
+
 def _digest(key: bytes, event: AuditEvent, previous: bytes) -> bytes:
     return hmac.digest(key, previous + msgspec.json.encode(msgspec.structs.astuple(event)), sha256)
 
@@ -105,7 +115,7 @@ class AuditLog:
             raise RuntimeError("the audit log has no head; the schema is not complete")
         event = self._event(head["sequence"], caller, action, subject, before, after)
         linked = self._chain.link(event, head["hash"])
-        await session.change(insert(audit_events).values({**msgspec.structs.asdict(event), "hash": linked}))
+        await session.change(insert(audit_events).values(row_of(event, linked)))
         await session.change(update(audit_heads).where(audit_heads.c.name == HEAD).values(hash=linked))
         return event
 

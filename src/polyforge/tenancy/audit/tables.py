@@ -1,6 +1,6 @@
 """The tables of the audit log and of its export."""
 
-from sqlalchemy import BigInteger, Column, Index, Integer, String, Table, Text
+from sqlalchemy import BigInteger, Column, Index, Integer, String, Table, Text, UniqueConstraint
 
 from polyforge.database.columns import NAME_LENGTH, hash_column, id_column, name_column, time_column
 from polyforge.database.metadata import metadata
@@ -22,6 +22,8 @@ audit_events = Table(
     Column("agent", String(300), nullable=False),
     id_column("request_id", nullable=True),
     Column("action", String(64), nullable=False),
+    # What of the action stands before its dot: follows from it, and is there to be searched.
+    Column("topic", String(64), nullable=False),
     Column("resource_kind", String(32), nullable=False),
     Column("resource_id", String(200), nullable=False),
     # JSON with secrets masked; null where there was nothing, or is nothing any more.
@@ -29,11 +31,14 @@ audit_events = Table(
     Column("after", Text),
     # HMAC-SHA-256 over the one before and everything above.
     hash_column("hash"),
-    Index(None, "organization_id", "sequence"),
-    Index(None, "organization_id", "action", "sequence"),
-    Index(None, "organization_id", "actor_id", "sequence"),
-    Index("ix_audit_events_resource", "organization_id", "resource_kind", "resource_id", "sequence"),
-    Index(None, "organization_id", "at"),
+    UniqueConstraint("id"),
+    # One for each way to search, each in the order of the pages.
+    Index("ix_audit_events_at", "organization_id", "at", "sequence"),
+    Index("ix_audit_events_action", "organization_id", "action", "at", "sequence"),
+    Index("ix_audit_events_topic", "organization_id", "topic", "at", "sequence"),
+    Index("ix_audit_events_actor_id", "organization_id", "actor_id", "at", "sequence"),
+    Index("ix_audit_events_resource_kind", "organization_id", "resource_kind", "at", "sequence"),
+    Index("ix_audit_events_resource_id", "organization_id", "resource_id", "at", "sequence"),
 )
 
 audit_heads = Table(
@@ -55,6 +60,9 @@ audit_exports = Table(
     time_column("retry_at"),
     Column("error", Text),
     time_column("changed_at"),
+    # Which process sends, and until when nobody else does.
+    id_column("holder", nullable=True),
+    time_column("held_until"),
 )
 
 audit_dead_letters = Table(
@@ -66,5 +74,7 @@ audit_dead_letters = Table(
     Column("sequence", BigInteger, nullable=False),
     Column("reason", Text, nullable=False),
     time_column("at"),
+    # When somebody asked to send it again.
+    time_column("wanted_at", nullable=True),
     Index(None, "export", "id"),
 )

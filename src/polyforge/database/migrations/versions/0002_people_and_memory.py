@@ -28,6 +28,7 @@ def upgrade() -> None:
         sa.Column("sequence", sa.BigInteger(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("at", sa.Double(), nullable=False),
+        sa.Column("wanted_at", sa.Double()),
         sa.PrimaryKeyConstraint("id", name="pk_audit_dead_letters"),
     )
     op.create_index("ix_audit_dead_letters_export_id", "audit_dead_letters", ["export", "id"])
@@ -45,26 +46,18 @@ def upgrade() -> None:
         sa.Column("agent", sa.String(300), nullable=False),
         sa.Column("request_id", sa.String(26)),
         sa.Column("action", sa.String(64), nullable=False),
+        sa.Column("topic", sa.String(64), nullable=False),
         sa.Column("resource_kind", sa.String(32), nullable=False),
         sa.Column("resource_id", sa.String(200), nullable=False),
         sa.Column("before", sa.Text()),
         sa.Column("after", sa.Text()),
         sa.Column("hash", sa.LargeBinary(32), nullable=False),
         sa.PrimaryKeyConstraint("sequence", name="pk_audit_events"),
+        sa.UniqueConstraint("id", name="uq_audit_events_id"),
     )
-    op.create_index(
-        "ix_audit_events_organization_id_action_sequence", "audit_events", ["organization_id", "action", "sequence"]
-    )
-    op.create_index(
-        "ix_audit_events_organization_id_actor_id_sequence", "audit_events", ["organization_id", "actor_id", "sequence"]
-    )
-    op.create_index("ix_audit_events_organization_id_at", "audit_events", ["organization_id", "at"])
-    op.create_index(
-        "ix_audit_events_resource",
-        "audit_events",
-        ["organization_id", "resource_kind", "resource_id", "sequence"],
-    )
-    op.create_index("ix_audit_events_organization_id_sequence", "audit_events", ["organization_id", "sequence"])
+    op.create_index("ix_audit_events_at", "audit_events", ["organization_id", "at", "sequence"])
+    for column in ("action", "topic", "actor_id", "resource_kind", "resource_id"):
+        op.create_index(f"ix_audit_events_{column}", "audit_events", ["organization_id", column, "at", "sequence"])
     op.create_table(
         "audit_exports",
         sa.Column("name", sa.String(200), nullable=False),
@@ -73,6 +66,8 @@ def upgrade() -> None:
         sa.Column("retry_at", sa.Double(), nullable=False),
         sa.Column("error", sa.Text()),
         sa.Column("changed_at", sa.Double(), nullable=False),
+        sa.Column("holder", sa.String(26)),
+        sa.Column("held_until", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("name", name="pk_audit_exports"),
     )
     audit_heads = op.create_table(
@@ -89,6 +84,7 @@ def upgrade() -> None:
         sa.Column("of_version", sa.BigInteger()),
         sa.Column("digest", sa.LargeBinary(32), nullable=False),
         sa.Column("content", sa.Text(), nullable=False),
+        sa.Column("needs_restart", sa.JSON(), nullable=False),
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.Column("created_by", sa.String(26), nullable=False),
         sa.Column("host", sa.String(200), nullable=False),
@@ -96,7 +92,6 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text()),
         sa.PrimaryKeyConstraint("version", name="pk_configurations"),
     )
-    op.create_index("ix_configurations_created_at", "configurations", ["created_at"])
     op.create_table(
         "events",
         sa.Column("sequence", sa.BigInteger(), autoincrement=False, nullable=False),
@@ -109,7 +104,7 @@ def upgrade() -> None:
         sa.Column("data", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("sequence", name="pk_events"),
     )
-    op.create_index("ix_events_at", "events", ["at"])
+    op.create_index("ix_events_organization_id_sequence", "events", ["organization_id", "sequence"])
     op.create_table(
         "flag_history",
         sa.Column("name", sa.String(200), nullable=False),
@@ -152,6 +147,7 @@ def upgrade() -> None:
         sa.Column("until", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("bucket", name="pk_sign_in_failures"),
     )
+    op.create_index("ix_sign_in_failures_until", "sign_in_failures", ["until"])
     op.create_table(
         "sign_ons",
         sa.Column("hash", sa.LargeBinary(32), nullable=False),
@@ -202,6 +198,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_groups"),
         sa.UniqueConstraint("organization_id", "name", name="uq_groups_organization_id_name"),
     )
+    op.create_index("ix_groups_organization_id_id", "groups", ["organization_id", "id"])
     op.create_table(
         "identities",
         sa.Column("issuer", sa.String(500), nullable=False),
@@ -332,7 +329,7 @@ def upgrade() -> None:
     )
     op.create_index("ix_service_accounts_project_id_id", "service_accounts", ["project_id", "id"])
     op.bulk_insert(audit_heads, [{"name": "audit", "sequence": 0, "hash": bytes(32)}])
-    op.execute("INSERT INTO generations (name, value) VALUES ('events', 0)")
+    op.execute("INSERT INTO generations (name, value) VALUES ('configurations', 0), ('events', 0), ('flags', 0)")
     if op.get_bind().dialect.name == "postgresql":
         for table in OF_ORGANIZATION:
             _wall(table, ("organization",))

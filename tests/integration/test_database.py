@@ -79,7 +79,9 @@ async def test_processes_that_start_at_once_migrate_once(empty: Place) -> None:
     assert await current_revision(databases[0]) == HEAD
     async with databases[0].read() as session:
         assert await session.all(select(generations).order_by(generations.c.name)) == [
+            {"name": "configurations", "value": 0},
             {"name": "events", "value": 0},
+            {"name": "flags", "value": 0},
             {"name": "keys", "value": 0},
         ]
     assert await ensure_current(databases[0], ("/no/such/program",)) is False

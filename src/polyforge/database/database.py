@@ -1,7 +1,7 @@
 """The database of one process: its connections, and the transactions that are made of them."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -20,6 +20,10 @@ _NAME_TENANT = text(
 )
 
 
+def _nobody() -> None:
+    """The listener of a process that follows no events."""
+
+
 class Database:
     """Rows in SQLite or PostgreSQL. `data` is the folder of the SQLite file.
 
@@ -31,6 +35,8 @@ class Database:
         self._data = data
         self._patience = settings.timeout_seconds if patience is None else patience
         self._engines: Engines | None = None
+        self.told: Callable[[], None] = _nobody
+        """Called after each transaction of this process that added events."""
 
     @property
     def dialect(self) -> Dialect:
@@ -70,7 +76,10 @@ class Database:
         """
         async with _transaction(self._open_engines().write) as connection:
             await self._wall_off(connection, scope)
-            yield WriteSession(connection)
+            session = WriteSession(connection)
+            yield session
+        if session.tells:
+            self.told()
 
     @asynccontextmanager
     async def bare(self) -> AsyncGenerator[AsyncConnection]:

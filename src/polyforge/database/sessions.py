@@ -48,6 +48,11 @@ class WriteSession(ReadSession):
     On SQLite it holds the write lock from its start, so that what it reads is still true when it writes.
     """
 
+    def __init__(self, connection: AsyncConnection) -> None:
+        super().__init__(connection)
+        self.tells = False
+        """Whether it added events, so that the tail of this process looks for them once it has committed."""
+
     async def change(self, statement: Change) -> int:
         """Run one statement; the number of rows that it touched."""
         return (await self._run(statement)).rowcount

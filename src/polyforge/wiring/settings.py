@@ -12,6 +12,7 @@ from typing import Any, cast
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from polyforge.database.events.settings import EventSettings
 from polyforge.database.settings import DatabaseSettings
 from polyforge.gateway.settings import GatewaySettings
 from polyforge.kernel.errors import SettingsError
@@ -92,6 +93,7 @@ class Settings(BaseModel):
     server: ServerSettings = Field(default_factory=ServerSettings)
     gateway: GatewaySettings = Field(default_factory=GatewaySettings)
     database: DatabaseSettings = Field(default_factory=DatabaseSettings)
+    events: EventSettings = Field(default_factory=EventSettings)
     secrets: SecretsSettings = Field(default_factory=SecretsSettings)
     telemetry: TelemetrySettings = Field(default_factory=TelemetrySettings)
     serving: ServingSettings = Field(default_factory=ServingSettings)

@@ -1,7 +1,7 @@
 """Writes events: in the transaction of what they tell of, so that nobody hears of what did not happen."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Final, Literal, get_args
 
 import msgspec
 from sqlalchemy import insert
@@ -11,6 +11,7 @@ from polyforge.database.events.tables import events
 from polyforge.database.sessions import WriteSession
 
 Stream = Literal["settings", "keys", "models", "budgets", "jobs", "alerts", "people", "secrets"]
+STREAMS: Final[tuple[Stream, ...]] = get_args(Stream)
 SEQUENCE = "events"
 _NO_DATA: Mapping[str, Any] = {}
 _encode = msgspec.json.Encoder(order="deterministic").encode
@@ -44,4 +45,5 @@ async def append_event(
         "data": _encode(data).decode(),
     }
     await session.change(insert(events).values(row))
+    session.tells = True
     return sequence

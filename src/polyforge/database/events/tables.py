@@ -22,5 +22,5 @@ events = Table(
     time_column("at"),
     # JSON, without secrets.
     Column("data", Text, nullable=False),
-    Index(None, "at"),
+    Index(None, "organization_id", "sequence"),
 )

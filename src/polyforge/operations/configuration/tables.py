@@ -1,6 +1,6 @@
 """The tables of flags and of declared configurations, with their histories."""
 
-from sqlalchemy import JSON, BigInteger, Boolean, Column, Index, String, Table, Text
+from sqlalchemy import JSON, BigInteger, Boolean, Column, String, Table, Text
 
 from polyforge.database.columns import hash_column, id_column, name_column, time_column
 from polyforge.database.metadata import metadata
@@ -39,11 +39,12 @@ configurations = Table(
     hash_column("digest"),
     # JSON of the sections that may change while running; secrets only as references.
     Column("content", Text, nullable=False),
+    # Paths of the settings that changed besides and wait for a restart.
+    Column("needs_restart", JSON, nullable=False),
     time_column("created_at"),
     id_column("created_by"),
     name_column("host"),
     # Whether the processes took it; a refused one says why.
     Column("accepted", Boolean, nullable=False),
     Column("reason", Text),
-    Index(None, "created_at"),
 )

@@ -329,7 +329,10 @@ def upgrade() -> None:
     )
     op.create_index("ix_service_accounts_project_id_id", "service_accounts", ["project_id", "id"])
     op.bulk_insert(audit_heads, [{"name": "audit", "sequence": 0, "hash": bytes(32)}])
-    op.execute("INSERT INTO generations (name, value) VALUES ('configurations', 0), ('events', 0), ('flags', 0)")
+    op.execute(
+        "INSERT INTO generations (name, value) "
+        "VALUES ('signing_keys', 0), ('configurations', 0), ('events', 0), ('flags', 0)"
+    )
     if op.get_bind().dialect.name == "postgresql":
         for table in OF_ORGANIZATION:
             _wall(table, ("organization",))

@@ -50,6 +50,7 @@ groups = Table(
     name_column("external", nullable=True),
     time_column("created_at"),
     Unique("organization_id", "name"),
+    Index(None, "organization_id", "id"),
 )
 
 group_members = Table(
@@ -191,6 +192,7 @@ sign_in_failures = Table(
     Column("failures", Integer, nullable=False),
     # When the count starts again.
     time_column("until"),
+    Index(None, "until"),
 )
 
 sign_ons = Table(

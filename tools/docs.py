@@ -24,10 +24,13 @@ from polyforge.kernel.errors import PolyforgeError
 from polyforge.secrets.references import SecretRef
 from polyforge.telemetry.metrics import describe
 from polyforge.tenancy.policy import BUILT_IN_ROLES, LEVELS
-from polyforge.wiring.settings import Chosen, Settings
+from polyforge.wiring.settings import Settings
 
 DOCS = Path(__file__).parent.parent / "docs"
 GENERATED = "<!-- Written by `make docs`; change the code instead. -->\n\n"
+
+ADAPTED = {"providers": ("providers", "providers.<name>"), "people": ("notifiers", "people.notifier")}
+"""Sections in which adapters are chosen: the port, and where the adapter's own settings stand."""
 
 OPAQUE = "Something went wrong on our side; the request id tells us where."
 
@@ -73,19 +76,19 @@ def settings_page() -> str:
         if section is None:
             continue
         parts += [f"## {name}\n", f"{field.description or summary(section)}\n", table(list(field_rows(name, field)))]
-        if section is Chosen:
-            parts += adapter_parts(name)
+        if name in ADAPTED:
+            parts += adapter_parts(*ADAPTED[name])
     return GENERATED + "\n".join(parts)
 
 
-def adapter_parts(port: str) -> Iterator[str]:
-    """The settings that the adapters of a port add to their entry."""
+def adapter_parts(port: str, path: str) -> Iterator[str]:
+    """The settings that the adapters of a port add to their entry, which is at `path`."""
     package = importlib.import_module(f"{polyforge.adapters.__name__}.{port}")
     for module in pkgutil.iter_modules(package.__path__):
         settings: type[BaseModel] = importlib.import_module(f"{package.__name__}.{module.name}").Settings
-        yield f"### {port} with `use: {module.name}`\n"
+        yield f"### {path.removesuffix('.<name>')} with `use: {module.name}`\n"
         yield f"{summary(settings)}\n"
-        yield table(list(rows(settings, f"{port}.<name>")))
+        yield table(list(rows(settings, path)))
 
 
 def rows(model: type[BaseModel], path: str) -> Iterator[Row]:

@@ -81,6 +81,21 @@ class ServerSettings(BaseModel):
         return 1 if cores <= 2 else min(8, cores // 2)  # noqa: PLR2004
 
 
+class PeopleSettings(BaseModel):
+    """How people sign in, and how they hear from us."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    public_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$",
+        description="Where people reach this installation, for the links in e-mails; default: where it listens.",
+    )
+    notifier: Chosen = Field(
+        default=Chosen(use="outbox"), description="What brings e-mails: `outbox` writes files, `smtp` sends them."
+    )
+
+
 class Settings(BaseModel):
     """Everything that can be set."""
 
@@ -97,6 +112,7 @@ class Settings(BaseModel):
     secrets: SecretsSettings = Field(default_factory=SecretsSettings)
     telemetry: TelemetrySettings = Field(default_factory=TelemetrySettings)
     serving: ServingSettings = Field(default_factory=ServingSettings)
+    people: PeopleSettings = Field(default_factory=PeopleSettings)
     providers: dict[str, Chosen] = Field(default_factory=dict, description="Upstream services by name.")
     models: dict[str, ModelSettings] = Field(default_factory=dict, description="Names that callers use.")
 

@@ -1,0 +1,22 @@
+"""The port to whatever brings a message to somebody outside."""
+
+from typing import Protocol
+
+import msgspec
+
+
+class Notice(msgspec.Struct, frozen=True):
+    """One message to one person. It may hold the secret of a link: never log it."""
+
+    to: str
+    """The e-mail address."""
+    subject: str
+    text: str
+
+
+class Notifier(Protocol):
+    """Brings messages. Built from its settings and the data folder, `Adapter(settings, data)`."""
+
+    async def send(self, notice: Notice) -> None:
+        """Hand one message over, in bounded time; UpstreamFailed when that did not work."""
+        ...

@@ -95,9 +95,14 @@ class EventTail:
         return self._place
 
     async def wait(self, place: int) -> None:
-        """Return once there are events later than `place`."""
-        while self._place is None or self._place <= place:
+        """Return once there may be events later than `place`, or at the next `stir`."""
+        if self._place is None or self._place <= place:
             await self._news.wait()
+
+    def stir(self) -> None:
+        """Let everybody who waits look around."""
+        news, self._news = self._news, asyncio.Event()
+        news.set()
 
     async def read(self, place: int, audience: Audience) -> Batch:
         """Some of the events for an audience that are later than `place`, as far as this process has seen them.
@@ -170,7 +175,7 @@ class EventTail:
         async with self._database.read() as session:
             self._place = await SystemEvents(session).newest()
         self._tell_all()
-        self._announce()
+        self.stir()
 
     def _advance(self, found: Sequence[Event]) -> None:
         if not found:
@@ -181,16 +186,12 @@ class EventTail:
             if listeners and (told := [event for event in found if event.stream == stream]):
                 for heard in listeners:
                     _tell(heard, told)
-        self._announce()
+        self.stir()
 
     def _tell_all(self) -> None:
         for listeners in self._listeners.values():
             for heard in listeners:
                 _tell(heard, ())
-
-    def _announce(self) -> None:
-        news, self._news = self._news, asyncio.Event()
-        news.set()
 
     def _note_failure(self, reason: str) -> None:
         if not self._failures:

@@ -1,0 +1,1 @@
+"""What happens in the installation, as those who may know of it follow it."""

@@ -1,0 +1,97 @@
+"""Following events and looking back at them, on behalf of a caller."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from polyforge.database.database import Database
+from polyforge.database.events.log import Stream
+from polyforge.database.events.store import Audience, Event, SystemEvents
+from polyforge.database.events.tail import EventTail
+from polyforge.kernel.clock import Clock
+from polyforge.kernel.errors import Unavailable
+from polyforge.operations.events.subscription import HEARTBEAT_SECONDS, Subscription
+from polyforge.tenancy.callers import Caller
+
+MOST_PER_CALLER: Final = 20
+"""So that one caller leaves room for the others."""
+_RETRY_SECONDS: Final = 5.0
+
+
+class EventService:
+    """Gives callers the events that they may see: a page of them, or a stream that goes on.
+
+    Streams end when the process drains, and when something may have changed about what their caller may do; whoever
+    goes on from where it ended shows again that they may.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        tail: EventTail,
+        clock: Clock,
+        max_subscribers: int,
+        heartbeat_seconds: float = HEARTBEAT_SECONDS,
+    ) -> None:
+        self._database = database
+        self._tail = tail
+        self._clock = clock
+        self._most = max_subscribers
+        self._heartbeat = heartbeat_seconds
+        self._open: set[Subscription] = set()
+        self._draining = False
+        tail.listen(["keys"], self._hear_of_keys)
+        tail.listen(["people"], self._hear_of_people)
+
+    async def recent(
+        self, caller: Caller, streams: frozenset[Stream] | None, limit: int, before: int | None
+    ) -> tuple[list[Event], int | None]:
+        """Up to `limit` events, newest first, and before which the next page ends, None after the last."""
+        async with self._database.read() as session:
+            found = await SystemEvents(session).recent(before, _audience(caller, streams), limit + 1)
+        return found[:limit], found[limit - 1].sequence if len(found) > limit else None
+
+    def subscribe(self, caller: Caller, streams: frozenset[Stream] | None, after: int | None) -> Subscription:
+        """A stream of the events after one, or from now on; Unavailable when there are too many. To be released."""
+        if self._draining or len(self._open) >= self._most:
+            raise Unavailable("there are as many streams of events as there may be", retry_after=_RETRY_SECONDS)
+        if sum(other.caller.key_id == caller.key_id for other in self._open) >= MOST_PER_CALLER:
+            raise Unavailable(f"you have {MOST_PER_CALLER} streams of events already", retry_after=_RETRY_SECONDS)
+        place = self._tail.place if after is None else after
+        audience = _audience(caller, streams)
+        subscription = Subscription(self._tail, self._clock, caller, audience, place, self._heartbeat)
+        self._open.add(subscription)
+        return subscription
+
+    def release(self, subscription: Subscription) -> None:
+        """Nobody reads it any more."""
+        self._open.discard(subscription)
+
+    def drain(self) -> None:
+        """End every stream, and begin no other."""
+        self._draining = True
+        for subscription in self._open:
+            subscription.end()
+        self._tail.stir()
+
+    def _hear_of_keys(self, events: Sequence[Event]) -> None:
+        changed = {event.resource_id for event in events}
+        for subscription in self._open:
+            if not events or subscription.caller.key_id in changed:
+                subscription.end()
+
+    def _hear_of_people(self, events: Sequence[Event]) -> None:
+        places = {event.organization_id for event in events}
+        for subscription in self._open:
+            caller = subscription.caller
+            if caller.kind != "key" and (not events or places & {None, caller.organization_id}):
+                subscription.end()
+
+
+def _audience(caller: Caller, streams: frozenset[Stream] | None) -> Audience:
+    return Audience(
+        caller.organization_id,
+        caller.project_id,
+        organization=caller.may("organization:read"),
+        installation=caller.may("settings:read"),
+        streams=streams,
+    )

@@ -83,6 +83,8 @@ async def test_processes_that_start_at_once_migrate_once(empty: Place) -> None:
             {"name": "events", "value": 0},
             {"name": "flags", "value": 0},
             {"name": "keys", "value": 0},
+            {"name": "sealing", "value": 0},
+            {"name": "signing_keys", "value": 0},
         ]
     assert await ensure_current(databases[0], ("/no/such/program",)) is False
     for database in databases:

@@ -32,6 +32,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_audit_dead_letters"),
     )
     op.create_index("ix_audit_dead_letters_export_id", "audit_dead_letters", ["export", "id"])
+    op.create_index(
+        "ix_audit_dead_letters_export_wanted_at_id", "audit_dead_letters", ["export", "wanted_at", "id"]
+    )
     op.create_table(
         "audit_events",
         sa.Column("sequence", sa.BigInteger(), autoincrement=False, nullable=False),
@@ -331,7 +334,7 @@ def upgrade() -> None:
     op.bulk_insert(audit_heads, [{"name": "audit", "sequence": 0, "hash": bytes(32)}])
     op.execute(
         "INSERT INTO generations (name, value) "
-        "VALUES ('signing_keys', 0), ('configurations', 0), ('events', 0), ('flags', 0)"
+        "VALUES ('signing_keys', 0), ('configurations', 0), ('events', 0), ('flags', 0), ('sealing', 0)"
     )
     if op.get_bind().dialect.name == "postgresql":
         for table in OF_ORGANIZATION:

@@ -36,6 +36,42 @@ class Unauthenticated(PolyforgeError):
     kind = "authentication_error"
 
 
+class WrongCredentials(Unauthenticated):
+    """The e-mail address, the password, the code or the link is wrong, used or too old; which of them is not said."""
+
+    code = "wrong_credentials"
+
+
+class InvalidClient(Unauthenticated):
+    """OAuth 2: the client id or the client secret is wrong (RFC 6749 section 5.2)."""
+
+    code = "invalid_client"
+
+
+class InvalidGrant(Invalid):
+    """OAuth 2: the refresh token is unknown, used, revoked or expired."""
+
+    code = "invalid_grant"
+
+
+class InvalidScope(Invalid):
+    """OAuth 2: a scope that does not exist, or that the client does not have."""
+
+    code = "invalid_scope"
+
+
+class UnsupportedGrantType(Invalid):
+    """OAuth 2: a grant type that is not spoken here."""
+
+    code = "unsupported_grant_type"
+
+
+class UnsupportedTokenType(Invalid):
+    """OAuth 2: a token of a kind that cannot be revoked (RFC 7009 section 2.2.1)."""
+
+    code = "unsupported_token_type"
+
+
 class BudgetSpent(PolyforgeError):
     """The budget of the key is used up; trying again changes nothing until it is raised or its period ends."""
 

@@ -10,12 +10,18 @@ import msgspec
 from polyforge.dialects import openai_errors
 from polyforge.kernel.errors import (
     BudgetSpent,
+    InvalidClient,
+    InvalidGrant,
+    InvalidScope,
     MethodNotAllowed,
     PolyforgeError,
     RateLimited,
     Unauthenticated,
     Unavailable,
+    UnsupportedGrantType,
+    UnsupportedTokenType,
 )
+from polyforge.tenancy.people.tokens.api import OAUTH_PATHS
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -39,6 +45,9 @@ class _Problem(msgspec.Struct, omit_defaults=True):
 
 
 _encode: Final = msgspec.json.Encoder().encode
+_SERVER_ERRORS: Final = 500
+_OAUTH_CHARACTERS: Final = frozenset(map(chr, range(0x20, 0x7F))) - {'"', "\\"}
+_BASIC: Final = (b"www-authenticate", b'Basic realm="polyforge"')
 OPAQUE: Final = "something went wrong on our side; the request id tells us where"
 
 
@@ -67,8 +76,33 @@ def render_problem(error: PolyforgeError, request_id: str) -> Rendered:
     return Rendered(error.status, _headers(error, b"application/problem+json", request_id), _encode(problem))
 
 
+def render_oauth(error: PolyforgeError, request_id: str) -> Rendered:
+    """OAuth 2's errors (RFC 6749 section 5.2), where its clients look for them."""
+    body = _encode({"error": _oauth_code(error), "error_description": _oauth_text(error.message)})
+    headers = _headers(error, b"application/json", request_id)
+    if isinstance(error, Unauthenticated):
+        headers = [*(pair for pair in headers if pair[0] != b"www-authenticate"), _BASIC]
+    headers.append((b"cache-control", b"no-store"))
+    return Rendered(error.status, headers, body)
+
+
+def _oauth_code(error: PolyforgeError) -> str:
+    if isinstance(error, InvalidClient | InvalidGrant | InvalidScope | UnsupportedGrantType | UnsupportedTokenType):
+        return error.code
+    if isinstance(error, RateLimited | Unavailable):
+        return "temporarily_unavailable"
+    return "server_error" if error.status >= _SERVER_ERRORS else "invalid_request"
+
+
+def _oauth_text(message: str) -> str:
+    """Only the characters that the standard allows."""
+    return "".join(character if character in _OAUTH_CHARACTERS else "'" for character in message)
+
+
 def renderer_for(path: str) -> Callable[[PolyforgeError, str], Rendered]:
     """How errors look on a path."""
+    if path in OAUTH_PATHS:
+        return render_oauth
     return render_openai if path.startswith("/v1/") or path == "/v1" else render_problem
 
 

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from polyforge import __version__
 from polyforge.kernel.errors import Invalid, MethodNotAllowed, NotFound, PolyforgeError
 from polyforge.server.declared import declare_needs
-from polyforge.server.errors import render_problem
+from polyforge.server.errors import renderer_for
 
 DESCRIPTION = "One gateway, one set of keys, and behind it every model a team runs."
 
@@ -37,7 +37,7 @@ def build_management(routers: Sequence[APIRouter]) -> FastAPI:
 
 
 async def _render(request: Request, error: Exception) -> Response:
-    rendered = render_problem(cast(PolyforgeError, error), request.state.request_id)
+    rendered = renderer_for(request.url.path)(cast(PolyforgeError, error), request.state.request_id)
     response = Response(rendered.body, rendered.status)
     for name, value in rendered.headers:
         response.headers[name.decode()] = value.decode()

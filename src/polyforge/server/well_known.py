@@ -1,4 +1,4 @@
-"""What OAuth 2 clients and other servers look up at fixed places (RFC 8615): the keys of tokens and where to get some."""
+"""What OAuth 2 clients look up at fixed places (RFC 8615): the keys of tokens, and where to get tokens."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final

@@ -15,13 +15,13 @@ from jwt import PyJWS
 from jwt.exceptions import PyJWTError
 
 from polyforge.kernel.errors import Unauthenticated
+from polyforge.tenancy import keys
 
 TTL_SECONDS: Final = 15 * 60
 LEEWAY_SECONDS: Final = 30
 """How far the clocks of two machines may be apart."""
 MAX_TOKEN_BYTES: Final = 2_048
-TOKEN_MARK: Final = b"eyJ"
-"""How every access token begins: `{"` in base64url."""
+TOKEN_MARK: Final = keys.TOKEN_MARK.encode()
 ALGORITHM: Final = "EdDSA"
 TYPE: Final = "at+jwt"
 

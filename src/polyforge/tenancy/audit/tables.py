@@ -77,4 +77,5 @@ audit_dead_letters = Table(
     # When somebody asked to send it again.
     time_column("wanted_at", nullable=True),
     Index(None, "export", "id"),
+    Index(None, "export", "wanted_at", "id"),
 )

@@ -17,13 +17,14 @@ from polyforge.database.migrating import upgrade
 from polyforge.database.schema import EXIT_SETTINGS, EXIT_UNAVAILABLE
 from polyforge.kernel.errors import SettingsError, Unavailable
 from polyforge.operations.configuration import tables as configuration
+from polyforge.operations.flags import tables as flags
 from polyforge.tenancy import tables as tenancy
 from polyforge.tenancy.audit import tables as audit
 from polyforge.tenancy.people import tables as people
 from polyforge.tenancy.vault import tables as vault
 from polyforge.wiring.settings import Settings, load
 
-ROOMS = (counting, events, tenancy, audit, people, vault, configuration)
+ROOMS = (counting, events, tenancy, audit, people, vault, configuration, flags)
 """The modules whose import declares tables; together they make the metadata complete."""
 
 

@@ -1,1 +1,1 @@
-"""What may change while the platform runs: feature flags and declared models, versioned, with a way back."""
+"""What polyforge.yaml declares, taken again while the platform runs: versioned, with a way back."""

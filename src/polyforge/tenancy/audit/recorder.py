@@ -27,7 +27,8 @@ class Recorder:
     ) -> None:
         """Something changed: `action` is `thing.verb` in the past tense, as in `key.revoked`.
 
-        Last in its transaction: it takes the locks of the audit log and of the events, in this order.
+        What happens on the stream `settings` concerns the whole installation, whoever did it from wherever. Last in its
+        transaction: it takes the locks of the audit log and of the events, in this order.
         """
         event = await self._audit.record(session, caller, action, subject, before, after)
         await append_event(
@@ -36,8 +37,8 @@ class Recorder:
             action,
             subject.id,
             at=event.at,
-            organization_id=subject.organization_id,
-            project_id=subject.project_id,
+            organization_id=None if stream == "settings" else subject.organization_id,
+            project_id=None if stream == "settings" else subject.project_id,
             data={"actor": event.actor_id, "resource": subject.kind},
         )
 

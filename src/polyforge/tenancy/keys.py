@@ -16,7 +16,7 @@ from polyforge.tenancy.callers import Caller, KeyLimits, Period
 ADMIN_KEY_ID = "00000000000000000000000003"
 """The one key that is not issued but given: fixed, so that there is never more than one."""
 KEY_MARK = "pf-"
-TOKEN_MARK = "eyJ"
+JWT_MARK = "eyJ"
 """How access tokens begin, which keys therefore do not: `{"` in base64url."""
 SHOWN_CHARACTERS = 10
 MAX_TOKEN_BYTES = 512
@@ -85,8 +85,8 @@ def check_admin_key(value: str) -> str:
     """The admin key that somebody chose; SettingsError when it is too short or cannot travel in a header."""
     if not MIN_ADMIN_CHARACTERS <= len(value) <= MAX_TOKEN_BYTES:
         raise SettingsError(f"admin_key: must have {MIN_ADMIN_CHARACTERS} to {MAX_TOKEN_BYTES} characters")
-    if value.startswith(TOKEN_MARK):
-        raise SettingsError(f"admin_key: must not begin with {TOKEN_MARK}, as access tokens do")
+    if value.startswith(JWT_MARK):
+        raise SettingsError(f"admin_key: must not begin with {JWT_MARK}, as access tokens do")
     if not _HEADER_VALUE.fullmatch(value):
         raise SettingsError(
             "admin_key: must be ASCII without control characters or outer spaces: it travels in a header"

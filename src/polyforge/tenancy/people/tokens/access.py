@@ -21,7 +21,7 @@ TTL_SECONDS: Final = 15 * 60
 LEEWAY_SECONDS: Final = 30
 """How far the clocks of two machines may be apart."""
 MAX_TOKEN_BYTES: Final = 2_048
-TOKEN_MARK: Final = keys.TOKEN_MARK.encode()
+TOKEN_MARK: Final = keys.JWT_MARK.encode()
 ALGORITHM: Final = "EdDSA"
 TYPE: Final = "at+jwt"
 

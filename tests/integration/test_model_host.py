@@ -22,6 +22,7 @@ from polyforge.kernel.errors import Invalid, ModelNotFound, PolyforgeError, Time
 from polyforge.kernel.tasks import EmbeddingResult, InferenceRequest
 from polyforge.ports.provider import Call, Reply, Timeouts
 from polyforge.serving.sources import BUILT_IN, BUILT_IN_FOLDER
+from tests.support.vault import Secrets
 from tests.support.waiting import DEADLINE
 
 EXPECTED = Path(__file__).parents[1] / "conformance" / "expected" / "static_minilm.json"
@@ -140,7 +141,7 @@ def own_host(short_folder: Path) -> Iterator[Host]:
 @pytest.fixture
 async def provider(host: Host) -> AsyncIterator[LocalProvider]:
     provider = LocalProvider(LocalSettings(socket=str(host.socket)))
-    await provider.open()
+    await provider.open(Secrets())
     yield provider
     await provider.close()
 

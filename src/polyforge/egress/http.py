@@ -322,6 +322,7 @@ class HttpClient:
         self._port = parts.port or (443 if self._tls else 80)
         self._prefix = parts.path.rstrip("/")
         self._fields = _fields({"host": parts.netloc.rpartition("@")[2], "accept-encoding": "identity", **headers})
+        self._credentials = b""
         self._connect_timeout = connect_timeout
         self._unix_socket = unix_socket
         self._free = max_connections
@@ -334,10 +335,18 @@ class HttpClient:
         while self._kept:
             self._kept.pop().close()
 
-    def post(self, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:
-        """A call that sends `body`; `open` it."""
+    def authorize(self, credentials: Mapping[str, str]) -> None:
+        """Send these headers with each call from now on, instead of those that were given here before."""
+        self._credentials = _fields(credentials)
+        self._heads.clear()
+
+    def post(
+        self, path: str, body: bytes, headers: Mapping[str, str], credentials: Mapping[str, str] | None = None
+    ) -> Answer:
+        """A call that sends `body`, with other `credentials` than its usual ones if they are given; `open` it."""
         more = _fields(headers) if headers else b""
-        return Answer(self, b"%b%bcontent-length: %d\r\n\r\n" % (self._head("POST", path), more, len(body)), body)
+        head = self._head("POST", path) if credentials is None else self._begin("POST", path) + _fields(credentials)
+        return Answer(self, b"%b%bcontent-length: %d\r\n\r\n" % (head, more, len(body)), body)
 
     def get(self, path: str) -> Answer:
         """A call without a body; `open` it."""
@@ -346,10 +355,13 @@ class HttpClient:
     def _head(self, method: str, path: str) -> bytes:
         head = self._heads.get((method, path))
         if head is None:
-            head = f"{method} {self._prefix}{path} HTTP/1.1\r\n".encode("ascii") + self._fields
+            head = self._begin(method, path) + self._credentials
             if len(self._heads) < _KNOWN_PATHS:
                 self._heads[method, path] = head
         return head
+
+    def _begin(self, method: str, path: str) -> bytes:
+        return f"{method} {self._prefix}{path} HTTP/1.1\r\n".encode("ascii") + self._fields
 
     # For Answer
 
@@ -418,12 +430,20 @@ class HttpClient:
 
 
 def _fields(headers: Mapping[str, str]) -> bytes:
-    lines: list[str] = []
+    lines: list[bytes] = []
     for name, value in headers.items():
         if any(character in "\r\n\0" for character in name + value) or not name:
             raise SettingsError(f"the header {name!r} has characters that a header cannot have")
-        lines.append(f"{name}: {value}\r\n")
-    return "".join(lines).encode("latin-1")
+        lines.append(_line(name, value))
+    return b"".join(lines)
+
+
+def _line(name: str, value: str) -> bytes:
+    try:
+        return f"{name}: {value}\r\n".encode("latin-1")
+    except UnicodeEncodeError:
+        # Without its cause, which holds the value.
+        raise SettingsError(f"the header {name!r} has characters that a header cannot have") from None
 
 
 def _broken(lost: _Lost) -> ConnectionBroken:

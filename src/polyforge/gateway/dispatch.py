@@ -19,6 +19,7 @@ from polyforge.gateway.settings import GatewaySettings
 from polyforge.kernel.clock import Clock
 from polyforge.kernel.errors import (
     Invalid,
+    NotConfigured,
     PolyforgeError,
     RateLimited,
     TimedOut,
@@ -125,6 +126,7 @@ class Dispatch:
             started,
             min(job.deadline, started + self._timeouts.total),
             job.headers,
+            job.provider_key,
         )
 
     async def _fail(self, job: Job, found: Plan, turn: int, error: PolyforgeError) -> None:
@@ -137,20 +139,20 @@ class Dispatch:
         if (
             not error.retryable
             or turn + 1 >= self._settings.attempts
-            or isinstance(error, RateLimited | TimedOut | UpstreamDenied)
+            or isinstance(error, RateLimited | TimedOut | UpstreamDenied | NotConfigured)
             or self._cooling_for(again) > 0
             or Deadline.now() + pause >= job.deadline
         ):
-            self._tell_recovery(found, error)
+            self._tell_recovery(job, found, error)
             raise error
         await asyncio.sleep(pause)
 
     def _cooling_for(self, deployment: Deployment) -> float:
         return self._health.cooling_until(deployment.index) - self._clock.now()
 
-    def _tell_recovery(self, found: Plan, error: PolyforgeError) -> None:
+    def _tell_recovery(self, job: Job, found: Plan, error: PolyforgeError) -> None:
         """A caller who has to wait is told how long: until the first of the deployments may be tried again."""
-        if isinstance(error, RateLimited):
+        if isinstance(error, RateLimited) and job.provider_key is None:
             error.retry_after = max(0.1, min(self._cooling_for(deployment) for deployment in found.attempts))
 
     def _note(self, job: Job, deployment: Deployment, error: PolyforgeError) -> None:
@@ -158,11 +160,18 @@ class Dispatch:
         if isinstance(error, Invalid):
             self._streaks.pop(deployment.index, None)
             return
+        if _is_no_fault(job, error):
+            return
         streak = self._streaks[deployment.index] = self._streaks.get(deployment.index, 0) + 1
         if streak < _STREAK and not isinstance(error, RateLimited | UpstreamDenied):
             return
         wanted = self._settings.cooldown_seconds if error.retry_after is None else error.retry_after
         self._health.cool(deployment.index, min(_LONGEST_COOLDOWN, wanted))
+
+
+def _is_no_fault(job: Job, error: PolyforgeError) -> bool:
+    """Whether a failure says nothing of how the deployment does: its key is not set yet, or the caller's is used up."""
+    return isinstance(error, NotConfigured) or (job.provider_key is not None and isinstance(error, RateLimited))
 
 
 async def _until_content(events: AsyncGenerator[list[StreamEvent]]) -> list[StreamEvent]:

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from polyforge.kernel.hidden import Hidden
 from polyforge.kernel.money import Micros
 from polyforge.kernel.tasks import InferenceRequest
 from polyforge.kernel.usage import NO_USAGE, Usage
@@ -40,6 +41,8 @@ class Job(msgspec.Struct, gc=False):
     """Set when the request is traced."""
     headers: dict[str, str] = {}
     """Headers to send upstream."""
+    provider_key: Hidden | None = None
+    """A key of the caller's own account at the provider."""
     slot: int = -1
     """The key's slot in the shared counters; -1 for a key without limits."""
     period: int = 0

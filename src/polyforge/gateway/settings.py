@@ -49,6 +49,10 @@ class GatewaySettings(BaseModel):
     max_limited_keys: int = Field(
         default=65_536, ge=16, description="Most keys with limits that one machine can track at once."
     )
+    caller_keys: Literal["refuse", "allow"] = Field(
+        default="refuse",
+        description="Whether callers may bring a key of their own account at the provider, in x-polyforge-provider-key.",
+    )
     max_in_flight: int = Field(
         default=10_000, ge=1, description="Most requests one worker holds at once; more get 503."
     )

@@ -1,13 +1,18 @@
 """The port to whatever answers for a model: a hosted service, an OpenAI-compatible server, our own model host."""
 
 from collections.abc import Mapping
-from typing import ClassVar, Protocol
+from typing import ClassVar, Final, Protocol
 
 import msgspec
 from typing_extensions import AsyncGenerator, Buffer
 
+from polyforge.kernel.hidden import Hidden
 from polyforge.kernel.tasks import Dialect, EmbeddingResult, InferenceRequest, Task
 from polyforge.kernel.usage import Usage
+from polyforge.ports.secret_source import SecretSource
+
+KEY_HEADER: Final = "x-polyforge-provider-key"
+"""In which a caller brings a key of its own account at the provider."""
 
 
 class Timeouts(msgspec.Struct, frozen=True, gc=False):
@@ -27,6 +32,8 @@ class Capabilities(msgspec.Struct, frozen=True):
     """Dialects whose bodies it takes as they are."""
     free: bool = False
     """Runs on our own machines: a missing cost means zero, not unknown."""
+    caller_keys: bool = False
+    """Can be called with a key that the caller brought: `Call.key`."""
 
 
 class Call(msgspec.Struct, gc=False):
@@ -45,6 +52,8 @@ class Call(msgspec.Struct, gc=False):
     """When it must be over, in loop time."""
     headers: Mapping[str, str]
     """More headers to send upstream, such as `traceparent`."""
+    key: Hidden | None = None
+    """The caller's own key, to be sent instead of all that identifies our account; its refusal is `UpstreamRefused`."""
 
 
 class Reply(msgspec.Struct, gc=False):
@@ -85,8 +94,11 @@ class Provider(Protocol):
 
     capabilities: ClassVar[Capabilities]
 
-    async def open(self) -> None:
-        """Get ready to be called. Does not require the upstream to be up."""
+    async def open(self, secrets: SecretSource) -> None:
+        """Get ready to be called. Does not require the upstream to be up, nor `secrets` to be there already.
+
+        What is called for while a secret is missing is `NotConfigured`; one that changes is used from the next call on.
+        """
         ...
 
     async def close(self) -> None:

@@ -5,9 +5,9 @@ from itertools import count
 
 import msgspec
 
-from polyforge.kernel.errors import ModelNotFound, SettingsError
+from polyforge.kernel.errors import Invalid, ModelNotFound, SettingsError
 from polyforge.kernel.tasks import Task
-from polyforge.ports.provider import Capabilities
+from polyforge.ports.provider import KEY_HEADER, Capabilities
 from polyforge.registry.settings import DeploymentSettings, ModelSettings
 from polyforge.registry.tariffs import FREE, Tariff, tariff_of
 
@@ -31,6 +31,10 @@ class Deployment(msgspec.Struct, frozen=True, gc=False):
     """What the provider charges us; None: nobody declared it, and such calls are to be refused."""
     price: Tariff | None
     """What callers are charged for its answers."""
+    priced: bool = False
+    """Whether that was declared, and is not just the cost."""
+    caller_keys: bool = False
+    """Whether its provider can be called with a key that the caller brought."""
 
 
 class Model(msgspec.Struct, frozen=True, gc=False):
@@ -45,6 +49,24 @@ class Model(msgspec.Struct, frozen=True, gc=False):
     def does(self, task: Task) -> bool:
         """Whether it answers requests of this task; a chat model also completes."""
         return self.any_task or task == self.task or (task == "completion" and self.task == "chat")
+
+    def with_callers_key(self) -> "Model":
+        """As it is for a caller who brings a key; Invalid when its provider takes none.
+
+        A key is of one provider, and must not be shown to another: it goes to the one that lists of models name as the
+        owner, that of the first deployment. Its answers cost us nothing, and are charged for only if a price is declared.
+        """
+        owner = self.deployments[0]
+        if not owner.caller_keys:
+            raise Invalid(
+                f"the provider of {self.name!r} takes no key of a caller; leave {KEY_HEADER} out", param=KEY_HEADER
+            )
+        places = [place for place in self.deployments if place.provider == owner.provider]
+        return msgspec.structs.replace(self, deployments=tuple(_at_no_cost(place) for place in places))
+
+
+def _at_no_cost(place: Deployment) -> Deployment:
+    return msgspec.structs.replace(place, cost=FREE, price=place.price if place.priced else FREE)
 
 
 class Catalog:
@@ -117,12 +139,12 @@ def _model(
         if model.task not in able.tasks:
             raise SettingsError(f"models.{name}: the provider {place.provider!r} cannot do the task {model.task!r}")
         cost = tariff_of(place.cost) if place.cost else (FREE if able.free else unknown_cost)
-        deployments.append(_deployment(name, place, cost, price, next(numbers)))
+        deployments.append(_deployment(name, place, cost, price, next(numbers), able.caller_keys))
     return Model(name, model.task, tuple(deployments), any_task=name.endswith("*"))
 
 
 def _deployment(
-    name: str, place: DeploymentSettings, cost: Tariff | None, price: Tariff | None, index: int
+    name: str, place: DeploymentSettings, cost: Tariff | None, price: Tariff | None, index: int, caller_keys: bool
 ) -> Deployment:
     return Deployment(
         index=index,
@@ -134,4 +156,6 @@ def _deployment(
         output=place.limits.output,
         cost=cost,
         price=price or cost,
+        priced=price is not None,
+        caller_keys=caller_keys,
     )

@@ -21,7 +21,9 @@ KEY_BYTES: Final = 32
 _VERSION: Final = b"\x01"
 _ID_BYTES: Final = 8
 _NONCE_BYTES: Final = 12
-_HEAD_BYTES: Final = 1 + _ID_BYTES + _NONCE_BYTES
+HEAD_BYTES: Final = 1 + _ID_BYTES
+"""The beginning of a sealed value that is the same for all that one master key seals."""
+_BODY: Final = HEAD_BYTES + _NONCE_BYTES
 
 
 class Unsealable(Exception):
@@ -38,28 +40,31 @@ class MasterKeys:
         self._current = keys[0]
         self.current = _id_of(self._current).hex()
         """Which master key seals, in hexadecimal; says nothing about the key."""
+        self.known = frozenset(id_.hex() for id_ in self._keys)
+        """Those that can open."""
+        self.head = _VERSION + _id_of(self._current)
+        """How everything begins that is sealed now."""
 
     def seal(self, value: bytes, belongs_to: str) -> bytes:
         """The value, sealed for what it belongs to."""
         nonce = os.urandom(_NONCE_BYTES)
-        sealed = AESGCM(self._current).encrypt(nonce, value, belongs_to.encode())
-        return _VERSION + _id_of(self._current) + nonce + sealed
+        return self.head + nonce + AESGCM(self._current).encrypt(nonce, value, belongs_to.encode())
 
     def open(self, sealed: bytes, belongs_to: str) -> bytes:
         """The value; Unsealable when it cannot be had."""
-        key = self._keys.get(sealed[1 : 1 + _ID_BYTES])
+        key = self._keys.get(sealed[1:HEAD_BYTES])
         if not sealed.startswith(_VERSION) or key is None:
             raise Unsealable("the master key that this was sealed with is not configured")
-        nonce = sealed[1 + _ID_BYTES : _HEAD_BYTES]
+        nonce = sealed[HEAD_BYTES:_BODY]
         try:
-            return AESGCM(key).decrypt(nonce, sealed[_HEAD_BYTES:], belongs_to.encode())
+            return AESGCM(key).decrypt(nonce, sealed[_BODY:], belongs_to.encode())
         except (InvalidTag, ValueError) as error:  # the latter for what is too short to be sealed
             raise Unsealable("the sealed value was changed, or belongs to something else") from error
 
     @staticmethod
     def sealed_with(sealed: bytes) -> str:
         """Which master key sealed it, as `current` says it."""
-        return sealed[1 : 1 + _ID_BYTES].hex()
+        return sealed[1:HEAD_BYTES].hex()
 
     def derive(self, purpose: str) -> list[bytes]:
         """A 32-byte key per master key, the current one's first, that is of use for one purpose only."""

@@ -4,6 +4,7 @@ Hops 1 to 3 of a request happen here (server, tenancy, dialect); the rest is the
 """
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
@@ -16,11 +17,12 @@ from polyforge.dialects import openai_chat, openai_embeddings
 from polyforge.gateway.job import Job
 from polyforge.gateway.service import Gateway
 from polyforge.gateway.settings import GatewaySettings
-from polyforge.kernel.errors import Invalid, ModelNotFound, PolyforgeError, Unauthenticated
+from polyforge.kernel.errors import Denied, Invalid, ModelNotFound, PolyforgeError, Unauthenticated
+from polyforge.kernel.hidden import Hidden
 from polyforge.kernel.ids import new_ulid
 from polyforge.kernel.sse import event_of
 from polyforge.kernel.tasks import InferenceRequest
-from polyforge.ports.provider import Reply
+from polyforge.ports.provider import KEY_HEADER, Reply
 from polyforge.ports.tracing import Tracer
 from polyforge.registry.catalog import Catalog
 from polyforge.server.errors import opaque, render_openai
@@ -44,6 +46,8 @@ from polyforge.tenancy.key_cache import KeyCache
 
 _CLIENT_CLOSED: Final = 499
 _LONG_RESULT_BYTES: Final = 256 * 1024
+_KEY_HEADER: Final = KEY_HEADER.encode()
+_KEY: Final = re.compile(rb"[\x21-\x7e]{1,512}")
 _STREAM_HEADERS: Final = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
@@ -119,6 +123,7 @@ class Inference:
         marks.append(perf_counter_ns())
         exchange.caller = caller = await self._authenticate(headers)
         marks.append(perf_counter_ns())
+        provider_key = self._provider_key(headers)
         request = endpoint.decode(await read_body(receive, limit))
         if not caller.may_use(request.model):
             raise ModelNotFound(
@@ -127,6 +132,8 @@ class Inference:
         model = self._catalog.find(request.model)
         if not model.does(request.task):
             raise Invalid(f"the model {request.model!r} does {model.task}, not {request.task}", param="model")
+        if provider_key is not None:
+            model = model.with_callers_key()
         now = time.time()
         job = Job(
             exchange.id,
@@ -140,6 +147,7 @@ class Inference:
         job.trace = self._tracer.begin(header(headers, b"traceparent"))
         if job.trace is not None:
             job.headers["traceparent"] = job.trace.traceparent()
+        job.provider_key = provider_key
         exchange.job = job
         marks.append(perf_counter_ns())
         return job
@@ -151,6 +159,17 @@ class Inference:
         caller = self._keys.lookup(token) or await self._keys.resolve(token)
         caller.require("inference")
         return caller
+
+    def _provider_key(self, headers: RawHeaders) -> Hidden | None:
+        """The key of the caller's own account at the provider, if it brought one; Denied where that is not allowed."""
+        key = header(headers, _KEY_HEADER)
+        if key is None:
+            return None
+        if self._settings.caller_keys == "refuse":
+            raise Denied(f"this gateway takes no keys of callers; leave {KEY_HEADER} out", param=KEY_HEADER)
+        if not _KEY.fullmatch(key):
+            raise Invalid(f"{KEY_HEADER} must be 1 to 512 printable ASCII characters", param=KEY_HEADER)
+        return Hidden(key.decode())
 
     async def _complete(self, exchange: Exchange, job: Job, presence: Presence, send: Send) -> None:
         reply = await self._gateway.complete(job)

@@ -18,6 +18,7 @@ from polyforge.server.observing import Observation
 from polyforge.server.operations import Operations
 from polyforge.telemetry.logs import configure, get_logger
 from polyforge.tenancy import api as tenancy_api
+from polyforge.tenancy.vault import api as vault_api
 from polyforge.wiring.gateway import GatewayPlatform
 from polyforge.wiring.http_server import SupervisedServer
 from polyforge.wiring.process import ProcessSpec
@@ -39,7 +40,12 @@ def create_app(platform: GatewayPlatform) -> Application:
     inference = Inference(
         settings.gateway, platform.keys, platform.catalog, platform.gateway, observation, platform.tracer
     )
-    management = build_management([tenancy_api.router(platform.key_service, platform.usage_service)])
+    management = build_management(
+        [
+            tenancy_api.router(platform.key_service, platform.usage_service),
+            vault_api.router(platform.vault_service, platform.sealing),
+        ]
+    )
     models = Models(platform.catalog, platform.clock.now())
     operations = Operations(platform.render_metrics, _is_private(settings))
     authentication = Authentication(platform.keys, behind_proxy=settings.server.behind_proxy)
@@ -83,6 +89,7 @@ async def _serve(platform: GatewayPlatform, listener: socket.socket, spec: Proce
     background = [
         asyncio.create_task(platform.keep_durable(), name="journal"),
         asyncio.create_task(platform.drainer.run(), name="drainer"),
+        asyncio.create_task(platform.renew_seals(), name="sealing"),
     ]
     for task in background:
         task.add_done_callback(partial(_end_with, server))

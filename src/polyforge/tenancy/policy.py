@@ -32,7 +32,6 @@ LEVELS: Final[Mapping[str, Level]] = {
     "members:write": "organization",
     "secrets:read": "organization",
     "secrets:write": "organization",
-    "secrets:reveal": "organization",
     "audit:read": "organization",
     "settings:read": "installation",
     "settings:write": "installation",

@@ -35,20 +35,32 @@ from polyforge.telemetry.tracing import NullTracer
 from polyforge.tenancy.admin_key import admin_key
 from polyforge.tenancy.audit.log import AuditLog, Chain
 from polyforge.tenancy.audit.recorder import Recorder
-from polyforge.tenancy.bootstrap import install
+from polyforge.tenancy.bootstrap import DEFAULT_ORGANIZATION_ID, install
 from polyforge.tenancy.key_cache import KeyCache
 from polyforge.tenancy.ledger.counters import SharedCounters
 from polyforge.tenancy.ledger.drainer import Drainer
 from polyforge.tenancy.ledger.journal import Journal
 from polyforge.tenancy.ledger.recovery import next_incarnation, recover
+from polyforge.tenancy.people.tables import signing_keys, users
 from polyforge.tenancy.service import KeyService, UsageService
 from polyforge.tenancy.store import LedgerStore
+from polyforge.tenancy.vault.declared import DeclaredSecrets
+from polyforge.tenancy.vault.records import BELONGS_TO
+from polyforge.tenancy.vault.sealing import SealedColumn, Sealing
+from polyforge.tenancy.vault.service import VaultService
+from polyforge.tenancy.vault.tables import secrets
 from polyforge.wiring import adapters
 from polyforge.wiring.process import ProcessSpec
 from polyforge.wiring.settings import Settings
 
 BUILT_IN_MODEL: Final = f"polyforge/{BUILT_IN}"
 _SYNC_SECONDS: Final = 1.0
+SEALED: Final = (
+    SealedColumn(secrets, "sealed", BELONGS_TO, master="master"),
+    SealedColumn(users, "totp", "totp/{id}"),
+    SealedColumn(signing_keys, "sealed", "signing key/{id}"),
+)
+"""Every column of sealed values."""
 
 _log = get_logger(__name__)
 
@@ -67,6 +79,7 @@ class GatewayPlatform:
         self.admin = admin_key(settings.admin_key, settings.data)
         self.master = load_master_keys(settings.secrets, settings.data)
         self.database = Database(settings.database, settings.data)
+        self.declared_secrets = DeclaredSecrets(self.database, self.master, DEFAULT_ORGANIZATION_ID)
         self.ledger = LedgerStore(self.database)
         self.counters = SharedCounters(
             runtime / "counters", spec.index, spec.workers, settings.gateway.max_limited_keys
@@ -92,6 +105,8 @@ class GatewayPlatform:
         self.recorder = Recorder(AuditLog(Chain(self.master), clock))
         self.key_service = KeyService(self.database, clock, self.recorder, self.keys.wake)
         self.usage_service = UsageService(self.database, clock)
+        self.sealing = Sealing(self.database, self.master, SEALED)
+        self.vault_service = VaultService(self.database, clock, self.recorder, self.master, self.declared_secrets.wake)
 
     def _count(self, family: Family) -> Callable[[int], None]:
         return lambda lost: self.metrics.counter(family).add(lost)
@@ -116,11 +131,13 @@ class GatewayPlatform:
         await self.database.open()
         await self.tracer.open()
         for provider in self.providers.values():
-            await provider.open()
+            await provider.open(self.declared_secrets)
         await self.keys.open()
+        await self.declared_secrets.open()
 
     async def close(self) -> None:
         """Close everything, the journal last: it holds what the others may still say."""
+        await self.declared_secrets.close()
         await self.keys.close()
         for provider in self.providers.values():
             await provider.close()
@@ -141,6 +158,13 @@ class GatewayPlatform:
                 await self.journal.make_durable()
             except OSError as error:
                 _log.error("the journal cannot be synchronised", reason=str(error))
+
+    async def renew_seals(self) -> None:
+        """Seal again what an earlier master key sealed; one process of a machine is enough, and they take turns."""
+        while not self.keys.synchronised:  # noqa: ASYNC110  # once at the start, and nothing tells of it
+            await asyncio.sleep(_SYNC_SECONDS)
+        if self._spec.index == 0:
+            await self.sealing.run()
 
     def render_metrics(self) -> bytes:
         """The page for Prometheus, over every process of this machine."""

@@ -24,6 +24,7 @@ from polyforge.kernel.errors import (
 from polyforge.kernel.tasks import InferenceRequest
 from polyforge.kernel.usage import Usage
 from polyforge.ports.provider import Call, Capabilities, Reply, StreamEvent
+from polyforge.ports.secret_source import SecretSource
 from polyforge.registry.catalog import Deployment, Model
 from polyforge.telemetry.hops import Hops
 from polyforge.tenancy.callers import Caller
@@ -46,7 +47,7 @@ class Scripted:
         self.calls: list[Call] = []
         self.closed = 0
 
-    async def open(self) -> None: ...
+    async def open(self, secrets: SecretSource) -> None: ...
 
     async def close(self) -> None: ...
 

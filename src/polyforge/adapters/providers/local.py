@@ -14,6 +14,7 @@ from polyforge.kernel.tasks import EmbeddingResult, InferenceRequest
 from polyforge.kernel.tensors import Parameter, Tensor, TensorSpec, pack_strings
 from polyforge.kernel.usage import Usage
 from polyforge.ports.provider import Call, Capabilities, Reply, StreamEvent
+from polyforge.ports.secret_source import SecretSource
 
 VECTORS = TensorSpec("embedding", "FP32", (-1, -1))
 TOKENS = TensorSpec("tokens", "INT32", (-1,))
@@ -41,7 +42,7 @@ class LocalProvider:
         self._seconds = settings.timeout_seconds
         self._client = OipClient(settings.socket, max_connections=settings.max_connections)
 
-    async def open(self) -> None:
+    async def open(self, secrets: SecretSource) -> None:
         """Nothing to do: connections are made when they are needed, and the host may come later."""
 
     async def close(self) -> None:

@@ -13,8 +13,10 @@ from polyforge.dialects.openai_models import decode_model_names
 from polyforge.egress.deadlines import Deadline
 from polyforge.egress.http import Answer, HttpClient
 from polyforge.kernel.errors import (
+    NotConfigured,
     PolyforgeError,
     RateLimited,
+    SettingsError,
     TimedOut,
     UpstreamDenied,
     UpstreamFailed,
@@ -23,8 +25,10 @@ from polyforge.kernel.errors import (
 from polyforge.kernel.retry_after import read_retry_after
 from polyforge.kernel.sse import DONE, EventSplitter, EventTooLarge, data_of, event_of
 from polyforge.kernel.tasks import Task
-from polyforge.ports.provider import Call, Capabilities, Provider, Reply, StreamEvent
+from polyforge.ports.provider import KEY_HEADER, Call, Capabilities, Provider, Reply, StreamEvent
+from polyforge.ports.secret_source import SecretSource, Stop
 from polyforge.secrets.references import SecretRef
+from polyforge.telemetry.masking import names_secret
 
 OWN_URL: Final = "https://api.openai.com/v1"
 _PATHS: Final[dict[Task, str]] = {
@@ -48,7 +52,9 @@ class Settings(BaseModel):
     base_url: str = Field(
         default=OWN_URL, description="Where the API begins, with its version, as in `http://host:8000/v1`."
     )
-    api_key: SecretRef | None = Field(default=None, description="`env:NAME` or `file:/path`; none sends no key.")
+    api_key: SecretRef | None = Field(
+        default=None, description="`env:NAME`, `file:/path` or `secret:name`; none sends no key."
+    )
     organization: str | None = Field(default=None, description="Value of the `OpenAI-Organization` header.")
     headers: dict[str, str] = Field(default_factory=dict, description="More headers to send with each call.")
     max_connections: int = Field(default=1000, ge=1, description="Most calls at once per gateway process.")
@@ -75,31 +81,41 @@ class Settings(BaseModel):
 class OpenAI(Provider):
     """Passes bodies through in OpenAI's dialect and reads only their usage and finish."""
 
-    capabilities: ClassVar[Capabilities] = Capabilities(tasks=frozenset(_PATHS), dialects=frozenset({"openai"}))
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        tasks=frozenset(_PATHS), dialects=frozenset({"openai"}), caller_keys=True
+    )
 
     def __init__(self, settings: Settings, connect_timeout: float) -> None:
         self._settings = settings
-        headers = {"content-type": "application/json", **settings.headers}
-        if settings.api_key is not None:
-            headers["authorization"] = f"Bearer {settings.api_key.reveal()}"
-        if settings.organization is not None:
-            headers["openai-organization"] = settings.organization
+        plain = {name: value for name, value in settings.headers.items() if not names_secret(name)}
+        headers = {"content-type": "application/json", **plain}
         self._http = HttpClient(settings.base_url, headers, connect_timeout, settings.max_connections)
+        self._secrets: SecretSource | None = None
+        self._unwatch: Stop | None = None
+        self._authorized = False
+        if settings.api_key is None or settings.api_key.name is None:
+            self._authorize()
         self._limit_field = settings.output_limit_field or (
             "max_completion_tokens" if settings.base_url.startswith(OWN_URL) else "max_tokens"
         )
 
-    async def open(self) -> None:
-        """Nothing to do: connections are made when they are needed."""
+    async def open(self, secrets: SecretSource) -> None:
+        """Follow the key, where it is one of `secrets`; connections are made when they are needed."""
+        key = self._settings.api_key
+        if key is not None and key.name is not None:
+            self._secrets = secrets
+            self._unwatch = secrets.watch(key.name, self._forget_key)
 
     async def close(self) -> None:
         """Let go of connections."""
+        if self._unwatch is not None:
+            self._unwatch()
         await self._http.close()
 
     async def send(self, call: Call) -> Reply:
         """The whole answer, its body as the upstream wrote it."""
         with Deadline(call.deadline, "the upstream did not answer in time"):
-            body = await self._whole(self._post(call))
+            body = await self._whole(self._post(call), call.key is not None)
         return _read_reply(call, body)
 
     async def stream(self, call: Call) -> AsyncGenerator[list[StreamEvent]]:
@@ -109,7 +125,7 @@ class OpenAI(Provider):
         try:
             with Deadline(first_token, "the upstream sent no first token in time") as deadline:
                 await answer.open()
-                await _check_head(answer, "event-stream")
+                await _check_head(answer, "event-stream", call.key is not None)
                 reader = _StreamReader()
                 clock, idle = asyncio.get_running_loop().time, call.timeouts.idle
                 while not reader.ended:
@@ -129,17 +145,19 @@ class OpenAI(Provider):
 
     async def models(self) -> list[str]:
         """The names that GET /models lists."""
+        if not self._authorized:
+            self._authorize()
         with Deadline(Deadline.now() + _MODELS_SECONDS, "the upstream did not list its models in time"):
-            body = await self._whole(self._http.get("/models"))
+            body = await self._whole(self._http.get("/models"), brought=False)
         try:
             return decode_model_names(body)
         except ValueError as error:
             raise UpstreamFailed("the upstream's list of models is none") from error
 
-    async def _whole(self, answer: Answer) -> bytes:
+    async def _whole(self, answer: Answer, brought: bool) -> bytes:
         try:
             await answer.open()
-            await _check_head(answer, "json")
+            await _check_head(answer, "json", brought)
             return await answer.body(self._settings.max_response_bytes)
         finally:
             await answer.close()
@@ -149,13 +167,44 @@ class OpenAI(Provider):
         usage = request.stream and not request.wants_usage and self._settings.stream_usage
         limit = None if call.output_limit is None else (self._limit_field, call.output_limit)
         body = openai_chat.rewrite(request.body, model=call.model, include_usage=usage, limit=limit)
+        if call.key is not None:
+            return self._http.post(_PATHS[request.task], body, call.headers, _bearer(call.key.reveal()))
+        if not self._authorized:
+            self._authorize()
         return self._http.post(_PATHS[request.task], body, call.headers)
 
+    def _forget_key(self) -> None:
+        """Look for the key again before the next call."""
+        self._authorized = False
 
-async def _check_head(answer: Answer, wanted: str) -> None:
-    """Raise what an upstream's refusal means; UpstreamFailed when it is not the kind of answer that was asked for."""
+    def _authorize(self) -> None:
+        """Put what identifies our account before each call; NotConfigured while its key is missing or no good."""
+        settings, key = self._settings, self._settings.api_key
+        credentials = {name: value for name, value in settings.headers.items() if names_secret(name)}
+        if key is not None:
+            credentials.update(_bearer(key.reveal(self._secrets)))
+        if settings.organization is not None:
+            credentials["openai-organization"] = settings.organization
+        try:
+            self._http.authorize(credentials)
+        except SettingsError as error:
+            if key is None or key.name is None:
+                raise
+            raise NotConfigured(f"{key} is no key: {error.message}") from error
+        self._authorized = True
+
+
+def _bearer(key: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {key}"}
+
+
+async def _check_head(answer: Answer, wanted: str, brought: bool) -> None:
+    """Raise what an upstream's refusal means; UpstreamFailed when it is not the kind of answer that was asked for.
+
+    `brought`: the caller brought the key.
+    """
     if answer.status != _OK:
-        raise _refusal(answer, await answer.error_body())
+        raise _refusal(answer, await answer.error_body(), brought)
     kind = answer.header("content-type") or ""
     if wanted not in kind:
         raise UpstreamFailed(f"the upstream answered with {kind[:100] or 'no content type'} instead of {wanted}")
@@ -171,7 +220,7 @@ async def _read_tail(answer: Answer) -> None:
         return
 
 
-def _refusal(answer: Answer, body: bytes) -> PolyforgeError:
+def _refusal(answer: Answer, body: bytes, brought: bool) -> PolyforgeError:
     status, said = answer.status, decode_error(body)
     message = said.message or f"the upstream answered with status {status}"
     if status == 429 and said.code == "insufficient_quota":  # noqa: PLR2004
@@ -180,6 +229,8 @@ def _refusal(answer: Answer, body: bytes) -> PolyforgeError:
         return RateLimited(message, retry_after=read_retry_after(answer.header))
     if status == 408:  # noqa: PLR2004
         return TimedOut(message)
+    if status in (401, 403) and brought:
+        return UpstreamRefused(f"the provider refused the key in {KEY_HEADER}", status=status, param=KEY_HEADER)
     if status in (401, 403):
         return UpstreamDenied("the provider refused our credentials; check its api_key")
     if 400 <= status < 500:  # noqa: PLR2004

@@ -24,7 +24,9 @@ from polyforge.server.inference import Inference
 from polyforge.server.models import PATH as MODELS_PATH
 from polyforge.server.models import Models
 from polyforge.server.operations import Operations
+from polyforge.server.well_known import WellKnown
 from polyforge.telemetry.logs import get_logger
+from polyforge.tenancy.people.tokens.api import OAUTH_PATHS
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 API_BODY_BYTES: Final = 1024 * 1024
@@ -45,6 +47,7 @@ class Application:
         management: App,
         authentication: Authentication,
         observer: Observer,
+        well_known: WellKnown,
     ) -> None:
         self._inference = inference
         self._endpoints = inference.endpoints
@@ -53,6 +56,7 @@ class Application:
         self._management = management
         self._authentication = authentication
         self._observer = observer
+        self._well_known = well_known
 
     def drain(self) -> None:
         """Take no new traffic; what is under way goes on."""
@@ -126,10 +130,15 @@ class Application:
     def _answer_for(self, path: str) -> Callable[[str, Scope], Awaitable[tuple[int, bytes, bytes]]] | None:
         if path == MODELS_PATH or path.startswith(MODELS_PATH + "/"):
             return self._list_models
+        if path in self._well_known.answers:
+            return self._tell
         return {"/livez": self._live, "/readyz": self._ready, "/metrics": self._metrics}.get(path)
 
     async def _list_models(self, path: str, scope: Scope) -> tuple[int, bytes, bytes]:
         return 200, _JSON, self._models.answer(path, await self._authentication.caller(scope))
+
+    async def _tell(self, path: str, scope: Scope) -> tuple[int, bytes, bytes]:
+        return 200, _JSON, await self._well_known.answers[path]()
 
     async def _live(self, path: str, scope: Scope) -> tuple[int, bytes, bytes]:
         return 200, _JSON, b'{"live":true}'
@@ -151,7 +160,8 @@ class Application:
             state["origin"] = self._authentication.origin(scope)
         else:
             state["caller"] = await self._authentication.caller(scope)
-        scope["headers"] = [pair for pair in scope["headers"] if not _is_curls_default(pair)]
+        if scope["path"] not in OAUTH_PATHS:
+            scope["headers"] = [pair for pair in scope["headers"] if not _is_curls_default(pair)]
         await self._management(scope, _limited(receive), send)
 
 
@@ -161,7 +171,7 @@ def _is_open(path: str) -> bool:
 
 
 def _is_curls_default(header: tuple[bytes, bytes]) -> bool:
-    """`curl -d` says it sends a form; nothing here takes one, so what it sends is read as JSON."""
+    """`curl -d` says it sends a form; only OAuth 2's paths take one, so what it sends elsewhere is read as JSON."""
     return header[0] == b"content-type" and header[1].startswith(b"application/x-www-form-urlencoded")
 
 

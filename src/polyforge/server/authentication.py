@@ -8,6 +8,8 @@ from polyforge.kernel.errors import Unauthenticated
 from polyforge.server.http import RawHeaders, Scope, bearer_token, header
 from polyforge.tenancy.callers import Caller, Origin
 from polyforge.tenancy.key_cache import KeyCache
+from polyforge.tenancy.people.tokens.access import TOKEN_MARK
+from polyforge.tenancy.people.tokens.callers import TokenCallers
 
 _LONGEST: Final = 300
 
@@ -15,8 +17,9 @@ _LONGEST: Final = 300
 class Authentication:
     """Resolves callers. `behind_proxy`: the address of a caller is what the proxy in front says."""
 
-    def __init__(self, keys: KeyCache, *, behind_proxy: bool) -> None:
+    def __init__(self, keys: KeyCache, tokens: TokenCallers, *, behind_proxy: bool) -> None:
         self._keys = keys
+        self._tokens = tokens
         self._behind_proxy = behind_proxy
 
     async def caller(self, scope: Scope) -> Caller:
@@ -25,7 +28,8 @@ class Authentication:
         token = bearer_token(headers)
         if token is None:
             raise Unauthenticated("give an API key: `Authorization: Bearer pf-...`")
-        caller = self._keys.lookup(token) or await self._keys.resolve(token)
+        known = self._tokens if token.startswith(TOKEN_MARK) else self._keys
+        caller = known.lookup(token) or await known.resolve(token)
         return replace(caller, origin=self.origin(scope))
 
     def origin(self, scope: Scope) -> Origin:

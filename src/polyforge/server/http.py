@@ -12,11 +12,11 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 RawHeaders = list[tuple[bytes, bytes]]
 
-_LONGEST_TOKEN: Final = 512
+_LONGEST_TOKEN: Final = 2_048
 
 
 def bearer_token(headers: RawHeaders) -> bytes | None:
-    """The API key of a request, from `Authorization: Bearer`, `x-api-key` or `api-key`."""
+    """The API key or access token of a request, from `Authorization: Bearer`, `x-api-key` or `api-key`."""
     for name, value in headers:
         if name == b"authorization":
             scheme, _, token = value.partition(b" ")

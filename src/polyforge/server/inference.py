@@ -43,6 +43,8 @@ from polyforge.telemetry.hops import Hops
 from polyforge.telemetry.logs import get_logger
 from polyforge.tenancy.callers import Caller
 from polyforge.tenancy.key_cache import KeyCache
+from polyforge.tenancy.people.tokens.access import TOKEN_MARK
+from polyforge.tenancy.people.tokens.callers import TokenCallers
 
 _CLIENT_CLOSED: Final = 499
 _LONG_RESULT_BYTES: Final = 256 * 1024
@@ -77,6 +79,7 @@ class Inference:
         self,
         settings: GatewaySettings,
         keys: KeyCache,
+        tokens: TokenCallers,
         catalog: Catalog,
         gateway: Gateway,
         observer: Observer,
@@ -84,6 +87,7 @@ class Inference:
     ) -> None:
         self._settings = settings
         self._keys = keys
+        self._tokens = tokens
         self._catalog = catalog
         self._gateway = gateway
         self._observer = observer
@@ -156,7 +160,8 @@ class Inference:
         token = bearer_token(headers)
         if token is None:
             raise Unauthenticated("no API key; send it as `Authorization: Bearer pf-...`")
-        caller = self._keys.lookup(token) or await self._keys.resolve(token)
+        known = self._tokens if token.startswith(TOKEN_MARK) else self._keys
+        caller = known.lookup(token) or await known.resolve(token)
         caller.require("inference")
         return caller
 

@@ -16,8 +16,11 @@ from polyforge.server.management import build_management
 from polyforge.server.models import Models
 from polyforge.server.observing import Observation
 from polyforge.server.operations import Operations
+from polyforge.server.well_known import WellKnown
 from polyforge.telemetry.logs import configure, get_logger
 from polyforge.tenancy import api as tenancy_api
+from polyforge.tenancy.audit import api as audit_api
+from polyforge.tenancy.people.tokens import api as tokens_api
 from polyforge.tenancy.vault import api as vault_api
 from polyforge.wiring.gateway import GatewayPlatform
 from polyforge.wiring.http_server import SupervisedServer
@@ -38,18 +41,27 @@ def create_app(platform: GatewayPlatform) -> Application:
     access = platform.lines if settings.telemetry.access_log else None
     observation = Observation(platform.metrics, access, platform.tracer)
     inference = Inference(
-        settings.gateway, platform.keys, platform.catalog, platform.gateway, observation, platform.tracer
+        settings.gateway,
+        platform.keys,
+        platform.tokens,
+        platform.catalog,
+        platform.gateway,
+        observation,
+        platform.tracer,
     )
     management = build_management(
         [
             tenancy_api.router(platform.key_service, platform.usage_service),
+            audit_api.router(platform.audit_service, platform.export_service),
+            tokens_api.router(platform.token_service),
             vault_api.router(platform.vault_service, platform.sealing),
         ]
     )
     models = Models(platform.catalog, platform.clock.now())
     operations = Operations(platform.render_metrics, _is_private(settings))
-    authentication = Authentication(platform.keys, behind_proxy=settings.server.behind_proxy)
-    return Application(inference, models, operations, management, authentication, observation)
+    authentication = Authentication(platform.keys, platform.tokens, behind_proxy=settings.server.behind_proxy)
+    well_known = WellKnown(platform.signing_keys, platform.address)
+    return Application(inference, models, operations, management, authentication, observation, well_known)
 
 
 def _is_private(settings: Settings) -> bool:
@@ -90,6 +102,7 @@ async def _serve(platform: GatewayPlatform, listener: socket.socket, spec: Proce
         asyncio.create_task(platform.keep_durable(), name="journal"),
         asyncio.create_task(platform.drainer.run(), name="drainer"),
         asyncio.create_task(platform.renew_seals(), name="sealing"),
+        asyncio.create_task(platform.export_audit(), name="audit-exports"),
     ]
     for task in background:
         task.add_done_callback(partial(_end_with, server))

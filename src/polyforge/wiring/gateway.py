@@ -11,6 +11,7 @@ from polyforge import __version__
 from polyforge.adapters.providers import local
 from polyforge.adapters.tracing import otlp
 from polyforge.database.database import Database
+from polyforge.database.events.tail import EventTail
 from polyforge.database.schema import ensure_current
 from polyforge.gateway.admission import Admission
 from polyforge.gateway.dispatch import Dispatch
@@ -19,6 +20,7 @@ from polyforge.gateway.service import Gateway
 from polyforge.gateway.settlement import Settlement
 from polyforge.kernel.clock import Clock
 from polyforge.kernel.errors import PolyforgeError, SettingsError
+from polyforge.kernel.ids import new_ulid
 from polyforge.ports.provider import Capabilities, Provider
 from polyforge.ports.tracing import Tracer
 from polyforge.registry.catalog import LOCAL, Catalog, build_catalog
@@ -26,22 +28,31 @@ from polyforge.registry.settings import DeploymentSettings, ModelSettings, Price
 from polyforge.registry.tariffs import tariff_of
 from polyforge.secrets.master import load_master_keys
 from polyforge.serving.sources import BUILT_IN
-from polyforge.telemetry.families import COOLING, JOURNAL_LAG, LOG_DROPPED, TRACES_DROPPED, Family
+from polyforge.telemetry.families import AUDIT_LAG, COOLING, JOURNAL_LAG, LOG_DROPPED, TRACES_DROPPED, Family
 from polyforge.telemetry.lines import LineWriter
 from polyforge.telemetry.logs import get_logger
 from polyforge.telemetry.metrics import Metrics
 from polyforge.telemetry.metrics import Observation as Reading
 from polyforge.telemetry.tracing import NullTracer
 from polyforge.tenancy.admin_key import admin_key
+from polyforge.tenancy.audit.exports.exporter import Exporter, Exporters
+from polyforge.tenancy.audit.exports.service import ExportService
 from polyforge.tenancy.audit.log import AuditLog, Chain
 from polyforge.tenancy.audit.recorder import Recorder
+from polyforge.tenancy.audit.service import AuditService
+from polyforge.tenancy.audit.verification import Verifier
 from polyforge.tenancy.bootstrap import DEFAULT_ORGANIZATION_ID, install
 from polyforge.tenancy.key_cache import KeyCache
 from polyforge.tenancy.ledger.counters import SharedCounters
 from polyforge.tenancy.ledger.drainer import Drainer
 from polyforge.tenancy.ledger.journal import Journal
 from polyforge.tenancy.ledger.recovery import next_incarnation, recover
+from polyforge.tenancy.people.attempts import Attempts
+from polyforge.tenancy.people.callers import Principals
 from polyforge.tenancy.people.tables import signing_keys, users
+from polyforge.tenancy.people.tokens.callers import TokenCallers
+from polyforge.tenancy.people.tokens.service import TokenService
+from polyforge.tenancy.people.tokens.signing import SigningKeys
 from polyforge.tenancy.service import KeyService, UsageService
 from polyforge.tenancy.store import LedgerStore
 from polyforge.tenancy.vault.declared import DeclaredSecrets
@@ -102,7 +113,29 @@ class GatewayPlatform:
         admission = Admission(settings.gateway, self.counters, self.journal, self.ledger.spent, clock)
         dispatch = Dispatch(settings.gateway, self.providers, self.health, clock)
         self.gateway = Gateway(admission, dispatch, Settlement(self.counters, self.journal, clock))
-        self.recorder = Recorder(AuditLog(Chain(self.master), clock))
+        chain = Chain(self.master)
+        self.recorder = Recorder(AuditLog(chain, clock))
+        self.audit_service = AuditService(self.database, clock, self.recorder, Verifier(self.database, chain))
+        self.exporters = _exporters(settings, self.database, clock)
+        uses = {name: chosen.use for name, chosen in settings.audit.exports.items()}
+        self.export_service = ExportService(self.database, clock, self.recorder, uses)
+        self.address = _address(settings, spec)
+        self.events = EventTail(self.database)
+        self.principals = Principals(self.database)
+        self.attempts = Attempts(self.database, clock)
+        self.signing_keys = SigningKeys(self.database, clock, self.master, self.recorder)
+        self.tokens = TokenCallers(self.database, clock, self.signing_keys, self.principals, self.address)
+        self.events.listen(("people",), self.tokens.heard)
+        self.token_service = TokenService(
+            self.database,
+            clock,
+            self.signing_keys,
+            self.tokens,
+            self.principals,
+            self.attempts,
+            self.recorder,
+            self.address,
+        )
         self.key_service = KeyService(self.database, clock, self.recorder, self.keys.wake)
         self.usage_service = UsageService(self.database, clock)
         self.sealing = Sealing(self.database, self.master, SEALED)
@@ -132,13 +165,18 @@ class GatewayPlatform:
         await self.tracer.open()
         for provider in self.providers.values():
             await provider.open(self.declared_secrets)
+        await self.exporters.open(self.declared_secrets)
         await self.keys.open()
+        await self.events.open()
         await self.declared_secrets.open()
 
     async def close(self) -> None:
         """Close everything, the journal last: it holds what the others may still say."""
         await self.declared_secrets.close()
+        await self.events.close()
+        await self.tokens.close()
         await self.keys.close()
+        await self.exporters.close()
         for provider in self.providers.values():
             await provider.close()
         await self.tracer.close()
@@ -159,12 +197,20 @@ class GatewayPlatform:
             except OSError as error:
                 _log.error("the journal cannot be synchronised", reason=str(error))
 
+    async def export_audit(self) -> None:
+        """Send audit events to their sinks, once there is a database to read them from."""
+        await self._wait_for_schema()
+        await self.exporters.run()
+
     async def renew_seals(self) -> None:
         """Seal again what an earlier master key sealed; one process of a machine is enough, and they take turns."""
-        while not self.keys.synchronised:  # noqa: ASYNC110  # once at the start, and nothing tells of it
-            await asyncio.sleep(_SYNC_SECONDS)
+        await self._wait_for_schema()
         if self._spec.index == 0:
             await self.sealing.run()
+
+    async def _wait_for_schema(self) -> None:
+        while not self.keys.synchronised:  # noqa: ASYNC110  # once at the start, and nothing tells of it
+            await asyncio.sleep(_SYNC_SECONDS)
 
     def render_metrics(self) -> bytes:
         """The page for Prometheus, over every process of this machine."""
@@ -175,7 +221,17 @@ class GatewayPlatform:
             if self.health.cooling_until(deployment.index) > self.clock.now()
         ]
         readings.append(Reading(JOURNAL_LAG, (), float(self.drainer.backlog_bytes())))
+        readings += [Reading(AUDIT_LAG, (name,), float(lag)) for name, lag in self.exporters.lags().items()]
         return self.metrics.render(readings)
+
+
+def _address(settings: Settings, spec: ProcessSpec) -> str:
+    """Where people and clients reach this installation, without a slash at the end."""
+    if settings.people.public_url is not None:
+        return settings.people.public_url.rstrip("/")
+    server = settings.server
+    host = f"[{server.host}]" if ":" in server.host else server.host
+    return f"{'https' if server.tls else 'http'}://{host}:{server.port or spec.listening_port() or 0}"
 
 
 def _log_drain_error(error: PolyforgeError) -> None:
@@ -196,6 +252,15 @@ def _providers(settings: Settings, spec: ProcessSpec) -> dict[str, Provider]:
     )
     built[LOCAL] = local.LocalProvider(host)
     return built
+
+
+def _exporters(settings: Settings, database: Database, clock: Clock) -> Exporters:
+    holder = new_ulid()
+    built: list[Exporter] = []
+    for name, chosen in settings.audit.exports.items():
+        adapter, adapter_settings = adapters.find("audit_sinks", f"audit.exports.{name}", chosen)
+        built.append(Exporter(name, adapter(adapter_settings), database, clock, holder))
+    return Exporters(built, database, holder)
 
 
 def _catalog(settings: Settings, providers: Mapping[str, Provider]) -> Catalog:

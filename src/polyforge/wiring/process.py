@@ -75,6 +75,13 @@ class ProcessSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         listener.setblocking(False)
         return listener
 
+    def listening_port(self) -> int | None:
+        """The port of the listening socket, None where there is no such socket."""
+        if self.listen_fd is None:
+            return None
+        with socket.socket(fileno=os.dup(self.listen_fd)) as listener:
+            return listener.getsockname()[1]
+
     def die_with_supervisor(self) -> None:
         """End this process at once, without cleaning up, when its supervisor is gone. Call it first, and once.
 

@@ -36,6 +36,8 @@ LEVELS: Final[Mapping[str, Level]] = {
     "settings:read": "installation",
     "settings:write": "installation",
     "organizations:write": "installation",
+    "users:read": "installation",
+    "users:write": "installation",
     "audit:operate": "installation",
     "secrets:operate": "installation",
     "metrics:read": "installation",

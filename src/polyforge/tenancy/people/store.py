@@ -47,6 +47,11 @@ class SystemUserStore:
             query = query.where(users.c.id < before)
         return [user_of(row) for row in await self._session.all(query)]
 
+    async def by_ids(self, user_ids: Sequence[str]) -> list[User]:
+        """Some users, the newest account first."""
+        query = select(users).where(users.c.id.in_(user_ids)).order_by(users.c.id.desc())
+        return [user_of(row) for row in await self._session.all(query)]
+
     async def called(self, user_ids: Sequence[str]) -> dict[str, tuple[str, str]]:
         """The addresses and names of some users, by id."""
         if not user_ids:
@@ -95,6 +100,11 @@ class SystemUserEditor(SystemUserStore):
     async def change(self, user_id: str, values: Mapping[str, Any]) -> None:
         """Set columns of a user."""
         await self._writer.change(update(users).where(users.c.id == user_id).values(values))
+
+    async def change_password(self, user_id: str, before: str, after: str) -> None:
+        """Keep a password in another form, unless it has been changed meanwhile."""
+        same = update(users).where(users.c.id == user_id, users.c.password == before)
+        await self._writer.change(same.values(password=after))
 
     async def take_step(self, user_id: str, step: int) -> bool:
         """Use a time step of the second factor; False when it, or a later one, was used before."""
@@ -197,6 +207,10 @@ class SystemLinkEditor(SystemLinkStore):
         same = (links.c.user_id == values["user_id"]) & (links.c.purpose == values["purpose"])
         await self._writer.change(delete(links).where(same))
         await self._writer.change(insert(links).values(values))
+
+    async def void(self, user_id: str) -> None:
+        """No link of a user works any more."""
+        await self._writer.change(delete(links).where(links.c.user_id == user_id))
 
     async def use(self, purpose: str, hash_: bytes, now: float) -> str | None:
         """Whose link it is; from now on it cannot be used again."""

@@ -1,0 +1,1 @@
+"""Organizations and projects; roles, groups, memberships, invitations and service accounts in them."""

@@ -126,6 +126,7 @@ class GatewayPlatform:
         self.signing_keys = SigningKeys(self.database, clock, self.master, self.recorder)
         self.tokens = TokenCallers(self.database, clock, self.signing_keys, self.principals, self.address)
         self.events.listen(("people",), self.tokens.heard)
+        self.events.listen(("secrets",), self.declared_secrets.heard)
         self.token_service = TokenService(
             self.database,
             clock,
@@ -139,7 +140,7 @@ class GatewayPlatform:
         self.key_service = KeyService(self.database, clock, self.recorder, self.keys.wake)
         self.usage_service = UsageService(self.database, clock)
         self.sealing = Sealing(self.database, self.master, SEALED)
-        self.vault_service = VaultService(self.database, clock, self.recorder, self.master, self.declared_secrets.wake)
+        self.vault_service = VaultService(self.database, clock, self.recorder, self.master)
 
     def _count(self, family: Family) -> Callable[[int], None]:
         return lambda lost: self.metrics.counter(family).add(lost)

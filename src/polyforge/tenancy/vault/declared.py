@@ -6,10 +6,11 @@ who may use it in a flow, not who may call a model.
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from polyforge.database.database import Database
+from polyforge.database.events.store import Event
 from polyforge.kernel.errors import NotConfigured, PolyforgeError, Unavailable
 from polyforge.kernel.hidden import Hidden
 from polyforge.ports.secret_source import Stop
@@ -18,14 +19,17 @@ from polyforge.telemetry.logs import get_logger
 from polyforge.tenancy.vault.records import StoredSecret, unseal
 from polyforge.tenancy.vault.store import SystemVault
 
-FOLLOW_SECONDS: Final = 0.4
+_RETRY_SECONDS: Final = 1.0
 _MOST_NAMES: Final = 1_000
 
 _log = get_logger(__name__)
 
 
 class DeclaredSecrets:
-    """A replica of the secrets of one organization that somebody watches. While the database is down, it stays."""
+    """A replica of the secrets of one organization that somebody watches. While the database is down, it stays.
+
+    `heard` is to be called with every event of the stream `secrets`.
+    """
 
     def __init__(self, database: Database, master: MasterKeys, organization_id: str) -> None:
         self._database = database
@@ -50,8 +54,8 @@ class DeclaredSecrets:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    def wake(self) -> None:
-        """Look for changes now rather than at the next tick."""
+    def heard(self, _events: Sequence[Event]) -> None:
+        """Look for changes."""
         self._wake.set()
 
     def value(self, name: str) -> Hidden:
@@ -71,7 +75,7 @@ class DeclaredSecrets:
         if name not in self._watchers and len(self._watchers) >= _MOST_NAMES:
             raise Unavailable(f"the settings name more than {_MOST_NAMES} secrets")
         self._watchers.setdefault(name, []).append(changed)
-        self.wake()
+        self._wake.set()
         return lambda: self._unwatch(name, changed)
 
     def _unwatch(self, name: str, changed: Callable[[], None]) -> None:
@@ -85,7 +89,7 @@ class DeclaredSecrets:
     async def _follow(self) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(FOLLOW_SECONDS):
+                async with asyncio.timeout(_RETRY_SECONDS if self._failing else None):
                     await self._wake.wait()
             self._wake.clear()
             await self._turn()

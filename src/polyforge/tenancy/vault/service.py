@@ -1,6 +1,6 @@
 """Keeping secrets, on behalf of a caller and within its organization. No value ever comes back out of here."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from polyforge.database.database import Database
@@ -21,29 +21,14 @@ MAX_SECRETS = 10_000
 """Per organization."""
 
 
-def _nobody() -> None:
-    """The listener of who does not need to hear of changes."""
-
-
 class VaultService:
-    """Makes, lists, changes and removes secrets.
+    """Makes, lists, changes and removes secrets."""
 
-    `changed` is called after every change, so that this process need not wait to hear of its own.
-    """
-
-    def __init__(
-        self,
-        database: Database,
-        clock: Clock,
-        recorder: Recorder,
-        master: MasterKeys,
-        changed: Callable[[], None] = _nobody,
-    ) -> None:
+    def __init__(self, database: Database, clock: Clock, recorder: Recorder, master: MasterKeys) -> None:
         self._database = database
         self._clock = clock
         self._recorder = recorder
         self._master = master
-        self._changed = changed
 
     async def create(self, caller: Caller, body: NewSecret) -> StoredSecret:
         """A new secret; Conflict when the organization has one of this name, Invalid for a project that it has not."""
@@ -67,7 +52,6 @@ class VaultService:
             await _require_known(editor, body.projects)
             secret = await editor.add(values)
             await self._record(session, caller, "secret.created", secret, None, _told(secret, new_value=True))
-        self._changed()
         return secret
 
     async def get(self, caller: Caller, name: str) -> StoredSecret:
@@ -103,7 +87,6 @@ class VaultService:
             after = await editor.change(name, values)
             told = _told(after, new_value="value" in given)
             await self._record(session, caller, "secret.changed", after, _told(before), told)
-        self._changed()
         return after
 
     async def remove(self, caller: Caller, name: str) -> None:
@@ -114,7 +97,6 @@ class VaultService:
             before = await editor.get(name)
             await editor.remove(name)
             await self._record(session, caller, "secret.removed", before, _told(before), None)
-        self._changed()
 
     async def _record(
         self,

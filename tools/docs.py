@@ -29,7 +29,11 @@ from polyforge.wiring.settings import Settings
 DOCS = Path(__file__).parent.parent / "docs"
 GENERATED = "<!-- Written by `make docs`; change the code instead. -->\n\n"
 
-ADAPTED = {"providers": ("providers", "providers.<name>"), "people": ("notifiers", "people.notifier")}
+ADAPTED = {
+    "providers": ("providers", "providers.<name>"),
+    "people": ("notifiers", "people.notifier"),
+    "audit": ("audit_sinks", "audit.exports.<name>"),
+}
 """Sections in which adapters are chosen: the port, and where the adapter's own settings stand."""
 
 OPAQUE = "Something went wrong on our side; the request id tells us where."

@@ -42,6 +42,9 @@ def examine(settings: Settings) -> dict[str, Any]:
     for name, chosen in settings.providers.items():
         own = settings_of("providers", f"providers.{name}", chosen)
         tree["providers"][name] = {"use": chosen.use, **own.model_dump(mode="json")}
+    for name, chosen in settings.audit.exports.items():
+        own = settings_of("audit_sinks", f"audit.exports.{name}", chosen)
+        tree["audit"]["exports"][name] = {"use": chosen.use, **own.model_dump(mode="json")}
     return tree
 
 

@@ -4,7 +4,8 @@ import http.client
 import ipaddress
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote, urlencode, urlsplit
@@ -39,8 +40,7 @@ class ApiClient:
 
     def get(self, path: str, query: Query | None = None) -> Any:
         """The decoded answer to a GET."""
-        given = {name: value for name, value in (query or {}).items() if value is not None}
-        return self._call("GET", f"{path}?{urlencode(given)}" if given else path)
+        return self._call("GET", _with_query(path, query))
 
     def post(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """The decoded answer to a POST of JSON."""
@@ -50,20 +50,35 @@ class ApiClient:
         """The decoded answer to a DELETE; None when it has no body."""
         return self._call("DELETE", path)
 
+    def lines(self, path: str, query: Query | None = None) -> Iterator[bytes]:
+        """The lines of the answer to a GET as they come, each with its line break."""
+        with self._asked("GET", _with_query(path, query)) as response:
+            if response.status >= http.HTTPStatus.MULTIPLE_CHOICES:
+                self._decode(response.status, response.read())
+            while line := response.readline():
+                yield line
+
     def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        with self._asked(method, path, body) as response:
+            content = response.read()
+        return self._decode(response.status, content)
+
+    @contextmanager
+    def _asked(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None
+    ) -> Generator[http.client.HTTPResponse]:
+        """The answer to a request, to be read inside the block; CommandError when there is none, or it breaks off."""
         kind = http.client.HTTPSConnection if self._tls else http.client.HTTPConnection
         connection = kind(self._host, self._port, timeout=TIMEOUT_SECONDS)
         try:
             connection.request(method, self._base + path, None if body is None else json.dumps(body), self._headers())
-            response = connection.getresponse()
-            content = response.read()
+            yield connection.getresponse()
         except ConnectionRefusedError as error:
             raise CommandError(f"nothing answers at {self._url}; run `polyforge up`, or pass --url") from error
         except (OSError, http.client.HTTPException) as error:
             raise CommandError(f"cannot reach {self._url}: {error or type(error).__name__}") from error
         finally:
             connection.close()
-        return self._decode(response.status, content)
 
     def _headers(self) -> dict[str, str]:
         headers = {"user-agent": f"polyforge-cli/{__version__}", "content-type": "application/json"}
@@ -81,6 +96,11 @@ class ApiClient:
         if status >= http.HTTPStatus.MULTIPLE_CHOICES:
             raise CommandError(explain(status, answer))
         return answer
+
+
+def _with_query(path: str, query: Query | None) -> str:
+    given = {name: value for name, value in (query or {}).items() if value is not None}
+    return f"{path}?{urlencode(given)}" if given else path
 
 
 def explain(status: int, answer: Any) -> str:

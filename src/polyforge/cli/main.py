@@ -20,6 +20,7 @@ class Commands(LazyGroup):
         "migrate": "Bring the database up to date, and do nothing else.",
         "key": "Create, list, rotate and revoke API keys.",
         "usage": "Show what was used and what it cost.",
+        "audit": "Search, verify and export the audit log.",
         "model": "Show the models that callers may use.",
     }
 

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Final, Protocol
 
+from polyforge.ports.secret_source import SecretSource
+
 SEND_SECONDS: Final = 20.0
 """The longest that one `send` may take; it is cancelled then."""
 
@@ -13,8 +15,11 @@ class AuditSink(Protocol):
     Events may come again, after a failure or a crash, and always in the same order.
     """
 
-    async def open(self) -> None:
-        """Get ready. Does not require the sink to be up; SettingsError for what no waiting will mend."""
+    async def open(self, secrets: SecretSource) -> None:
+        """Get ready. Does not require the sink to be up; SettingsError for what no waiting will mend.
+
+        `secrets` is where `secret:name` is asked for.
+        """
         ...
 
     async def close(self) -> None:

@@ -52,7 +52,7 @@ def create_app(platform: GatewayPlatform) -> Application:
     management = build_management(
         [
             tenancy_api.router(platform.key_service, platform.usage_service),
-            audit_api.router(platform.audit_service, platform.export_service),
+            audit_api.router(platform.audit.service, platform.audit.export_service),
             tokens_api.router(platform.token_service),
             vault_api.router(platform.vault_service, platform.sealing),
         ]

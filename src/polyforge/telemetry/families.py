@@ -129,6 +129,14 @@ JOURNAL_LAG = Family(
     "Bytes of the journals of usage records that are not in the database yet.",
     merge="scrape",
 )
+AUDIT_LAG = Family(
+    "polyforge_audit_export_lag_events",
+    "gauge",
+    "Audit events that a sink does not have yet.",
+    ("export",),
+    merge="scrape",
+    others=100,
+)
 LOG_DROPPED = Family(
     "polyforge_log_lines_dropped_total",
     "counter",
@@ -184,6 +192,7 @@ FAMILIES: tuple[Family, ...] = (
     ATTEMPTS,
     COOLING,
     JOURNAL_LAG,
+    AUDIT_LAG,
     LOG_DROPPED,
     TRACES_DROPPED,
     PROCESS_CPU,

@@ -20,7 +20,6 @@ from polyforge.gateway.service import Gateway
 from polyforge.gateway.settlement import Settlement
 from polyforge.kernel.clock import Clock
 from polyforge.kernel.errors import PolyforgeError, SettingsError
-from polyforge.kernel.ids import new_ulid
 from polyforge.ports.provider import Capabilities, Provider
 from polyforge.ports.tracing import Tracer
 from polyforge.registry.catalog import LOCAL, Catalog, build_catalog
@@ -35,12 +34,7 @@ from polyforge.telemetry.metrics import Metrics
 from polyforge.telemetry.metrics import Observation as Reading
 from polyforge.telemetry.tracing import NullTracer
 from polyforge.tenancy.admin_key import admin_key
-from polyforge.tenancy.audit.exports.exporter import Exporter, Exporters
-from polyforge.tenancy.audit.exports.service import ExportService
-from polyforge.tenancy.audit.log import AuditLog, Chain
 from polyforge.tenancy.audit.recorder import Recorder
-from polyforge.tenancy.audit.service import AuditService
-from polyforge.tenancy.audit.verification import Verifier
 from polyforge.tenancy.bootstrap import DEFAULT_ORGANIZATION_ID, install
 from polyforge.tenancy.key_cache import KeyCache
 from polyforge.tenancy.ledger.counters import SharedCounters
@@ -61,6 +55,7 @@ from polyforge.tenancy.vault.sealing import SealedColumn, Sealing
 from polyforge.tenancy.vault.service import VaultService
 from polyforge.tenancy.vault.tables import secrets
 from polyforge.wiring import adapters
+from polyforge.wiring.audit import AuditPlatform
 from polyforge.wiring.process import ProcessSpec
 from polyforge.wiring.settings import Settings
 
@@ -113,12 +108,7 @@ class GatewayPlatform:
         admission = Admission(settings.gateway, self.counters, self.journal, self.ledger.spent, clock)
         dispatch = Dispatch(settings.gateway, self.providers, self.health, clock)
         self.gateway = Gateway(admission, dispatch, Settlement(self.counters, self.journal, clock))
-        chain = Chain(self.master)
-        self.recorder = Recorder(AuditLog(chain, clock))
-        self.audit_service = AuditService(self.database, clock, self.recorder, Verifier(self.database, chain))
-        self.exporters = _exporters(settings, self.database, clock)
-        uses = {name: chosen.use for name, chosen in settings.audit.exports.items()}
-        self.export_service = ExportService(self.database, clock, self.recorder, uses)
+        self.audit = AuditPlatform(settings.audit, self.database, clock, self.master)
         self.address = _address(settings, spec)
         self.events = EventTail(self.database)
         self.principals = Principals(self.database)
@@ -141,6 +131,11 @@ class GatewayPlatform:
         self.usage_service = UsageService(self.database, clock)
         self.sealing = Sealing(self.database, self.master, SEALED)
         self.vault_service = VaultService(self.database, clock, self.recorder, self.master)
+
+    @property
+    def recorder(self) -> Recorder:
+        """What services tell of changes."""
+        return self.audit.recorder
 
     def _count(self, family: Family) -> Callable[[int], None]:
         return lambda lost: self.metrics.counter(family).add(lost)
@@ -166,7 +161,7 @@ class GatewayPlatform:
         await self.tracer.open()
         for provider in self.providers.values():
             await provider.open(self.declared_secrets)
-        await self.exporters.open(self.declared_secrets)
+        await self.audit.exporters.open(self.declared_secrets)
         await self.keys.open()
         await self.events.open()
         await self.declared_secrets.open()
@@ -177,7 +172,7 @@ class GatewayPlatform:
         await self.events.close()
         await self.tokens.close()
         await self.keys.close()
-        await self.exporters.close()
+        await self.audit.exporters.close()
         for provider in self.providers.values():
             await provider.close()
         await self.tracer.close()
@@ -201,7 +196,7 @@ class GatewayPlatform:
     async def export_audit(self) -> None:
         """Send audit events to their sinks, once there is a database to read them from."""
         await self._wait_for_schema()
-        await self.exporters.run()
+        await self.audit.exporters.run()
 
     async def renew_seals(self) -> None:
         """Seal again what an earlier master key sealed; one process of a machine is enough, and they take turns."""
@@ -222,7 +217,7 @@ class GatewayPlatform:
             if self.health.cooling_until(deployment.index) > self.clock.now()
         ]
         readings.append(Reading(JOURNAL_LAG, (), float(self.drainer.backlog_bytes())))
-        readings += [Reading(AUDIT_LAG, (name,), float(lag)) for name, lag in self.exporters.lags().items()]
+        readings += [Reading(AUDIT_LAG, (name,), float(lag)) for name, lag in self.audit.exporters.lags().items()]
         return self.metrics.render(readings)
 
 
@@ -253,15 +248,6 @@ def _providers(settings: Settings, spec: ProcessSpec) -> dict[str, Provider]:
     )
     built[LOCAL] = local.LocalProvider(host)
     return built
-
-
-def _exporters(settings: Settings, database: Database, clock: Clock) -> Exporters:
-    holder = new_ulid()
-    built: list[Exporter] = []
-    for name, chosen in settings.audit.exports.items():
-        adapter, adapter_settings = adapters.find("audit_sinks", f"audit.exports.{name}", chosen)
-        built.append(Exporter(name, adapter(adapter_settings), database, clock, holder))
-    return Exporters(built, database, holder)
 
 
 def _catalog(settings: Settings, providers: Mapping[str, Provider]) -> Catalog:

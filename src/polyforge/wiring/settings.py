@@ -25,6 +25,7 @@ from polyforge.telemetry.settings import TelemetrySettings
 PREFIX = "POLYFORGE_"
 PLAIN_VARIABLES = {"POLYFORGE_CONFIG", "POLYFORGE_DATA", "POLYFORGE_ADMIN_KEY"}
 ADAPTER_NAME = re.compile(r"^[a-z][a-z0-9_]*$")
+EXPORT_NAME = re.compile(r"^[a-z0-9][a-z0-9_-]{0,63}$")
 
 Tree = dict[str, Any]
 Origins = dict[str, str]
@@ -96,6 +97,24 @@ class PeopleSettings(BaseModel):
     )
 
 
+class AuditSettings(BaseModel):
+    """Where audit events are sent to, beside the database."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    exports: dict[str, Chosen] = Field(
+        default_factory=dict, description="Sinks by name. Each gets every event from the first on, at least once."
+    )
+
+    @field_validator("exports")
+    @classmethod
+    def _have_names(cls, exports: dict[str, Chosen]) -> dict[str, Chosen]:
+        for name in exports:
+            if not EXPORT_NAME.match(name):
+                raise ValueError(f"{name[:70]!r} must be 1 to 64 of a-z, 0-9, `_` and `-`")
+        return exports
+
+
 class Settings(BaseModel):
     """Everything that can be set."""
 
@@ -110,6 +129,7 @@ class Settings(BaseModel):
     database: DatabaseSettings = Field(default_factory=DatabaseSettings)
     events: EventSettings = Field(default_factory=EventSettings)
     secrets: SecretsSettings = Field(default_factory=SecretsSettings)
+    audit: AuditSettings = Field(default_factory=AuditSettings)
     telemetry: TelemetrySettings = Field(default_factory=TelemetrySettings)
     serving: ServingSettings = Field(default_factory=ServingSettings)
     people: PeopleSettings = Field(default_factory=PeopleSettings)

@@ -9,6 +9,7 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict, Field
 
 from polyforge.kernel.errors import Unavailable
+from polyforge.ports.secret_source import SecretSource
 
 _BLOCK: Final = 65_536
 
@@ -32,7 +33,7 @@ class FileSink:
         self._keep = settings.keep
         self._turn = asyncio.Lock()
 
-    async def open(self) -> None:
+    async def open(self, secrets: SecretSource) -> None:
         """Nothing: the file is opened for each batch, so that others may put it aside as well."""
 
     async def close(self) -> None:

@@ -11,6 +11,7 @@ from polyforge.egress.http import HttpClient
 from polyforge.kernel.errors import Invalid, PolyforgeError, Unavailable
 from polyforge.kernel.retry_after import read_retry_after
 from polyforge.ports.audit_sink import SEND_SECONDS
+from polyforge.ports.secret_source import SecretSource, Stop
 from polyforge.secrets.references import SecretRef
 
 _OK: Final = range(200, 300)
@@ -49,23 +50,27 @@ class HttpsSink:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         parts = urlsplit(settings.url)
-        self._origin = f"{parts.scheme}://{parts.netloc}"
         self._path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        self._client: HttpClient | None = None
+        headers = {"content-type": "application/x-ndjson", "user-agent": "polyforge"}
+        self._client = HttpClient(f"{parts.scheme}://{parts.netloc}", headers, settings.timeout_seconds, 1)
+        self._secrets: SecretSource | None = None
+        self._unwatch: list[Stop] = []
 
-    async def open(self) -> None:
-        """Read the secrets; SettingsError when one is missing."""
-        headers = {name: value.reveal() for name, value in self._settings.headers.items()}
-        if self._settings.token is not None:
-            headers["authorization"] = f"Bearer {self._settings.token.reveal()}"
-        headers |= {"content-type": "application/x-ndjson", "user-agent": "polyforge"}
-        self._client = HttpClient(self._origin, headers, self._settings.timeout_seconds, max_connections=1)
+    async def open(self, secrets: SecretSource) -> None:
+        """Look whether the secrets are there; those of the database may come later. SettingsError without one."""
+        self._secrets = secrets
+        for reference in self._references().values():
+            if reference.name is None:
+                reference.reveal()
+            else:
+                self._unwatch.append(secrets.watch(reference.name, _ignore))
 
     async def close(self) -> None:
         """Hang up."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.close()
+        for stop in self._unwatch:
+            stop()
+        self._unwatch.clear()
+        await self._client.close()
 
     async def send(self, lines: Sequence[bytes]) -> None:
         """Post them; any 2xx accepts them."""
@@ -80,9 +85,7 @@ class HttpsSink:
             raise Unavailable(error.message, retry_after=error.retry_after) from error
 
     async def _post(self, body: bytes) -> None:
-        if self._client is None:
-            raise Unavailable("the sink is not open")
-        answer = self._client.post(self._path, body, {})
+        answer = self._client.post(self._path, body, {}, self._credentials())
         try:
             await answer.open()
             await answer.error_body()
@@ -93,6 +96,21 @@ class HttpsSink:
             raise Invalid(f"the sink refused it with {status}")
         if status not in _OK:
             raise Unavailable(f"the sink answered {status}", retry_after=retry_after)
+
+    def _references(self) -> dict[str, SecretRef]:
+        token = self._settings.token
+        return self._settings.headers | ({} if token is None else {"authorization": token})
+
+    def _credentials(self) -> dict[str, str]:
+        """The secrets as they are now, so that a new one is used from the next batch on."""
+        found = {name: reference.reveal(self._secrets) for name, reference in self._references().items()}
+        if self._settings.token is not None:
+            found["authorization"] = f"Bearer {found['authorization']}"
+        return found
+
+
+def _ignore() -> None:
+    """A changed secret needs nothing done: it is asked for with each batch."""
 
 
 ADAPTER = HttpsSink

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from polyforge.kernel.errors import Invalid, SettingsError, Unavailable
 from polyforge.ports.audit_sink import SEND_SECONDS
+from polyforge.ports.secret_source import SecretSource
 
 _PRIORITY: Final = 13 * 8 + 5
 """Facility 13, log audit; severity 5, notice."""
@@ -67,7 +68,7 @@ class SyslogSink:
         self._stream: _Stream | None = None
         self._datagrams: _Datagrams | None = None
 
-    async def open(self) -> None:
+    async def open(self, secrets: SecretSource) -> None:
         """Read the certificates; SettingsError when they cannot be read."""
         settings = self._settings
         self._hostname = settings.hostname or _printable(socket.gethostname())

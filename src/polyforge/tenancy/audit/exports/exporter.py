@@ -16,6 +16,7 @@ from polyforge.kernel.clock import Clock
 from polyforge.kernel.errors import Invalid, PolyforgeError
 from polyforge.kernel.ids import new_ulid
 from polyforge.ports.audit_sink import SEND_SECONDS, AuditSink
+from polyforge.ports.secret_source import SecretSource
 from polyforge.telemetry.logs import get_logger
 from polyforge.tenancy.audit.exports.store import (
     DeadLetter,
@@ -69,9 +70,9 @@ class Exporter:
                 wait = _IDLE_SECONDS
             await asyncio.sleep(wait)
 
-    async def open(self) -> None:
+    async def open(self, secrets: SecretSource) -> None:
         """Get the sink ready."""
-        await self._sink.open()
+        await self._sink.open(secrets)
 
     async def close(self) -> None:
         """Let go of the sink."""
@@ -231,10 +232,10 @@ class Exporters:
         self._database = database
         self._holder = holder
 
-    async def open(self) -> None:
+    async def open(self, secrets: SecretSource) -> None:
         """Get the sinks ready; SettingsError for one that cannot be used as it is set."""
         for exporter in self._exporters:
-            await exporter.open()
+            await exporter.open(secrets)
 
     async def run(self) -> None:
         """Export until this is cancelled."""

@@ -1,0 +1,205 @@
+"""`polyforge audit`: the audit log over the management API."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from polyforge.cli.client import ApiClient, segment
+from polyforge.cli.errors import FAILED, CommandError
+from polyforge.cli.lazy import plain_app
+from polyforge.cli.options import DEFAULT, Data, Json, Key, Url, connect
+from polyforge.cli.output import print_json, print_table, to_minute, to_text
+
+app = plain_app("Search, verify and export the audit log.")
+
+PATH = "/api/v1/audit"
+MOST_PER_PAGE = 1000
+VERIFIED_AT_ONCE = 20_000
+
+Since = Annotated[str | None, typer.Option(help="From this time on, as in 2026-01-31T18:00Z.")]
+Until = Annotated[str | None, typer.Option(help="Up to this time.")]
+
+
+@app.command("list")
+def list_events(
+    action: Annotated[str | None, typer.Option(help="As in `key.revoked`, or `key.*` for all of them.")] = None,
+    actor: Annotated[str | None, typer.Option(help="The id of the key, user or service account.")] = None,
+    kind: Annotated[str | None, typer.Option(help="What it happened to, as in `key`.")] = None,
+    resource: Annotated[str | None, typer.Option(help="The id of what it happened to.")] = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Annotated[int, typer.Option(min=1, help="Most events to show.")] = 100,
+    url: Url = DEFAULT,
+    key: Key = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Show what happened, latest first."""
+    query = {"action": action, "actor": actor, "resource_kind": kind, "resource_id": resource}
+    query |= {"since": since, "until": until}
+    events = list(_pages(connect(url, key, data), PATH, query, limit))
+    if as_json:
+        print_json(events)
+        return
+    print_table(["id", "at", "action", "by", "kind", "resource", "address"], [_row(event) for event in events])
+
+
+@app.command("show")
+def show(
+    event_id: Annotated[str, typer.Argument(metavar="ID", help="The event's id.")],
+    url: Url = DEFAULT,
+    key: Key = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Show one event, with what it changed."""
+    event = connect(url, key, data).get(f"{PATH}/{segment(event_id)}")
+    if as_json:
+        print_json(event)
+        return
+    width = max(len(name) for name in event)
+    for name, value in event.items():
+        typer.echo(f"{name.ljust(width)}  {to_text(value)}")
+
+
+@app.command("verify")
+def verify(
+    cursor: Annotated[
+        str | None,
+        typer.Option(help="Go on from here, which an earlier verification printed. [default: the beginning]"),
+    ] = None,
+    url: Url = DEFAULT,
+    key: Key = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Check that every event is as it was written, and none is missing or moved; status 1 when that is not so."""
+    verdict = _verify(connect(url, key, data), cursor)
+    fault = verdict["fault"]
+    if as_json:
+        print_json(verdict)
+    elif fault is None:
+        typer.echo(f"{verdict['checked']} events are as they were written, up to {verdict['cursor']}")
+    else:
+        typer.echo(f"{fault['message']}; the {verdict['checked']} checked before are right")
+    if fault is not None:
+        raise typer.Exit(FAILED)
+
+
+@app.command("export")
+def export(
+    since: Since = None,
+    until: Until = None,
+    output: Annotated[Path | None, typer.Option(help="A file to write to. [default: the standard output]")] = None,
+    url: Url = DEFAULT,
+    key: Key = None,
+    data: Data = None,
+) -> None:
+    """Write events as lines of JSON, earliest first."""
+    lines = connect(url, key, data).lines(f"{PATH}/export", {"since": since, "until": until})
+    if output is None:
+        for line in lines:
+            typer.echo(line, nl=False)
+        return
+    typer.echo(f"{_write(output, lines)} events in {output}")
+
+
+@app.command("exports")
+def exports(url: Url = DEFAULT, key: Key = None, data: Data = None, as_json: Json = False) -> None:
+    """Show how far each export of the settings is."""
+    states = connect(url, key, data).get(f"{PATH}/exports")["data"]
+    if as_json:
+        print_json(states)
+        return
+    headers = ["name", "use", "sequence", "lag", "failures", "dead_letters", "retry_at", "error"]
+    rows = [[to_minute(state[name]) if name == "retry_at" else state[name] for name in headers] for state in states]
+    print_table(headers, rows)
+
+
+@app.command("dead-letters")
+def dead_letters(
+    name: Annotated[str | None, typer.Option("--export", help="Those of one export.")] = None,
+    url: Url = DEFAULT,
+    key: Key = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Show the events that a sink refused for good, newest first."""
+    letters = list(_pages(connect(url, key, data), f"{PATH}/dead-letters", {"export": name}))
+    if as_json:
+        print_json(letters)
+        return
+    headers = ["id", "export", "sequence", "at", "reason"]
+    rows = [[to_minute(letter[name]) if name == "at" else letter[name] for name in headers] for letter in letters]
+    print_table(headers, rows)
+
+
+@app.command("retry")
+def retry(
+    letter_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="The dead letter's id.")] = None,
+    name: Annotated[str | None, typer.Option("--export", help="All dead letters of one export.")] = None,
+    url: Url = DEFAULT,
+    key: Key = None,
+    data: Data = None,
+) -> None:
+    """Have dead letters sent again; those that are accepted now are gone from the list."""
+    if (letter_id is None) == (name is None):
+        raise CommandError("give the id of a dead letter, or --export for all of an export")
+    client = connect(url, key, data)
+    found = _pages(client, f"{PATH}/dead-letters", {"export": name}) if letter_id is None else [{"id": letter_id}]
+    wanted = [letter["id"] for letter in found]
+    for each in wanted:
+        client.post(f"{PATH}/dead-letters/{segment(each)}/retry")
+    typer.echo(f"{len(wanted)} to be sent again")
+
+
+def _verify(client: ApiClient, cursor: str | None) -> dict[str, Any]:
+    """The verdict over everything after the cursor; tells on the standard error how far it is."""
+    checked = 0
+    while True:
+        verdict = client.post(f"{PATH}/verify", {"cursor": cursor, "limit": VERIFIED_AT_ONCE})
+        checked += verdict["checked"]
+        cursor = verdict["cursor"]
+        if verdict["complete"]:
+            return {**verdict, "checked": checked}
+        typer.echo(f"{verdict['sequence']} of {verdict['newest']}", err=True)
+
+
+def _pages(client: ApiClient, path: str, query: dict[str, str | None], most: int | None = None) -> Iterator[Any]:
+    """The items of a list, up to `most`."""
+    left, cursor = most, None
+    while left is None or left > 0:
+        limit = MOST_PER_PAGE if left is None else min(left, MOST_PER_PAGE)
+        page = client.get(path, {**query, "limit": str(limit), "cursor": cursor})
+        yield from page["data"]
+        left = None if left is None else left - len(page["data"])
+        cursor = page["next_cursor"]
+        if cursor is None:
+            return
+
+
+def _write(output: Path, lines: Iterator[bytes]) -> int:
+    """How many lines there were."""
+    count = 0
+    try:
+        with output.open("wb") as file:
+            for line in lines:
+                file.write(line)
+                count += 1
+    except OSError as error:
+        raise CommandError(f"cannot write {output}: {error.strerror}") from error
+    return count
+
+
+def _row(event: dict[str, Any]) -> list[object]:
+    return [
+        event["id"],
+        to_minute(event["at"]),
+        event["action"],
+        event["actor_name"],
+        event["resource_kind"],
+        event["resource_id"],
+        event["address"],
+    ]

@@ -23,6 +23,7 @@ from polyforge.tenancy.audit.recorder import Recorder
 from polyforge.tenancy.callers import Caller, Origin
 from polyforge.tenancy.people.attempts import Attempts, Limit, network_of
 from polyforge.tenancy.people.callers import Principals
+from polyforge.tenancy.people.paging import is_id
 from polyforge.tenancy.people.records import NOBODY, hash_of, is_token, new_token
 from polyforge.tenancy.people.sessions import require_user
 from polyforge.tenancy.people.tokens.access import TOKEN_MARK, TTL_SECONDS, Claims, PrincipalKind, sign
@@ -97,6 +98,7 @@ class TokenService:
 
         An unknown client costs as much as a wrong secret, and looks the same.
         """
+        client_id = client_id if is_id(client_id) else NOBODY
         network = network_of(origin.address)
         limits = (
             Limit("client", (client_id, network), _FAILURES_OF_CLIENT, _WINDOW_SECONDS, forgiving=True),
@@ -104,7 +106,7 @@ class TokenService:
         )
         last = await self._attempts.take(limits)
         async with self._database.read() as session:
-            account = await SystemTokens(session).service_account(client_id[:26])
+            account = await SystemTokens(session).service_account(client_id)
         matches = hmac.compare_digest(hash_of(secret), account["hash"] if account else hash_of(NOBODY))
         if account is None or not matches or account["disabled_at"] is not None:
             if last and account is not None:

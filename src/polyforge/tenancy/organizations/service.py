@@ -24,6 +24,7 @@ from polyforge.tenancy.organizations.store import (
 )
 from polyforge.tenancy.organizations.telling import record
 from polyforge.tenancy.people.paging import check_cursor, page_of
+from polyforge.tenancy.people.sessions import require_user
 from polyforge.tenancy.people.store import SystemUserStore
 from polyforge.tenancy.tables import projects
 
@@ -115,6 +116,14 @@ class OrganizationService:
         check_cursor(cursor)
         async with self._database.read(_scope(caller)) as session:
             found = await OrganizationStore(session, _scope(caller)).rows(PROJECTS).page(limit + 1, cursor)
+        return page_of(found, limit)
+
+    async def projects_of(self, caller: Caller, limit: int, cursor: str | None) -> tuple[list[Project], str | None]:
+        """The projects that the caller may work in, of whichever organization, newest first."""
+        require_user(caller)
+        check_cursor(cursor)
+        async with self._database.read() as session:
+            found = await SystemOrganizationStore(session).projects_of(caller.key_id, limit + 1, cursor)
         return page_of(found, limit)
 
     def _project(self, name: str) -> dict[str, Any]:

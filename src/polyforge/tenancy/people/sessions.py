@@ -14,7 +14,7 @@ from polyforge.tenancy.audit.log import Subject
 from polyforge.tenancy.audit.recorder import Recorder
 from polyforge.tenancy.callers import Caller, Origin
 from polyforge.tenancy.people.callers import Principals
-from polyforge.tenancy.people.paging import page_of
+from polyforge.tenancy.people.paging import check_id, not_found, page_of
 from polyforge.tenancy.people.records import IDLE_SECONDS, NOBODY, Session, User, hash_of, is_token, new_token
 from polyforge.tenancy.people.store import SystemSessionEditor, SystemSessionStore
 from polyforge.tenancy.policy import effective
@@ -80,6 +80,8 @@ class Sessions:
         """
         if not is_token(token):
             raise _over()
+        if project_id is not None:
+            check_id(project_id, "project")
         async with self._database.read() as reading:
             found = await SystemSessionStore(reading).by_hash(hash_of(token))
         now = self._clock.now()
@@ -104,12 +106,11 @@ class Sessions:
             scopes = effective((), NOBODY, operator=user.operator)
             return Caller(user.id, user.email, NOBODY, NOBODY, scopes, kind="user")
 
-    async def choose_project(self, caller: Caller, session: Session, project_id: str) -> Caller:
-        """Make a project the one that the session works in from now on."""
-        chosen = await self._principals.of_user(session.user_id, project_id)
+    async def choose_project(self, session: Session, project_id: str) -> None:
+        """Make a project the one that the session works in from now on; NotFound when it is not the user's."""
+        await self._principals.of_user(session.user_id, project_id)
         async with self._database.write() as writing:
             await SystemSessionEditor(writing).change(session.id, {"project_id": project_id})
-        return msgspec.structs.replace(chosen, origin=caller.origin)
 
     async def page(self, caller: Caller, limit: int, cursor: str | None) -> tuple[list[Session], str | None]:
         """The caller's sessions that go on, newest first."""
@@ -121,9 +122,10 @@ class Sessions:
     async def end(self, caller: Caller, session_id: str) -> None:
         """End one of the caller's sessions; NotFound when there is none of this id."""
         require_user(caller)
+        check_id(session_id, "session")
         async with self._database.write() as session:
             if not await SystemSessionEditor(session).end(caller.key_id, session_id, self._clock.now()):
-                raise NotFound("there is no such session")
+                raise not_found("session", session_id)
             await self._record(session, caller, "session.ended", "session", session_id, None)
 
     async def end_all(self, caller: Caller, *, but: str | None = None) -> int:

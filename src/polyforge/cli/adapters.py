@@ -33,7 +33,7 @@ def settings_of(port: str, path: str, chosen: Chosen) -> BaseModel:
     """The adapter's own settings, defaults included; SettingsError names the wrong one by its path below `path`."""
     _, settings = adapters.find(port, path, chosen)
     for name, value in settings:
-        if isinstance(value, SecretRef):
+        if isinstance(value, SecretRef) and value.name is None:
             reveal(f"{path}.{name}", value)
     return settings
 

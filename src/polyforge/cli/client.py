@@ -11,7 +11,7 @@ from typing import Any, cast
 from urllib.parse import quote, urlencode, urlsplit
 
 from polyforge import __version__
-from polyforge.cli.errors import CommandError
+from polyforge.cli.errors import CommandError, Refused
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 DEFAULT_DATA = "polyforge-data"
@@ -45,6 +45,10 @@ class ApiClient:
     def post(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """The decoded answer to a POST of JSON."""
         return self._call("POST", path, body or {})
+
+    def put(self, path: str, body: Mapping[str, Any]) -> Any:
+        """The decoded answer to a PUT of JSON."""
+        return self._call("PUT", path, body)
 
     def delete(self, path: str) -> Any:
         """The decoded answer to a DELETE; None when it has no body."""
@@ -94,7 +98,7 @@ class ApiClient:
         except ValueError as error:
             raise CommandError(f"{self._url} answered {status} and no JSON; is it a Polyforge gateway?") from error
         if status >= http.HTTPStatus.MULTIPLE_CHOICES:
-            raise CommandError(explain(status, answer))
+            raise Refused(explain(status, answer), status)
         return answer
 
 

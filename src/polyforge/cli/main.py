@@ -21,6 +21,7 @@ class Commands(LazyGroup):
         "key": "Create, list, rotate and revoke API keys.",
         "usage": "Show what was used and what it cost.",
         "audit": "Search, verify and export the audit log.",
+        "secret": "Set, list and remove secrets, and renew what seals them.",
         "model": "Show the models that callers may use.",
     }
 

@@ -4,6 +4,8 @@ from typing import Protocol
 
 import msgspec
 
+from polyforge.ports.secret_source import SecretSource
+
 
 class Notice(msgspec.Struct, frozen=True):
     """One message to one person. It may hold the secret of a link: never log it."""
@@ -15,7 +17,15 @@ class Notice(msgspec.Struct, frozen=True):
 
 
 class Notifier(Protocol):
-    """Brings messages. Built from its settings and the data folder, `Adapter(settings, data)`."""
+    """Brings messages. Built from its settings and the data folder, `Adapter(settings, data)`; that does no I/O."""
+
+    async def open(self, secrets: SecretSource) -> None:
+        """Get ready. Does not require anything else to be up. `secrets` is where `secret:name` is asked for."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of what `open` took."""
+        ...
 
     async def send(self, notice: Notice) -> None:
         """Hand one message over, in bounded time; UpstreamFailed when that did not work."""

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from polyforge.kernel.errors import UpstreamFailed
 from polyforge.kernel.ids import new_ulid
 from polyforge.ports.notifier import Notice
+from polyforge.ports.secret_source import SecretSource
 from polyforge.secrets.files import create_private
 
 FOLDER = "outbox"
@@ -29,6 +30,12 @@ class OutboxNotifier:
     def __init__(self, settings: Settings, data: Path) -> None:
         self._keep = settings.keep
         self._folder = data / FOLDER
+
+    async def open(self, secrets: SecretSource) -> None:
+        """Nothing to get ready: the folder is made with the first message."""
+
+    async def close(self) -> None:
+        """Nothing to let go of."""
 
     async def send(self, notice: Notice) -> None:
         """Write the message; UpstreamFailed when the disk does not take it."""

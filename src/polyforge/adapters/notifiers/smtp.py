@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from polyforge.kernel.errors import UpstreamFailed
 from polyforge.ports.notifier import Notice
+from polyforge.ports.secret_source import SecretSource, Stop
 from polyforge.secrets.references import SecretRef
 
 _AT_ONCE: Final = 2
@@ -49,6 +50,21 @@ class SmtpNotifier:
     def __init__(self, settings: Settings, data: Path) -> None:
         self._settings = settings
         self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._secrets: SecretSource | None = None
+        self._unwatch: Stop | None = None
+
+    async def open(self, secrets: SecretSource) -> None:
+        """Follow the password, where it is one of `secrets`; each message has a connection of its own."""
+        self._secrets = secrets
+        password = self._settings.password
+        if password is not None and password.name is not None:
+            self._unwatch = secrets.watch(password.name, _ignore)
+
+    async def close(self) -> None:
+        """Follow the password no more."""
+        if self._unwatch is not None:
+            self._unwatch()
+            self._unwatch = None
 
     async def send(self, notice: Notice) -> None:
         """Hand the message to the server; UpstreamFailed when it does not take it."""
@@ -78,7 +94,7 @@ class SmtpNotifier:
             if settings.security == "starttls":
                 server.starttls(context=self._tls())
             if settings.username is not None and settings.password is not None:
-                server.login(settings.username, settings.password.reveal())
+                server.login(settings.username, settings.password.reveal(self._secrets))
             server.send_message(message)
 
     def _connect(self) -> smtplib.SMTP:
@@ -89,6 +105,10 @@ class SmtpNotifier:
 
     def _tls(self) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=str(self._settings.ca) if self._settings.ca else None)
+
+
+def _ignore() -> None:
+    """The password is asked for with each message, so a change needs nothing more."""
 
 
 def _is_here(host: str) -> bool:

@@ -6,6 +6,7 @@ from typing import Final
 
 from polyforge.kernel.errors import PolyforgeError, Unavailable
 from polyforge.ports.notifier import Notice, Notifier
+from polyforge.ports.secret_source import SecretSource
 from polyforge.telemetry.logs import get_logger
 
 _log = get_logger(__name__)
@@ -28,8 +29,9 @@ class Post:
         self._queue: asyncio.Queue[Make] = asyncio.Queue(MAX_WAITING)
         self._tasks: list[asyncio.Task[None]] = []
 
-    async def open(self) -> None:
+    async def open(self, secrets: SecretSource) -> None:
         """Begin to send."""
+        await self._notifier.open(secrets)
         self._tasks = [asyncio.create_task(self._work(), name="post") for _ in range(_WORKERS)]
 
     async def close(self) -> None:
@@ -38,6 +40,7 @@ class Post:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._notifier.close()
 
     def put(self, make: Make) -> None:
         """Have a message made and sent later; Unavailable when too many wait."""

@@ -178,7 +178,7 @@ class SignInService:
 
 def totp_seal(user_id: str) -> str:
     """What the sealed secret of a second factor belongs to."""
-    return f"second factor/{user_id}"
+    return f"totp/{user_id}"
 
 
 def code_limits(user_id: str, origin: Origin) -> list[Limit]:

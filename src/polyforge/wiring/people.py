@@ -1,0 +1,66 @@
+"""People and organizations of a gateway worker, built from the settings."""
+
+from polyforge.database.database import Database
+from polyforge.kernel.clock import Clock
+from polyforge.ports.secret_source import SecretSource
+from polyforge.secrets.sealing import MasterKeys
+from polyforge.tenancy.audit.recorder import Recorder
+from polyforge.tenancy.organizations.groups import GroupService
+from polyforge.tenancy.organizations.invitations import InvitationService
+from polyforge.tenancy.organizations.members import MembershipService
+from polyforge.tenancy.organizations.roles import RoleService
+from polyforge.tenancy.organizations.service import OrganizationService
+from polyforge.tenancy.organizations.service_accounts import ServiceAccountService
+from polyforge.tenancy.people.account import AccountService
+from polyforge.tenancy.people.attempts import Attempts
+from polyforge.tenancy.people.callers import Principals
+from polyforge.tenancy.people.cookies import CsrfKey, SessionCookie
+from polyforge.tenancy.people.links import LinkService
+from polyforge.tenancy.people.passwords import Passwords
+from polyforge.tenancy.people.post import Post
+from polyforge.tenancy.people.sessions import Sessions
+from polyforge.tenancy.people.sign_in import SignInService
+from polyforge.tenancy.people.users import UserService
+from polyforge.wiring import adapters
+from polyforge.wiring.settings import Settings
+
+
+class PeoplePlatform:
+    """Everything of people. `site` is where they reach us."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        clock: Clock,
+        master: MasterKeys,
+        recorder: Recorder,
+        principals: Principals,
+        attempts: Attempts,
+        site: str,
+    ) -> None:
+        adapter, adapter_settings = adapters.find("notifiers", "people.notifier", settings.people.notifier)
+        self.post = Post(adapter(adapter_settings, settings.data))
+        self.passwords = Passwords()
+        self.cookie = SessionCookie(secure=settings.server.tls is not None or settings.server.behind_proxy)
+        self.csrf = CsrfKey(master)
+        self.sessions = Sessions(database, clock, principals, recorder)
+        self.sign_in = SignInService(database, clock, recorder, self.sessions, attempts, self.passwords, master)
+        self.account = AccountService(database, clock, recorder, self.sign_in, self.passwords, master)
+        self.links = LinkService(database, clock, recorder, self.sessions, attempts, self.passwords, self.post, site)
+        self.users = UserService(database, clock, recorder, self.passwords, self.links)
+        self.organizations = OrganizationService(database, clock, recorder)
+        self.roles = RoleService(database, clock, recorder)
+        self.groups = GroupService(database, clock, recorder)
+        self.members = MembershipService(database, clock, recorder)
+        self.service_accounts = ServiceAccountService(database, clock, recorder)
+        self.invitations = InvitationService(database, clock, recorder, self.passwords, self.post, site)
+
+    async def open(self, secrets: SecretSource) -> None:
+        """Begin to send messages."""
+        await self.post.open(secrets)
+
+    async def close(self) -> None:
+        """Stop sending, and hash no more."""
+        await self.post.close()
+        self.passwords.close()

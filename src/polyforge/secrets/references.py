@@ -67,7 +67,7 @@ class SecretRef:
                 f"secret:{name} cannot be used here: this is needed before the database is open; "
                 "use `env:NAME` or `file:/path`"
             )
-        return source.value(name).reveal()
+        return source.value(name).reveal().strip()
 
     def __str__(self) -> str:
         return self._reference if self._reference.startswith(_SCHEMES) else "********"

@@ -7,8 +7,10 @@ import pytest
 
 from polyforge.adapters.providers.openai import OpenAI, Settings
 from polyforge.dialects.openai_chat import decode_chat
-from polyforge.kernel.errors import UpstreamFailed
-from polyforge.ports.provider import Call, StreamEvent, Timeouts
+from polyforge.kernel.errors import NotConfigured, SettingsError, UpstreamDenied, UpstreamFailed, UpstreamRefused
+from polyforge.kernel.hidden import Hidden
+from polyforge.ports.provider import KEY_HEADER, Call, StreamEvent, Timeouts
+from tests.support.vault import Secrets
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 TEXT = b'data: {"choices":[{"index":0,"delta":{"content":"hello"}}]}\n\n'
@@ -28,12 +30,14 @@ class Upstream:
     def __init__(self) -> None:
         self.answer = b""
         self.connections = 0
+        self.requests: list[bytes] = []
         self.url = ""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         try:
-            while await reader.read(65_536):
+            while request := await reader.read(65_536):
+                self.requests.append(request)
                 writer.write(self.answer)
         except ConnectionError:
             return
@@ -97,3 +101,76 @@ async def test_a_stream_that_is_broken_after_content_is_a_failure(
     upstream.answer = HEAD + chunk(TEXT) + chunk(wrong) + END_OF_BODY
     with pytest.raises(UpstreamFailed):
         await events_of(provider)
+
+
+# --- keys ---
+
+WHOLE = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
+REPLY = b'{"choices":[{"index":0,"message":{"content":"hi"},"finish_reason":"stop"}]}'
+DENIED = b"HTTP/1.1 %d No\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
+
+
+async def ask(provider: OpenAI, key: str | None = None) -> None:
+    asked = call()
+    asked.key = None if key is None else Hidden(key)
+    await provider.send(asked)
+
+
+def provider_with(upstream: Upstream, **settings: object) -> OpenAI:
+    upstream.answer = WHOLE % (len(REPLY), REPLY)
+    return OpenAI(Settings.model_validate({"base_url": upstream.url, **settings}), connect_timeout=5)
+
+
+async def test_a_key_of_the_database_is_followed_from_its_coming_to_its_going(upstream: Upstream) -> None:
+    provider, secrets = provider_with(upstream, api_key="secret:k"), Secrets()
+    await provider.open(secrets)
+    for attempt in (ask(provider), events_of(provider), provider.models()):
+        with pytest.raises(NotConfigured, match="'k'"):
+            await attempt
+    assert upstream.requests == []
+    for value in ("first", "second\n"):
+        secrets.put("k", value)
+        await ask(provider)
+        assert b"authorization: Bearer %b\r\n" % value.strip().encode() in upstream.requests[-1]
+    secrets.put("k", "two\nlines")
+    with pytest.raises(NotConfigured, match="secret:k is no key") as refused:
+        await ask(provider)
+    assert "lines" not in str(refused.value)
+    secrets.drop("k")
+    with pytest.raises(NotConfigured, match="'k'"):
+        await ask(provider)
+    await ask(provider, "brought")
+    assert b"authorization: Bearer brought\r\n" in upstream.requests[-1]
+    await provider.close()
+    assert secrets.watchers == []
+
+
+def test_a_key_that_cannot_be_sent_is_refused_at_the_start(upstream: Upstream) -> None:
+    with pytest.raises(SettingsError):
+        provider_with(upstream, api_key="two\nlines")
+
+
+async def test_a_brought_key_replaces_all_that_tells_of_our_account(upstream: Upstream) -> None:
+    headers = {"Authorization": "Bearer ours-1", "api-key": "ours-2", "x-plain": "kept"}
+    provider = provider_with(upstream, api_key="ours-3", organization="ours-4", headers=headers)
+    await ask(provider, "brought")
+    assert b"authorization: Bearer brought\r\n" in upstream.requests[-1]
+    assert b"x-plain: kept\r\n" in upstream.requests[-1]
+    assert b"ours" not in upstream.requests[-1]
+    await ask(provider)
+    assert b"authorization: Bearer ours-3\r\n" in upstream.requests[-1]
+    assert b"openai-organization: ours-4\r\n" in upstream.requests[-1]
+    assert b"ours-1" not in upstream.requests[-1]
+    await provider.close()
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_refused_key_is_its_owners_matter(upstream: Upstream, status: int) -> None:
+    provider = provider_with(upstream, api_key="ours")
+    upstream.answer = DENIED % status
+    with pytest.raises(UpstreamRefused, match=KEY_HEADER) as refused:
+        await ask(provider, "brought")
+    assert (refused.value.status, refused.value.param) == (status, KEY_HEADER)
+    with pytest.raises(UpstreamDenied):
+        await ask(provider)
+    await provider.close()

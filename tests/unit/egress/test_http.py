@@ -229,10 +229,38 @@ async def test_an_unread_answer_is_not_taken_for_the_next_one(client: HttpClient
     assert await ask(client) == (200, b"second")
 
 
-@pytest.mark.parametrize("headers", [{"x": "a\r\nevil: 1"}, {"x\n": "a"}, {"": "a"}, {"x": "a\0"}])
+async def test_credentials_change_between_calls_and_can_be_others_for_one(upstream: Upstream) -> None:
+    client = HttpClient(f"http://127.0.0.1:{upstream.port}", {"x-plain": "kept"}, 0.5, 2)
+    upstream.says(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+
+    async def sent(credentials: dict[str, str] | None = None) -> bytes:
+        answer = client.post("/chat", b"{}", {"traceparent": "00"}, credentials)
+        await answer.open()
+        await answer.body(LIMIT)
+        await answer.close()
+        assert b"x-plain: kept\r\n" in upstream.requests[-1]
+        assert b"traceparent: 00\r\n" in upstream.requests[-1]
+        return upstream.requests[-1]
+
+    assert b"authorization" not in await sent()
+    client.authorize({"authorization": "Bearer first", "x-account": "ours"})
+    assert b"authorization: Bearer first\r\nx-account: ours\r\n" in await sent()
+    other = await sent({"authorization": "Bearer other"})
+    assert b"authorization: Bearer other\r\n" in other
+    assert b"first" not in other
+    assert b"ours" not in other
+    assert b"Bearer first" in await sent()
+    client.authorize({"authorization": "Bearer second"})
+    assert b"Bearer second" in await sent()
+    assert b"first" not in await sent()
+    await client.close()
+
+
+@pytest.mark.parametrize("headers", [{"x": "a\r\nevil: 1"}, {"x\n": "a"}, {"": "a"}, {"x": "a\0"}, {"x": "ключ"}])
 def test_headers_cannot_smuggle(headers: dict[str, str]) -> None:
-    with pytest.raises(SettingsError):
+    with pytest.raises(SettingsError) as refused:
         HttpClient("http://127.0.0.1:9", headers, 1, 1)
+    assert "ключ" not in f"{refused.value!r} {refused.value.__cause__!r}"
 
 
 @pytest.mark.parametrize("url", ["ftp://x", "http://", "x", ""])

@@ -13,6 +13,7 @@ from polyforge.gateway.job import Job
 from polyforge.gateway.settings import GatewaySettings
 from polyforge.kernel.clock import FakeClock
 from polyforge.kernel.errors import (
+    NotConfigured,
     PolyforgeError,
     RateLimited,
     TimedOut,
@@ -21,6 +22,7 @@ from polyforge.kernel.errors import (
     UpstreamFailed,
     UpstreamRefused,
 )
+from polyforge.kernel.hidden import Hidden
 from polyforge.kernel.tasks import InferenceRequest
 from polyforge.kernel.usage import Usage
 from polyforge.ports.provider import Call, Capabilities, Reply, StreamEvent
@@ -96,8 +98,9 @@ class House:
         deadline = asyncio.get_running_loop().time() + 30
         return Job("id", caller, request, self.model, Hops(), self.clock.now(), deadline)
 
-    async def send(self) -> Reply:
+    async def send(self, key: str | None = None) -> Reply:
         job = self.job()
+        job.provider_key = None if key is None else Hidden(key)
         return await self.dispatch.send(job, self.dispatch.route(job))
 
     async def frames(self) -> list[bytes]:
@@ -167,6 +170,32 @@ async def test_refused_credentials_cool_at_once(tmp_path: Path) -> None:
     assert await house.send() is OK
     assert await house.send() is OK
     assert house.health.cooling_until(0) > house.clock.now()
+
+
+async def test_a_key_that_is_not_set_yet_is_passed_over_and_cools_nothing(tmp_path: Path) -> None:
+    first, second = Scripted(*[NotConfigured("x")] * 4, OK), Scripted(*[OK] * 4)
+    house = House(tmp_path, first, second)
+    for _ in range(4):
+        assert await house.send() is OK
+    assert await house.send() is OK
+    assert (len(first.calls), len(second.calls)) == (5, 4)
+    alone = Scripted(NotConfigured("the secret 'x' is missing"), OK)
+    house = House(tmp_path, alone)
+    with pytest.raises(NotConfigured, match="is missing"):
+        await house.send()
+    assert await house.send() is OK
+
+
+async def test_the_callers_key_is_handed_on_and_its_limits_are_its_own(tmp_path: Path) -> None:
+    first = Scripted(RateLimited("x", retry_after=20), UpstreamFailed("x"), OK, OK)
+    house = House(tmp_path, first)
+    with pytest.raises(RateLimited) as refused:
+        await house.send("brought")
+    assert refused.value.retry_after == 20
+    assert await house.send("brought") is OK
+    assert await house.send() is OK
+    assert [call.key for call in first.calls] == [Hidden("brought")] * 3 + [None]
+    assert "brought" not in repr(first.calls)
 
 
 async def test_a_stream_fails_over_before_its_first_content_and_what_was_held_is_not_repeated(tmp_path: Path) -> None:

@@ -3,21 +3,23 @@
 import pytest
 from pydantic import ValidationError
 
-from polyforge.kernel.errors import ModelNotFound, SettingsError
+from polyforge.kernel.errors import Invalid, ModelNotFound, SettingsError
 from polyforge.kernel.usage import Usage
 from polyforge.ports.provider import Capabilities
 from polyforge.registry.catalog import Catalog, build_catalog
 from polyforge.registry.settings import ModelSettings, Prices
 from polyforge.registry.tariffs import Tariff, tariff_of
 
-CHAT = Capabilities(tasks=frozenset({"chat", "completion", "embedding"}), dialects=frozenset({"openai"}))
+CHAT = Capabilities(
+    tasks=frozenset({"chat", "completion", "embedding"}), dialects=frozenset({"openai"}), caller_keys=True
+)
 OWN = Capabilities(tasks=frozenset({"embedding"}), dialects=frozenset(), free=True)
 GUESS = Tariff(input=5_000_000, output=15_000_000, estimated=True)
 
 
 def catalog(models: dict[str, object], unknown: Tariff | None = GUESS) -> Catalog:
     read = {name: ModelSettings.model_validate(model) for name, model in models.items()}
-    return build_catalog(read, {"openai": CHAT, "local": OWN}, unknown)
+    return build_catalog(read, {"openai": CHAT, "lab": CHAT, "local": OWN}, unknown)
 
 
 def test_prices_are_exact_and_rounded_up_once() -> None:
@@ -94,3 +96,27 @@ def test_a_task_that_the_provider_cannot_do_is_refused_at_start() -> None:
 def test_a_model_needs_one_origin() -> None:
     with pytest.raises(ValidationError, match="either deployments or a source"):
         ModelSettings.model_validate({"task": "chat"})
+
+
+def test_for_a_caller_with_a_key_a_model_is_at_its_owner_only_and_costs_us_nothing() -> None:
+    first = {"provider": "openai", "cost": {"input": 1}}
+    models = catalog(
+        {
+            "sold": {"deployments": [first, {"provider": "lab"}, {**first, "model": "b"}], "price": {"input": 2}},
+            "unsold/*": {"deployments": [first]},
+            "unknown": {"deployments": [{"provider": "openai"}]},
+            "own": {"task": "embedding", "source": "file:///x"},
+        },
+        unknown=None,
+    )
+    sold = models.find("sold").with_callers_key()
+    assert [(place.provider, place.model) for place in sold.deployments] == [("openai", "sold"), ("openai", "b")]
+    kept = {place.index for place in models.find("sold").deployments if place.provider == "openai"}
+    assert {place.index for place in sold.deployments} == kept
+    assert {place.cost for place in sold.deployments} == {Tariff()}
+    assert {place.price for place in sold.deployments} == {models.find("sold").deployments[0].price}
+    for name in ("unsold/a", "unknown"):
+        (place,) = models.find(name).with_callers_key().deployments
+        assert (place.cost, place.price) == (Tariff(), Tariff())
+    with pytest.raises(Invalid, match="takes no key of a caller"):
+        models.find("own").with_callers_key()

@@ -180,7 +180,7 @@ class OpenAI(Provider):
     def _authorize(self) -> None:
         """Put what identifies our account before each call; NotConfigured while its key is missing or no good."""
         settings, key = self._settings, self._settings.api_key
-        credentials = {name: value for name, value in settings.headers.items() if names_secret(name)}
+        credentials = {name.lower(): value for name, value in settings.headers.items() if names_secret(name)}
         if key is not None:
             credentials.update(_bearer(key.reveal(self._secrets)))
         if settings.organization is not None:

@@ -348,9 +348,10 @@ class HttpClient:
         head = self._head("POST", path) if credentials is None else self._begin("POST", path) + _fields(credentials)
         return Answer(self, b"%b%bcontent-length: %d\r\n\r\n" % (head, more, len(body)), body)
 
-    def get(self, path: str) -> Answer:
+    def get(self, path: str, headers: Mapping[str, str] | None = None) -> Answer:
         """A call without a body; `open` it."""
-        return Answer(self, self._head("GET", path) + b"\r\n", b"")
+        more = _fields(headers) if headers else b""
+        return Answer(self, b"%b%b\r\n" % (self._head("GET", path), more), b"")
 
     def _head(self, method: str, path: str) -> bytes:
         head = self._heads.get((method, path))

@@ -157,7 +157,7 @@ class Application:
         state: dict[str, Any] = scope["state"]
         declared_length(scope["headers"], API_BODY_BYTES)
         if _is_open(scope["path"]):
-            state["origin"] = self._authentication.origin(scope)
+            state["origin"] = self._authentication.visitor(scope)
         else:
             state["caller"] = await self._authentication.caller(scope)
         if scope["path"] not in OAUTH_PATHS:

@@ -5,6 +5,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from polyforge.kernel.errors import Unauthenticated
+from polyforge.server.browser import Browser
 from polyforge.server.http import RawHeaders, Scope, bearer_token, header
 from polyforge.tenancy.callers import Caller, Origin
 from polyforge.tenancy.key_cache import KeyCache
@@ -17,9 +18,10 @@ _LONGEST: Final = 300
 class Authentication:
     """Resolves callers. `behind_proxy`: the address of a caller is what the proxy in front says."""
 
-    def __init__(self, keys: KeyCache, tokens: TokenCallers, *, behind_proxy: bool) -> None:
+    def __init__(self, keys: KeyCache, tokens: TokenCallers, browser: Browser, *, behind_proxy: bool) -> None:
         self._keys = keys
         self._tokens = tokens
+        self._browser = browser
         self._behind_proxy = behind_proxy
 
     async def caller(self, scope: Scope) -> Caller:
@@ -27,10 +29,23 @@ class Authentication:
         headers: RawHeaders = scope["headers"]
         token = bearer_token(headers)
         if token is None:
-            raise Unauthenticated("give an API key: `Authorization: Bearer pf-...`")
+            return await self._signed_in(scope)
         known = self._tokens if token.startswith(TOKEN_MARK) else self._keys
         caller = known.lookup(token) or await known.resolve(token)
         return replace(caller, origin=self.origin(scope))
+
+    async def _signed_in(self, scope: Scope) -> Caller:
+        """The caller of a session, which is left in the request's state beside it."""
+        found = await self._browser.session(scope)
+        if found is None:
+            raise Unauthenticated("sign in, or give an API key: `Authorization: Bearer pf-...`")
+        scope.setdefault("state", {})["session"] = found.session
+        return replace(found.caller, origin=self.origin(scope))
+
+    def visitor(self, scope: Scope) -> Origin:
+        """Where a request comes from that needs no caller; Denied when another site made a browser send it."""
+        self._browser.refuse_other_sites(scope)
+        return self.origin(scope)
 
     def origin(self, scope: Scope) -> Origin:
         """Where a request came from, for the audit log."""

@@ -7,10 +7,12 @@ from functools import partial
 from typing import Final
 
 import uvloop
+from fastapi import APIRouter
 
 from polyforge.kernel.clock import SystemClock
 from polyforge.server.app import Application
 from polyforge.server.authentication import Authentication
+from polyforge.server.browser import Browser
 from polyforge.server.inference import Inference
 from polyforge.server.management import build_management
 from polyforge.server.models import Models
@@ -20,10 +22,13 @@ from polyforge.server.well_known import WellKnown
 from polyforge.telemetry.logs import configure, get_logger
 from polyforge.tenancy import api as tenancy_api
 from polyforge.tenancy.audit import api as audit_api
+from polyforge.tenancy.organizations import api as organizations_api
+from polyforge.tenancy.people import api as people_api
 from polyforge.tenancy.people.tokens import api as tokens_api
 from polyforge.tenancy.vault import api as vault_api
 from polyforge.wiring.gateway import GatewayPlatform
 from polyforge.wiring.http_server import SupervisedServer
+from polyforge.wiring.people import PeoplePlatform
 from polyforge.wiring.process import ProcessSpec
 from polyforge.wiring.settings import Settings, load
 
@@ -54,14 +59,37 @@ def create_app(platform: GatewayPlatform) -> Application:
             tenancy_api.router(platform.key_service, platform.usage_service),
             audit_api.router(platform.audit.service, platform.audit.export_service),
             tokens_api.router(platform.token_service),
+            *_people(platform.people),
             vault_api.router(platform.vault_service, platform.sealing),
         ]
     )
     models = Models(platform.catalog, platform.clock.now())
     operations = Operations(platform.render_metrics, _is_private(settings))
-    authentication = Authentication(platform.keys, platform.tokens, behind_proxy=settings.server.behind_proxy)
+    behind_proxy = settings.server.behind_proxy
+    browser = Browser(
+        platform.people.sessions,
+        platform.people.cookie,
+        platform.people.csrf,
+        site=platform.address,
+        tls=settings.server.tls is not None,
+        behind_proxy=behind_proxy,
+    )
+    authentication = Authentication(platform.keys, platform.tokens, browser, behind_proxy=behind_proxy)
     well_known = WellKnown(platform.signing_keys, platform.address)
     return Application(inference, models, operations, management, authentication, observation, well_known)
+
+
+def _people(people: PeoplePlatform) -> list[APIRouter]:
+    """The routes of people, of their ways in, and of who may do what in organizations."""
+    return [
+        people_api.ways_in(people.sign_in, people.links, people.cookie),
+        people_api.own_account(people.account, people.sessions, people.links, people.cookie, people.csrf),
+        people_api.users_router(people.users),
+        organizations_api.organizations_router(people.organizations),
+        organizations_api.members_router(people.members, people.groups, people.roles),
+        organizations_api.invitations_router(people.invitations),
+        organizations_api.service_accounts_router(people.service_accounts),
+    ]
 
 
 def _is_private(settings: Settings) -> bool:

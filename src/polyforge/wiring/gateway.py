@@ -56,6 +56,7 @@ from polyforge.tenancy.vault.service import VaultService
 from polyforge.tenancy.vault.tables import secrets
 from polyforge.wiring import adapters
 from polyforge.wiring.audit import AuditPlatform
+from polyforge.wiring.people import PeoplePlatform
 from polyforge.wiring.process import ProcessSpec
 from polyforge.wiring.settings import Settings
 
@@ -127,6 +128,9 @@ class GatewayPlatform:
             self.recorder,
             self.address,
         )
+        self.people = PeoplePlatform(
+            settings, self.database, clock, self.master, self.recorder, self.principals, self.attempts, self.address
+        )
         self.key_service = KeyService(self.database, clock, self.recorder, self.keys.wake)
         self.usage_service = UsageService(self.database, clock)
         self.sealing = Sealing(self.database, self.master, SEALED)
@@ -165,9 +169,11 @@ class GatewayPlatform:
         await self.keys.open()
         await self.events.open()
         await self.declared_secrets.open()
+        await self.people.open(self.declared_secrets)
 
     async def close(self) -> None:
         """Close everything, the journal last: it holds what the others may still say."""
+        await self.people.close()
         await self.declared_secrets.close()
         await self.events.close()
         await self.tokens.close()

@@ -70,8 +70,8 @@ def settings_page() -> str:
             "`polyforge check` prints what is in force and where each value came from.\n"
         ),
         (
-            "An environment variable holds a YAML value. A secret is `env:NAME`, `file:/path` or the value itself; "
-            "it is never shown.\n"
+            "An environment variable holds a YAML value. A secret is `env:NAME`, `file:/path`, the value itself or, "
+            "where it is not needed before the database is open, `secret:name`; it is never shown.\n"
         ),
         table(top),
     ]

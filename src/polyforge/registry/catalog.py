@@ -89,6 +89,10 @@ class Catalog:
         """Every declared model, wildcards included, in the order of declaration."""
         return [*self._exact.values(), *(model for _, model in self._wildcards)]
 
+    def names(self) -> list[str]:
+        """What they are called."""
+        return [model.name for model in self.listed()]
+
     def deployment_count(self) -> int:
         """One more than the highest index of a deployment."""
         return sum(len(model.deployments) for model in self.listed())

@@ -15,7 +15,7 @@ import msgspec
 
 from polyforge.dialects import openai_chat, openai_embeddings
 from polyforge.gateway.job import Job
-from polyforge.gateway.service import Gateway
+from polyforge.gateway.lineup import Lineup, Lineups
 from polyforge.gateway.settings import GatewaySettings
 from polyforge.kernel.errors import Denied, Invalid, ModelNotFound, PolyforgeError, Unauthenticated
 from polyforge.kernel.hidden import Hidden
@@ -24,7 +24,6 @@ from polyforge.kernel.sse import event_of
 from polyforge.kernel.tasks import InferenceRequest
 from polyforge.ports.provider import KEY_HEADER, Reply
 from polyforge.ports.tracing import Tracer
-from polyforge.registry.catalog import Catalog
 from polyforge.server.errors import opaque, render_openai
 from polyforge.server.exchange import Exchange, Observer
 from polyforge.server.http import (
@@ -80,16 +79,14 @@ class Inference:
         settings: GatewaySettings,
         keys: KeyCache,
         tokens: TokenCallers,
-        catalog: Catalog,
-        gateway: Gateway,
+        lineups: Lineups,
         observer: Observer,
         tracer: Tracer,
     ) -> None:
         self._settings = settings
         self._keys = keys
         self._tokens = tokens
-        self._catalog = catalog
-        self._gateway = gateway
+        self._lineups = lineups
         self._observer = observer
         self._tracer = tracer
         self.endpoints: Mapping[str, Endpoint] = {endpoint.path: endpoint for endpoint in ENDPOINTS}
@@ -99,13 +96,15 @@ class Inference:
         exchange = Exchange(new_ulid(), scope["method"], endpoint.path, Hops())
         self._observer.begun()
         presence: Presence | None = None
+        lineup = self._lineups.current
+        lineup.calls += 1
         try:
-            job = await self._read(endpoint, exchange, scope["headers"], receive)
+            job = await self._read(endpoint, exchange, lineup, scope["headers"], receive)
             presence = Presence(scope)
             if job.request.stream:
-                await self._stream(exchange, job, presence, send)
+                await self._stream(exchange, job, lineup, presence, send)
             else:
-                await self._complete(exchange, job, presence, send)
+                await self._complete(exchange, job, lineup, presence, send)
         except PolyforgeError as error:
             await self._refuse(exchange, error, send)
         except asyncio.CancelledError:
@@ -116,11 +115,14 @@ class Inference:
             _log.exception("request failed", request_id=exchange.id, path=exchange.path)
             await self._refuse(exchange, opaque(), send)
         finally:
+            lineup.calls -= 1
             if presence is not None:
                 presence.end()
             self._observer.finished(exchange)
 
-    async def _read(self, endpoint: Endpoint, exchange: Exchange, headers: RawHeaders, receive: Receive) -> Job:
+    async def _read(
+        self, endpoint: Endpoint, exchange: Exchange, lineup: Lineup, headers: RawHeaders, receive: Receive
+    ) -> Job:
         marks = exchange.hops.marks
         limit = self._settings.max_body_bytes
         declared_length(headers, limit)
@@ -133,7 +135,7 @@ class Inference:
             raise ModelNotFound(
                 f"there is no model {request.model!r}; GET /v1/models lists those you may use", param="model"
             )
-        model = self._catalog.find(request.model)
+        model = lineup.catalog.find(request.model)
         if not model.does(request.task):
             raise Invalid(f"the model {request.model!r} does {model.task}, not {request.task}", param="model")
         if provider_key is not None:
@@ -176,16 +178,16 @@ class Inference:
             raise Invalid(f"{KEY_HEADER} must be 1 to 512 printable ASCII characters", param=KEY_HEADER)
         return Hidden(key.decode())
 
-    async def _complete(self, exchange: Exchange, job: Job, presence: Presence, send: Send) -> None:
-        reply = await self._gateway.complete(job)
+    async def _complete(self, exchange: Exchange, job: Job, lineup: Lineup, presence: Presence, send: Send) -> None:
+        reply = await lineup.gateway.complete(job)
         body = await _encode(reply, job.request)
         presence.end()
         exchange.status = 200
         headers = [(b"content-type", b"application/json"), *_own_headers(job)]
         await send_whole(send, 200, headers, body)
 
-    async def _stream(self, exchange: Exchange, job: Job, presence: Presence, send: Send) -> None:
-        async with aclosing(self._gateway.stream(job)) as frames:
+    async def _stream(self, exchange: Exchange, job: Job, lineup: Lineup, presence: Presence, send: Send) -> None:
+        async with aclosing(lineup.gateway.stream(job)) as frames:
             try:
                 async for data, last in frames:
                     if exchange.status == 0:

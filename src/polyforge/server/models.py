@@ -1,8 +1,9 @@
 """GET /v1/models and /v1/models/{model}: what a caller may use."""
 
 from polyforge.dialects.openai_models import ModelObject, encode_model, encode_models
+from polyforge.gateway.lineup import Lineups
 from polyforge.kernel.errors import ModelNotFound
-from polyforge.registry.catalog import Catalog, Model
+from polyforge.registry.catalog import Model
 from polyforge.tenancy.callers import Caller
 
 PATH = "/v1/models"
@@ -11,8 +12,8 @@ PATH = "/v1/models"
 class Models:
     """The catalog as OpenAI's clients read it."""
 
-    def __init__(self, catalog: Catalog, started_at: float) -> None:
-        self._catalog = catalog
+    def __init__(self, lineups: Lineups, started_at: float) -> None:
+        self._lineups = lineups
         self._created = int(started_at)
 
     def answer(self, path: str, caller: Caller) -> bytes:
@@ -21,12 +22,13 @@ class Models:
         name = path.removeprefix(PATH).strip("/")
         if name:
             return encode_model(self._describe(self._find(name, caller)))
-        return encode_models([self._describe(model) for model in self._catalog.listed() if caller.may_use(model.name)])
+        listed = self._lineups.current.catalog.listed()
+        return encode_models([self._describe(model) for model in listed if caller.may_use(model.name)])
 
     def _find(self, name: str, caller: Caller) -> Model:
         if not caller.may_use(name):
             raise ModelNotFound(f"there is no model {name!r}; GET /v1/models lists those you may use", param="model")
-        return self._catalog.find(name)
+        return self._lineups.current.catalog.find(name)
 
     def _describe(self, model: Model) -> ModelObject:
         return ModelObject(id=model.name, created=self._created, owned_by=model.deployments[0].provider)

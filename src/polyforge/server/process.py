@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import signal
 import socket
 from functools import partial
 from typing import Final
@@ -10,6 +11,9 @@ import uvloop
 from fastapi import APIRouter
 
 from polyforge.kernel.clock import SystemClock
+from polyforge.operations.configuration import api as configuration_api
+from polyforge.operations.events import api as events_api
+from polyforge.operations.flags import api as flags_api
 from polyforge.server.app import Application
 from polyforge.server.authentication import Authentication
 from polyforge.server.browser import Browser
@@ -30,7 +34,8 @@ from polyforge.wiring.gateway import GatewayPlatform
 from polyforge.wiring.http_server import SupervisedServer
 from polyforge.wiring.people import PeoplePlatform
 from polyforge.wiring.process import ProcessSpec
-from polyforge.wiring.settings import Settings, load
+from polyforge.wiring.settings import Settings
+from polyforge.wiring.starting import begin
 
 _KEEP_ALIVE_SECONDS: Final = 75
 _PATIENCE_SECONDS: Final = 10
@@ -49,8 +54,7 @@ def create_app(platform: GatewayPlatform) -> Application:
         settings.gateway,
         platform.keys,
         platform.tokens,
-        platform.catalog,
-        platform.gateway,
+        platform.lineups,
         observation,
         platform.tracer,
     )
@@ -61,9 +65,12 @@ def create_app(platform: GatewayPlatform) -> Application:
             tokens_api.router(platform.token_service),
             *_people(platform.people),
             vault_api.router(platform.vault_service, platform.sealing),
+            events_api.router(platform.operations.event_service),
+            flags_api.router(platform.operations.flag_service),
+            configuration_api.router(platform.operations.configuration_service),
         ]
     )
-    models = Models(platform.catalog, platform.clock.now())
+    models = Models(platform.lineups, platform.clock.now())
     operations = Operations(platform.render_metrics, _is_private(settings))
     behind_proxy = settings.server.behind_proxy
     browser = Browser(
@@ -101,13 +108,19 @@ def _server(platform: GatewayPlatform, spec: ProcessSpec) -> SupervisedServer:
     tls = settings.server.tls
     return SupervisedServer(
         app,
-        drain=app.drain,
+        drain=partial(_drain, app, platform),
         drain_seconds=settings.server.drain_seconds,
         announce=spec.announce_ready,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         ssl_certfile=str(tls.cert) if tls else None,
         ssl_keyfile=str(tls.key) if tls else None,
     )
+
+
+def _drain(app: Application, platform: GatewayPlatform) -> None:
+    """Take nothing new; streams of events, which have no end of their own, end now."""
+    app.drain()
+    platform.operations.event_service.drain()
 
 
 def _spare_the_collector() -> None:
@@ -124,6 +137,7 @@ async def _serve(platform: GatewayPlatform, listener: socket.socket, spec: Proce
     patience = asyncio.create_task(_ask_for_patience(spec), name="patience")
     await platform.open()
     patience.cancel()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, platform.operations.configuration.reload)
     server = _server(platform, spec)
     _spare_the_collector()
     background = [
@@ -131,6 +145,7 @@ async def _serve(platform: GatewayPlatform, listener: socket.socket, spec: Proce
         asyncio.create_task(platform.drainer.run(), name="drainer"),
         asyncio.create_task(platform.renew_seals(), name="sealing"),
         asyncio.create_task(platform.export_audit(), name="audit-exports"),
+        asyncio.create_task(platform.prune_events(), name="pruning"),
     ]
     for task in background:
         task.add_done_callback(partial(_end_with, server))
@@ -161,8 +176,10 @@ def main() -> None:
     """Be the gateway worker that POLYFORGE_PROCESS describes."""
     spec = ProcessSpec.from_environment()
     spec.die_with_supervisor()
-    settings, _ = load(spec.config_path, spec.overrides)
-    platform = GatewayPlatform(settings, spec, SystemClock())
-    configure(settings.telemetry.log_level, f"gateway-{spec.index}", platform.lines)
+    start = begin(spec)
+    platform = GatewayPlatform(start, spec, SystemClock())
+    configure(start.settings.telemetry.log_level, f"gateway-{spec.index}", platform.lines)
+    if start.trouble is not None:
+        _log.error("the settings file cannot be used; what it last said is in force", reason=start.trouble)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(platform, spec.listening_socket(), spec))

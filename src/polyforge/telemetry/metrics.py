@@ -222,6 +222,10 @@ class Metrics:
                 self.cell(family, ())
         self._in_flight = self.cell(IN_FLIGHT, ())
 
+    def declare(self, models: Iterable[str]) -> None:
+        """Models that are declared from now on as well. From one thread only, that of the requests."""
+        self._names.declare(models)
+
     def close(self) -> None:
         """Leave the counts behind for the others."""
         self._file.close()

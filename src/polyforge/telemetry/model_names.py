@@ -18,11 +18,18 @@ class ModelNames:
     """At most `limit` names over all workers; every other name is `other`."""
 
     def __init__(self, path: Path | None, declared: Iterable[str], limit: int) -> None:
-        names = sorted({name[:_LONGEST] for name in declared if not name.endswith("*")} - {OTHER, NONE})
         self._path = path
-        self._known = set(names[:limit])
-        self._room = limit - len(self._known)
+        self._known: set[str] = set()
+        self._room = limit
         self._shared: list[str] = []
+        self.declare(declared)
+
+    def declare(self, names: Iterable[str]) -> None:
+        """Give these names series of their own, too, as far as there is room. Those from before keep theirs."""
+        fresh = {name[:_LONGEST] for name in names if not name.endswith("*")} - {OTHER, NONE} - self._known
+        admitted = sorted(fresh)[: max(0, self._room - len(self._shared))]
+        self._known.update(admitted)
+        self._room -= len(admitted)
 
     def label(self, model: str | None, answered: bool) -> tuple[str, bool]:
         """The label for a model name, and whether it stays the same. A new name counts only once it was answered."""

@@ -4,6 +4,8 @@ import asyncio
 import json
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
@@ -16,10 +18,11 @@ from polyforge.database.schema import ensure_current
 from polyforge.gateway.admission import Admission
 from polyforge.gateway.dispatch import Dispatch
 from polyforge.gateway.health import Health
+from polyforge.gateway.lineup import Lineup, Lineups
 from polyforge.gateway.service import Gateway
 from polyforge.gateway.settlement import Settlement
 from polyforge.kernel.clock import Clock
-from polyforge.kernel.errors import PolyforgeError, SettingsError
+from polyforge.kernel.errors import PolyforgeError, SettingsError, Unavailable
 from polyforge.ports.provider import Capabilities, Provider
 from polyforge.ports.tracing import Tracer
 from polyforge.registry.catalog import LOCAL, Catalog, build_catalog
@@ -56,9 +59,11 @@ from polyforge.tenancy.vault.service import VaultService
 from polyforge.tenancy.vault.tables import secrets
 from polyforge.wiring import adapters
 from polyforge.wiring.audit import AuditPlatform
+from polyforge.wiring.operations import OperationsPlatform
 from polyforge.wiring.people import PeoplePlatform
 from polyforge.wiring.process import ProcessSpec
 from polyforge.wiring.settings import Settings
+from polyforge.wiring.starting import Start
 
 BUILT_IN_MODEL: Final = f"polyforge/{BUILT_IN}"
 _SYNC_SECONDS: Final = 1.0
@@ -75,8 +80,8 @@ _log = get_logger(__name__)
 class GatewayPlatform:
     """Everything of a gateway worker that settings decide, built but not opened."""
 
-    def __init__(self, settings: Settings, spec: ProcessSpec, clock: Clock) -> None:
-        self.settings = settings
+    def __init__(self, start: Start, spec: ProcessSpec, clock: Clock) -> None:
+        self.settings = settings = start.settings
         self._spec = spec
         self.clock = clock
         runtime = Path(spec.runtime)
@@ -94,24 +99,17 @@ class GatewayPlatform:
         self.journal = Journal(journal_folder, spec.session, spec.index, self.incarnation)
         self.drainer = Drainer(journal_folder, spec.session, self.ledger, clock, _log_drain_error)
         self.journal_folder = journal_folder
-        self.providers = _providers(settings, spec)
-        self.catalog = _catalog(settings, self.providers)
-        self.health = Health(runtime / "health", self.catalog.deployment_count(), clock)
-        self.metrics = Metrics(
-            runtime / "metrics",
-            name,
-            models=[model.name for model in self.catalog.listed() if not model.any_task],
-            metric_models=settings.telemetry.metric_models,
-        )
+        self.metrics = Metrics(runtime / "metrics", name, metric_models=settings.telemetry.metric_models)
         self.lines = LineWriter(sys.stderr.fileno(), process=name, on_drop=self._count(LOG_DROPPED))
         self.tracer = _tracer(settings, name, self._count(TRACES_DROPPED))
         self.keys = KeyCache(self.database, clock, given=self.admin.secret.hash, prepare=self._prepare)
-        admission = Admission(settings.gateway, self.counters, self.journal, self.ledger.spent, clock)
-        dispatch = Dispatch(settings.gateway, self.providers, self.health, clock)
-        self.gateway = Gateway(admission, dispatch, Settlement(self.counters, self.journal, clock))
+        self._admission = Admission(settings.gateway, self.counters, self.journal, self.ledger.spent, clock)
+        self._settlement = Settlement(self.counters, self.journal, clock)
+        self.lineups = Lineups(self._lineup(settings), self.declared_secrets, self._prepare_lineup)
+        self.metrics.declare(self.lineups.current.catalog.names())
         self.audit = AuditPlatform(settings.audit, self.database, clock, self.master)
         self.address = _address(settings, spec)
-        self.events = EventTail(self.database)
+        self.events = EventTail(self.database, ready=lambda: self.keys.synchronised)
         self.principals = Principals(self.database)
         self.attempts = Attempts(self.database, clock)
         self.signing_keys = SigningKeys(self.database, clock, self.master, self.recorder)
@@ -127,6 +125,9 @@ class GatewayPlatform:
             self.attempts,
             self.recorder,
             self.address,
+        )
+        self.operations = OperationsPlatform(
+            start, self.database, clock, self.recorder, self.events, self.master, self.lineups, self._lineup, spec.index
         )
         self.people = PeoplePlatform(
             settings, self.database, clock, self.master, self.recorder, self.principals, self.attempts, self.address
@@ -144,6 +145,20 @@ class GatewayPlatform:
     def _count(self, family: Family) -> Callable[[int], None]:
         return lambda lost: self.metrics.counter(family).add(lost)
 
+    def _lineup(self, settings: Settings) -> Lineup:
+        """What serves the models of some settings; SettingsError when they do not work."""
+        providers = _providers(settings, self._spec)
+        catalog = _catalog(settings, providers)
+        health = Health(_health_path(settings, self._spec), catalog.deployment_count(), self.clock)
+        dispatch = Dispatch(self.settings.gateway, providers, health, self.clock)
+        return Lineup(catalog, providers, health, Gateway(self._admission, dispatch, self._settlement))
+
+    async def _prepare_lineup(self, lineup: Lineup) -> None:
+        """Before requests run on it: its names in the metrics, and the secrets that it was the first to ask for."""
+        self.metrics.declare(lineup.catalog.names())
+        with suppress(Unavailable):
+            await self.declared_secrets.sync()
+
     async def _prepare(self) -> None:
         """Before the first key is looked up: the schema, the admin key, what earlier sessions left in the journal."""
         described = json.dumps({"config": self._spec.config, "overrides": self._spec.overrides})
@@ -160,33 +175,31 @@ class GatewayPlatform:
         recover(self.counters, self.journal_folder, self._spec.session, self._spec.index)
         self.counters.live()
         self.journal.open()
-        self.health.open()
         await self.database.open()
         await self.tracer.open()
-        for provider in self.providers.values():
-            await provider.open(self.declared_secrets)
+        await self.lineups.open()
         await self.audit.exporters.open(self.declared_secrets)
         await self.keys.open()
         await self.events.open()
         await self.declared_secrets.open()
+        await self.operations.open()
         await self.people.open(self.declared_secrets)
 
     async def close(self) -> None:
         """Close everything, the journal last: it holds what the others may still say."""
+        await self.operations.close()
         await self.people.close()
         await self.declared_secrets.close()
         await self.events.close()
         await self.tokens.close()
         await self.keys.close()
         await self.audit.exporters.close()
-        for provider in self.providers.values():
-            await provider.close()
+        await self.lineups.close()
         await self.tracer.close()
         self.journal.close()
         await self.drainer.finish()
         await self.database.close()
         self.counters.close()
-        self.health.close()
         self.metrics.close()
         self.lines.close()
 
@@ -210,18 +223,20 @@ class GatewayPlatform:
         if self._spec.index == 0:
             await self.sealing.run()
 
+    async def prune_events(self) -> None:
+        """Let go of old events; one process of a machine does it."""
+        await self._wait_for_schema()
+        if self._spec.index == 0:
+            await self.operations.pruning.run()
+
     async def _wait_for_schema(self) -> None:
         while not self.keys.synchronised:  # noqa: ASYNC110  # once at the start, and nothing tells of it
             await asyncio.sleep(_SYNC_SECONDS)
 
     def render_metrics(self) -> bytes:
         """The page for Prometheus, over every process of this machine."""
-        readings = [
-            Reading(COOLING, (deployment.provider, deployment.model), 1.0)
-            for model in self.catalog.listed()
-            for deployment in model.deployments
-            if self.health.cooling_until(deployment.index) > self.clock.now()
-        ]
+        cooling = self.lineups.current.cooling(self.clock.now())
+        readings = [Reading(COOLING, deployment, 1.0) for deployment in sorted(cooling)]
         readings.append(Reading(JOURNAL_LAG, (), float(self.drainer.backlog_bytes())))
         readings += [Reading(AUDIT_LAG, (name,), float(lag)) for name, lag in self.audit.exporters.lags().items()]
         return self.metrics.render(readings)
@@ -238,6 +253,12 @@ def _address(settings: Settings, spec: ProcessSpec) -> str:
 
 def _log_drain_error(error: PolyforgeError) -> None:
     _log.error("usage records wait in the journal", reason=error.message)
+
+
+def _health_path(settings: Settings, spec: ProcessSpec) -> Path:
+    """One file per content of what is declared: the workers that serve the same number deployments alike."""
+    content = settings.model_dump_json(include={"models", "providers"})
+    return Path(spec.runtime) / f"health-{sha256(content.encode()).hexdigest()[:16]}"
 
 
 def _providers(settings: Settings, spec: ProcessSpec) -> dict[str, Provider]:

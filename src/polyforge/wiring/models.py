@@ -27,7 +27,8 @@ from polyforge.serving.sources import ModelSource, model_sources
 from polyforge.telemetry.logs import configure, get_logger
 from polyforge.wiring.http_server import BACKLOG, SupervisedServer
 from polyforge.wiring.process import ProcessSpec, run_process
-from polyforge.wiring.settings import Settings, load
+from polyforge.wiring.settings import Settings
+from polyforge.wiring.starting import begin
 
 KEEP_ALIVE_SECONDS = 3600
 """Gateways keep their connections; there is nobody else on this socket."""
@@ -119,7 +120,7 @@ def main() -> None:
     """Be the model host that POLYFORGE_PROCESS describes."""
     spec = ProcessSpec.from_environment()
     spec.die_with_supervisor()
-    settings, _ = load(spec.config_path, spec.overrides)
+    settings = begin(spec).settings
     configure(settings.telemetry.log_level, "models")
     if spec.model_socket is None:
         raise SettingsError("POLYFORGE_PROCESS: the model host was given no socket")

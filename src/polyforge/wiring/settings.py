@@ -20,10 +20,13 @@ from polyforge.registry.settings import ModelSettings
 from polyforge.secrets.master import SecretsSettings
 from polyforge.secrets.references import SecretRef
 from polyforge.serving.settings import ServingSettings
+from polyforge.telemetry.masking import mask_text
 from polyforge.telemetry.settings import TelemetrySettings
 
 PREFIX = "POLYFORGE_"
 PLAIN_VARIABLES = {"POLYFORGE_CONFIG", "POLYFORGE_DATA", "POLYFORGE_ADMIN_KEY"}
+DEFAULT_FILE = Path("polyforge.yaml")
+MAX_FILE_BYTES = 4 * 1024 * 1024
 ADAPTER_NAME = re.compile(r"^[a-z][a-z0-9_]*$")
 EXPORT_NAME = re.compile(r"^[a-z0-9][a-z0-9_-]{0,63}$")
 
@@ -151,11 +154,22 @@ def load(
 ) -> tuple[Settings, Origins]:
     """The effective settings and where each came from; SettingsError names the path of a wrong one."""
     environ = os.environ if environ is None else environ
-    config = config or _config_in(environ)
+    path = config_path(config, environ)
+    tree = parse(read_file(path), path) if path else {}
+    return compose(tree, f"file {path}", overrides, environ)
+
+
+def compose(
+    declared: Mapping[str, Any],
+    origin: str,
+    overrides: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> tuple[Settings, Origins]:
+    """What follows from what a file declares, the environment and the command line; SettingsError as for `load`."""
+    environ = os.environ if environ is None else environ
     tree: Tree = {}
     origins: Origins = {}
-    if config:
-        _merge(tree, _read_yaml(config), f"file {config}", origins)
+    _merge(tree, dict(declared), origin, origins)
     _merge(tree, _from_environment(environ), "environment", origins)
     _merge(tree, dict(overrides or {}), "command line", origins)
     try:
@@ -165,25 +179,46 @@ def load(
     return settings, origins
 
 
-def _config_in(environ: Mapping[str, str]) -> Path | None:
-    if named := environ.get("POLYFORGE_CONFIG"):
-        return Path(named)
-    default = Path("polyforge.yaml")
-    return default if default.is_file() else None
+def config_path(named: Path | None, environ: Mapping[str, str]) -> Path | None:
+    """Where the settings file should be; None when none is named and the default one is not there."""
+    if named is not None:
+        return named
+    if path := environ.get("POLYFORGE_CONFIG"):
+        return Path(path)
+    return DEFAULT_FILE if DEFAULT_FILE.is_file() else None
 
 
-def _read_yaml(path: Path) -> Tree:
+def read_file(path: Path) -> str:
+    """The text of a settings file; SettingsError when it cannot be read."""
     try:
-        content: object = yaml.safe_load(path.read_text())
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise SettingsError(f"{path} has more than {MAX_FILE_BYTES} bytes")
+        return path.read_text()
     except OSError as error:
         raise SettingsError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path} is not UTF-8") from error
+
+
+def parse(text: str, path: Path) -> Tree:
+    """What the text of a settings file declares; SettingsError, which repeats nothing of it, when it is no YAML."""
+    try:
+        content: object = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise SettingsError(f"{path} is not YAML: {error}") from error
+        raise SettingsError(f"{path} is not YAML{_place_of(error)}") from error
     if content is None:
         return {}
     if not isinstance(content, dict):
         raise SettingsError(f"{path} must hold settings by name, not a {type(content).__name__}")
     return cast(Tree, content)
+
+
+def _place_of(error: yaml.YAMLError) -> str:
+    mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
+    if mark is None:
+        return ""
+    what = cast(yaml.MarkedYAMLError, error).problem or "it cannot be read"
+    return f": line {mark.line + 1}, column {mark.column + 1}: {mask_text(what.encode()).decode()}"
 
 
 def _from_environment(environ: Mapping[str, str]) -> Tree:

@@ -60,3 +60,16 @@ def test_names_that_would_break_the_list_are_other(tmp_path: Path) -> None:
     for name in ("a\nb", "\x00", "\ud800", "", OTHER, NONE):
         assert names.label(name, answered=True)[0] == OTHER
     assert names.label("x" * 5000, answered=True)[0] == "x" * 128
+
+
+def test_names_that_are_declared_later_have_series_while_there_is_room() -> None:
+    names = ModelNames(None, ["a"], 3)
+    names.label("answered", answered=True)
+    names.declare(["a", "b", "c", "x/*"])
+    assert [names.label(name, answered=False)[0] for name in ("a", "answered", "b", "c")] == [
+        "a",
+        "answered",
+        "b",
+        OTHER,
+    ]
+    assert names.label("another", answered=True) == (OTHER, False)

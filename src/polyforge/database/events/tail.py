@@ -47,11 +47,24 @@ class Gone(Exception):
         self.oldest = oldest
 
 
-class EventTail:
-    """Follows the events of the installation for one process."""
+def _always() -> bool:
+    """The readiness of a database that somebody has prepared."""
+    return True
 
-    def __init__(self, database: Database, *, poll_seconds: float = POLL_SECONDS, kept: int = KEPT) -> None:
+
+class EventTail:
+    """Follows the events of the installation for one process; takes its place once the database is `ready`."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        ready: Callable[[], bool] = _always,
+        poll_seconds: float = POLL_SECONDS,
+        kept: int = KEPT,
+    ) -> None:
         self._database = database
+        self._ready = ready
         self._poll_seconds = poll_seconds
         self._recent: deque[Event] = deque(maxlen=kept)
         self._listeners: dict[Stream, list[Heard]] = {stream: [] for stream in STREAMS}
@@ -157,6 +170,8 @@ class EventTail:
             self._note_success()
 
     async def _catch_up(self) -> None:
+        if self._place is None and not self._ready():
+            return
         if self._place is None:
             await self._take_place()
         while True:

@@ -63,9 +63,9 @@ class Flags:
         return setting is not None and setting.on(name, project_id, subject)
 
     async def open(self) -> None:
-        """Read the flags and follow them. A database that is down is tried again in the background."""
-        if not await self._load():
-            self._wake.set()
+        """Read the flags, and follow them. The database may come later: the tail, opened before, tells."""
+        if self._wake.is_set() and await self._load():
+            self._wake.clear()
         self._task = asyncio.create_task(self._follow(), name="flags")
 
     async def close(self) -> None:

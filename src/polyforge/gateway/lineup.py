@@ -1,0 +1,106 @@
+"""What serves the declared models, in one piece, so that it can be swapped while requests run.
+
+A request runs on the lineup that it began on to its end: that one's catalog, providers and health. So a swap disturbs
+nobody, and the numbers of deployments, which another catalog gives to others, never meet.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+from polyforge.gateway.health import Health
+from polyforge.gateway.service import Gateway
+from polyforge.ports.provider import Provider
+from polyforge.ports.secret_source import SecretSource
+from polyforge.registry.catalog import Catalog
+from polyforge.telemetry.logs import get_logger
+
+_LOOK_SECONDS: Final = 0.1
+_log = get_logger(__name__)
+
+
+class Lineup:
+    """One version of the declared models, with the providers behind them and the gateway over them."""
+
+    __slots__ = ("_health", "_providers", "calls", "catalog", "gateway")
+
+    def __init__(self, catalog: Catalog, providers: Mapping[str, Provider], health: Health, gateway: Gateway) -> None:
+        self.catalog = catalog
+        self.gateway = gateway
+        self.calls = 0
+        """Requests that run on it; whoever begins one counts it, and no more when it has ended."""
+        self._providers = providers
+        self._health = health
+
+    def cooling(self, now: float) -> set[tuple[str, str]]:
+        """Provider and model of each deployment that is left alone now."""
+        return {
+            (place.provider, place.model)
+            for model in self.catalog.listed()
+            for place in model.deployments
+            if self._health.cooling_until(place.index) > now
+        }
+
+    async def open(self, secrets: SecretSource) -> None:
+        """Get ready to serve."""
+        self._health.open()
+        for provider in self._providers.values():
+            await provider.open(secrets)
+
+    async def close(self) -> None:
+        """Let go of everything."""
+        for provider in self._providers.values():
+            await provider.close()
+        self._health.close()
+
+
+Prepare = Callable[[Lineup], Awaitable[None]]
+"""Does what else must be done before requests may run on a lineup that is open."""
+
+
+class Lineups:
+    """The lineup that new requests run on, and those before it until their last request has ended."""
+
+    def __init__(self, first: Lineup, secrets: SecretSource, prepare: Prepare) -> None:
+        self.current = first
+        self._secrets = secrets
+        self._prepare = prepare
+        self._retiring: dict[asyncio.Task[None], Lineup] = {}
+
+    async def open(self) -> None:
+        """Open the first."""
+        await self.current.open(self._secrets)
+
+    async def swap(self, lineup: Lineup) -> None:
+        """Have new requests run on `lineup` from now on. When it cannot be opened, nothing changes."""
+        try:
+            await lineup.open(self._secrets)
+            await self._prepare(lineup)
+        except BaseException:
+            await lineup.close()
+            raise
+        earlier, self.current = self.current, lineup
+        task = asyncio.create_task(_retire(earlier), name="retiring lineup")
+        self._retiring[task] = earlier
+        task.add_done_callback(self._forget)
+
+    async def close(self) -> None:
+        """Close them all, whatever still runs."""
+        retiring = dict(self._retiring)
+        for task in retiring:
+            task.cancel()
+        await asyncio.gather(*retiring, return_exceptions=True)
+        for lineup in (*retiring.values(), self.current):
+            await lineup.close()
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._retiring.pop(task, None)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("an earlier lineup could not be closed", reason=repr(error))
+
+
+async def _retire(lineup: Lineup) -> None:
+    """Every request has a deadline, so this ends; to look now and then costs requests nothing."""
+    while lineup.calls:  # noqa: ASYNC110 - see above
+        await asyncio.sleep(_LOOK_SECONDS)
+    await lineup.close()

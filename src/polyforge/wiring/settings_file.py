@@ -1,0 +1,113 @@
+"""polyforge.yaml while the platform runs: what of it can be taken, and what it amounts to in this process."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+from pydantic import BaseModel
+
+from polyforge.gateway.lineup import Lineup
+from polyforge.operations.configuration.content import SECTIONS, Path, sections_of
+from polyforge.operations.configuration.source import Declared, Source
+from polyforge.registry.settings import ModelSettings
+from polyforge.secrets.references import SecretRef
+from polyforge.serving.sources import model_sources
+from polyforge.wiring import adapters
+from polyforge.wiring.settings import Chosen, Settings, compose, parse, read_file
+from polyforge.wiring.starting import Stamp, Start, keep, stamp_of
+
+_MOST_DIFFERENCES: Final = 100
+
+Build = Callable[[Settings], Lineup]
+"""What serves the models and providers of some settings; SettingsError when they do not work."""
+
+
+class SettingsFile(Source):
+    """The file that this process began with, and what `build` makes of what it declares."""
+
+    def __init__(self, start: Start, build: Build) -> None:
+        self._start = start
+        self._build = build
+
+    def first(self) -> Declared | None:
+        """What the file declared when this process began; None when there was none, or it could not be used."""
+        start = self._start
+        if start.stamp is None:
+            return None
+        sections = sections_of(start.declared)
+        return Declared(sections, _literals(start.settings), (), start.changed_at)
+
+    def stamp(self) -> Stamp | None:
+        """The state of the file; None when there is none."""
+        return stamp_of(self._start.path)
+
+    def read(self) -> Declared:
+        """What the file declares now, all of it checked."""
+        path = self._start.path
+        stamp = self.stamp()
+        text = read_file(path)
+        tree = parse(text, path)
+        settings, _ = compose(tree, str(path), self._start.overrides)
+        model_sources(settings.models)
+        literals = _literals(settings)
+        waiting = [*_differences(self._start.settings, settings, ""), *self._sources(settings.models)]
+        keep(text, self._start.copy)
+        changed_at = 0.0 if stamp is None else stamp[0] / 1e9
+        return Declared(sections_of(tree), literals, tuple(waiting[:_MOST_DIFFERENCES]), changed_at)
+
+    def needs_restart(self, sections: Mapping[str, Any]) -> tuple[str, ...]:
+        """The local models that these sections ask for and the model host does not serve as they say."""
+        return tuple(self._sources(self._settings(sections).models))[:_MOST_DIFFERENCES]
+
+    def build(self, sections: Mapping[str, Any]) -> Lineup:
+        """What serves these sections; local models stay as the model host has them."""
+        settings = self._settings(sections)
+        models = {name: self._servable(name, model) for name, model in settings.models.items()}
+        served = {name: model for name, model in models.items() if model is not None}
+        return self._build(settings.model_copy(update={"models": served}))
+
+    def _settings(self, sections: Mapping[str, Any]) -> Settings:
+        """The settings of this process with other sections."""
+        settings, _ = compose({**self._start.declared, **sections}, str(self._start.path), self._start.overrides)
+        return settings
+
+    def _servable(self, name: str, model: ModelSettings) -> ModelSettings | None:
+        """The model, or what stands for it until a restart: what it was, or nothing."""
+        began = self._start.settings.models.get(name)
+        if model.source is None or (began is not None and began.source == model.source):
+            return model
+        return began if began is not None and began.source is not None else None
+
+    def _sources(self, models: Mapping[str, ModelSettings]) -> Iterator[str]:
+        began = self._start.settings.models
+        for name in sorted({*began, *models}):
+            before, now = began.get(name), models.get(name)
+            if (before and before.source) != (now and now.source):
+                yield f"models.{name}.source"
+
+
+def _differences(before: BaseModel, now: BaseModel, path: str) -> Iterator[str]:
+    """Paths of what differs, outside of the sections that are taken again."""
+    for name in type(before).model_fields:
+        old, new = getattr(before, name), getattr(now, name)
+        here = f"{path}.{name}" if path else name
+        if old == new or here in SECTIONS:
+            continue
+        if isinstance(old, BaseModel) and isinstance(new, BaseModel):
+            yield from _differences(old, new, here)
+        else:
+            yield here
+
+
+def _literals(settings: Settings) -> frozenset[Path]:
+    """Where the settings of providers hold a secret that is written out; SettingsError when they are wrong."""
+    found: set[Path] = set()
+    for name, chosen in settings.providers.items():
+        found |= set(_literals_of(name, chosen))
+    return frozenset(found)
+
+
+def _literals_of(name: str, chosen: Chosen) -> Iterator[Path]:
+    _, settings = adapters.find("providers", f"providers.{name}", chosen)
+    for field, value in settings:
+        if isinstance(value, SecretRef) and not str(value).startswith(("env:", "file:", "secret:")):
+            yield ("providers", name, field)

@@ -42,6 +42,27 @@ def test_the_model_host_ends_after_the_gateways(tmp_path: Path) -> None:
         assert ends == ["gateway", "gateway", "models"]
 
 
+def test_sighup_is_for_the_gateways(tmp_path: Path) -> None:
+    with supervised(tmp_path, workers=2) as one:
+        one.up().send(signal.SIGHUP)
+        eventually(lambda: one.stderr.count("reloads") == 2, "both gateways to hear of it")
+        assert sorted(re.findall(r"(\w+ \d) reloads", one.stderr)) == ["gateway 0", "gateway 1"]
+        assert [event["event"] for event in one.events if event["event"] == "reloading"] == ["reloading"]
+        assert one.stop() == 0
+
+
+def test_a_terminal_that_is_closed_ends_what_was_started_on_it(tmp_path: Path) -> None:
+    controller, terminal = os.openpty()
+    with supervised(tmp_path, stdin=terminal) as one:
+        one.up()
+        os.close(terminal)
+        one.send(signal.SIGHUP)
+        eventually(lambda: "gateway 0 reloads" in one.stderr, "a reload while the terminal stands")
+        os.close(controller)
+        one.send(signal.SIGHUP)
+        assert one.wait() == 0
+
+
 def test_processes_get_what_they_need_and_no_other_files(tmp_path: Path) -> None:
     stray, kept = os.pipe()
     os.set_inheritable(stray, True)

@@ -48,7 +48,8 @@ def fail_as_told(runtime: Path) -> None:
 
 def main() -> None:
     """Start, say so, wait for SIGTERM, end."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # before there are threads, which inherit it
+    orders = {signal.SIGTERM, signal.SIGHUP}
+    signal.pthread_sigmask(signal.SIG_BLOCK, orders)  # before there are threads, which inherit it
     opened = descriptors()
     spec = ProcessSpec.from_environment()
     spec.die_with_supervisor()
@@ -73,7 +74,8 @@ def main() -> None:
         sys.exit(3)
     if BEHAVIOUR == "stubborn":
         time.sleep(600)
-    signal.sigwait({signal.SIGTERM})
+    while signal.sigwait(orders) == signal.SIGHUP:
+        print(f"{ROLE} {spec.index} reloads", file=sys.stderr)
     print(f"{ROLE} {spec.index} ends", file=sys.stderr)
 
 

@@ -21,12 +21,15 @@ SOURCE = Path(__file__).parents[2] / "src"
 class Supervised:
     """One supervisor on a folder of its own; its output goes to files, so that nothing can block it."""
 
-    def __init__(self, folder: Path, *, environ: dict[str, str] | None = None, **spec: Any) -> None:
+    def __init__(
+        self, folder: Path, *, environ: dict[str, str] | None = None, stdin: int = subprocess.DEVNULL, **spec: Any
+    ) -> None:
         self.data = folder / "data"
         self.data.mkdir(parents=True, exist_ok=True)
         self._out = folder / "stdout.txt"
         self._err = folder / "stderr.txt"
         self._environ = environ or {}
+        self._stdin = stdin
         self._spec = spec
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -39,6 +42,7 @@ class Supervised:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "polyforge.supervisor"],
                 env={**os.environ, **environ},
+                stdin=self._stdin,
                 stdout=out,
                 stderr=err,
             )

@@ -8,7 +8,7 @@ ORDERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class SignalInbox:
-    """Collects SIGCHLD and the signals that mean stop. One per process, opened in the main thread."""
+    """Collects SIGCHLD and the signals that are orders. One per process, opened in the main thread."""
 
     def __init__(self) -> None:
         self.fd = -1

@@ -43,6 +43,7 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._life = (-1, -1)
         self._log_fd = -1
+        self._terminal: int | None = None
         self._phase: Phase = "starting"
         self._status = 0
         self._end_deadline: float | None = None
@@ -66,6 +67,7 @@ class Supervisor:
     def _open(self) -> None:
         self._life = os.pipe()
         self._log_fd = os.dup(events.STDERR)
+        self._terminal = next((number for number in range(3) if os.isatty(number)), None)
         self._inbox.open()
         self._selector.register(self._inbox.fd, selectors.EVENT_READ, lambda: None)
 
@@ -215,12 +217,25 @@ class Supervisor:
 
     def _obey(self) -> None:
         for number in self._inbox.take():
-            if self._phase != "ending":
+            if number == signal.SIGHUP and not self._terminal_is_gone():
+                self._reload()
+            elif self._phase != "ending":
                 events.report("draining", signal=signal.Signals(number).name, seconds=self._spec.drain_seconds)
                 self._end(self._spec.drain_seconds, 0)
             elif number == signal.SIGINT:
                 self._status = INTERRUPTED
                 self._signal_all(signal.SIGKILL)
+
+    def _terminal_is_gone(self) -> bool:
+        """Whether SIGHUP has its old meaning: the terminal that this was started on was closed."""
+        return self._terminal is not None and not os.isatty(self._terminal)
+
+    def _reload(self) -> None:
+        """Let the gateways take their settings file again. One that still starts reads it anyway."""
+        events.report("reloading", signal=signal.Signals.SIGHUP.name)
+        for child in self._children:
+            if child.role == "gateway" and child.is_ready:
+                child.signal(signal.SIGHUP)
 
     def _end(self, seconds: float, status: int) -> None:
         self._phase = "ending"

@@ -1,0 +1,1 @@
+"""Single sign-on: people whom an identity provider vouches for, by OpenID Connect."""

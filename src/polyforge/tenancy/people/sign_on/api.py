@@ -1,0 +1,79 @@
+"""Routes of single sign-on: a browser goes through them, so two of them answer with redirects."""
+
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+
+from polyforge.tenancy.callers import Origin
+from polyforge.tenancy.people.cookies import SessionCookie
+from polyforge.tenancy.people.sessions import LONGEST_SECONDS
+from polyforge.tenancy.people.sign_on.schemas import ProviderList, ProviderView
+from polyforge.tenancy.people.sign_on.service import (
+    MAX_RETURN_CHARACTERS,
+    SIGN_ON_SECONDS,
+    Return,
+    SignOnCookie,
+    SignOnService,
+)
+from polyforge.tenancy.permission import Open
+
+START: Final = "/api/v1/auth/sign-on"
+
+Anybody = Annotated[Origin, Depends(Open())]
+Text = Annotated[str | None, Query(max_length=4_000)]
+
+
+def callback_of(address: str, provider: str) -> str:
+    """Where a provider is told to send people back to."""
+    return f"{address}{START}/{provider}/callback"
+
+
+def router(sign_on: SignOnService, session_cookie: SessionCookie, cookie: SignOnCookie) -> APIRouter:
+    """The routes of single sign-on."""
+    routes = APIRouter(tags=["sign-in"])
+
+    @routes.get("/api/v1/auth/providers")
+    async def list_providers(origin: Anybody) -> ProviderList:
+        """The identity providers that people may sign in with."""
+        return ProviderList(
+            data=[
+                ProviderView(name=name, label=provider.settings.label or name, start=f"{START}/{name}")
+                for name, provider in sign_on.providers.items()
+            ]
+        )
+
+    @routes.get(START + "/{provider}", status_code=303, response_class=Response)
+    async def begin_sign_on(
+        origin: Anybody, provider: str, return_to: Annotated[str, Query(max_length=MAX_RETURN_CHARACTERS)] = "/"
+    ) -> Response:
+        """Go to an identity provider to sign in; afterwards the browser is sent to `return_to`, a path of ours."""
+        address, state = await sign_on.begin(provider, return_to, origin)
+        return _redirect(address, cookie.issued(state, SIGN_ON_SECONDS))
+
+    @routes.get(START + "/{provider}/callback", status_code=303, response_class=Response)
+    async def finish_sign_on(
+        origin: Anybody,
+        request: Request,
+        provider: str,
+        state: Text = None,
+        code: Text = None,
+        error: Text = None,
+        iss: Text = None,
+    ) -> Response:
+        """Where the identity provider sends people back to: signs them in."""
+        bound = cookie.read(request.headers.get("cookie", "").encode("latin-1"))
+        token, return_to = await sign_on.finish(provider, Return(state, code, error, iss), bound, origin)
+        return _redirect(return_to, session_cookie.issued(token, LONGEST_SECONDS), cookie.cleared())
+
+    return routes
+
+
+def _redirect(where: str, *cookies: str) -> Response:
+    response = Response(status_code=303)
+    response.headers["location"] = where
+    response.headers["cache-control"] = "no-store"
+    # The address of this page holds a code.
+    response.headers["referrer-policy"] = "no-referrer"
+    for value in cookies:
+        response.headers.append("set-cookie", value)
+    return response

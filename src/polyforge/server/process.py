@@ -28,6 +28,7 @@ from polyforge.tenancy import api as tenancy_api
 from polyforge.tenancy.audit import api as audit_api
 from polyforge.tenancy.organizations import api as organizations_api
 from polyforge.tenancy.people import api as people_api
+from polyforge.tenancy.people.sign_on import api as sign_on_api
 from polyforge.tenancy.people.tokens import api as tokens_api
 from polyforge.tenancy.vault import api as vault_api
 from polyforge.wiring.gateway import GatewayPlatform
@@ -90,6 +91,7 @@ def _people(people: PeoplePlatform) -> list[APIRouter]:
     """The routes of people, of their ways in, and of who may do what in organizations."""
     return [
         people_api.ways_in(people.sign_in, people.links, people.cookie),
+        sign_on_api.router(people.sign_on, people.cookie, people.sign_on_cookie),
         people_api.own_account(people.account, people.sessions, people.links, people.cookie, people.csrf),
         people_api.users_router(people.users),
         organizations_api.organizations_router(people.organizations),

@@ -16,10 +16,13 @@ from polyforge.tenancy.people.attempts import Attempts
 from polyforge.tenancy.people.callers import Principals
 from polyforge.tenancy.people.cookies import CsrfKey, SessionCookie
 from polyforge.tenancy.people.links import LinkService
-from polyforge.tenancy.people.passwords import Passwords
+from polyforge.tenancy.people.passwords import RFC_9106_LOW_MEMORY, Argon2Profile, Passwords
 from polyforge.tenancy.people.post import Post
 from polyforge.tenancy.people.sessions import Sessions
 from polyforge.tenancy.people.sign_in import SignInService
+from polyforge.tenancy.people.sign_on.accounts import SignOnAccounts
+from polyforge.tenancy.people.sign_on.provider import Provider
+from polyforge.tenancy.people.sign_on.service import SignOnCookie, SignOnService, callback_of
 from polyforge.tenancy.people.users import UserService
 from polyforge.wiring import adapters
 from polyforge.wiring.settings import Settings
@@ -38,14 +41,21 @@ class PeoplePlatform:
         principals: Principals,
         attempts: Attempts,
         site: str,
+        profile: Argon2Profile = RFC_9106_LOW_MEMORY,
     ) -> None:
         adapter, adapter_settings = adapters.find("notifiers", "people.notifier", settings.people.notifier)
         self.post = Post(adapter(adapter_settings, settings.data))
-        self.passwords = Passwords()
-        self.cookie = SessionCookie(secure=settings.server.tls is not None or settings.server.behind_proxy)
+        self.passwords = Passwords(profile)
+        secure = settings.server.tls is not None or settings.server.behind_proxy
+        self.cookie = SessionCookie(secure=secure)
+        self.sign_on_cookie = SignOnCookie(secure=secure)
         self.csrf = CsrfKey(master)
         self.sessions = Sessions(database, clock, principals, recorder)
         self.sign_in = SignInService(database, clock, recorder, self.sessions, attempts, self.passwords, master)
+        accounts = SignOnAccounts(database, clock, recorder)
+        self.sign_on = SignOnService(
+            database, clock, _providers(settings, clock, site), accounts, self.sessions, attempts
+        )
         self.account = AccountService(database, clock, recorder, self.sign_in, self.passwords, master)
         self.links = LinkService(database, clock, recorder, self.sessions, attempts, self.passwords, self.post, site)
         self.users = UserService(database, clock, recorder, self.passwords, self.links)
@@ -59,8 +69,15 @@ class PeoplePlatform:
     async def open(self, secrets: SecretSource) -> None:
         """Begin to send messages."""
         await self.post.open(secrets)
+        await self.sign_on.open(secrets)
 
     async def close(self) -> None:
         """Stop sending, and hash no more."""
+        await self.sign_on.close()
         await self.post.close()
         self.passwords.close()
+
+
+def _providers(settings: Settings, clock: Clock, site: str) -> dict[str, Provider]:
+    declared = settings.people.identity_providers
+    return {name: Provider(name, chosen, callback_of(site, name), clock) for name, chosen in declared.items()}

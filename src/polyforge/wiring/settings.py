@@ -22,6 +22,7 @@ from polyforge.secrets.references import SecretRef
 from polyforge.serving.settings import ServingSettings
 from polyforge.telemetry.masking import mask_text
 from polyforge.telemetry.settings import TelemetrySettings
+from polyforge.tenancy.people.sign_on.settings import PROVIDER_NAME, IdentityProviderSettings
 
 PREFIX = "POLYFORGE_"
 PLAIN_VARIABLES = {"POLYFORGE_CONFIG", "POLYFORGE_DATA", "POLYFORGE_ADMIN_KEY"}
@@ -98,6 +99,17 @@ class PeopleSettings(BaseModel):
     notifier: Chosen = Field(
         default=Chosen(use="outbox"), description="What brings e-mails: `outbox` writes files, `smtp` sends them."
     )
+    identity_providers: dict[str, IdentityProviderSettings] = Field(
+        default_factory=dict, description="OpenID Connect providers to sign in with, by name."
+    )
+
+    @field_validator("identity_providers")
+    @classmethod
+    def _are_named(cls, providers: dict[str, IdentityProviderSettings]) -> dict[str, IdentityProviderSettings]:
+        for name in providers:
+            if not PROVIDER_NAME.fullmatch(name):
+                raise ValueError(f"{name[:40]!r} must be 1 to 32 of a-z, 0-9, `_` and `-`")
+        return providers
 
 
 class AuditSettings(BaseModel):

@@ -1,6 +1,6 @@
 """Routes of single sign-on: a browser goes through them, so two of them answer with redirects."""
 
-from typing import Annotated, Final
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
@@ -11,21 +11,15 @@ from polyforge.tenancy.people.sign_on.schemas import ProviderList, ProviderView
 from polyforge.tenancy.people.sign_on.service import (
     MAX_RETURN_CHARACTERS,
     SIGN_ON_SECONDS,
+    START,
     Return,
     SignOnCookie,
     SignOnService,
 )
 from polyforge.tenancy.permission import Open
 
-START: Final = "/api/v1/auth/sign-on"
-
 Anybody = Annotated[Origin, Depends(Open())]
 Text = Annotated[str | None, Query(max_length=4_000)]
-
-
-def callback_of(address: str, provider: str) -> str:
-    """Where a provider is told to send people back to."""
-    return f"{address}{START}/{provider}/callback"
 
 
 def router(sign_on: SignOnService, session_cookie: SessionCookie, cookie: SignOnCookie) -> APIRouter:

@@ -54,23 +54,22 @@ class _Tokens(msgspec.Struct, frozen=True):
 class Provider:
     """A provider that the settings declare. `redirect_uri` is where it sends people back to."""
 
-    def __init__(
-        self, name: str, settings: IdentityProviderSettings, redirect_uri: str, secrets: SecretSource, clock: Clock
-    ) -> None:
+    def __init__(self, name: str, settings: IdentityProviderSettings, redirect_uri: str, clock: Clock) -> None:
         self.name = name
         self.settings = settings
         self._redirect_uri = redirect_uri
-        self._secrets = secrets
+        self._secrets: SecretSource | None = None
         self._clock = clock
         self._remote = Remote(secure=settings.issuer.startswith("https:"))
         self._keys = ProviderKeys(self._fetch_keys, clock)
         self._known: Description | None = None
         self._known_until = float("-inf")
 
-    async def open(self) -> None:
-        """Follow the client's secret, if it is one that is kept in the database."""
+    async def open(self, secrets: SecretSource) -> None:
+        """Know where secrets are kept, and follow the client's, if it is one that is kept there."""
+        self._secrets = secrets
         if self.settings.client_secret is not None and self.settings.client_secret.name is not None:
-            self._secrets.watch(self.settings.client_secret.name, lambda: None)
+            secrets.watch(self.settings.client_secret.name, lambda: None)
 
     async def close(self) -> None:
         """Hang up."""

@@ -15,6 +15,7 @@ from polyforge.database.database import Database
 from polyforge.kernel.clock import Clock
 from polyforge.kernel.errors import Denied, Invalid, NotFound
 from polyforge.kernel.ids import new_ulid
+from polyforge.ports.secret_source import SecretSource
 from polyforge.tenancy.callers import Origin
 from polyforge.tenancy.people.attempts import Attempts, Limit, network_of
 from polyforge.tenancy.people.cookies import SessionCookie
@@ -24,6 +25,7 @@ from polyforge.tenancy.people.sign_on.accounts import SignOnAccounts
 from polyforge.tenancy.people.sign_on.provider import Provider
 from polyforge.tenancy.people.sign_on.store import SignOn, SystemSignOnEditor
 
+START: Final = "/api/v1/auth/sign-on"
 SIGN_ON_SECONDS: Final = 600.0
 MAX_RETURN_CHARACTERS: Final = 500
 _BEGUN_PER_NETWORK: Final = 300
@@ -69,10 +71,10 @@ class SignOnService:
         self._sessions = sessions
         self._attempts = attempts
 
-    async def open(self) -> None:
+    async def open(self, secrets: SecretSource) -> None:
         """Make the providers ready; none is called before somebody signs in."""
         for provider in self.providers.values():
-            await provider.open()
+            await provider.open(secrets)
 
     async def close(self) -> None:
         """Hang up on the providers."""
@@ -135,6 +137,11 @@ class SignOnService:
         if provider is None:
             raise NotFound("there is no such identity provider")
         return provider
+
+
+def callback_of(address: str, provider: str) -> str:
+    """Where a provider is told to send people back to."""
+    return f"{address}{START}/{provider}/callback"
 
 
 def _limit(origin: Origin) -> Limit:

@@ -10,6 +10,7 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final, cast
 from urllib.parse import urlsplit
 
@@ -303,7 +304,8 @@ class HttpClient:
     """Kept connections to one upstream, at most `max_connections` in use at once.
 
     `base_url` is http:// or https://; with `unix_socket` the connections go there instead of to its host. Without a
-    `connect_timeout` only the caller's patience ends the wait for a connection.
+    `connect_timeout` only the caller's patience ends the wait for a connection. `ca` is a PEM file of the authorities
+    that may vouch for the upstream, instead of the usual ones; OSError when it cannot be used.
     """
 
     def __init__(
@@ -313,12 +315,14 @@ class HttpClient:
         connect_timeout: float | None,
         max_connections: int,
         unix_socket: str | None = None,
+        ca: Path | None = None,
     ) -> None:
         parts = urlsplit(base_url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise SettingsError(f"{base_url!r} is not an http:// or https:// address")
         self._host = parts.hostname
-        self._tls = ssl.create_default_context(cafile=certifi.where()) if parts.scheme == "https" else None
+        trusted = certifi.where() if ca is None else str(ca)
+        self._tls = ssl.create_default_context(cafile=trusted) if parts.scheme == "https" else None
         self._port = parts.port or (443 if self._tls else 80)
         self._prefix = parts.path.rstrip("/")
         self._fields = _fields({"host": parts.netloc.rpartition("@")[2], "accept-encoding": "identity", **headers})

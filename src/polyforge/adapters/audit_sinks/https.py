@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from polyforge.egress.http import HttpClient
-from polyforge.kernel.errors import Invalid, PolyforgeError, Unavailable
+from polyforge.kernel.errors import Invalid, PolyforgeError, SettingsError, Unavailable
 from polyforge.kernel.retry_after import read_retry_after
 from polyforge.ports.audit_sink import SEND_SECONDS
 from polyforge.ports.secret_source import SecretSource, Stop
@@ -27,6 +28,9 @@ class Settings(BaseModel):
     url: str = Field(description="Where lines of JSON are posted to; `http://` is for what runs on the same machine.")
     token: SecretRef | None = Field(default=None, description="Sent as `Authorization: Bearer`.")
     headers: dict[str, SecretRef] = Field(default_factory=dict, description="Sent with every batch.")
+    ca: Path | None = Field(
+        default=None, description="PEM file of the authorities that may vouch for it; default: the usual ones."
+    )
     timeout_seconds: float = Field(default=10.0, gt=0, lt=SEND_SECONDS, description="For one batch altogether.")
 
     @field_validator("url")
@@ -51,13 +55,14 @@ class HttpsSink:
         self._settings = settings
         parts = urlsplit(settings.url)
         self._path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        headers = {"content-type": "application/x-ndjson", "user-agent": "polyforge"}
-        self._client = HttpClient(f"{parts.scheme}://{parts.netloc}", headers, settings.timeout_seconds, 1)
+        self._origin = f"{parts.scheme}://{parts.netloc}"
+        self._client: HttpClient | None = None
         self._secrets: SecretSource | None = None
         self._unwatch: list[Stop] = []
 
     async def open(self, secrets: SecretSource) -> None:
         """Look whether the secrets are there; those of the database may come later. SettingsError without one."""
+        self._client = self._connectable()
         self._secrets = secrets
         for reference in self._references().values():
             if reference.name is None:
@@ -70,7 +75,9 @@ class HttpsSink:
         for stop in self._unwatch:
             stop()
         self._unwatch.clear()
-        await self._client.close()
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
 
     async def send(self, lines: Sequence[bytes]) -> None:
         """Post them; any 2xx accepts them."""
@@ -85,6 +92,8 @@ class HttpsSink:
             raise Unavailable(error.message, retry_after=error.retry_after) from error
 
     async def _post(self, body: bytes) -> None:
+        if self._client is None:
+            raise Unavailable("the sink is not open")
         answer = self._client.post(self._path, body, {}, self._credentials())
         try:
             await answer.open()
@@ -96,6 +105,14 @@ class HttpsSink:
             raise Invalid(f"the sink refused it with {status}")
         if status not in _OK:
             raise Unavailable(f"the sink answered {status}", retry_after=retry_after)
+
+    def _connectable(self) -> HttpClient:
+        headers = {"content-type": "application/x-ndjson", "user-agent": "polyforge"}
+        settings = self._settings
+        try:
+            return HttpClient(self._origin, headers, settings.timeout_seconds, max_connections=1, ca=settings.ca)
+        except OSError as error:
+            raise SettingsError(f"ca: cannot use {settings.ca}: {error.strerror or error}") from error
 
     def _references(self) -> dict[str, SecretRef]:
         token = self._settings.token

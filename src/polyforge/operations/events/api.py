@@ -41,7 +41,7 @@ def router(events: EventService) -> APIRouter:
     """The routes under /api/v1 for events."""
     routes = APIRouter(prefix="/api/v1")
 
-    @routes.get("/events", tags=["events"], response_class=EventStream)
+    @routes.get("/events", status_code=200, tags=["events"], response_class=EventStream)
     async def follow_events(
         caller: Reader, stream: Streams = "", after: Place = None, last_event_id: LastId = None
     ) -> EventStream:

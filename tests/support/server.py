@@ -72,13 +72,12 @@ class Polyforge:
         self._reader: threading.Thread | None = None
         self._expected: dict[str, int] = {}
 
-    def start(self) -> "Polyforge":
-        """Start it and wait until it says that it is ready."""
+    def start(self, written_at: float | None = None) -> "Polyforge":
+        """Start it and wait until it says that it is ready; `written_at` is when its file says it was last changed."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        settings = dict(self._settings)
-        if self.database_url:
-            settings["database"] = {**settings.get("database", {}), "url": self.database_url}
-        self.config.write_text(yaml.safe_dump(settings, sort_keys=False))
+        self.declare(self._settings)
+        if written_at is not None:
+            os.utime(self.config, (written_at, written_at))
         self._ready.clear()
         self._process = subprocess.Popen(
             [*self._command(), "--config", str(self.config), "--data", str(self.data)],
@@ -95,6 +94,16 @@ class Polyforge:
         self._reader.start()
         self._await_ready()
         return self
+
+    def declare(self, settings: Mapping[str, Any]) -> None:
+        """Replace the settings file, whether it runs or not."""
+        self._settings = dict(settings)
+        whole = dict(settings)
+        if self.database_url:
+            whole["database"] = {**whole.get("database", {}), "url": self.database_url}
+        draft = self.config.with_suffix(".new")
+        draft.write_text(yaml.safe_dump(whole, sort_keys=False))
+        draft.replace(self.config)
 
     def stop(self) -> int:
         """SIGTERM; the exit code. Nothing of it may be left afterwards."""

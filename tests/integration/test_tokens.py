@@ -10,7 +10,6 @@ import jwt
 import pytest
 from authlib.integrations.httpx_client import AsyncOAuth2Client
 from jwt import PyJWK
-from msgspec.structs import replace
 from sqlalchemy import select, update
 
 from polyforge.database.database import Database
@@ -19,18 +18,19 @@ from polyforge.kernel.clock import FakeClock
 from polyforge.kernel.errors import Unauthenticated
 from polyforge.secrets.sealing import MasterKeys
 from polyforge.server.authentication import Authentication
-from polyforge.server.http import Scope
+from polyforge.server.browser import Browser
 from polyforge.server.well_known import WellKnown
 from polyforge.tenancy.api import router as keys_router
 from polyforge.tenancy.audit.log import AuditLog, Chain, Subject
 from polyforge.tenancy.audit.recorder import Recorder
 from polyforge.tenancy.audit.tables import audit_events
 from polyforge.tenancy.bootstrap import DEFAULT_ORGANIZATION_ID, DEFAULT_PROJECT_ID
-from polyforge.tenancy.callers import Caller
+from polyforge.tenancy.callers import Caller, Origin
 from polyforge.tenancy.key_cache import KeyCache
 from polyforge.tenancy.people.attempts import Attempts
 from polyforge.tenancy.people.callers import Principals
-from polyforge.tenancy.people.records import User
+from polyforge.tenancy.people.cookies import CsrfKey, SessionCookie
+from polyforge.tenancy.people.records import User, hash_of
 from polyforge.tenancy.people.sessions import Sessions
 from polyforge.tenancy.people.tables import memberships, refresh_tokens, service_accounts, signing_keys, users
 from polyforge.tenancy.people.tokens.access import TTL_SECONDS
@@ -64,9 +64,12 @@ class Worker:
             database, clock, self.keys, self.callers, self.principals, Attempts(database, clock), told, ISSUER
         )
         self.sessions = Sessions(database, clock, self.principals, told)
-        self.authentication = SignedIn(KeyCache(database, clock), self.callers, behind_proxy=False)
+        self.csrf = CsrfKey(master)
+        cookie = SessionCookie(secure=False)
+        browser = Browser(self.sessions, cookie, self.csrf, site=ISSUER, tls=False, behind_proxy=False)
+        authentication = Authentication(KeyCache(database, clock), self.callers, browser, behind_proxy=False)
         usage = keys_router(KeyService(database, clock, told), UsageService(database, clock))
-        self.app = application([router(self.service), usage], self.authentication, WellKnown(self.keys, ISSUER))
+        self.app = application([router(self.service), usage], authentication, WellKnown(self.keys, ISSUER))
         self.client = client_of(self.app, ISSUER)
 
     async def open(self) -> None:
@@ -85,13 +88,14 @@ class Worker:
     async def refresh(self, token: str, status: int = 200, **more: str) -> Any:
         return await self.exchange(status, grant_type="refresh_token", refresh_token=token, **more)
 
-    async def sign_in(self, user: User, **body: str) -> Any:
-        """Tokens of a user who has a session."""
-        self.authentication.signed_in = await self.principals.of_user(user.id, None)
-        answer = await self.client.post("/api/v1/me/tokens", json=body)
-        self.authentication.signed_in = None
-        assert answer.status_code == 201, answer.text
-        assert answer.headers["cache-control"] == "no-store"
+    async def sign_in(self, user: User, status: int = 201, **body: str) -> Any:
+        """Tokens of a user, for a session of theirs."""
+        session = await self.sessions.begin(user, Origin("192.0.2.1"), "test")
+        proof = self.csrf.value(hash_of(session))
+        headers = {"cookie": f"polyforge_session={session}", "origin": ISSUER, "x-polyforge-csrf": proof}
+        answer = await self.client.post("/api/v1/me/tokens", json=body, headers=headers)
+        assert answer.status_code == status, answer.text
+        assert status != 201 or answer.headers["cache-control"] == "no-store"
         return answer.json()
 
     async def status(self, token: str) -> int:
@@ -101,18 +105,6 @@ class Worker:
 
     async def caller(self, token: str) -> Caller:
         return await self.callers.resolve(token.encode())
-
-
-class SignedIn(Authentication):
-    """Plays the session's cookie."""
-
-    signed_in: Caller | None = None
-
-    async def caller(self, scope: Scope) -> Caller:
-        if self.signed_in is None:
-            return await super().caller(scope)
-        scope["state"]["session"] = "a session"
-        return replace(self.signed_in, origin=self.origin(scope))
 
 
 def oauth_client(*arguments: Any, **options: Any) -> Any:
@@ -277,9 +269,9 @@ async def test_neither_keys_nor_tokens_make_tokens(database: Database, worker: W
 
 
 async def test_tokens_are_for_a_project_of_the_user(worker: Worker, user: User) -> None:
-    worker.authentication.signed_in = await worker.principals.of_user(user.id, None)
-    answer = await worker.client.post("/api/v1/me/tokens", json={"project_id": "0" * 26})
-    assert answer.status_code == 404
+    await worker.sign_in(user, 404, project_id="0" * 26)
+    body = await worker.sign_in(user, project_id=DEFAULT_PROJECT_ID)
+    assert (await worker.caller(body["access_token"])).project_id == DEFAULT_PROJECT_ID
 
 
 async def test_refreshing_rotates_and_the_old_access_token_goes_on(worker: Worker, user: User) -> None:
@@ -334,7 +326,7 @@ async def test_tokens_end_with_time(worker: Worker, user: User) -> None:
 
 async def test_a_cached_token_is_not_used_past_its_end(worker: Worker, user: User) -> None:
     token = (await worker.sign_in(user))["access_token"].encode()
-    await eventually_async(lambda: worker.tail.place == 2)
+    await eventually_async(lambda: worker.tail.place == 3)
     worker.clock.advance(TTL_SECONDS - 5)
     await worker.callers.resolve(token)
     assert worker.callers.lookup(token) is not None
@@ -384,10 +376,10 @@ async def test_what_happens_to_others_leaves_a_cached_token_where_it_is(
     token = (await worker.sign_in(user))["access_token"].encode()
     stranger = await add_user(database, NOW, "eve@example.org")
     await worker.sign_in(stranger)
-    await eventually_async(lambda: worker.tail.place == 3)
+    await eventually_async(lambda: worker.tail.place == 5)
     await worker.callers.resolve(token)
     await worker.sessions.end_all(await worker.principals.of_user(stranger.id, None))
-    await eventually_async(lambda: worker.tail.place == 4)
+    await eventually_async(lambda: worker.tail.place == 6)
     assert worker.callers.lookup(token) is not None
     await worker.sessions.end_all(await worker.principals.of_user(user.id, None))
     await eventually_async(lambda: worker.callers.lookup(token) is None)
@@ -398,7 +390,7 @@ async def test_a_change_during_a_look_up_is_not_kept(
 ) -> None:
     """The answer was right when it was asked for; nobody may find it in the cache afterwards."""
     token = (await worker.sign_in(user))["access_token"].encode()
-    await eventually_async(lambda: worker.tail.place == 2)
+    await eventually_async(lambda: worker.tail.place == 3)
     of_user = worker.principals.of_user
 
     async def late(user_id: str, project_id: str | None) -> Caller:
@@ -556,7 +548,7 @@ async def test_unknown_keys_do_not_reach_the_database_each_time(
     worker: Worker, user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await worker.sign_in(user)
-    await eventually_async(lambda: worker.tail.place == 2)
+    await eventually_async(lambda: worker.tail.place == 3)
     looks: list[object] = []
     take = worker.keys._take
     monkeypatch.setattr(worker.keys, "_take", lambda rows: (looks.append(rows), take(rows)))

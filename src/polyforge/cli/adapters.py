@@ -1,9 +1,10 @@
 """Which adapters there are, and what the chosen ones make of their settings."""
 
 import pkgutil
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from pydantic import BaseModel
 
@@ -33,9 +34,18 @@ def settings_of(port: str, path: str, chosen: Chosen) -> BaseModel:
     """The adapter's own settings, defaults included; SettingsError names the wrong one by its path below `path`."""
     _, settings = adapters.find(port, path, chosen)
     for name, value in settings:
-        if isinstance(value, SecretRef) and value.name is None:
-            reveal(f"{path}.{name}", value)
+        for where, secret in _secrets(f"{path}.{name}", value):
+            reveal(where, secret)
     return settings
+
+
+def _secrets(path: str, value: object) -> Iterator[tuple[str, SecretRef]]:
+    """The secrets in a setting, alone or by name, each with its path; not those that are kept in the database."""
+    if isinstance(value, SecretRef) and value.name is None:
+        yield path, value
+    if isinstance(value, Mapping):
+        for name, inner in cast(Mapping[str, object], value).items():
+            yield from _secrets(f"{path}.{name}", inner)
 
 
 def reveal(path: str, secret: SecretRef) -> None:

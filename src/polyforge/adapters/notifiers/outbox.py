@@ -2,6 +2,7 @@
 
 import asyncio
 from email.message import EmailMessage
+from email.policy import default
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,6 +15,8 @@ from polyforge.secrets.files import create_private
 
 FOLDER = "outbox"
 _SUFFIX = ".eml"
+_READABLE = default.clone(max_line_length=900)
+"""Links stay whole, as RFC 5322 allows, so that they can be copied."""
 
 
 class Settings(BaseModel):
@@ -39,12 +42,12 @@ class OutboxNotifier:
 
     async def send(self, notice: Notice) -> None:
         """Write the message; UpstreamFailed when the disk does not take it."""
-        message = EmailMessage()
+        message = EmailMessage(_READABLE)
         message["To"] = notice.to
         message["Subject"] = notice.subject
         message.set_content(notice.text)
         try:
-            await asyncio.to_thread(self._write, message.as_string())
+            await asyncio.to_thread(self._write, message.as_bytes().decode())
         except OSError as error:
             raise UpstreamFailed(f"cannot write into the outbox: {error.strerror}") from error
 

@@ -260,12 +260,17 @@ async def test_a_process_that_stops_leaves_the_export_to_others_at_once(
     sink: Sink, log: Database, clock: FakeClock
 ) -> None:
     first, second = process(log, sink, clock, "A"), process(log, sink, clock, "B")
-    await first.step()
+    sink.answers.clear()
+    step = asyncio.create_task(first.step())
+    await eventually_async(lambda: sink.batches)
+    step.cancel()
+    await asyncio.gather(step, return_exceptions=True)
+    sink.answers.set()
     assert await second.step() > 0
-    assert (len(sink.got), second.lag) == (500, COUNT - 500)
+    assert (len(sink.got), second.lag) == (500, COUNT)
     await Exporters([first], log, "A").close()
     await work(second)
-    assert sink.got == everything()
+    assert sink.got == everything(last=500) + everything()
 
 
 async def test_processes_of_several_machines_send_in_turns_and_in_order(
@@ -285,7 +290,7 @@ async def test_a_process_that_was_away_for_too_long_moves_nothing(log: Database,
     sink.answers.clear()
     slow = asyncio.create_task(process(log, sink, clock, "A").step())
     await eventually_async(lambda: sink.batches)
-    clock.advance(61)
+    clock.advance(31)
     other = Sink()
     taking_over = process(log, other, clock, "B")
     await taking_over.step()

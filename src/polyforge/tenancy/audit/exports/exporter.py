@@ -1,8 +1,8 @@
 """Sends the audit log to one sink: in order, at least once, for as long as it takes.
 
-Every process has an exporter per sink, on every machine. The one that holds the export's row sends; when its process
-dies, the row is free once its time is up. How far the sink is moves only after the sink accepted, and only from where
-it was read, so whatever goes wrong an event is sent again, never left out.
+Every process has an exporter per sink, on every machine. Whoever holds the export's row sends one batch; when a process
+dies in the middle of one, the row is free once its time is up. How far the sink is moves only after the sink accepted,
+and only from where it was read, so whatever goes wrong an event is sent again, never left out.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ MOST_BYTES: Final = 1_000_000
 """Bounds on one batch; an event that is larger goes alone."""
 _EVENT_BYTES: Final = 1_000
 """What an event has about, beside its texts of any length."""
-_HELD_SECONDS: Final = 3 * SEND_SECONDS
+_HELD_SECONDS: Final = SEND_SECONDS + 10.0
 _IDLE_SECONDS: Final = 1.0
 _LOOK_SECONDS: Final = 5.0
 _FIRST_WAIT: Final = 1.0
@@ -133,7 +133,7 @@ class Exporter:
                 await editor.remove(letter.id)
             else:
                 await editor.refuse_again(letter.id, refusal, self._clock.now())
-            await editor.change(self.name, self._holder, state.sequence, self._works())
+            await editor.change(self.name, self._holder, state.sequence, self._settled())
         self._tell(None)
         return 0
 
@@ -178,7 +178,7 @@ class Exporter:
         now = self._clock.now()
         async with self._database.write() as session:
             editor = SystemExportEditor(session)
-            values = {**self._works(), "sequence": through}
+            values = {**self._settled(), "sequence": through}
             moved = await editor.change(self.name, self._holder, state.sequence, values)
             if moved and refusal is not None:
                 await editor.bury(DeadLetter(new_ulid(), self.name, through, refusal[:_REASON_LENGTH], now))
@@ -188,15 +188,17 @@ class Exporter:
         if refusal is not None:
             _log.warning("a sink refused an audit event", export=self.name, sequence=through, reason=refusal)
 
-    def _works(self) -> dict[str, Any]:
-        return {"failures": 0, "retry_at": 0.0, "error": None, "changed_at": self._clock.now()}
+    def _settled(self) -> dict[str, Any]:
+        """What is so after a batch; the row is free again."""
+        return {"failures": 0, "retry_at": 0.0, "error": None, "changed_at": self._clock.now(), "held_until": 0.0}
 
     async def _fail(self, state: ExportState, failure: "_SinkFailed") -> float:
         """Leave the sink alone for a while, longer each time."""
         wait = min(_FIRST_WAIT * 2 ** min(state.failures, _DOUBLINGS), _LONGEST_WAIT)
         wait = max(wait, min(failure.retry_after, _LONGEST_ASKED))
         now = self._clock.now()
-        values = {"failures": state.failures + 1, "retry_at": now + wait, "error": failure.reason, "changed_at": now}
+        failed = {"failures": state.failures + 1, "retry_at": now + wait, "error": failure.reason}
+        values = {**self._settled(), **failed}
         async with self._database.write() as session:
             await SystemExportEditor(session).change(self.name, self._holder, state.sequence, values)
         self._tell(failure.reason)

@@ -1,6 +1,7 @@
 """What an identity provider's servers answer: asked with limits on time and size, at the addresses that it declares."""
 
 import asyncio
+import re
 from collections.abc import Mapping
 from typing import Final
 from urllib.parse import SplitResult, urlencode, urlsplit
@@ -12,6 +13,7 @@ PATIENCE_SECONDS: Final = 10.0
 CONNECT_SECONDS: Final = 5.0
 MAX_ANSWER_BYTES: Final = 256 * 1024
 _OK: Final = 200
+_ADDRESS: Final = re.compile(r"https?://[\x21-\x7e]{1,2000}")
 _CONNECTIONS: Final = 8
 _ORIGINS: Final = 8
 """A provider has one or two hosts; more would be a sign that its description changes all the time."""
@@ -52,12 +54,11 @@ class Remote:
         """The parts of an address that the provider declares; UpstreamFailed when it is none that may be used."""
         try:
             parts = urlsplit(url)
-            port_is_a_number = parts.port is None or parts.port > 0
-        except ValueError as error:
-            raise UpstreamFailed("the identity provider declares an address that is none") from error
-        schemes = ("https",) if self._secure else ("https", "http")
-        if parts.scheme not in schemes or not parts.hostname or not port_is_a_number or not url.isascii():
-            raise UpstreamFailed(f"the identity provider declares an address that is not {schemes[0]}")
+            usable = _ADDRESS.fullmatch(url) is not None and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            usable, parts = False, urlsplit("")
+        if not usable or (self._secure and parts.scheme != "https"):
+            raise UpstreamFailed("the identity provider declares an address that is none, or not a safe one")
         return parts
 
     async def _client(self, parts: SplitResult) -> HttpClient:

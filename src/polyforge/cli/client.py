@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote, urlencode, urlsplit
@@ -17,17 +18,31 @@ DEFAULT_URL = "http://127.0.0.1:8080"
 DEFAULT_DATA = "polyforge-data"
 TIMEOUT_SECONDS = 60.0
 HINTS = {
-    401: "pass --key, or set POLYFORGE_API_KEY",
+    401: "run `polyforge login`, pass --key, or set POLYFORGE_API_KEY",
     403: "use a key that has this scope; the admin key has all",
 }
+
+NO_HINT = "wrong_credentials"
+"""The code of an error that tells all there is to tell."""
+PAGE = "1000"
 
 Query = Mapping[str, str | None]
 
 
-class ApiClient:
-    """One gateway, as one key."""
+@dataclass(frozen=True)
+class SignedIn:
+    """What `polyforge login` keeps of a session."""
 
-    def __init__(self, url: str, key: str | None) -> None:
+    email: str
+    cookie: str
+    """As it is sent: `name=value`."""
+    csrf: str
+
+
+class ApiClient:
+    """One gateway, as one key, or as somebody who signed in."""
+
+    def __init__(self, url: str, key: str | None, session: SignedIn | None = None) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise CommandError(f"{url!r} is not an address of a gateway; it should look like {DEFAULT_URL}")
@@ -36,7 +51,9 @@ class ApiClient:
         self._host = parts.hostname
         self._port = parts.port
         self._base = parts.path.rstrip("/")
+        self._origin = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
         self._key = key
+        self._session = session
 
     def get(self, path: str, query: Query | None = None) -> Any:
         """The decoded answer to a GET."""
@@ -45,6 +62,26 @@ class ApiClient:
     def post(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """The decoded answer to a POST of JSON."""
         return self._call("POST", path, body or {})
+
+    def post_for_cookie(self, path: str, body: Mapping[str, Any]) -> tuple[Any, str | None]:
+        """The decoded answer to a POST of JSON, and the cookie that came with it, as `name=value`."""
+        with self._asked("POST", path, body) as response:
+            content, cookie = response.read(), response.headers.get("set-cookie")
+        return self._decode(response.status, content), cookie.partition(";")[0] if cookie else None
+
+    def patch(self, path: str, body: Mapping[str, Any]) -> Any:
+        """The decoded answer to a PATCH of JSON."""
+        return self._call("PATCH", path, body)
+
+    def pages(self, path: str, query: Query | None = None) -> Iterator[dict[str, Any]]:
+        """Everything in a list, page by page."""
+        cursor: str | None = None
+        while True:
+            page = self.get(path, {**(query or {}), "limit": PAGE, "cursor": cursor})
+            yield from page["data"]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return
 
     def put(self, path: str, body: Mapping[str, Any]) -> Any:
         """The decoded answer to a PUT of JSON."""
@@ -88,6 +125,9 @@ class ApiClient:
         headers = {"user-agent": f"polyforge-cli/{__version__}", "content-type": "application/json"}
         if self._key:
             headers["authorization"] = f"Bearer {self._key}"
+        elif self._session:
+            headers |= {"cookie": self._session.cookie, "x-polyforge-csrf": self._session.csrf}
+            headers["origin"] = self._origin
         return headers
 
     def _decode(self, status: int, content: bytes) -> Any:
@@ -116,7 +156,7 @@ def explain(status: int, answer: Any) -> str:
     message = str(fields.get("detail") or fields.get("message") or f"the gateway answered {status}")
     if request_id := fields.get("request_id"):
         message += f" (request {request_id})" if status >= http.HTTPStatus.INTERNAL_SERVER_ERROR else ""
-    return f"{message}; {HINTS[status]}" if status in HINTS else message
+    return f"{message}; {HINTS[status]}" if status in HINTS and fields.get("code") != NO_HINT else message
 
 
 def segment(name: str) -> str:
@@ -124,14 +164,21 @@ def segment(name: str) -> str:
     return quote(name, safe="")
 
 
+def named_key(given: str | None, environ: Mapping[str, str] = os.environ) -> str | None:
+    """The key that somebody named: the given one, or that of the environment."""
+    for key in (given, environ.get("POLYFORGE_API_KEY"), environ.get("POLYFORGE_ADMIN_KEY")):
+        if key:
+            return key
+    return None
+
+
 def find_key(url: str, given: str | None, data: str | None, environ: Mapping[str, str] = os.environ) -> str | None:
     """The key to use: the given one, that of the environment, or, on this machine only, the one in the data folder.
 
     The admin key in the data folder is for this machine's gateway, so it is never sent to another.
     """
-    for key in (given, environ.get("POLYFORGE_API_KEY"), environ.get("POLYFORGE_ADMIN_KEY")):
-        if key:
-            return key
+    if key := named_key(given, environ):
+        return key
     if not is_loopback(urlsplit(url).hostname or ""):
         return None
     path = Path(data or environ.get("POLYFORGE_DATA") or DEFAULT_DATA) / "admin.key"

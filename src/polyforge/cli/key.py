@@ -9,7 +9,7 @@ import typer
 from polyforge.cli.client import ApiClient, segment
 from polyforge.cli.lazy import plain_app
 from polyforge.cli.options import DEFAULT, Data, Json, Key, Url, connect
-from polyforge.cli.output import print_json, print_table, to_minute, to_text, to_usd
+from polyforge.cli.output import print_fields, print_json, print_table, to_minute, to_usd
 
 app = plain_app("Create, list, rotate and revoke API keys.")
 
@@ -145,10 +145,8 @@ def _budget(key: dict[str, Any]) -> str | None:
 def _show(key: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print_json(key)
-        return
-    width = max(len(name) for name in key)
-    for name, value in key.items():
-        typer.echo(f"{name.ljust(width)}  {to_text(value)}")
+    else:
+        print_fields(key)
 
 
 def _show_issued(key: dict[str, Any], as_json: bool) -> None:

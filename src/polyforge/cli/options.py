@@ -5,7 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from polyforge.cli.client import DEFAULT_URL, ApiClient, find_key
+from polyforge.cli import sessions
+from polyforge.cli.client import DEFAULT_URL, ApiClient, find_key, named_key
 
 Config = Annotated[
     Path | None,
@@ -23,7 +24,7 @@ Key = Annotated[
     str | None,
     typer.Option(
         "--key",
-        help="The key to call with. [POLYFORGE_API_KEY, POLYFORGE_ADMIN_KEY, "
+        help="The key to call with. [POLYFORGE_API_KEY, POLYFORGE_ADMIN_KEY, else who ran `polyforge login`, "
         "on this machine also admin.key in the data folder]",
     ),
 ]
@@ -41,5 +42,6 @@ def overrides_of(data: Path | None, **server: Any) -> dict[str, Any]:
 
 
 def connect(url: str, key: str | None, data: Path | None) -> ApiClient:
-    """A client for the gateway at `url`, with the first key that can be found."""
-    return ApiClient(url, find_key(url, key, str(data) if data else None))
+    """A client for the gateway at `url`, with a named key, or else as who signed in, or else with a key at hand."""
+    session = None if named_key(key) else sessions.find(url)
+    return ApiClient(url, None if session else find_key(url, key, str(data) if data else None), session)

@@ -1,7 +1,7 @@
 """How commands print: aligned columns for people, JSON for programs."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -21,6 +21,13 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
     widths = [max(len(text) for text in column) for column in zip(*lines, strict=True)]
     for line in lines:
         typer.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+
+
+def print_fields(thing: Mapping[str, Any]) -> None:
+    """One thing, a field to a line."""
+    width = max(len(name) for name in thing)
+    for name, value in thing.items():
+        typer.echo(f"{name.ljust(width)}  {to_text(value)}")
 
 
 def to_text(value: object) -> str:

@@ -1,0 +1,72 @@
+"""`polyforge project`: projects over the management API."""
+
+from typing import Annotated, Any
+
+import typer
+
+from polyforge.cli.client import segment
+from polyforge.cli.lazy import plain_app
+from polyforge.cli.options import DEFAULT, Data, Json, Key, Url, connect
+from polyforge.cli.output import print_fields, print_json, print_table, to_minute
+
+app = plain_app("Create, list and choose projects.")
+
+PATH = "/api/v1/projects"
+
+ProjectId = Annotated[str, typer.Argument(metavar="ID", help="The project's id, as `polyforge project list` shows it.")]
+
+
+@app.command("create")
+def create(
+    name: Annotated[str, typer.Argument(help="What it is called.")],
+    url: Url = DEFAULT,
+    key: Key = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Make a project in your organization."""
+    _show(connect(url, key, data).post(PATH, {"name": name}), as_json)
+
+
+@app.command("list")
+def list_projects(
+    mine: Annotated[bool, typer.Option("--mine", help="Those you may work in, of whichever organization.")] = False,
+    url: Url = DEFAULT,
+    key: Key = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Show the projects of your organization, newest first."""
+    projects = list(connect(url, key, data).pages("/api/v1/me/projects" if mine else PATH))
+    if as_json:
+        print_json(projects)
+        return
+    rows = [[each["id"], each["name"], each["organization_id"], to_minute(each["created_at"])] for each in projects]
+    print_table(["id", "name", "organization", "created"], rows)
+
+
+@app.command("rename")
+def rename(
+    project_id: ProjectId,
+    name: Annotated[str, typer.Argument(help="What it shall be called.")],
+    url: Url = DEFAULT,
+    key: Key = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Rename a project."""
+    _show(connect(url, key, data).patch(f"{PATH}/{segment(project_id)}", {"name": name}), as_json)
+
+
+@app.command("use")
+def use(project_id: ProjectId, url: Url = DEFAULT, key: Key = None, data: Data = None) -> None:
+    """Work in a project from now on, until another is chosen; for who signed in."""
+    connect(url, key, data).put("/api/v1/me/project", {"project_id": project_id})
+    typer.echo(f"working in {project_id}")
+
+
+def _show(project: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(project)
+    else:
+        print_fields(project)

@@ -404,6 +404,14 @@ async def test_a_state_does_not_outlive_its_minutes(
     assert (await house.come_back(provider.visit(address))).status_code == 400
 
 
+async def test_sign_ons_that_nobody_finished_are_forgotten(house: House, clock: MovableClock) -> None:
+    await house.begin()
+    await house.begin()
+    clock.ahead = 2 * 86_400
+    await house.begin()
+    assert len(await house.rows(sign_ons)) == 1
+
+
 async def test_a_state_is_for_one_provider(database: Database, clock: MovableClock, provider: IdentityProvider) -> None:
     async with housed(database, clock, corp=declared(provider.issuer), two=declared(provider.issuer)) as house:
         back = provider.visit(await house.begin())

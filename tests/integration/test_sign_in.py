@@ -13,7 +13,12 @@ from polyforge.kernel.clock import FakeClock
 from polyforge.tenancy.audit.tables import audit_events
 from polyforge.tenancy.people.passwords import Argon2Profile, Passwords
 from polyforge.tenancy.people.records import hash_of
-from polyforge.tenancy.people.sign_in import MAX_PER_ACCOUNT, MAX_PER_ACCOUNT_AND_ADDRESS, MAX_PER_ADDRESS
+from polyforge.tenancy.people.sign_in import (
+    MAX_CODES_PER_ACCOUNT,
+    MAX_PER_ACCOUNT,
+    MAX_PER_ACCOUNT_AND_ADDRESS,
+    MAX_PER_ADDRESS,
+)
 from polyforge.tenancy.people.store import SystemUserEditor
 from polyforge.tenancy.people.tables import sessions, users
 from tests.support.databases import Place
@@ -440,6 +445,22 @@ async def test_codes_far_from_now_are_wrong_and_guessing_them_is_stopped(home: H
     step = (await home.visitor()("POST", "/auth/sign-in", 200, {"email": ANN, "password": PASSWORD}))["second_factor"]
     right = TOTP(secret).at(int(clock.now()))
     await home.visitor()("POST", "/auth/second-factor", 429, {"token": step, "code": right})
+
+
+async def test_who_has_the_password_cannot_lock_the_owner_out_of_the_second_factor(
+    home: House, clock: FakeClock
+) -> None:
+    secret, _ = await enrolled(home, clock)
+    password = {"email": ANN, "password": PASSWORD}
+    statuses: list[int] = []
+    for number in range(MAX_CODES_PER_ACCOUNT + 2):
+        thief = home.visitor(f"198.51.100.{number}")
+        step = (await thief("POST", "/auth/sign-in", 200, password))["second_factor"]
+        statuses.append((await thief.raw("POST", "/auth/second-factor", {"token": step, "code": "x"})).status_code)
+    assert statuses == [401] * MAX_CODES_PER_ACCOUNT + [429] * 2
+    step = (await home.visitor()("POST", "/auth/sign-in", 200, password))["second_factor"]
+    code = TOTP(secret).at(int(clock.now()))
+    await home.visitor()("POST", "/auth/second-factor", 200, {"token": step, "code": code})
 
 
 async def test_a_sign_in_waits_five_minutes_for_its_code(home: House, clock: FakeClock) -> None:

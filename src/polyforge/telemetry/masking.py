@@ -10,7 +10,7 @@ _SECRET_NAMES = frozenset({"authorization", "key", "password", "passwd", "secret
 _SECRET_ENDINGS = tuple(f"_{name}" for name in sorted(_SECRET_NAMES))
 _DEEPEST = 8
 
-_KEYS = re.compile(r"\b(pf|sk)-[A-Za-z0-9_-]{8,}")
+_KEYS = re.compile(r"\b(pfs?|sk)-[A-Za-z0-9_-]{8,}")
 _BEARERS = re.compile(r"\b(bearer(?=\s+\S{8})|basic(?=\s+\S{16}))\s+[A-Za-z0-9+/_.=~-]+", re.IGNORECASE)
 _URL_PASSWORDS = re.compile(r"(://[^/\s:@\"\\]*):[^@/\s\"\\]+@")
 
@@ -42,7 +42,7 @@ def _mask(name: str, value: object, depth: int) -> object:
 
 def mask_keys(text: str) -> str:
     """`text` without what looks like an API key; nearly free where there is none."""
-    if "pf-" in text or "sk-" in text:
+    if "pf-" in text or "pfs-" in text or "sk-" in text:
         return _KEYS.sub(r"\1-********", text)
     return text
 

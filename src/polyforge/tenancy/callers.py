@@ -71,9 +71,12 @@ class Caller(msgspec.Struct, frozen=True):
         return permission in self.scopes or ALL in self.scopes
 
     def require(self, permission: str) -> None:
-        """Denied unless the key's scopes grant `permission`."""
-        if not self.may(permission):
-            raise Denied(f"this key lacks the scope {permission!r}; create one that has it")
+        """Denied unless the key's scopes, or the roles of who signed in, grant `permission`."""
+        if self.may(permission):
+            return
+        if self.kind == "user":
+            raise Denied(f"you lack the permission {permission!r} here; ask for a role that has it")
+        raise Denied(f"this key lacks the scope {permission!r}; create one that has it")
 
     def may_use(self, model: str) -> bool:
         """Whether the key may call `model`."""

@@ -36,7 +36,7 @@ def test_a_structure_that_contains_itself_is_cut_off() -> None:
     assert "..." in str(mask_fields(loop))
 
 
-@pytest.mark.parametrize("secret", [KEY, "sk-proj-abcdefghijkl", "sk-1234567890"])
+@pytest.mark.parametrize("secret", [KEY, KEY.replace("pf-", "pfs-"), "sk-proj-abcdefghijkl", "sk-1234567890"])
 def test_keys_are_masked_wherever_they_stand(secret: str) -> None:
     assert secret not in mask_keys(f"/v1/{secret}/x?k={secret}")
     assert secret.encode() not in mask_text(f'{{"event":"refused {secret}."}}'.encode())

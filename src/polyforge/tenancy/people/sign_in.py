@@ -88,7 +88,7 @@ class SignInService:
         WrongCredentials for a wrong code, and for a link that is used or older than five minutes.
         """
         user = await self._waiting(token)
-        limits = code_limits(user.id, origin)
+        limits = await self._code_limits(user.id, origin)
         last = await self._attempts.take(limits)
         async with self._database.write() as session:
             right = await self._spend_code(session, user.id, code)
@@ -102,7 +102,7 @@ class SignInService:
 
     async def check_code(self, caller: Caller, code: str) -> None:
         """WrongCredentials unless it is a code of the caller's second factor, which is used up by this."""
-        limits = code_limits(caller.key_id, caller.origin)
+        limits = await self._code_limits(caller.key_id, caller.origin)
         await self._attempts.take(limits)
         async with self._database.write() as session:
             right = await self._spend_code(session, caller.key_id, code)
@@ -122,6 +122,19 @@ class SignInService:
             raise WrongCredentials("the password is wrong")
         await self._attempts.succeeded(limits)
         return user
+
+    async def _code_limits(self, user_id: str, origin: Origin) -> list[Limit]:
+        """A code has six digits, of which three values are right at any time: twenty tries are few enough."""
+        async with self._database.read() as session:
+            familiar = await SystemUserStore(session).has_come_from(user_id, origin.address)
+        address = network_of(origin.address)
+        limits = [
+            Limit("code from an address", (user_id, address), MAX_PER_ACCOUNT_AND_ADDRESS, WINDOW_SECONDS),
+            Limit("address", (address,), MAX_PER_ADDRESS, WINDOW_SECONDS),
+        ]
+        if not familiar:
+            limits.append(Limit("code", (user_id,), MAX_CODES_PER_ACCOUNT, WINDOW_SECONDS))
+        return limits
 
     async def _second_step(self, user: User) -> str:
         token, now = new_token(), self._clock.now()
@@ -179,16 +192,6 @@ class SignInService:
 def totp_seal(user_id: str) -> str:
     """What the sealed secret of a second factor belongs to."""
     return f"totp/{user_id}"
-
-
-def code_limits(user_id: str, origin: Origin) -> list[Limit]:
-    """A code has six digits, of which three values are right at any time: twenty tries are few enough."""
-    address = network_of(origin.address)
-    return [
-        Limit("code of an account from an address", (user_id, address), MAX_PER_ACCOUNT_AND_ADDRESS, WINDOW_SECONDS),
-        Limit("code of an account", (user_id,), MAX_CODES_PER_ACCOUNT, WINDOW_SECONDS),
-        Limit("address", (address,), MAX_PER_ADDRESS, WINDOW_SECONDS),
-    ]
 
 
 def _password_limits(email: str, origin: Origin, *, familiar: bool) -> list[Limit]:

@@ -18,6 +18,7 @@ from polyforge.server.http import (
     Scope,
     Send,
     declared_length,
+    first_values,
     send_whole,
 )
 from polyforge.server.inference import Inference
@@ -155,7 +156,7 @@ class Application:
     async def _manage(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The management API, behind the key and a limit on the body."""
         state: dict[str, Any] = scope["state"]
-        declared_length(scope["headers"], API_BODY_BYTES)
+        declared_length(first_values(scope["headers"]), API_BODY_BYTES)
         if _is_open(scope["path"]):
             state["origin"] = self._authentication.visitor(scope)
         else:

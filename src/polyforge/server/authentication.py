@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from polyforge.kernel.errors import Unauthenticated
 from polyforge.server.browser import Browser
-from polyforge.server.http import RawHeaders, Scope, bearer_token, header
+from polyforge.server.http import RawHeaders, Scope, bearer_token, first_values, header
 from polyforge.tenancy.callers import Caller, Origin
 from polyforge.tenancy.key_cache import KeyCache
 from polyforge.tenancy.people.tokens.access import TOKEN_MARK
@@ -27,7 +27,7 @@ class Authentication:
     async def caller(self, scope: Scope) -> Caller:
         """The caller of a request to the platform's own paths; Unauthenticated without one."""
         headers: RawHeaders = scope["headers"]
-        token = bearer_token(headers)
+        token = bearer_token(first_values(headers))
         if token is None:
             return await self._signed_in(scope)
         known = self._tokens if token.startswith(TOKEN_MARK) else self._keys
@@ -56,8 +56,8 @@ class Authentication:
     def address(self, scope: Scope) -> str:
         """The caller's address: the peer's, or behind a proxy the one that the proxy added last."""
         if self._behind_proxy:
-            forwarded = header(scope["headers"], b"x-forwarded-for")
-            if forwarded:
-                return forwarded.rpartition(b",")[2].strip().decode("latin-1")[:_LONGEST]
+            told = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
+            if told and told[-1]:
+                return told[-1].rpartition(b",")[2].strip().decode("latin-1")[:_LONGEST]
         client = scope.get("client")
         return client[0] if client else ""

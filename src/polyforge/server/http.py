@@ -1,6 +1,6 @@
 """The few things plain ASGI needs: bodies with a limit, whole answers, and knowing when the caller has gone."""
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, Final
 
 from polyforge.kernel.errors import Cancelled, Invalid, TooLarge
@@ -11,18 +11,25 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 RawHeaders = list[tuple[bytes, bytes]]
+HeaderMap = Mapping[bytes, bytes]
 
 _LONGEST_TOKEN: Final = 2_048
 
 
-def bearer_token(headers: RawHeaders) -> bytes | None:
-    """The API key or access token of a request, from `Authorization: Bearer`, `x-api-key` or `api-key`."""
-    for name, value in headers:
-        if name == b"authorization":
-            scheme, _, token = value.partition(b" ")
-            if scheme.lower() == b"bearer" and 0 < len(token) <= _LONGEST_TOKEN:
-                return token.strip()
-        elif name in (b"x-api-key", b"api-key") and 0 < len(value) <= _LONGEST_TOKEN:
+def first_values(headers: RawHeaders) -> HeaderMap:
+    """The headers by name, the first value where one comes twice; for whoever asks for more than one."""
+    return dict(reversed(headers))
+
+
+def bearer_token(headers: HeaderMap) -> bytes | None:
+    """The API key of a request, from `Authorization: Bearer`, `x-api-key` or `api-key`."""
+    authorization = headers.get(b"authorization")
+    if authorization is not None:
+        scheme, _, token = authorization.partition(b" ")
+        if scheme.lower() == b"bearer" and 0 < len(token) <= _LONGEST_TOKEN:
+            return token.strip()
+    for name in (b"x-api-key", b"api-key"):
+        if 0 < len(value := headers.get(name, b"")) <= _LONGEST_TOKEN:
             return value.strip()
     return None
 
@@ -35,9 +42,9 @@ def header(headers: RawHeaders, wanted: bytes) -> bytes | None:
     return None
 
 
-def declared_length(headers: RawHeaders, limit: int) -> int | None:
+def declared_length(headers: HeaderMap, limit: int) -> int | None:
     """What `Content-Length` says; TooLarge when that is over the limit."""
-    text = header(headers, b"content-length")
+    text = headers.get(b"content-length")
     if text is None:
         return None
     if not text.isdigit():

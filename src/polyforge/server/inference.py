@@ -27,6 +27,7 @@ from polyforge.ports.tracing import Tracer
 from polyforge.server.errors import opaque, render_openai
 from polyforge.server.exchange import Exchange, Observer
 from polyforge.server.http import (
+    HeaderMap,
     Presence,
     RawHeaders,
     Receive,
@@ -34,7 +35,7 @@ from polyforge.server.http import (
     Send,
     bearer_token,
     declared_length,
-    header,
+    first_values,
     read_body,
     send_whole,
 )
@@ -99,7 +100,7 @@ class Inference:
         lineup = self._lineups.current
         lineup.calls += 1
         try:
-            job = await self._read(endpoint, exchange, lineup, scope["headers"], receive)
+            job = await self._read(endpoint, exchange, lineup, first_values(scope["headers"]), receive)
             presence = Presence(scope)
             if job.request.stream:
                 await self._stream(exchange, job, lineup, presence, send)
@@ -121,7 +122,7 @@ class Inference:
             self._observer.finished(exchange)
 
     async def _read(
-        self, endpoint: Endpoint, exchange: Exchange, lineup: Lineup, headers: RawHeaders, receive: Receive
+        self, endpoint: Endpoint, exchange: Exchange, lineup: Lineup, headers: HeaderMap, receive: Receive
     ) -> Job:
         marks = exchange.hops.marks
         limit = self._settings.max_body_bytes
@@ -150,7 +151,7 @@ class Inference:
             now,
             asyncio.get_running_loop().time() + self._settings.timeouts.request,
         )
-        job.trace = self._tracer.begin(header(headers, b"traceparent"))
+        job.trace = self._tracer.begin(headers.get(b"traceparent"))
         if job.trace is not None:
             job.headers["traceparent"] = job.trace.traceparent()
         job.provider_key = provider_key
@@ -158,7 +159,7 @@ class Inference:
         marks.append(perf_counter_ns())
         return job
 
-    async def _authenticate(self, headers: RawHeaders) -> Caller:
+    async def _authenticate(self, headers: HeaderMap) -> Caller:
         token = bearer_token(headers)
         if token is None:
             raise Unauthenticated("no API key; send it as `Authorization: Bearer pf-...`")
@@ -167,9 +168,9 @@ class Inference:
         caller.require("inference")
         return caller
 
-    def _provider_key(self, headers: RawHeaders) -> Hidden | None:
+    def _provider_key(self, headers: HeaderMap) -> Hidden | None:
         """The key of the caller's own account at the provider, if it brought one; Denied where that is not allowed."""
-        key = header(headers, _KEY_HEADER)
+        key = headers.get(_KEY_HEADER)
         if key is None:
             return None
         if self._settings.caller_keys == "refuse":

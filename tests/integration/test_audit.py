@@ -30,8 +30,8 @@ from polyforge.tenancy.audit.service import AuditService
 from polyforge.tenancy.audit.store import AuditStore
 from polyforge.tenancy.audit.tables import audit_events
 from polyforge.tenancy.audit.verification import Verifier
-from polyforge.tenancy.bootstrap import DEFAULT_ORGANIZATION_ID
 from polyforge.tenancy.callers import ALL, Caller
+from polyforge.tenancy.defaults import DEFAULT_ORGANIZATION_ID
 from polyforge.tenancy.permission import Permission
 from tests.support.audit import CHAIN, OTHER_ORGANIZATION, audit_event, fill, tamper
 from tests.support.recording import recorder

@@ -21,7 +21,7 @@ from polyforge.tenancy.audit.exports.store import DeadLetter, ExportState, Syste
 from polyforge.tenancy.audit.log import AuditEvent, Subject
 from polyforge.tenancy.audit.store import SystemAuditStore
 from polyforge.tenancy.audit.tables import audit_events
-from polyforge.tenancy.bootstrap import DEFAULT_ORGANIZATION_ID
+from polyforge.tenancy.defaults import DEFAULT_ORGANIZATION_ID
 from tests.support.audit import audit_event, fill
 from tests.support.databases import Place
 from tests.support.recording import recorder

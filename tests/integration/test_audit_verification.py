@@ -14,7 +14,7 @@ from polyforge.tenancy.audit.log import AuditEvent, AuditLog, Chain, Subject
 from polyforge.tenancy.audit.store import Mark, SystemAuditStore
 from polyforge.tenancy.audit.tables import audit_events
 from polyforge.tenancy.audit.verification import Fault, Verdict, Verifier
-from polyforge.tenancy.bootstrap import DEFAULT_ORGANIZATION_ID
+from polyforge.tenancy.defaults import DEFAULT_ORGANIZATION_ID
 from tests.support.audit import CHAIN, audit_event, fill, put, remove, set_head, tamper
 from tests.support.databases import Place
 from tests.unit.tenancy.samples import NOW, caller

@@ -181,7 +181,11 @@ def test_models_are_listed_with_who_answers_for_them(gateway: ScriptedGateway) -
 @pytest.mark.parametrize(
     ("status", "body", "line"),
     [
-        (401, {"detail": "this key does not work"}, "this key does not work; run `polyforge login`, pass --key, or set POLYFORGE_API_KEY"),
+        (
+            401,
+            {"detail": "this key does not work"},
+            "this key does not work; run `polyforge login`, pass --key, or set POLYFORGE_API_KEY",
+        ),
         (404, {"detail": "there is no key 01K"}, "there is no key 01K"),
         (502, b"<html>bad gateway</html>", "answered 502 and no JSON; is it a Polyforge gateway?"),
         (302, {}, "the gateway answered 302"),

@@ -14,7 +14,7 @@ from polyforge.database.events.store import PAGE, Audience, Event, SystemEvents
 from polyforge.database.events.tail import EventTail, Gone
 from polyforge.kernel.clock import FakeClock
 from polyforge.kernel.errors import Unavailable
-from polyforge.tenancy.bootstrap import DEFAULT_ORGANIZATION_ID, DEFAULT_PROJECT_ID
+from polyforge.tenancy.defaults import DEFAULT_ORGANIZATION_ID, DEFAULT_PROJECT_ID
 from tests.support.databases import Place
 from tests.support.waiting import eventually_async
 from tests.unit.tenancy.samples import NOW

@@ -20,8 +20,8 @@ from polyforge.operations.flags.api import router
 from polyforge.operations.flags.flags import Flags
 from polyforge.operations.flags.service import FlagService
 from polyforge.tenancy.audit.tables import audit_events
-from polyforge.tenancy.bootstrap import DEFAULT_PROJECT_ID
 from polyforge.tenancy.callers import ALL, Caller
+from polyforge.tenancy.defaults import DEFAULT_PROJECT_ID
 from tests.support.databases import Place
 from tests.support.recording import recorder
 from tests.support.waiting import eventually_async

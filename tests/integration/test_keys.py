@@ -15,8 +15,9 @@ from polyforge.kernel.clock import FakeClock
 from polyforge.kernel.errors import PolyforgeError
 from polyforge.tenancy.admin_key import AdminKey
 from polyforge.tenancy.api import router
-from polyforge.tenancy.bootstrap import DEFAULT_ORGANIZATION_ID, install
+from polyforge.tenancy.bootstrap import install
 from polyforge.tenancy.callers import ALL, Caller
+from polyforge.tenancy.defaults import DEFAULT_ORGANIZATION_ID
 from polyforge.tenancy.keys import ADMIN_KEY_ID, hash_of, new_secret
 from polyforge.tenancy.permission import Permission
 from polyforge.tenancy.service import KeyService, UsageService

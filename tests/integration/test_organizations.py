@@ -11,7 +11,7 @@ from polyforge.database.database import Database
 from polyforge.kernel.clock import FakeClock
 from polyforge.kernel.ids import encode
 from polyforge.tenancy.audit.tables import audit_events
-from polyforge.tenancy.bootstrap import DEFAULT_ORGANIZATION_ID, DEFAULT_PROJECT_ID
+from polyforge.tenancy.defaults import DEFAULT_ORGANIZATION_ID, DEFAULT_PROJECT_ID
 from polyforge.tenancy.people.records import hash_of
 from polyforge.tenancy.people.tables import (
     group_members,

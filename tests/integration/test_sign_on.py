@@ -19,7 +19,7 @@ from polyforge.server.authentication import Authentication
 from polyforge.server.browser import Browser
 from polyforge.server.well_known import WellKnown
 from polyforge.tenancy.audit.tables import audit_events
-from polyforge.tenancy.bootstrap import DEFAULT_ORGANIZATION_ID
+from polyforge.tenancy.defaults import DEFAULT_ORGANIZATION_ID
 from polyforge.tenancy.key_cache import KeyCache
 from polyforge.tenancy.people.attempts import Attempts
 from polyforge.tenancy.people.callers import Principals

@@ -24,8 +24,8 @@ from polyforge.tenancy.api import router as keys_router
 from polyforge.tenancy.audit.log import AuditLog, Chain, Subject
 from polyforge.tenancy.audit.recorder import Recorder
 from polyforge.tenancy.audit.tables import audit_events
-from polyforge.tenancy.bootstrap import DEFAULT_ORGANIZATION_ID, DEFAULT_PROJECT_ID
 from polyforge.tenancy.callers import Caller, Origin
+from polyforge.tenancy.defaults import DEFAULT_ORGANIZATION_ID, DEFAULT_PROJECT_ID
 from polyforge.tenancy.key_cache import KeyCache
 from polyforge.tenancy.people.attempts import Attempts
 from polyforge.tenancy.people.callers import Principals

@@ -21,8 +21,9 @@ from polyforge.kernel.ids import new_ulid
 from polyforge.secrets.sealing import MasterKeys
 from polyforge.tenancy.admin_key import AdminKey
 from polyforge.tenancy.audit.tables import audit_events
-from polyforge.tenancy.bootstrap import DEFAULT_ORGANIZATION_ID, DEFAULT_PROJECT_ID, install
+from polyforge.tenancy.bootstrap import install
 from polyforge.tenancy.callers import ALL, Caller
+from polyforge.tenancy.defaults import DEFAULT_ORGANIZATION_ID, DEFAULT_PROJECT_ID
 from polyforge.tenancy.keys import new_secret
 from polyforge.tenancy.people.tables import signing_keys, users
 from polyforge.tenancy.store import SystemEditor

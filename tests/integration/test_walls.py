@@ -14,8 +14,8 @@ from sqlalchemy import insert, select
 from polyforge.kernel.clock import SystemClock
 from polyforge.kernel.ids import new_ulid
 from polyforge.server.process import create_app
-from polyforge.tenancy.bootstrap import DEFAULT_ORGANIZATION_ID, DEFAULT_PROJECT_ID
 from polyforge.tenancy.callers import ALL, Caller, Origin
+from polyforge.tenancy.defaults import DEFAULT_ORGANIZATION_ID, DEFAULT_PROJECT_ID
 from polyforge.tenancy.people.records import User, hash_of
 from polyforge.tenancy.people.tables import memberships, users
 from polyforge.tenancy.policy import BUILT_IN_ROLES, LEVELS

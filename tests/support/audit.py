@@ -9,7 +9,7 @@ from sqlalchemy import delete, insert, update
 from polyforge.database.database import Database
 from polyforge.tenancy.audit.log import FIRST_HASH, HEAD, AuditEvent, Chain, row_of
 from polyforge.tenancy.audit.tables import audit_events, audit_heads
-from polyforge.tenancy.bootstrap import DEFAULT_ORGANIZATION_ID, DEFAULT_PROJECT_ID
+from polyforge.tenancy.defaults import DEFAULT_ORGANIZATION_ID, DEFAULT_PROJECT_ID
 from tests.support.recording import MASTER
 from tests.unit.tenancy.samples import NOW
 

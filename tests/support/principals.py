@@ -8,7 +8,8 @@ from polyforge.database.database import Database
 from polyforge.kernel.clock import Clock
 from polyforge.kernel.ids import new_ulid
 from polyforge.tenancy.admin_key import AdminKey
-from polyforge.tenancy.bootstrap import DEFAULT_ORGANIZATION_ID, DEFAULT_PROJECT_ID, install
+from polyforge.tenancy.bootstrap import install
+from polyforge.tenancy.defaults import DEFAULT_ORGANIZATION_ID, DEFAULT_PROJECT_ID
 from polyforge.tenancy.keys import new_secret
 from polyforge.tenancy.people.records import User, hash_of, new_token
 from polyforge.tenancy.people.tables import memberships, service_accounts, users

@@ -4,7 +4,8 @@ from typing import Any
 
 from sqlalchemy import Column, Double, ForeignKey, LargeBinary, String
 
-NAME_LENGTH = 200
+from polyforge.kernel.sizes import NAME_LENGTH
+
 HASH_BYTES = 32
 """SHA-256."""
 

@@ -51,7 +51,7 @@ class GatewaySettings(BaseModel):
     )
     caller_keys: Literal["refuse", "allow"] = Field(
         default="refuse",
-        description="Whether callers may bring a key of their own account at the provider, in x-polyforge-provider-key.",
+        description="Whether callers may bring their own key of the provider, in x-polyforge-provider-key.",
     )
     max_in_flight: int = Field(
         default=10_000, ge=1, description="Most requests one worker holds at once; more get 503."

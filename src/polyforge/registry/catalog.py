@@ -54,7 +54,7 @@ class Model(msgspec.Struct, frozen=True, gc=False):
         """As it is for a caller who brings a key; Invalid when its provider takes none.
 
         A key is of one provider, and must not be shown to another: it goes to the one that lists of models name as the
-        owner, that of the first deployment. Its answers cost us nothing, and are charged for only if a price is declared.
+        owner, that of the first deployment. Its answers cost us nothing, and are charged for if a price is declared.
         """
         owner = self.deployments[0]
         if not owner.caller_keys:

@@ -9,38 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-
 from polyforge.kernel.errors import SettingsError
 from polyforge.secrets.files import create_private
 from polyforge.secrets.references import SecretRef
 from polyforge.secrets.sealing import KEY_BYTES, MasterKeys
+from polyforge.secrets.settings import SecretsSettings
 
 MASTER_FILE: Final = "master.key"
 _OUTPUT_BYTES: Final = 4096
-
-
-class SecretsSettings(BaseModel):
-    """How secrets are sealed."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    master_key: SecretRef | None = Field(
-        default=None, description="32 random bytes in base64; default: generated in the data folder."
-    )
-    master_command: tuple[str, ...] | None = Field(
-        default=None,
-        description="A program and its arguments that print the master key, such as a KMS or Vault client.",
-    )
-    previous_master_keys: tuple[SecretRef, ...] = Field(
-        default=(), description="Earlier master keys; what they sealed is sealed again in the background."
-    )
-
-    @model_validator(mode="after")
-    def _has_one_source(self) -> "SecretsSettings":
-        if self.master_key is not None and self.master_command is not None:
-            raise ValueError("give master_key or master_command, not both")
-        return self
 
 
 def load_master_keys(settings: SecretsSettings, data: Path, *, patience: float = 30.0) -> MasterKeys:

@@ -5,13 +5,10 @@ from polyforge.kernel.clock import Clock
 from polyforge.kernel.errors import SettingsError
 from polyforge.tenancy.admin_key import AdminKey
 from polyforge.tenancy.callers import ALL
+from polyforge.tenancy.defaults import DEFAULT_NAME, DEFAULT_ORGANIZATION_ID, DEFAULT_PROJECT_ID
 from polyforge.tenancy.keys import ADMIN_KEY_ID, ApiKey, Secret
 from polyforge.tenancy.store import SystemEditor, SystemStore
 
-DEFAULT_ORGANIZATION_ID = "00000000000000000000000001"
-DEFAULT_PROJECT_ID = "00000000000000000000000002"
-"""Fixed, so that processes that start together agree without asking."""
-DEFAULT_NAME = "default"
 ADMIN_NAME = "admin"
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from polyforge.database.columns import NAME_LENGTH
+from polyforge.kernel.sizes import NAME_LENGTH
 from polyforge.tenancy.callers import ALL, DEFAULT_SCOPES, Period
 from polyforge.tenancy.policy import PERMISSIONS
 

@@ -15,8 +15,9 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-from polyforge.database.columns import NAME_LENGTH, hash_column, id_column, name_column, time_column
+from polyforge.database.columns import hash_column, id_column, name_column, time_column
 from polyforge.database.metadata import metadata
+from polyforge.kernel.sizes import NAME_LENGTH
 
 organizations = Table(
     "organizations",

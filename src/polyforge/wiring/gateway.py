@@ -38,7 +38,8 @@ from polyforge.telemetry.metrics import Observation as Reading
 from polyforge.telemetry.tracing import NullTracer
 from polyforge.tenancy.admin_key import admin_key
 from polyforge.tenancy.audit.recorder import Recorder
-from polyforge.tenancy.bootstrap import DEFAULT_ORGANIZATION_ID, install
+from polyforge.tenancy.bootstrap import install
+from polyforge.tenancy.defaults import DEFAULT_ORGANIZATION_ID
 from polyforge.tenancy.key_cache import KeyCache
 from polyforge.tenancy.ledger.counters import SharedCounters
 from polyforge.tenancy.ledger.drainer import Drainer

@@ -17,8 +17,8 @@ from polyforge.database.settings import DatabaseSettings
 from polyforge.gateway.settings import GatewaySettings
 from polyforge.kernel.errors import SettingsError
 from polyforge.registry.settings import ModelSettings
-from polyforge.secrets.master import SecretsSettings
 from polyforge.secrets.references import SecretRef
+from polyforge.secrets.settings import SecretsSettings
 from polyforge.serving.settings import ServingSettings
 from polyforge.telemetry.masking import mask_text
 from polyforge.telemetry.settings import TelemetrySettings

@@ -13,8 +13,9 @@ import pytest
 from pydantic import ValidationError
 
 from polyforge.kernel.errors import SettingsError
-from polyforge.secrets.master import MASTER_FILE, SecretsSettings, load_master_keys, new_master_key
+from polyforge.secrets.master import MASTER_FILE, load_master_keys, new_master_key
 from polyforge.secrets.sealing import MasterKeys
+from polyforge.secrets.settings import SecretsSettings
 
 KEY = bytes(range(32))
 TEXT = base64.b64encode(KEY).decode()

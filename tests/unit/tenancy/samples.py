@@ -4,8 +4,8 @@ from typing import Any
 
 from polyforge.kernel.ids import new_ulid
 from polyforge.kernel.usage import Usage
-from polyforge.tenancy.bootstrap import DEFAULT_ORGANIZATION_ID, DEFAULT_PROJECT_ID
 from polyforge.tenancy.callers import Caller
+from polyforge.tenancy.defaults import DEFAULT_ORGANIZATION_ID, DEFAULT_PROJECT_ID
 from polyforge.tenancy.keys import ApiKey
 from polyforge.tenancy.ledger.records import UsageRecord
 

@@ -9,18 +9,18 @@ from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any, Final
 
-from polyforge.database.columns import NAME_LENGTH
 from polyforge.database.database import Database
 from polyforge.database.events.log import append_event
 from polyforge.database.sessions import WriteSession
 from polyforge.kernel.clock import Clock
+from polyforge.kernel.sizes import NAME_LENGTH
 from polyforge.operations.configuration.content import Digests, encode, mask
 from polyforge.operations.configuration.source import Declared
 from polyforge.operations.configuration.store import ConfigurationEditor, ConfigurationRow, SystemConfigurations
 from polyforge.tenancy.audit.log import Subject
 from polyforge.tenancy.audit.recorder import Recorder
-from polyforge.tenancy.bootstrap import DEFAULT_ORGANIZATION_ID, DEFAULT_PROJECT_ID
 from polyforge.tenancy.callers import Caller
+from polyforge.tenancy.defaults import DEFAULT_ORGANIZATION_ID, DEFAULT_PROJECT_ID
 
 EVENTS: Final = "configuration."
 _NOTHING: Final = "{}"

@@ -2,8 +2,9 @@
 
 from sqlalchemy import BigInteger, Column, Index, Integer, String, Table, Text, UniqueConstraint
 
-from polyforge.database.columns import NAME_LENGTH, hash_column, id_column, name_column, time_column
+from polyforge.database.columns import hash_column, id_column, name_column, time_column
 from polyforge.database.metadata import metadata
+from polyforge.kernel.sizes import NAME_LENGTH
 
 audit_events = Table(
     "audit_events",

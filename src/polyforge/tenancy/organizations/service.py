@@ -11,8 +11,8 @@ from polyforge.kernel.errors import Conflict, Invalid
 from polyforge.kernel.ids import new_ulid
 from polyforge.tenancy.audit.log import Subject
 from polyforge.tenancy.audit.recorder import Recorder
-from polyforge.tenancy.bootstrap import DEFAULT_NAME
 from polyforge.tenancy.callers import Caller
+from polyforge.tenancy.defaults import DEFAULT_NAME
 from polyforge.tenancy.organizations.records import OWNER, Organization, Project
 from polyforge.tenancy.organizations.store import (
     MEMBERSHIPS,

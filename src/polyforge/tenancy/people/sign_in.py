@@ -17,8 +17,8 @@ from polyforge.kernel.ids import new_ulid
 from polyforge.secrets.sealing import MasterKeys
 from polyforge.tenancy.audit.log import Subject
 from polyforge.tenancy.audit.recorder import Recorder
-from polyforge.tenancy.bootstrap import DEFAULT_ORGANIZATION_ID
 from polyforge.tenancy.callers import Caller, Origin
+from polyforge.tenancy.defaults import DEFAULT_ORGANIZATION_ID
 from polyforge.tenancy.people.attempts import Attempts, Limit, network_of
 from polyforge.tenancy.people.passwords import Passwords
 from polyforge.tenancy.people.records import NOBODY, User, hash_of, is_token, new_token

@@ -10,8 +10,8 @@ from polyforge.kernel.errors import Conflict, Denied
 from polyforge.kernel.ids import new_ulid
 from polyforge.tenancy.audit.log import Subject
 from polyforge.tenancy.audit.recorder import Recorder
-from polyforge.tenancy.bootstrap import DEFAULT_ORGANIZATION_ID
 from polyforge.tenancy.callers import ALL, Caller
+from polyforge.tenancy.defaults import DEFAULT_ORGANIZATION_ID
 from polyforge.tenancy.organizations.granting import granting_of
 from polyforge.tenancy.organizations.owners import owned_of, require_owned
 from polyforge.tenancy.organizations.records import OWNER

@@ -10,13 +10,13 @@ from typing import Any
 import msgspec
 from pydantic import TypeAdapter, ValidationError
 
-from polyforge.database.columns import NAME_LENGTH
 from polyforge.database.database import Database
 from polyforge.database.scopes import Scope
 from polyforge.database.sessions import WriteSession
 from polyforge.kernel.clock import Clock
 from polyforge.kernel.errors import Conflict, Denied
 from polyforge.kernel.ids import new_ulid
+from polyforge.kernel.sizes import NAME_LENGTH
 from polyforge.tenancy.audit.log import Subject
 from polyforge.tenancy.audit.recorder import Recorder
 from polyforge.tenancy.callers import Caller, Origin

@@ -6,9 +6,9 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
-from polyforge.database.columns import NAME_LENGTH
+from polyforge.kernel.sizes import NAME_LENGTH
 from polyforge.secrets.references import SecretRef
-from polyforge.tenancy.bootstrap import DEFAULT_ORGANIZATION_ID
+from polyforge.tenancy.defaults import DEFAULT_ORGANIZATION_ID
 
 PROVIDER_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 MAX_GROUP_LENGTH: Final = 160

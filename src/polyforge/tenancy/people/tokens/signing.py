@@ -22,8 +22,8 @@ from polyforge.secrets.sealing import MasterKeys, Unsealable
 from polyforge.telemetry.logs import get_logger
 from polyforge.tenancy.audit.log import Subject
 from polyforge.tenancy.audit.recorder import Recorder
-from polyforge.tenancy.bootstrap import DEFAULT_ORGANIZATION_ID, DEFAULT_PROJECT_ID
 from polyforge.tenancy.callers import Caller
+from polyforge.tenancy.defaults import DEFAULT_ORGANIZATION_ID, DEFAULT_PROJECT_ID
 from polyforge.tenancy.people.tokens.access import ALGORITHM, LEEWAY_SECONDS, TTL_SECONDS
 from polyforge.tenancy.people.tokens.store import SystemSigningKeyEditor, SystemSigningKeys
 

@@ -32,9 +32,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_audit_dead_letters"),
     )
     op.create_index("ix_audit_dead_letters_export_id", "audit_dead_letters", ["export", "id"])
-    op.create_index(
-        "ix_audit_dead_letters_export_wanted_at_id", "audit_dead_letters", ["export", "wanted_at", "id"]
-    )
+    op.create_index("ix_audit_dead_letters_export_wanted_at_id", "audit_dead_letters", ["export", "wanted_at", "id"])
     op.create_table(
         "audit_events",
         sa.Column("sequence", sa.BigInteger(), autoincrement=False, nullable=False),

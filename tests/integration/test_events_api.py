@@ -170,6 +170,19 @@ async def test_a_stream_ends_when_its_caller_may_have_lost_the_right_to_it(stage
     assert await left(key) == await left(person) == [b"retry: 1000\nid: 2\n\n"]
 
 
+async def test_a_stream_that_begins_just_after_such_a_change_is_short(stage: Stage) -> None:
+    await tell(stage.database, MEMBER.key_id)
+    await stage.seen(1)
+    short = stage.events.subscribe(MEMBER, None, None)
+    stage.clock.advance(2)
+    assert len(await left(short)) == 1
+    long = stage.events.subscribe(MEMBER, None, None)
+    async with aclosing(long.frames()) as frames:
+        stage.clock.advance(2)
+        await anext(frames)
+        assert await anext(frames) == b": heartbeat\nid: 1\n\n"
+
+
 async def test_a_stream_ends_with_its_key_and_after_its_time(stage: Stage) -> None:
     passing = msgspec.structs.replace(MEMBER, expires_at=NOW + 60)
     short, long = (stage.events.subscribe(each, None, None) for each in (passing, MEMBER))

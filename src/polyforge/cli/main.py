@@ -27,6 +27,9 @@ class Commands(LazyGroup):
         "usage": "Show what was used and what it cost.",
         "audit": "Search, verify and export the audit log.",
         "secret": "Set, list and remove secrets, and renew what seals them.",
+        "config": "Show declared models, return to earlier ones, reload them.",
+        "flag": "Set, list, remove and bring back feature flags.",
+        "events": "Show what happened, and follow what happens.",
         "model": "Show the models that callers may use.",
     }
 

@@ -67,6 +67,22 @@ class DataFolder:
             raise StartError(f"cannot write in the data folder {self.path}: {error.strerror}") from error
 
 
+def supervisor_of(path: str) -> int | None:
+    """The process id of the `polyforge up` that holds a data folder; None when there is none."""
+    try:
+        descriptor = os.open(os.path.join(path, "lock"), os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        owner = _owner(descriptor)
+        return owner if _is_alive(owner) else None
+    finally:
+        os.close(descriptor)
+    return None
+
+
 class Session:
     """What the processes of one `polyforge up` share on disk."""
 

@@ -115,6 +115,7 @@ class GatewayPlatform:
         self.attempts = Attempts(self.database, clock)
         self.signing_keys = SigningKeys(self.database, clock, self.master, self.recorder)
         self.tokens = TokenCallers(self.database, clock, self.signing_keys, self.principals, self.address)
+        self.events.listen(("keys",), lambda _: self.keys.wake())
         self.events.listen(("people",), self.tokens.heard)
         self.events.listen(("secrets",), self.declared_secrets.heard)
         self.token_service = TokenService(

@@ -59,6 +59,7 @@ class Following:
         self._file: Declared | None = None
         self._offered = True
         self._at_start = True
+        self._wrong = False
         self._refusal: str | None = None
         # Of this process: what it runs, what is built already, what it could not take.
         self._running: Sections = {}
@@ -128,16 +129,19 @@ class Following:
     # The file
 
     async def _look(self) -> bool:
-        """Read the file if it changed, or if somebody asked; whether everything is to be built anew.
+        """Read the file if it changed; whether everything is to be built anew, because somebody asked.
 
-        A file that still changes is being written: it is read when two looks find it the same.
+        A file that still changes is being written: it is read when two looks find it the same, or when somebody asks. A
+        wrong one is read again when somebody asks: what it refers to may be there by now.
         """
         asked, self._asked = self._asked, False
         stamp = await asyncio.to_thread(self._source.stamp)
-        if not asked and (stamp == self._taken or stamp != self._seen):
-            self._seen = stamp
+        settled, self._seen = stamp == self._seen, stamp
+        if stamp == self._taken and not (asked and self._wrong):
+            return asked
+        if not (asked or settled):
             return False
-        self._seen = self._taken = stamp
+        self._taken = stamp
         try:
             declared = await asyncio.to_thread(self._source.read)
             lineup = await asyncio.to_thread(self._source.build, declared.sections)
@@ -151,7 +155,7 @@ class Following:
         if declared.needs_restart:
             _log.warning("settings have changed that need a restart", settings=list(declared.needs_restart))
         self._file = declared
-        self._offered = self._at_start = False
+        self._offered = self._at_start = self._wrong = False
         self._refusal = None
         self._built = (declared.sections, lineup)
         self._objected = 0
@@ -159,6 +163,7 @@ class Following:
     def _refuse(self, reason: str) -> None:
         _log.error("the settings file is refused; what was declared before stays in force", reason=reason)
         self._refusal = reason
+        self._wrong = True
 
     # The database
 
@@ -200,7 +205,7 @@ class Following:
             sections = self._sections(row)
             if anew or sections != self._running:
                 await self._swap(sections)
-        except (SettingsError, OSError) as error:
+        except (PolyforgeError, OSError) as error:
             await self._object_to(row, _said(error))
             return
         self.version = row.version
@@ -236,5 +241,5 @@ class Following:
 
 def _said(error: Exception) -> str:
     """What an error says, without what looks like a secret."""
-    text = error.message if isinstance(error, SettingsError) else str(error)
+    text = error.message if isinstance(error, PolyforgeError) else str(error)
     return mask_text(text.encode()).decode()

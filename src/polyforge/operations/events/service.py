@@ -1,6 +1,6 @@
 """Following events and looking back at them, on behalf of a caller."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from polyforge.database.database import Database
@@ -9,19 +9,23 @@ from polyforge.database.events.store import Audience, Event, SystemEvents
 from polyforge.database.events.tail import EventTail
 from polyforge.kernel.clock import Clock
 from polyforge.kernel.errors import Unavailable
-from polyforge.operations.events.subscription import HEARTBEAT_SECONDS, Subscription
+from polyforge.operations.events.subscription import HEARTBEAT_SECONDS, LONGEST_SECONDS, Subscription
 from polyforge.tenancy.callers import Caller
 
 MOST_PER_CALLER: Final = 20
 """So that one caller leaves room for the others."""
 _RETRY_SECONDS: Final = 5.0
+_SETTLING_SECONDS: Final = 2.0
+"""By then every process knows what a caller may do since it was changed."""
+_MOST_SETTLING: Final = 10_000
 
 
 class EventService:
     """Gives callers the events that they may see: a page of them, or a stream that goes on.
 
     Streams end when the process drains, and when something may have changed about what their caller may do; whoever
-    goes on from where it ended shows again that they may.
+    goes on from where it ended shows again that they may. One that begins just then is short: the caller may have been
+    let in by what was known before.
     """
 
     def __init__(
@@ -38,6 +42,7 @@ class EventService:
         self._most = max_subscribers
         self._heartbeat = heartbeat_seconds
         self._open: set[Subscription] = set()
+        self._settling: dict[str | None, float] = {}
         self._draining = False
         tail.listen(["keys"], self._hear_of_keys)
         tail.listen(["people"], self._hear_of_people)
@@ -58,7 +63,15 @@ class EventService:
             raise Unavailable(f"you have {MOST_PER_CALLER} streams of events already", retry_after=_RETRY_SECONDS)
         place = self._tail.place if after is None else after
         audience = _audience(caller, streams)
-        subscription = Subscription(self._tail, self._clock, caller, audience, place, self._heartbeat)
+        subscription = Subscription(
+            self._tail,
+            self._clock,
+            caller,
+            audience,
+            place,
+            heartbeat_seconds=self._heartbeat,
+            longest_seconds=_SETTLING_SECONDS if self._is_settling(caller) else LONGEST_SECONDS,
+        )
         self._open.add(subscription)
         return subscription
 
@@ -75,16 +88,28 @@ class EventService:
 
     def _hear_of_keys(self, events: Sequence[Event]) -> None:
         changed = {event.resource_id for event in events}
+        self._note(changed)
         for subscription in self._open:
             if not events or subscription.caller.key_id in changed:
                 subscription.end()
 
     def _hear_of_people(self, events: Sequence[Event]) -> None:
         places = {event.organization_id for event in events}
+        self._note(places)
         for subscription in self._open:
             caller = subscription.caller
             if caller.kind != "key" and (not events or places & {None, caller.organization_id}):
                 subscription.end()
+
+    def _note(self, changed: Iterable[str | None]) -> None:
+        """Remember keys and organizations (None: all) about which something has just changed."""
+        now = self._clock.monotonic()
+        self._settling = {name: until for name, until in self._settling.items() if until > now}
+        self._settling.update(dict.fromkeys(list(changed)[:_MOST_SETTLING], now + _SETTLING_SECONDS))
+
+    def _is_settling(self, caller: Caller) -> bool:
+        names = {caller.key_id} if caller.kind == "key" else {None, caller.organization_id}
+        return any(self._settling.get(name, 0.0) > self._clock.monotonic() for name in names)
 
 
 def _audience(caller: Caller, streams: frozenset[Stream] | None) -> Audience:

@@ -31,7 +31,9 @@ class Subscription:
         caller: Caller,
         audience: Audience,
         place: int,
+        *,
         heartbeat_seconds: float = HEARTBEAT_SECONDS,
+        longest_seconds: float = LONGEST_SECONDS,
     ) -> None:
         self.caller = caller
         self._tail = tail
@@ -39,7 +41,7 @@ class Subscription:
         self._audience = audience
         self._place = place
         self._heartbeat = heartbeat_seconds
-        self._until = clock.monotonic() + LONGEST_SECONDS
+        self._until = clock.monotonic() + longest_seconds
         self._ended = False
 
     def end(self) -> None:
@@ -69,15 +71,20 @@ class Subscription:
         if self._is_over():
             return b""
         try:
-            async with asyncio.timeout(self._heartbeat):
+            async with asyncio.timeout(min(self._heartbeat, self._left())):
                 await self._tail.wait(self._place)
         except TimeoutError:
             return b": heartbeat\n" + _place_frame(self._place)
         return b""
 
     def _is_over(self) -> bool:
+        return self._ended or self._left() <= 0
+
+    def _left(self) -> float:
+        """Seconds until the stream has gone on for long enough, or its key or token ends."""
+        left = self._until - self._clock.monotonic()
         ends = self.caller.expires_at
-        return self._ended or self._clock.monotonic() >= self._until or (ends is not None and ends <= self._clock.now())
+        return left if ends is None else min(left, ends - self._clock.now())
 
 
 def _frame(event: Event) -> bytes:

@@ -18,6 +18,8 @@ CHECKS = [not_a_server_error, content_type_conformance, response_schema_conforma
 EXAMPLES = 20
 TIMEOUT = 20
 Operation = APIOperation[Any, Any, Any, Any]
+ENDLESS = {"GET /api/v1/events"}
+"""Answers that go on for as long as one reads; the tests of events call it with what does not fit."""
 SLOW = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
 LIMITS = settings(
     max_examples=EXAMPLES, deadline=None, derandomize=True, database=None, suppress_health_check=SLOW, print_blob=False
@@ -33,7 +35,8 @@ def described(house: Polyforge) -> OpenApiSchema:
 def operations(schema: OpenApiSchema) -> Iterator[Operation]:
     for found in schema.get_all_operations():
         assert isinstance(found, Ok), found
-        yield found.ok()
+        if found.ok().label not in ENDLESS:
+            yield found.ok()
 
 
 def test_the_description_covers_the_api(described: OpenApiSchema) -> None:

@@ -115,9 +115,7 @@ class GatewayPlatform:
         self.attempts = Attempts(self.database, clock)
         self.signing_keys = SigningKeys(self.database, clock, self.master, self.recorder)
         self.tokens = TokenCallers(self.database, clock, self.signing_keys, self.principals, self.address)
-        self.events.listen(("keys",), lambda _: self.keys.wake())
-        self.events.listen(("people",), self.tokens.heard)
-        self.events.listen(("secrets",), self.declared_secrets.heard)
+        self._listen()
         self.token_service = TokenService(
             self.database,
             clock,
@@ -138,6 +136,12 @@ class GatewayPlatform:
         self.usage_service = UsageService(self.database, clock)
         self.sealing = Sealing(self.database, self.master, SEALED)
         self.vault_service = VaultService(self.database, clock, self.recorder, self.master)
+
+    def _listen(self) -> None:
+        """What hears of changes by other processes as they happen."""
+        self.events.listen(("keys",), lambda _: self.keys.wake())
+        self.events.listen(("people",), self.tokens.heard)
+        self.events.listen(("secrets",), self.declared_secrets.heard)
 
     @property
     def recorder(self) -> Recorder:

@@ -20,7 +20,6 @@ from polyforge.registry.settings import ModelSettings
 from polyforge.secrets.references import SecretRef
 from polyforge.secrets.settings import SecretsSettings
 from polyforge.serving.settings import ServingSettings
-from polyforge.telemetry.masking import mask_text
 from polyforge.telemetry.settings import TelemetrySettings
 from polyforge.tenancy.people.sign_on.settings import PROVIDER_NAME, IdentityProviderSettings
 
@@ -28,6 +27,8 @@ PREFIX = "POLYFORGE_"
 PLAIN_VARIABLES = {"POLYFORGE_CONFIG", "POLYFORGE_DATA", "POLYFORGE_ADMIN_KEY"}
 DEFAULT_FILE = Path("polyforge.yaml")
 MAX_FILE_BYTES = 4 * 1024 * 1024
+QUOTED = re.compile(r"'(?!<)[^']{2,}'")
+"""What the YAML parser repeats of a file, which may be a secret; not the names of its own tokens."""
 ADAPTER_NAME = re.compile(r"^[a-z][a-z0-9_]*$")
 EXPORT_NAME = re.compile(r"^[a-z0-9][a-z0-9_-]{0,63}$")
 
@@ -229,8 +230,8 @@ def _place_of(error: yaml.YAMLError) -> str:
     mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
     if mark is None:
         return ""
-    what = cast(yaml.MarkedYAMLError, error).problem or "it cannot be read"
-    return f": line {mark.line + 1}, column {mark.column + 1}: {mask_text(what.encode()).decode()}"
+    what = QUOTED.sub("'...'", cast(yaml.MarkedYAMLError, error).problem or "it cannot be read")
+    return f": line {mark.line + 1}, column {mark.column + 1}: {what}"
 
 
 def _from_environment(environ: Mapping[str, str]) -> Tree:

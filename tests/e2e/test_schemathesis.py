@@ -1,17 +1,20 @@
 """The management API against its own description: whatever fits it, or nearly fits it, never gets a 500."""
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
+from hypothesis.errors import Unsatisfiable
 from schemathesis import APIOperation, Case, GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance
 from schemathesis.specs.openapi.schemas import OpenApiSchema
 
+from polyforge.server.declared import OPEN_PREFIX
 from tests.support.server import Polyforge
 
 CHECKS = [not_a_server_error, content_type_conformance, response_schema_conformance]
@@ -54,11 +57,18 @@ def test_no_input_is_a_server_error(described: OpenApiSchema, house: Polyforge, 
         def holds(case: Case[Operation]) -> None:
             case.call_and_validate(checks=CHECKS, headers=headers, timeout=TIMEOUT)
 
-        holds()
+        if mode is GenerationMode.NEGATIVE:
+            # Where everything fits, or nothing is taken, there is nothing that does not fit.
+            with contextlib.suppress(Unsatisfiable):
+                holds()
+        else:
+            holds()
 
 
 def test_nothing_is_told_to_those_who_show_no_key(described: OpenApiSchema) -> None:
     for operation in operations(described):
+        if operation.path.startswith(OPEN_PREFIX):
+            continue
 
         @settings(LIMITS, max_examples=2)
         @given(case=operation.as_strategy())

@@ -56,7 +56,7 @@ def router(tokens: TokenService) -> APIRouter:
         _keep_nowhere(response)
         return _answer(await _granted(tokens, request.headers.get("authorization"), given, origin))
 
-    @routes.post(REVOKE_PATH, openapi_extra=_REVOCATION)
+    @routes.post(REVOKE_PATH, status_code=200, response_class=Response, openapi_extra=_REVOCATION)
     async def revoke_token(origin: Anybody, request: Request) -> Response:
         """End a token and all that came from the same sign-in (RFC 7009)."""
         given = await _parameters(request)

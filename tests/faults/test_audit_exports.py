@@ -111,6 +111,7 @@ def test_changes_reach_every_sink_in_order_also_one_that_was_down_and_processes_
     assert siem.got == list(range(1, newest(server) + 1))
 
     for index in range(2):
+        eventually(lambda: len(server.pids("gateway")) == 2, "both workers")
         server.kill("gateway", index)
         eventually(lambda: server.call("/readyz", method="GET").status == 200, "a new worker")
         server.create_key()

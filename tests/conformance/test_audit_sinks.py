@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import datetime
 import http.server
 import json
 import os
@@ -14,10 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from pydantic import ValidationError
 
 from polyforge.adapters.audit_sinks import file, https, syslog
@@ -26,6 +21,7 @@ from polyforge.kernel.hidden import Hidden
 from polyforge.ports.audit_sink import AuditSink
 from polyforge.ports.secret_source import Stop
 from tests.conformance.audit_sinks import LINES, AuditSinkSuite, NoSecrets, arrived
+from tests.support.certificates import self_signed
 from tests.support.ports import free_port
 
 FRAME = re.compile(rb"<109>1 (\S+) (\S+) polyforge - (\S+) - (\{.*)", re.DOTALL)
@@ -33,28 +29,8 @@ FRAME = re.compile(rb"<109>1 (\S+) (\S+) polyforge - (\S+) - (\{.*)", re.DOTALL)
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate of 127.0.0.1 that vouches for itself, with its key in the same file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path = tmp_path_factory.mktemp("certificate") / "both.pem"
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    path.write_bytes(private + made.public_bytes(serialization.Encoding.PEM))
-    return path
+    """A certificate of localhost that vouches for itself, with its key in the same file."""
+    return self_signed(tmp_path_factory.mktemp("certificate"))
 
 
 def server_tls(certificate: Path | None) -> ssl.SSLContext | None:

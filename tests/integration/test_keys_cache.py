@@ -151,9 +151,8 @@ async def test_more_changes_than_a_page_holds_arrive_at_once(
     assert [knows(fresh, token) for _, token in made] == [False] * 2 + [True] * 8
 
 
-async def test_a_wake_up_spares_the_wait(database: Counting, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("polyforge.tenancy.key_cache.SYNC_SECONDS", 3600)
-    cache = KeyCache(database, clock)
+async def test_a_wake_up_spares_the_wait(database: Counting, clock: FakeClock) -> None:
+    cache = KeyCache(database, clock, sync_seconds=3600)
     await cache.open()
     _, token = await issue(KeyService(database, clock, recorder(clock), cache.wake))
     await soon(lambda: knows(cache, token))
@@ -391,8 +390,7 @@ async def test_a_wrong_setting_is_noticed_at_the_start(database: Counting, clock
 async def test_following_goes_on_after_a_failure_that_nobody_foresaw(
     database: Counting, keys: KeyService, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("polyforge.tenancy.key_cache.SYNC_SECONDS", 0.01)
-    cache = KeyCache(database, clock)
+    cache = KeyCache(database, clock, sync_seconds=0.01)
     await cache.open()
     with monkeypatch.context() as broken:
         broken.setattr(SystemStore, "changed_since", None)

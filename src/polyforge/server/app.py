@@ -28,6 +28,7 @@ from polyforge.server.operations import Operations
 from polyforge.server.well_known import WellKnown
 from polyforge.telemetry.logs import get_logger
 from polyforge.tenancy.people.tokens.api import OAUTH_PATHS
+from polyforge.tenancy.policy import authorize
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 API_BODY_BYTES: Final = 1024 * 1024
@@ -150,7 +151,7 @@ class Application:
 
     async def _metrics(self, path: str, scope: Scope) -> tuple[int, bytes, bytes]:
         if self._operations.metrics_need_a_scope:
-            (await self._authentication.caller(scope)).require("metrics:read")
+            authorize(await self._authentication.caller(scope), "metrics:read")
         return 200, _METRICS, await asyncio.to_thread(self._operations.metrics)
 
     async def _manage(self, scope: Scope, receive: Receive, send: Send) -> None:

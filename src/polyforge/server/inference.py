@@ -45,6 +45,7 @@ from polyforge.tenancy.callers import Caller
 from polyforge.tenancy.key_cache import KeyCache
 from polyforge.tenancy.people.tokens.access import TOKEN_MARK
 from polyforge.tenancy.people.tokens.callers import TokenCallers
+from polyforge.tenancy.policy import authorize
 
 _CLIENT_CLOSED: Final = 499
 _LONG_RESULT_BYTES: Final = 256 * 1024
@@ -165,7 +166,7 @@ class Inference:
             raise Unauthenticated("no API key; send it as `Authorization: Bearer pf-...`")
         known = self._tokens if token.startswith(TOKEN_MARK) else self._keys
         caller = known.lookup(token) or await known.resolve(token)
-        caller.require("inference")
+        authorize(caller, "inference")
         return caller
 
     def _provider_key(self, headers: HeaderMap) -> Hidden | None:

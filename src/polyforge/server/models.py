@@ -5,6 +5,7 @@ from polyforge.gateway.lineup import Lineups
 from polyforge.kernel.errors import ModelNotFound
 from polyforge.registry.catalog import Model
 from polyforge.tenancy.callers import Caller
+from polyforge.tenancy.policy import authorize
 
 PATH = "/v1/models"
 
@@ -18,7 +19,7 @@ class Models:
 
     def answer(self, path: str, caller: Caller) -> bytes:
         """The body for one of the two paths; ModelNotFound for a model that is absent or hidden from the caller."""
-        caller.require("models:read")
+        authorize(caller, "models:read")
         name = path.removeprefix(PATH).strip("/")
         if name:
             return encode_model(self._describe(self._find(name, caller)))

@@ -4,7 +4,6 @@ from typing import Literal
 
 import msgspec
 
-from polyforge.kernel.errors import Denied
 from polyforge.kernel.money import Micros
 
 Period = Literal["total", "day", "week", "month"]
@@ -67,16 +66,8 @@ class Caller(msgspec.Struct, frozen=True):
     """Set where a change may be made, for the audit log."""
 
     def may(self, permission: str) -> bool:
-        """Whether the key's scopes grant `permission`."""
+        """Whether it holds `permission`, by its scopes or its roles; whether it may act is `authorize`'s to say."""
         return permission in self.scopes or ALL in self.scopes
-
-    def require(self, permission: str) -> None:
-        """Denied unless the key's scopes, or the roles of who signed in, grant `permission`."""
-        if self.may(permission):
-            return
-        if self.kind == "user":
-            raise Denied(f"you lack the permission {permission!r} here; ask for a role that has it")
-        raise Denied(f"this key lacks the scope {permission!r}; create one that has it")
 
     def may_use(self, model: str) -> bool:
         """Whether the key may call `model`."""

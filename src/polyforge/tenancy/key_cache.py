@@ -28,6 +28,8 @@ from polyforge.tenancy.store import SystemStore
 _log = get_logger(__name__)
 
 SYNC_SECONDS = 0.4
+TOLD_SYNC_SECONDS = 5.0
+"""Between looks of a cache that is woken by every change, and looks by itself only in case it was not."""
 PAGE = 500
 NEVER = float("-inf")
 
@@ -61,6 +63,7 @@ class KeyCache:
         grace_seconds: float = 600.0,
         lookups: int = 2,
         waiting: int = 256,
+        sync_seconds: float = SYNC_SECONDS,
     ) -> None:
         self._database = database
         self._clock = clock
@@ -74,6 +77,7 @@ class KeyCache:
         self._flights: dict[bytes, asyncio.Task[Caller]] = {}
         self._lookups = asyncio.Semaphore(lookups)
         self._waiting = waiting
+        self._sync_seconds = sync_seconds
         self._seen: int | None = None
         self._usable_until = NEVER
         self._wake = asyncio.Event()
@@ -170,7 +174,7 @@ class KeyCache:
     async def _follow(self) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(SYNC_SECONDS):
+                async with asyncio.timeout(self._pause()):
                     await self._wake.wait()
             self._wake.clear()
             try:
@@ -182,6 +186,10 @@ class KeyCache:
                 self._failing = True
             else:
                 self._note_success()
+
+    def _pause(self) -> float:
+        """Seconds; as long as the database fails, nobody can tell of a change either."""
+        return min(self._sync_seconds, SYNC_SECONDS) if self._failing else self._sync_seconds
 
     async def sync(self) -> None:
         """Apply every change that is committed by now; the first time, read the latest keys."""

@@ -6,7 +6,7 @@ from fastapi.security.base import SecurityBase
 
 from polyforge.kernel.errors import Unauthenticated
 from polyforge.tenancy.callers import Caller, Origin
-from polyforge.tenancy.policy import LEVELS
+from polyforge.tenancy.policy import LEVELS, authorize
 
 
 class Permission(SecurityBase):
@@ -26,7 +26,7 @@ class Permission(SecurityBase):
     async def __call__(self, request: Request) -> Caller:
         """The caller of a request."""
         caller = _caller_of(request)
-        caller.require(self.name)
+        authorize(caller, self.name)
         return caller
 
 

@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from polyforge.kernel.errors import NotFound
+from polyforge.kernel.errors import Denied, NotFound
 from polyforge.tenancy.callers import Caller
 
 Level = Literal["project", "organization", "installation"]
@@ -82,19 +82,28 @@ class Resource(msgspec.Struct, frozen=True):
     project_id: str | None = None
 
 
-def authorize(caller: Caller, action: str, resource: Resource) -> None:
+def authorize(caller: Caller, action: str, resource: Resource | None = None) -> None:
     """Return when the caller may do `action` to `resource`; Denied without the permission, NotFound when it is foreign.
 
+    The one decision there is: routes take it through `Permission`, and what runs outside of a route takes it itself.
+    Without a resource it is about what lies where the caller acts, which is all that stores of the caller's scope show.
     KeyError for an action that does not exist: every route names one of `LEVELS`.
     """
     level = LEVELS[action]
-    caller.require(action)
-    if level == "installation":
+    if not caller.may(action):
+        raise _denied(caller, action)
+    if resource is None or level == "installation":
         return
     if resource.organization_id != caller.organization_id:
         raise NotFound("there is no such thing")
     if level == "project" and resource.project_id != caller.project_id:
         raise NotFound("there is no such thing")
+
+
+def _denied(caller: Caller, action: str) -> Denied:
+    if caller.kind == "user":
+        return Denied(f"you lack the permission {action!r} here; ask for a role that has it")
+    return Denied(f"this key lacks the scope {action!r}; create one that has it")
 
 
 class Grant(msgspec.Struct, frozen=True):

@@ -40,7 +40,7 @@ from polyforge.tenancy.admin_key import admin_key
 from polyforge.tenancy.audit.recorder import Recorder
 from polyforge.tenancy.bootstrap import install
 from polyforge.tenancy.defaults import DEFAULT_ORGANIZATION_ID
-from polyforge.tenancy.key_cache import KeyCache
+from polyforge.tenancy.key_cache import TOLD_SYNC_SECONDS, KeyCache
 from polyforge.tenancy.ledger.counters import SharedCounters
 from polyforge.tenancy.ledger.drainer import Drainer
 from polyforge.tenancy.ledger.journal import Journal
@@ -103,7 +103,13 @@ class GatewayPlatform:
         self.metrics = Metrics(runtime / "metrics", name, metric_models=settings.telemetry.metric_models)
         self.lines = LineWriter(sys.stderr.fileno(), process=name, on_drop=self._count(LOG_DROPPED))
         self.tracer = _tracer(settings, name, self._count(TRACES_DROPPED))
-        self.keys = KeyCache(self.database, clock, given=self.admin.secret.hash, prepare=self._prepare)
+        self.keys = KeyCache(
+            self.database,
+            clock,
+            given=self.admin.secret.hash,
+            prepare=self._prepare,
+            sync_seconds=TOLD_SYNC_SECONDS,
+        )
         self._admission = Admission(settings.gateway, self.counters, self.journal, self.ledger.spent, clock)
         self._settlement = Settlement(self.counters, self.journal, clock)
         self.lineups = Lineups(self._lineup(settings), self.declared_secrets, self._prepare_lineup)

@@ -113,6 +113,13 @@ def test_nobody_gives_what_they_lack() -> None:
     assert covers(Caller("id", "name", "org-a", "a-one", frozenset({ALL})), PERMISSIONS) is None
 
 
+def test_without_a_resource_it_is_about_the_callers_own_place() -> None:
+    caller = Caller("id", "name", "org-a", "a-one", frozenset({"keys:read"}))
+    authorize(caller, "keys:read")
+    with pytest.raises(Denied, match="keys:write"):
+        authorize(caller, "keys:write")
+
+
 def test_an_action_that_does_not_exist_is_a_mistake() -> None:
     caller = Caller("id", "name", "org-a", "a-one", frozenset({ALL}))
     with pytest.raises(KeyError):

@@ -22,7 +22,7 @@ from polyforge.tenancy.people.paging import check_cursor, check_id, not_found, p
 from polyforge.tenancy.people.passwords import Passwords
 from polyforge.tenancy.people.records import User
 from polyforge.tenancy.people.store import SystemSessionEditor, SystemUserEditor, SystemUserStore
-from polyforge.tenancy.policy import LEVELS, covers
+from polyforge.tenancy.policy import LEVELS, authorize, covers
 
 _OPERATING = frozenset(name for name, level in LEVELS.items() if level == "installation")
 
@@ -56,7 +56,7 @@ class UserService:
                 operator, role = True, OWNER
                 places = OrganizationEditor(session, Scope(DEFAULT_ORGANIZATION_ID))
             elif role is not None:
-                caller.require("members:write")
+                authorize(caller, "members:write")
                 (await granting_of(places, caller)).require_role(role, None)
             if operator:
                 _require_operating(caller)

@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from polyforge.dialects.openai_chat import check_model_name
+from polyforge.dialects.openai_chat.facts import check_model_name
 from polyforge.dialects.openai_errors import explain_validation
 from polyforge.dialects.openai_inputs import read_inputs
 from polyforge.kernel.errors import Invalid

@@ -13,7 +13,8 @@ from typing import Final
 
 import msgspec
 
-from polyforge.dialects import openai_chat, openai_embeddings
+from polyforge.dialects import openai_embeddings
+from polyforge.dialects.openai_chat import facts as openai_chat
 from polyforge.gateway.job import Job
 from polyforge.gateway.lineup import Lineup, Lineups
 from polyforge.gateway.settings import GatewaySettings

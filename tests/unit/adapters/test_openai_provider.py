@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from polyforge.adapters.providers.openai import OpenAI, Settings
-from polyforge.dialects.openai_chat import decode_chat
+from polyforge.dialects.openai_chat.facts import decode_chat
 from polyforge.kernel.errors import NotConfigured, SettingsError, UpstreamDenied, UpstreamFailed, UpstreamRefused
 from polyforge.kernel.hidden import Hidden
 from polyforge.ports.provider import KEY_HEADER, Call, StreamEvent, Timeouts

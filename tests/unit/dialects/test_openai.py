@@ -7,7 +7,8 @@ import struct
 import msgspec
 import pytest
 
-from polyforge.dialects import openai_chat, openai_embeddings
+from polyforge.dialects import openai_embeddings
+from polyforge.dialects.openai_chat import facts as openai_chat
 from polyforge.dialects.openai_errors import decode_error, encode_error, status_of
 from polyforge.kernel.errors import BudgetSpent, Invalid
 from polyforge.kernel.tasks import EmbeddingResult

@@ -7,7 +7,8 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from typing_extensions import AsyncGenerator
 
-from polyforge.dialects import openai_chat, openai_embeddings
+from polyforge.dialects import openai_embeddings
+from polyforge.dialects.openai_chat import facts as openai_chat
 from polyforge.dialects.openai_errors import decode_error
 from polyforge.dialects.openai_models import decode_model_names
 from polyforge.egress.deadlines import Deadline

@@ -259,7 +259,18 @@ def test_check_shows_settings_with_their_origin_and_no_secrets(tmp_path: Path) -
     assert settings["server.port"] == {"value": 8080, "origin": "default"}
     assert settings["data"] == {"value": str(tmp_path / "elsewhere"), "origin": "command line"}
     assert shown["adapters"]["providers"]["openai"] == {"available": True, "problem": None}
-    assert "very-secret" not in polyforge(tmp_path, "check").stdout
+
+
+def test_check_warns_of_what_works_and_is_not_safe(tmp_path: Path) -> None:
+    (tmp_path / "polyforge.yaml").write_text(
+        "server: {host: 0.0.0.0, behind_proxy: true}\ndatabase: {url: 'postgresql://me:very-secret@127.0.0.1:1/x'}\n"
+    )
+    result = polyforge(tmp_path, "check")
+    assert result.returncode == 0
+    assert "very-secret" not in result.stdout + result.stderr
+    links, walls = result.stderr.splitlines()
+    assert links.startswith("polyforge: warning: people.public_url: it is not set")
+    assert walls.startswith("polyforge: warning: database.url: the database does not answer")
 
 
 @pytest.mark.parametrize(

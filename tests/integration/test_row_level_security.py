@@ -1,6 +1,7 @@
 """The second wall: with a scope, PostgreSQL itself hides the rows of other tenants, whatever a query asks for."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from polyforge.database.database import Database
 from polyforge.database.metadata import metadata
 from polyforge.database.scopes import Scope
 from polyforge.database.settings import DatabaseSettings
+from polyforge.database.walls import Binding, binding_of
 from polyforge.tenancy.tables import api_keys, organizations, projects
 from polyforge.wiring.migrate import migrate
 from tests.support.databases import Place, created
@@ -125,3 +127,44 @@ async def test_every_table_of_tenants_has_the_wall(ours: Database) -> None:
         catalogue = table("pg_class", column("relname"), column("relrowsecurity"), column("relforcerowsecurity"))
         walled = select(catalogue.c.relname).where(and_(catalogue.c.relrowsecurity, catalogue.c.relforcerowsecurity))
         assert {row["relname"] for row in await session.all(walled)} == WALLED
+
+
+# --- whom the wall does not bind ---
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncGenerator[Database]:
+    database = Database(DatabaseSettings(url=url), Path())
+    await database.open()
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+async def test_an_ordinary_owner_is_bound_everywhere(ours: Database) -> None:
+    assert await binding_of(ours) == Binding("tenant", superuser=False, bypasses=False, open_tables=())
+
+
+@pytest.mark.usefixtures("ours")
+async def test_a_superuser_is_bound_nowhere(postgres: Postgres) -> None:
+    async with connected(postgres.url("walled")) as database:
+        assert await binding_of(database) == Binding(
+            "polyforge", superuser=True, bypasses=True, open_tables=tuple(sorted(WALLED))
+        )
+
+
+async def test_who_may_bypass_the_wall_and_tables_that_do_not_force_it_are_found(
+    ours: Database, postgres: Postgres
+) -> None:
+    postgres.execute("ALTER TABLE groups NO FORCE ROW LEVEL SECURITY", "walled")
+    assert await binding_of(ours) == Binding("tenant", superuser=False, bypasses=False, open_tables=("groups",))
+    postgres.execute("ALTER ROLE tenant BYPASSRLS")
+    binding = await binding_of(ours)
+    assert binding is not None
+    assert (binding.superuser, binding.bypasses) == (False, True)
+
+
+async def test_a_database_without_our_tables_is_asked_as_well(postgres: Postgres) -> None:
+    async with connected(postgres.url("postgres")) as database:
+        assert await binding_of(database) == Binding("polyforge", superuser=True, bypasses=True, open_tables=())

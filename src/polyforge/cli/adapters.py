@@ -33,10 +33,15 @@ def all_adapters() -> list[Adapter]:
 def settings_of(port: str, path: str, chosen: Chosen) -> BaseModel:
     """The adapter's own settings, defaults included; SettingsError names the wrong one by its path below `path`."""
     _, settings = adapters.find(port, path, chosen)
+    reveal_all(path, settings)
+    return settings
+
+
+def reveal_all(path: str, settings: BaseModel) -> None:
+    """Read every secret of settings that stand below `path` once; SettingsError names one that is not there."""
     for name, value in settings:
         for where, secret in _secrets(f"{path}.{name}", value):
             reveal(where, secret)
-    return settings
 
 
 def _secrets(path: str, value: object) -> Iterator[tuple[str, SecretRef]]:

@@ -4,7 +4,8 @@ from typing import Any
 
 import typer
 
-from polyforge.cli.adapters import Adapter, all_adapters, reveal, settings_of
+from polyforge.cli.adapters import Adapter, all_adapters, reveal, reveal_all, settings_of
+from polyforge.cli.caveats import caveats_of
 from polyforge.cli.effective import Setting, effective, to_text
 from polyforge.cli.exposure import refuse_exposure
 from polyforge.cli.lazy import plain_app
@@ -18,18 +19,24 @@ app = plain_app()
 
 @app.command()
 def check(config: Config = None, data: Data = None, as_json: Json = False) -> None:
-    """Show the effective settings and where each comes from; status 2 names a wrong one. Secrets are not shown."""
+    """Show the effective settings and where each comes from; status 2 names a wrong one. Secrets are not shown.
+
+    Warns of what works and is not safe.
+    """
     settings, origins = load(config, overrides_of(data))
     in_force = effective(examine(settings), origins)
     adapters = all_adapters()
+    caveats = caveats_of(settings)
     if as_json:
-        print_json(as_document(in_force, adapters))
+        print_json(as_document(in_force, adapters, caveats))
         return
     print_table(["setting", "value", "origin"], [(path, to_text(value), origin) for path, value, origin in in_force])
     typer.echo()
     print_table(
         ["port", "adapter", "state"], [(port, name, trouble or "available") for port, name, trouble in adapters]
     )
+    for line in caveats:
+        typer.echo(f"polyforge: warning: {line}", err=True)
 
 
 def examine(settings: Settings) -> dict[str, Any]:
@@ -45,13 +52,18 @@ def examine(settings: Settings) -> dict[str, Any]:
     for name, chosen in settings.audit.exports.items():
         own = settings_of("audit_sinks", f"audit.exports.{name}", chosen)
         tree["audit"]["exports"][name] = {"use": chosen.use, **own.model_dump(mode="json")}
+    people = settings.people
+    own = settings_of("notifiers", "people.notifier", people.notifier)
+    tree["people"]["notifier"] = {"use": people.notifier.use, **own.model_dump(mode="json")}
+    for name, provider in people.identity_providers.items():
+        reveal_all(f"people.identity_providers.{name}", provider)
     return tree
 
 
-def as_document(in_force: list[Setting], adapters: list[Adapter]) -> dict[str, Any]:
+def as_document(in_force: list[Setting], adapters: list[Adapter], caveats: list[str]) -> dict[str, Any]:
     """The same for programs."""
     ports: dict[str, dict[str, Any]] = {}
     for port, name, problem in adapters:
         ports.setdefault(port, {})[name] = {"available": problem is None, "problem": problem}
     settings = {path: {"value": value, "origin": origin} for path, value, origin in in_force}
-    return {"settings": settings, "adapters": ports}
+    return {"settings": settings, "adapters": ports, "warnings": caveats}

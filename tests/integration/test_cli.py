@@ -140,7 +140,7 @@ def test_all_pages_of_keys_are_one_table(gateway: ScriptedGateway) -> None:
 
 
 def test_revoked_keys_are_listed_when_asked_for(gateway: ScriptedGateway) -> None:
-    gateway.answer("GET /api/v1/keys?limit=1000&include_revoked=true", 200, {"data": [], "next_cursor": None})
+    gateway.answer("GET /api/v1/keys?include_revoked=true&limit=1000", 200, {"data": [], "next_cursor": None})
     assert json.loads(run(gateway, "key", "list", "--revoked", "--json")) == []
 
 

@@ -10,12 +10,11 @@ from polyforge.cli.client import ApiClient, segment
 from polyforge.cli.errors import FAILED, CommandError
 from polyforge.cli.lazy import plain_app
 from polyforge.cli.options import DEFAULT, Data, Json, Key, Url, connect
-from polyforge.cli.output import print_json, print_table, to_minute, to_text
+from polyforge.cli.output import print_json, print_table, show_all, to_minute, to_text
 
 app = plain_app("Search, verify and export the audit log.")
 
 PATH = "/api/v1/audit"
-MOST_PER_PAGE = 1000
 VERIFIED_AT_ONCE = 20_000
 
 Since = Annotated[str | None, typer.Option(help="From this time on, as in 2026-01-31T18:00Z.")]
@@ -39,11 +38,9 @@ def list_events(
     """Show what happened, latest first."""
     query = {"action": action, "actor": actor, "resource_kind": kind, "resource_id": resource}
     query |= {"since": since, "until": until}
-    events = list(_pages(connect(url, key, data), PATH, query, limit))
-    if as_json:
-        print_json(events)
-        return
-    print_table(["id", "at", "action", "by", "kind", "resource", "address"], [_row(event) for event in events])
+    events = list(connect(url, key, data).pages(PATH, query, limit))
+    headers = ["id", "at", "action", "by", "kind", "resource", "address"]
+    show_all(events, headers, [_row(event) for event in events], as_json)
 
 
 @app.command("show")
@@ -127,13 +124,10 @@ def dead_letters(
     as_json: Json = False,
 ) -> None:
     """Show the events that a sink refused for good, newest first."""
-    letters = list(_pages(connect(url, key, data), f"{PATH}/dead-letters", {"export": name}))
-    if as_json:
-        print_json(letters)
-        return
+    letters = list(connect(url, key, data).pages(f"{PATH}/dead-letters", {"export": name}))
     headers = ["id", "export", "sequence", "at", "reason"]
     rows = [[to_minute(letter[name]) if name == "at" else letter[name] for name in headers] for letter in letters]
-    print_table(headers, rows)
+    show_all(letters, headers, rows, as_json)
 
 
 @app.command("retry")
@@ -148,7 +142,7 @@ def retry(
     if (letter_id is None) == (name is None):
         raise CommandError("give the id of a dead letter, or --export for all of an export")
     client = connect(url, key, data)
-    found = _pages(client, f"{PATH}/dead-letters", {"export": name}) if letter_id is None else [{"id": letter_id}]
+    found = client.pages(f"{PATH}/dead-letters", {"export": name}) if letter_id is None else [{"id": letter_id}]
     wanted = [letter["id"] for letter in found]
     for each in wanted:
         client.post(f"{PATH}/dead-letters/{segment(each)}/retry")
@@ -165,19 +159,6 @@ def _verify(client: ApiClient, cursor: str | None) -> dict[str, Any]:
         if verdict["complete"]:
             return {**verdict, "checked": checked}
         typer.echo(f"{verdict['sequence']} of {verdict['newest']}", err=True)
-
-
-def _pages(client: ApiClient, path: str, query: dict[str, str | None], most: int | None = None) -> Iterator[Any]:
-    """The items of a list, up to `most`."""
-    left, cursor = most, None
-    while left is None or left > 0:
-        limit = MOST_PER_PAGE if left is None else min(left, MOST_PER_PAGE)
-        page = client.get(path, {**query, "limit": str(limit), "cursor": cursor})
-        yield from page["data"]
-        left = None if left is None else left - len(page["data"])
-        cursor = page["next_cursor"]
-        if cursor is None:
-            return
 
 
 def _write(output: Path, lines: Iterator[bytes]) -> int:

@@ -24,7 +24,8 @@ HINTS = {
 
 NO_HINT = "wrong_credentials"
 """The code of an error that tells all there is to tell."""
-PAGE = "1000"
+PAGE = 1000
+"""As many as a page may hold."""
 
 Query = Mapping[str, str | None]
 
@@ -73,12 +74,14 @@ class ApiClient:
         """The decoded answer to a PATCH of JSON."""
         return self._call("PATCH", path, body)
 
-    def pages(self, path: str, query: Query | None = None) -> Iterator[dict[str, Any]]:
-        """Everything in a list, page by page."""
-        cursor: str | None = None
-        while True:
-            page = self.get(path, {**(query or {}), "limit": PAGE, "cursor": cursor})
+    def pages(self, path: str, query: Query | None = None, most: int | None = None) -> Iterator[dict[str, Any]]:
+        """What is in a list, page by page: all of it, or as much as `most`."""
+        left, cursor = most, None
+        while left is None or left > 0:
+            limit = PAGE if left is None else min(left, PAGE)
+            page = self.get(path, {**(query or {}), "limit": str(limit), "cursor": cursor})
             yield from page["data"]
+            left = None if left is None else left - len(page["data"])
             cursor = page["next_cursor"]
             if cursor is None:
                 return

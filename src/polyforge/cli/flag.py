@@ -4,15 +4,14 @@ from typing import Annotated, Any
 
 import typer
 
-from polyforge.cli.client import ApiClient, segment
+from polyforge.cli.client import segment
 from polyforge.cli.lazy import plain_app
 from polyforge.cli.options import DEFAULT, Data, Json, Key, Url, connect
-from polyforge.cli.output import print_json, print_table, to_minute
+from polyforge.cli.output import print_json, print_table, show_all, to_minute
 
 app = plain_app("Set, list, remove and bring back feature flags.")
 
 PATH = "/api/v1/flags"
-PAGE = "1000"
 
 Name = Annotated[str, typer.Argument(help="The flag's name.")]
 
@@ -20,13 +19,9 @@ Name = Annotated[str, typer.Argument(help="The flag's name.")]
 @app.command("list")
 def list_flags(url: Url = DEFAULT, key: Key = None, data: Data = None, as_json: Json = False) -> None:
     """Show all flags."""
-    flags = _all(connect(url, key, data), PATH)
-    if as_json:
-        print_json(flags)
-        return
-    print_table(
-        ["name", "on", "share", "projects", "version", "changed"], [[flag["name"], *_row(flag)] for flag in flags]
-    )
+    flags = list(connect(url, key, data).pages(PATH))
+    headers = ["name", "on", "share", "projects", "version", "changed"]
+    show_all(flags, headers, [[flag["name"], *_row(flag)] for flag in flags], as_json)
 
 
 @app.command("set")
@@ -58,11 +53,9 @@ def remove(name: Name, url: Url = DEFAULT, key: Key = None, data: Data = None) -
 @app.command("history")
 def history(name: Name, url: Url = DEFAULT, key: Key = None, data: Data = None, as_json: Json = False) -> None:
     """Show what a flag was set to, newest first."""
-    versions = _all(connect(url, key, data), f"{PATH}/{segment(name)}/history")
-    if as_json:
-        print_json(versions)
-        return
-    print_table(["on", "share", "projects", "version", "changed", "by"], [_past(each) for each in versions])
+    versions = list(connect(url, key, data).pages(f"{PATH}/{segment(name)}/history"))
+    headers = ["on", "share", "projects", "version", "changed", "by"]
+    show_all(versions, headers, [_past(each) for each in versions], as_json)
 
 
 @app.command("rollback")
@@ -76,17 +69,6 @@ def rollback(
 ) -> None:
     """Set a flag to what it was at an earlier version."""
     _show(connect(url, key, data).post(f"{PATH}/{segment(name)}/rollback", {"version": version}), as_json)
-
-
-def _all(client: ApiClient, path: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    cursor: str | None = None
-    while True:
-        page = client.get(path, {"limit": PAGE, "cursor": cursor})
-        found += page["data"]
-        cursor = page["next_cursor"]
-        if cursor is None:
-            return found
 
 
 def _row(flag: dict[str, Any]) -> list[object]:

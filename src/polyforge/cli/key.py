@@ -1,20 +1,18 @@
 """`polyforge key`: API keys over the management API."""
 
-from collections.abc import Iterator
 from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 
-from polyforge.cli.client import ApiClient, segment
+from polyforge.cli.client import segment
 from polyforge.cli.lazy import plain_app
 from polyforge.cli.options import DEFAULT, Data, Json, Key, Url, connect
-from polyforge.cli.output import print_fields, print_json, print_table, to_minute, to_usd
+from polyforge.cli.output import show, show_all, to_minute, to_usd
 
 app = plain_app("Create, list, rotate and revoke API keys.")
 
 PATH = "/api/v1/keys"
-PAGE = "1000"
 
 KeyId = Annotated[str, typer.Argument(metavar="ID", help="The key's id, as `polyforge key list` shows it.")]
 
@@ -73,18 +71,15 @@ def list_keys(
     as_json: Json = False,
 ) -> None:
     """Show all keys, newest first."""
-    keys = list(_pages(connect(url, key, data), revoked))
-    if as_json:
-        print_json(keys)
-        return
+    keys = list(connect(url, key, data).pages(PATH, {"include_revoked": "true" if revoked else None}))
     headers = ["id", "name", "prefix", "scopes", "models", "budget", "rpm", "tpm", "concurrency", "created", "ends"]
-    print_table(headers, [_row(each) for each in keys])
+    show_all(keys, headers, [_row(each) for each in keys], as_json)
 
 
 @app.command("show")
-def show(key_id: KeyId, url: Url = DEFAULT, key: Key = None, data: Data = None, as_json: Json = False) -> None:
+def show_key(key_id: KeyId, url: Url = DEFAULT, key: Key = None, data: Data = None, as_json: Json = False) -> None:
     """Show one key, without its secret."""
-    _show(connect(url, key, data).get(f"{PATH}/{segment(key_id)}"), as_json)
+    show(connect(url, key, data).get(f"{PATH}/{segment(key_id)}"), as_json)
 
 
 @app.command("rotate")
@@ -106,16 +101,6 @@ def revoke(key_id: KeyId, url: Url = DEFAULT, key: Key = None, data: Data = None
     """End a key; within a second nothing accepts it."""
     connect(url, key, data).delete(f"{PATH}/{segment(key_id)}")
     typer.echo(f"revoked {key_id}")
-
-
-def _pages(client: ApiClient, revoked: bool) -> Iterator[dict[str, Any]]:
-    cursor: str | None = None
-    while True:
-        page = client.get(PATH, {"limit": PAGE, "cursor": cursor, "include_revoked": "true" if revoked else None})
-        yield from page["data"]
-        cursor = page["next_cursor"]
-        if cursor is None:
-            return
 
 
 def _row(key: dict[str, Any]) -> list[object]:
@@ -142,14 +127,7 @@ def _budget(key: dict[str, Any]) -> str | None:
     return f"{to_usd(key['budget_usd'])} USD per {key['budget_period']}".replace("per total", "in all")
 
 
-def _show(key: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        print_json(key)
-    else:
-        print_fields(key)
-
-
 def _show_issued(key: dict[str, Any], as_json: bool) -> None:
-    _show(key, as_json)
+    show(key, as_json)
     if not as_json:
         typer.echo("\nKeep the key now: it cannot be shown again.", err=True)

@@ -1,7 +1,6 @@
 """`polyforge org`: organizations, and who may do what in them, over the management API."""
 
-from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -9,7 +8,7 @@ from polyforge.cli.client import ApiClient, segment
 from polyforge.cli.errors import CommandError
 from polyforge.cli.lazy import plain_app
 from polyforge.cli.options import DEFAULT, Data, Json, Key, Url, connect
-from polyforge.cli.output import print_fields, print_json, print_table, to_minute
+from polyforge.cli.output import show, show_all, to_minute
 from polyforge.cli.user import user_id
 
 app = plain_app("Organizations, their members, groups, roles and invitations.")
@@ -36,7 +35,7 @@ def list_organizations(url: Url = DEFAULT, key: Key = None, data: Data = None, a
     """Show all organizations of the installation, newest first."""
     found = list(connect(url, key, data).pages(f"{API}/organizations"))
     rows = [[each["id"], each["name"], to_minute(each["created_at"])] for each in found]
-    _print(found, ["id", "name", "created"], rows, as_json)
+    show_all(found, ["id", "name", "created"], rows, as_json)
 
 
 @app.command("create")
@@ -51,19 +50,19 @@ def create(
     """Make an organization with one project."""
     client = connect(url, key, data)
     body = {"name": name, "owner_id": None if owner is None else user_id(client, owner)}
-    _show(client.post(f"{API}/organizations", body), as_json)
+    show(client.post(f"{API}/organizations", body), as_json)
 
 
 @app.command("show")
-def show(url: Url = DEFAULT, key: Key = None, data: Data = None, as_json: Json = False) -> None:
+def show_organization(url: Url = DEFAULT, key: Key = None, data: Data = None, as_json: Json = False) -> None:
     """Show your organization."""
-    _show(connect(url, key, data).get(f"{API}/organization"), as_json)
+    show(connect(url, key, data).get(f"{API}/organization"), as_json)
 
 
 @app.command("rename")
 def rename(name: Named, url: Url = DEFAULT, key: Key = None, data: Data = None, as_json: Json = False) -> None:
     """Rename your organization."""
-    _show(connect(url, key, data).patch(f"{API}/organization", {"name": name}), as_json)
+    show(connect(url, key, data).patch(f"{API}/organization", {"name": name}), as_json)
 
 
 @members.command("list")
@@ -77,7 +76,7 @@ def list_members(url: Url = DEFAULT, key: Key = None, data: Data = None, as_json
         ]
         for each in found
     ]  # fmt: skip
-    _print(found, ["id", "kind", "who", "role", "project", "created"], rows, as_json)
+    show_all(found, ["id", "kind", "who", "role", "project", "created"], rows, as_json)
 
 
 @members.command("add")
@@ -96,7 +95,7 @@ def add_member(
     principal = _group_id(client, who) if group else _member_id(client, who)
     kind = "group" if group else "user"
     body = {"kind": kind, "principal_id": principal, "role": role, "project_id": project}
-    _show(client.post(f"{API}/memberships", body), as_json)
+    show(client.post(f"{API}/memberships", body), as_json)
 
 
 @members.command("set")
@@ -109,7 +108,7 @@ def set_member(
     as_json: Json = False,
 ) -> None:
     """Give another role instead."""
-    _show(connect(url, key, data).patch(f"{API}/memberships/{segment(membership_id)}", {"role": role}), as_json)
+    show(connect(url, key, data).patch(f"{API}/memberships/{segment(membership_id)}", {"role": role}), as_json)
 
 
 @members.command("rm")
@@ -136,7 +135,7 @@ def invite(
 ) -> None:
     """Invite somebody by e-mail."""
     body = {"email": email, "role": role, "project_id": project}
-    _show(connect(url, key, data).post(f"{API}/invitations", body), as_json)
+    show(connect(url, key, data).post(f"{API}/invitations", body), as_json)
 
 
 @invitations.command("list")
@@ -150,7 +149,7 @@ def list_invitations(url: Url = DEFAULT, key: Key = None, data: Data = None, as_
         ]
         for each in found
     ]  # fmt: skip
-    _print(found, ["id", "email", "role", "project", "expires", "accepted", "revoked"], rows, as_json)
+    show_all(found, ["id", "email", "role", "project", "expires", "accepted", "revoked"], rows, as_json)
 
 
 @invitations.command("revoke")
@@ -169,7 +168,7 @@ def revoke_invitation(
 def list_roles(url: Url = DEFAULT, key: Key = None, data: Data = None, as_json: Json = False) -> None:
     """Show the roles that can be given: the built-in ones, then the organization's own."""
     found = list(connect(url, key, data).pages(f"{API}/roles"))
-    _print(found, ["name", "permissions"], [[each["name"], each["permissions"]] for each in found], as_json)
+    show_all(found, ["name", "permissions"], [[each["name"], each["permissions"]] for each in found], as_json)
 
 
 @roles.command("create")
@@ -183,7 +182,7 @@ def create_role(
 ) -> None:
     """Make a role of permissions that you have yourself."""
     body = {"name": name, "permissions": permission}
-    _show(connect(url, key, data).post(f"{API}/roles", body), as_json)
+    show(connect(url, key, data).post(f"{API}/roles", body), as_json)
 
 
 @roles.command("rm")
@@ -199,7 +198,7 @@ def list_groups(url: Url = DEFAULT, key: Key = None, data: Data = None, as_json:
     """Show the groups, newest first."""
     found = list(connect(url, key, data).pages(f"{API}/groups"))
     rows = [[each["id"], each["name"], each["external"], to_minute(each["created_at"])] for each in found]
-    _print(found, ["id", "name", "external", "created"], rows, as_json)
+    show_all(found, ["id", "name", "external", "created"], rows, as_json)
 
 
 @groups.command("create")
@@ -212,7 +211,7 @@ def create_group(
     as_json: Json = False,
 ) -> None:
     """Make a group."""
-    _show(connect(url, key, data).post(f"{API}/groups", {"name": name, "external": external}), as_json)
+    show(connect(url, key, data).post(f"{API}/groups", {"name": name, "external": external}), as_json)
 
 
 @groups.command("members")
@@ -222,7 +221,7 @@ def list_group_members(
     """Show who is in a group."""
     client = connect(url, key, data)
     found = list(client.pages(f"{API}/groups/{segment(_group_id(client, group))}/members"))
-    _print(found, ["id", "email", "name"], [[each["id"], each["email"], each["name"]] for each in found], as_json)
+    show_all(found, ["id", "email", "name"], [[each["id"], each["email"], each["name"]] for each in found], as_json)
 
 
 @groups.command("join")
@@ -269,19 +268,3 @@ def _member_id(client: ApiClient, who: str) -> str:
         if each["kind"] == "user" and each["email"] == who.lower():
             return str(each["principal_id"])
     raise CommandError(f"there is no {who} with a role in the organization; invite them")
-
-
-def _print(
-    found: list[dict[str, Any]], headers: Sequence[str], rows: Sequence[Sequence[object]], as_json: bool
-) -> None:
-    if as_json:
-        print_json(found)
-    else:
-        print_table(headers, rows)
-
-
-def _show(thing: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        print_json(thing)
-    else:
-        print_fields(thing)

@@ -30,6 +30,24 @@ def print_fields(thing: Mapping[str, Any]) -> None:
         typer.echo(f"{name.ljust(width)}  {to_text(value)}")
 
 
+def show(thing: Mapping[str, Any], as_json: bool) -> None:
+    """One thing, in the way that was asked for."""
+    if as_json:
+        print_json(thing)
+    else:
+        print_fields(thing)
+
+
+def show_all(
+    things: Sequence[Mapping[str, Any]], headers: Sequence[str], rows: Sequence[Sequence[object]], as_json: bool
+) -> None:
+    """Many things, in the way that was asked for; a table holds a row of each."""
+    if as_json:
+        print_json(things)
+    else:
+        print_table(headers, rows)
+
+
 def to_text(value: object) -> str:
     """A cell."""
     if value is None or value == "":

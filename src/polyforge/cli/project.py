@@ -1,13 +1,13 @@
 """`polyforge project`: projects over the management API."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from polyforge.cli.client import segment
 from polyforge.cli.lazy import plain_app
 from polyforge.cli.options import DEFAULT, Data, Json, Key, Url, connect
-from polyforge.cli.output import print_fields, print_json, print_table, to_minute
+from polyforge.cli.output import show, show_all, to_minute
 
 app = plain_app("Create, list and choose projects.")
 
@@ -25,7 +25,7 @@ def create(
     as_json: Json = False,
 ) -> None:
     """Make a project in your organization."""
-    _show(connect(url, key, data).post(PATH, {"name": name}), as_json)
+    show(connect(url, key, data).post(PATH, {"name": name}), as_json)
 
 
 @app.command("list")
@@ -38,11 +38,8 @@ def list_projects(
 ) -> None:
     """Show the projects of your organization, newest first."""
     projects = list(connect(url, key, data).pages("/api/v1/me/projects" if mine else PATH))
-    if as_json:
-        print_json(projects)
-        return
     rows = [[each["id"], each["name"], each["organization_id"], to_minute(each["created_at"])] for each in projects]
-    print_table(["id", "name", "organization", "created"], rows)
+    show_all(projects, ["id", "name", "organization", "created"], rows, as_json)
 
 
 @app.command("rename")
@@ -55,7 +52,7 @@ def rename(
     as_json: Json = False,
 ) -> None:
     """Rename a project."""
-    _show(connect(url, key, data).patch(f"{PATH}/{segment(project_id)}", {"name": name}), as_json)
+    show(connect(url, key, data).patch(f"{PATH}/{segment(project_id)}", {"name": name}), as_json)
 
 
 @app.command("use")
@@ -63,10 +60,3 @@ def use(project_id: ProjectId, url: Url = DEFAULT, key: Key = None, data: Data =
     """Work in a project from now on, until another is chosen; for who signed in."""
     connect(url, key, data).put("/api/v1/me/project", {"project_id": project_id})
     typer.echo(f"working in {project_id}")
-
-
-def _show(project: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        print_json(project)
-    else:
-        print_fields(project)

@@ -2,7 +2,6 @@
 
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,13 +11,12 @@ from polyforge.cli.client import ApiClient, segment
 from polyforge.cli.errors import CommandError, Refused
 from polyforge.cli.lazy import plain_app
 from polyforge.cli.options import DEFAULT, Data, Json, Key, Url, connect
-from polyforge.cli.output import print_json, print_table, to_minute
+from polyforge.cli.output import print_json, print_table, show_all, to_minute
 from polyforge.secrets.master import new_master_key
 
 app = plain_app("Set, list and remove secrets, and renew what seals them.")
 
 PATH = "/api/v1/secrets"
-PAGE = "1000"
 NOT_FOUND = 404
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="What it is called, as in `secret:NAME`.")]
@@ -55,12 +53,9 @@ def set_secret(
 @app.command("list")
 def list_secrets(url: Url = DEFAULT, key: Key = None, data: Data = None, as_json: Json = False) -> None:
     """Show all secrets without their values, newest first."""
-    secrets = list(_pages(connect(url, key, data)))
-    if as_json:
-        print_json(secrets)
-        return
+    secrets = list(connect(url, key, data).pages(PATH))
     headers = ["name", "version", "projects", "created", "changed"]
-    print_table(headers, [_row(secret) for secret in secrets])
+    show_all(secrets, headers, [_row(secret) for secret in secrets], as_json)
 
 
 @app.command("rm")
@@ -131,16 +126,6 @@ def _read(path: Path) -> str:
         raise CommandError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise CommandError(f"{path} is not text in UTF-8") from error
-
-
-def _pages(client: ApiClient) -> Iterator[dict[str, Any]]:
-    cursor: str | None = None
-    while True:
-        page = client.get(PATH, {"limit": PAGE, "cursor": cursor})
-        yield from page["data"]
-        cursor = page["next_cursor"]
-        if cursor is None:
-            return
 
 
 def _row(secret: dict[str, Any]) -> list[object]:

@@ -9,7 +9,7 @@ from polyforge.cli.errors import CommandError
 from polyforge.cli.lazy import plain_app
 from polyforge.cli.login import read_password
 from polyforge.cli.options import DEFAULT, Data, Json, Key, Url, connect
-from polyforge.cli.output import print_fields, print_json, print_table, to_minute
+from polyforge.cli.output import show, show_all, to_minute
 
 app = plain_app("Create, list, disable and remove users.")
 
@@ -33,24 +33,21 @@ def create(
     """Make a user. The first one operates the installation and owns the default organization."""
     password = read_password(password_stdin, twice=True)
     body = {"email": email, "name": name or email, "password": password, "role": role, "operator": operator}
-    _show(connect(url, key, data).post(PATH, body), as_json)
+    show(connect(url, key, data).post(PATH, body), as_json)
 
 
 @app.command("list")
 def list_users(url: Url = DEFAULT, key: Key = None, data: Data = None, as_json: Json = False) -> None:
     """Show all users of the installation, newest first."""
     users = list(connect(url, key, data).pages(PATH))
-    if as_json:
-        print_json(users)
-        return
     headers = ["id", "email", "name", "verified", "second factor", "operator", "created", "disabled"]
-    print_table(headers, [_row(each) for each in users])
+    show_all(users, headers, [_row(each) for each in users], as_json)
 
 
 @app.command("show")
-def show(who: Who, url: Url = DEFAULT, key: Key = None, data: Data = None, as_json: Json = False) -> None:
+def show_user(who: Who, url: Url = DEFAULT, key: Key = None, data: Data = None, as_json: Json = False) -> None:
     """Show one user."""
-    _show(_find(connect(url, key, data), who), as_json)
+    show(_find(connect(url, key, data), who), as_json)
 
 
 @app.command("disable")
@@ -102,10 +99,3 @@ def _row(user: dict[str, Any]) -> list[object]:
         to_minute(user["created_at"]),
         to_minute(user["disabled_at"]),
     ]
-
-
-def _show(user: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        print_json(user)
-    else:
-        print_fields(user)

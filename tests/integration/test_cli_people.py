@@ -1,9 +1,11 @@
 """People on the command line, against a running installation with two workers."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from pyotp.totp import TOTP
 from typer.testing import CliRunner, Result
@@ -161,6 +163,35 @@ def test_somebody_invited_works_in_a_project(place: Polyforge, ann: Shell, ben: 
     assert "late@example.org" in ann("org", "invitation", "list")
     assert ann.fails("org", "role", "rm", "usher")
     assert "usher" in ann("org", "role", "list")
+
+
+def test_a_service_account_is_made_renewed_and_stopped(place: Polyforge, ann: Shell) -> None:
+    ann("login", "--email", ANN, given=f"{PASSWORD}\n")
+    done = ann.run("service-account", "create", "nightly", "--role", "developer")
+    assert re.search(r"^secret +pfs-", done.stdout, re.MULTILINE)
+    assert done.stderr.endswith("it cannot be shown again.\n")
+    made = ann.json("service-account", "create", "weekly", "--role", "developer")
+    account, first = made["id"], made["secret"]
+    assert _token(place, account, first) == 200
+    second = ann.json("service-account", "rotate", account)["secret"]
+    assert (_token(place, account, first), _token(place, account, second)) == (401, 200)
+    assert ann("service-account", "disable", account) == f"disabled {account}\n"
+    assert _token(place, account, second) == 401
+    headers, weekly, nightly = ann("service-account", "list").splitlines()
+    assert headers.split() == ["id", "name", "role", "created", "disabled"]
+    assert "nightly" in nightly
+    assert nightly.endswith(" -")
+    assert (weekly.split()[:3], weekly.endswith(" -")) == ([account, "weekly", "developer"], False)
+    assert "secret" not in ann.json("service-account", "list")[0]
+    assert ann("service-account", "enable", account) == f"enabled {account}\n"
+    assert _token(place, account, second) == 200
+    assert "no role 'emperor'" in ann.fails("service-account", "create", "x", "--role", "emperor")
+
+
+def _token(place: Polyforge, account: str, secret: str) -> int:
+    """The status of the answer to who asks for a token."""
+    form = {"grant_type": "client_credentials", "client_id": account, "client_secret": secret}
+    return httpx.post(f"{place.url}/api/v1/auth/token", data=form).status_code
 
 
 def test_an_operator_makes_organizations(ann: Shell) -> None:

@@ -27,7 +27,7 @@ class LazyGroup(TyperGroup):
     """A group whose commands are the modules of this package that `COMMANDS` names."""
 
     COMMANDS: ClassVar[dict[str, str]] = {}
-    """From the name of a command, which is its module's too, to its line of help."""
+    """From the name of a command, which is its module's too but for dashes, to its line of help."""
 
     def list_commands(self, ctx: object) -> list[str]:
         """Names in the order of the table."""
@@ -37,7 +37,7 @@ class LazyGroup(TyperGroup):
         """The command's module, loaded now, and its `app` as a command."""
         if cmd_name not in self.COMMANDS:
             return None
-        app: typer.Typer = importlib.import_module(f"{PACKAGE}.{cmd_name}").app
+        app: typer.Typer = importlib.import_module(f"{PACKAGE}.{cmd_name.replace('-', '_')}").app
         command = get_command(app)
         command.name = cmd_name
         assert isinstance(command, TyperCommand | TyperGroup)

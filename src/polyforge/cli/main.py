@@ -23,6 +23,7 @@ class Commands(LazyGroup):
         "user": "Create, list, disable and remove users.",
         "org": "Organizations, their members, groups, roles and invitations.",
         "project": "Create, list and choose projects.",
+        "service-account": "Create, list, rotate and disable service accounts.",
         "key": "Create, list, rotate and revoke API keys.",
         "usage": "Show what was used and what it cost.",
         "audit": "Search, verify and export the audit log.",

@@ -23,7 +23,7 @@ def test_help_shows_every_command_with_what_it_does() -> None:
 
 @pytest.mark.parametrize("name", Commands.COMMANDS)
 def test_every_command_is_there_and_explains_itself(name: str) -> None:
-    assert isinstance(importlib.import_module(f"{PACKAGE}.{name}").app, typer.Typer)
+    assert isinstance(importlib.import_module(f"{PACKAGE}.{name.replace('-', '_')}").app, typer.Typer)
     shown = CliRunner().invoke(app, [name, "--help"], prog_name="polyforge")
     assert shown.exit_code == 0
     assert f"Usage: polyforge {name} " in shown.stdout

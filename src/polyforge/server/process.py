@@ -120,9 +120,11 @@ def _server(platform: GatewayPlatform, spec: ProcessSpec) -> SupervisedServer:
 
 
 def _drain(app: Application, platform: GatewayPlatform) -> None:
-    """Take nothing new; streams of events, which have no end of their own, end now."""
+    """Take nothing new; streams of events, which have no end of their own, end now, and what is to be mailed soon."""
     app.drain()
     platform.operations.event_service.drain()
+    # Half of the time: what comes after the post, and the model host, must end before the supervisor loses patience.
+    platform.people.post.drain(platform.settings.server.drain_seconds / 2)
 
 
 def _spare_the_collector() -> None:

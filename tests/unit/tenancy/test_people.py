@@ -1,6 +1,7 @@
 """The pure parts of people: cookies, proofs, codes, letters; and the post, which is nearly so."""
 
 import asyncio
+from functools import partial
 
 import pytest
 from pyotp.totp import TOTP
@@ -22,6 +23,7 @@ from polyforge.tenancy.people.second_factor import (
     without,
 )
 from tests.support.people import NoSecrets
+from tests.support.waiting import eventually_async
 
 NOW = 1_700_000_010.0
 
@@ -134,6 +136,85 @@ async def posted(notifier: Scripted, *to: str) -> list[str]:
 async def test_a_message_is_tried_three_times() -> None:
     assert await posted(Scripted(2), "a") == ["a"]
     assert await posted(Scripted(3), "a") == []
+
+
+async def test_a_message_is_made_once_however_often_it_is_tried() -> None:
+    notifier, made_of = Scripted(2), list[str]()
+
+    async def make() -> Notice:
+        made_of.append("a")
+        return Notice("a", "s", "t")
+
+    post = Post(notifier, pauses=(0.0, 0.0))
+    await post.open(NoSecrets())
+    post.put(make)
+    await asyncio.wait_for(post.settled(), 20)
+    await post.close()
+    assert (made_of, len(notifier.sent)) == (["a"], 1)
+
+
+async def test_what_cannot_be_made_for_now_is_tried_again() -> None:
+    notifier, failures = Scripted(0), [Unavailable("the database does not answer")]
+
+    async def make() -> Notice:
+        if failures:
+            raise failures.pop()
+        return Notice("a", "s", "t")
+
+    post = Post(notifier, pauses=(0.0,))
+    await post.open(NoSecrets())
+    post.put(make)
+    await asyncio.wait_for(post.settled(), 20)
+    await post.close()
+    assert [notice.to for notice in notifier.sent] == ["a"]
+
+
+async def test_one_that_rests_keeps_none_from_going_out() -> None:
+    notifier = Scripted(3)
+    post = Post(notifier, pauses=(3600.0,))
+    await post.open(NoSecrets())
+    for each in ("a", "b", "c", "d"):
+        post.put(lambda each=each: made(each))
+    await eventually_async(lambda: len(notifier.sent) == 1, "the fourth goes out while three rest")
+    await post.close()
+    assert [notice.to for notice in notifier.sent] == ["d"]
+
+
+# --- the end ---
+
+
+async def test_what_waits_and_what_rests_goes_out_before_the_end() -> None:
+    notifier = Scripted(2)
+    post = Post(notifier, pauses=(3600.0, 3600.0))
+    await post.open(NoSecrets())
+    for each in ("a", "b"):
+        post.put(lambda each=each: made(each))
+    await eventually_async(lambda: notifier.failures == 0, "both rest")
+    post.put(lambda: made("c"))
+    post.drain(60)
+    await asyncio.wait_for(post.close(), 20)
+    assert sorted(notice.to for notice in notifier.sent) == ["a", "b", "c"]
+
+
+async def test_what_was_not_sent_at_the_end_is_told_without_its_link(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    post = Post(Scripted(1_000), pauses=(3600.0, 3600.0, 3600.0))
+    await post.open(NoSecrets())
+    for each in ("ann@example.org", "ben@example.org"):
+        post.put(partial(_letter, each))
+    post.drain(0.01)
+    await asyncio.wait_for(post.close(), 20)
+    (line,) = [record for record in caplog.records if record.message == "messages were not sent"]
+    fields = vars(line)["polyforge_fields"]
+    assert fields == {"count": 2, "to": ["a***@example.org", "b***@example.org"]}
+    told = str([vars(record) for record in caplog.records])
+    assert "TOKEN" not in told
+    assert "ann@" not in told
+
+
+async def _letter(to: str) -> Notice:
+    return letters.reset(to, "https://x.y", "TOKEN")
 
 
 async def test_a_message_that_fails_does_not_hold_up_the_others() -> None:

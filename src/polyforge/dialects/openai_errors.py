@@ -5,6 +5,7 @@ from typing import cast
 
 import msgspec
 
+from polyforge.dialects.upstream_error import Cause, UpstreamError
 from polyforge.kernel.errors import BudgetSpent, Invalid, PolyforgeError
 
 _PATH = re.compile(r" - at `(?:key in )?\$\.?(?P<path>[^`]*)`$")
@@ -23,6 +24,14 @@ class _Envelope(msgspec.Struct, gc=False):
 
 
 _LONGEST_MESSAGE = 2000
+_CAUSES: dict[str, Cause] = {
+    "insufficient_quota": "quota",
+    "rate_limit_exceeded": "rate",
+    "context_length_exceeded": "context",
+    "content_filter": "content",
+    "content_policy_violation": "content",
+    "model_not_found": "not_found",
+}
 _encode = msgspec.json.Encoder().encode
 
 
@@ -56,14 +65,6 @@ def status_of(error: PolyforgeError) -> int:
     return 429 if isinstance(error, BudgetSpent) else error.status
 
 
-class UpstreamError(msgspec.Struct, gc=False):
-    """What an upstream says of its refusal; every field may be missing or of another kind."""
-
-    message: str = ""
-    param: str | None = None
-    code: str | None = None
-
-
 def decode_error(body: bytes) -> UpstreamError:
     """The error in an upstream's body, as far as it is one."""
     try:
@@ -76,7 +77,8 @@ def decode_error(body: bytes) -> UpstreamError:
     if not isinstance(error, dict):
         return UpstreamError()
     fields = cast(dict[str, object], error)
-    return UpstreamError(_text(fields, "message") or "", _text(fields, "param"), _text(fields, "code"))
+    code = _text(fields, "code") or _text(fields, "type")
+    return UpstreamError(_text(fields, "message") or "", _text(fields, "param"), code, _CAUSES.get(code or ""))
 
 
 def _text(fields: dict[str, object], name: str) -> str | None:

@@ -9,13 +9,16 @@ from collections.abc import Mapping
 from time import perf_counter_ns
 from typing import Final, NamedTuple
 
+import msgspec
 from typing_extensions import AsyncGenerator
 
+from polyforge.dialects.parameters import unsupported, without_unsupported
 from polyforge.egress.deadlines import Deadline
 from polyforge.gateway.health import Health
 from polyforge.gateway.job import Attempt, Job
 from polyforge.gateway.routing import Plan, plan
 from polyforge.gateway.settings import GatewaySettings
+from polyforge.kernel.chat import ChatRequest
 from polyforge.kernel.clock import Clock
 from polyforge.kernel.errors import (
     Invalid,
@@ -24,6 +27,7 @@ from polyforge.kernel.errors import (
     RateLimited,
     TimedOut,
     Unavailable,
+    Unsupported,
     UpstreamDenied,
 )
 from polyforge.ports.provider import Call, Provider, Reply, StreamEvent, Timeouts
@@ -32,6 +36,7 @@ from polyforge.registry.catalog import Deployment
 _STREAK: Final = 3
 _BACKOFF_SECONDS: Final = 0.2
 _LONGEST_COOLDOWN: Final = 60.0
+_CANONICAL: Final = frozenset({"chat", "completion"})
 
 
 class Opened(NamedTuple):
@@ -68,9 +73,9 @@ class Dispatch:
         """The whole answer of the first deployment that gives one."""
         for turn in range(self._settings.attempts):
             deployment = self._choose(found, turn)
-            call = self._call(job, deployment)
+            provider, started = self._provider(deployment), _begin_attempt(job, deployment)
             try:
-                reply = await self._provider(deployment).send(call)
+                reply = await provider.send(self._call(job, deployment, provider, started))
             except PolyforgeError as error:
                 _end_wait(job)
                 await self._fail(job, found, turn, error)
@@ -87,14 +92,17 @@ class Dispatch:
         """
         for turn in range(self._settings.attempts):
             deployment = self._choose(found, turn)
-            events = self._provider(deployment).stream(self._call(job, deployment))
+            provider, started = self._provider(deployment), _begin_attempt(job, deployment)
+            events: AsyncGenerator[list[StreamEvent]] | None = None
             try:
+                events = provider.stream(self._call(job, deployment, provider, started))
                 first = await _until_content(events)
             except PolyforgeError as error:
                 _end_wait(job)
                 await self._fail(job, found, turn, error)
             except BaseException:
-                await events.aclose()
+                if events is not None:
+                    await events.aclose()
                 raise
             else:
                 job.first_token_ns = _end_wait(job)
@@ -112,11 +120,8 @@ class Dispatch:
     def _provider(self, deployment: Deployment) -> Provider:
         return self._providers[deployment.provider]
 
-    def _call(self, job: Job, deployment: Deployment) -> Call:
-        started = Deadline.now()
-        if started >= job.deadline:
-            raise TimedOut("the deadline of the request has passed")
-        job.attempts.append(Attempt(deployment, perf_counter_ns()))
+    def _call(self, job: Job, deployment: Deployment, provider: Provider, started: float) -> Call:
+        chat = None if _passes(job, provider) else self._translated(job, provider)
         return Call(
             job.request,
             job.id,
@@ -126,13 +131,30 @@ class Dispatch:
             started,
             min(job.deadline, started + self._timeouts.total),
             job.headers,
+            chat,
             job.provider_key,
         )
+
+    def _translated(self, job: Job, provider: Provider) -> ChatRequest:
+        """The canonical request, as far as the provider can carry it; Unsupported when the rest may not be dropped."""
+        if job.read_chat is None:
+            raise Unsupported("this provider does not speak the dialect of the request")
+        chat = job.chat = job.chat or job.read_chat(job.request.body)
+        if job.output_limit is not None:
+            chat = msgspec.structs.replace(chat, output_limit=job.output_limit)
+        parameters = provider.capabilities.parameters
+        missing = unsupported(chat, parameters)
+        if missing and self._settings.unsupported_parameters == "refuse":
+            names = ", ".join(missing[:10])
+            raise Unsupported(f"this model has no place for: {names[:300]}; leave it out", param=missing[0])
+        job.dropped = missing
+        return without_unsupported(chat, parameters)
 
     async def _fail(self, job: Job, found: Plan, turn: int, error: PolyforgeError) -> None:
         """Note a failure, then return when there is another attempt to make, and raise when there is none."""
         self._note(job, self._choose(found, turn), error)
-        if error.retryable and turn + 1 < min(self._settings.attempts, len(found.attempts)):
+        elsewhere = error.retryable or isinstance(error, Unsupported)
+        if elsewhere and turn + 1 < min(self._settings.attempts, len(found.attempts)):
             return
         again = self._choose(found, turn + 1)
         pause = _BACKOFF_SECONDS * (1 + turn) * (0.5 + random.random())
@@ -167,6 +189,21 @@ class Dispatch:
             return
         wanted = self._settings.cooldown_seconds if error.retry_after is None else error.retry_after
         self._health.cool(deployment.index, min(_LONGEST_COOLDOWN, wanted))
+
+
+def _begin_attempt(job: Job, deployment: Deployment) -> float:
+    """When it began, in loop time; TimedOut when there is no time left for it."""
+    started = Deadline.now()
+    if started >= job.deadline:
+        raise TimedOut("the deadline of the request has passed")
+    job.attempts.append(Attempt(deployment, perf_counter_ns()))
+    return started
+
+
+def _passes(job: Job, provider: Provider) -> bool:
+    """Whether the provider takes the body as it came: it speaks the dialect, or the task has no canonical form."""
+    request = job.request
+    return request.task not in _CANONICAL or request.dialect in provider.capabilities.dialects
 
 
 def _is_no_fault(job: Job, error: PolyforgeError) -> bool:

@@ -1,7 +1,11 @@
 """One request on its way through the gateway: what is known of it so far."""
 
+from collections.abc import Callable
+
 import msgspec
 
+from polyforge.dialects.writing import StreamWriter
+from polyforge.kernel.chat import ChatRequest
 from polyforge.kernel.hidden import Hidden
 from polyforge.kernel.money import Micros
 from polyforge.kernel.tasks import InferenceRequest
@@ -37,6 +41,14 @@ class Job(msgspec.Struct, gc=False):
     """Seconds since the epoch."""
     deadline: float
     """When everything must be over, in loop time."""
+    read_chat: Callable[[bytes], ChatRequest] | None = None
+    """Reads the body into canonical form, for providers that do not take the caller's dialect."""
+    open_writer: Callable[[], StreamWriter] | None = None
+    """Begins the caller's stream, where the provider's is not passed on as it is."""
+    chat: ChatRequest | None = None
+    """The request in canonical form, once something had to read it."""
+    dropped: list[str] = []
+    """Parameters that the provider has no place for, and that the policy let go."""
     trace: Trace | None = None
     """Set when the request is traced."""
     headers: dict[str, str] = {}

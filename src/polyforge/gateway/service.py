@@ -4,12 +4,13 @@ from time import perf_counter_ns
 
 from typing_extensions import AsyncGenerator
 
+from polyforge.dialects.writing import StreamWriter
 from polyforge.gateway.admission import Admission
 from polyforge.gateway.dispatch import Dispatch
 from polyforge.gateway.job import Job
 from polyforge.gateway.routing import Plan
 from polyforge.gateway.settlement import Settlement
-from polyforge.kernel.errors import PolyforgeError
+from polyforge.kernel.errors import PolyforgeError, UpstreamFailed
 from polyforge.kernel.usage import Usage
 from polyforge.ports.provider import Reply, StreamEvent
 
@@ -105,12 +106,13 @@ class _Relay:
         self._job = job
         self._wants_usage = job.request.wants_usage
         self._usage_frame = b""
+        self._writer: StreamWriter | None = None
         self.usage: Usage | None = None
         self.ended = False
 
     def read(self, batch: list[StreamEvent]) -> bytes:
         """The bytes to send for these events."""
-        if len(batch) == 1 and not (event := batch[0]).usage_only and not event.end:
+        if len(batch) == 1 and (event := batch[0]).frame and not event.usage_only and not event.end:
             self._note(event)
             return event.frame
         return b"".join([self._frame(event) for event in batch])
@@ -123,10 +125,22 @@ class _Relay:
             return b""
         if event.end:
             self.ended = True
-            return self._usage_frame + event.frame
-        return event.frame
+        if event.deltas or (event.end and not event.frame):
+            return self._write(event)
+        return self._usage_frame + event.frame if event.end else event.frame
+
+    def _write(self, event: StreamEvent) -> bytes:
+        """A canonical event in the caller's dialect."""
+        writer = self._writer = self._writer or _open_writer(self._job)
+        return writer.write(event.deltas) + (writer.end(self.usage) if event.end else b"")
 
     def _note(self, event: StreamEvent) -> None:
         self._job.streamed += event.size
         if event.usage is not None:
             self.usage = event.usage
+
+
+def _open_writer(job: Job) -> StreamWriter:
+    if job.open_writer is None:
+        raise UpstreamFailed("the provider's stream cannot be written in this dialect")
+    return job.open_writer()

@@ -49,6 +49,11 @@ class GatewaySettings(BaseModel):
     max_limited_keys: int = Field(
         default=65_536, ge=16, description="Most keys with limits that one machine can track at once."
     )
+    unsupported_parameters: Literal["refuse", "drop"] = Field(
+        default="refuse",
+        description="What to do with a parameter that the provider has no place for: refuse the request, or leave the"
+        " parameter out and say so in x-polyforge-dropped.",
+    )
     caller_keys: Literal["refuse", "allow"] = Field(
         default="refuse",
         description="Whether callers may bring their own key of the provider, in x-polyforge-provider-key.",

@@ -1,4 +1,4 @@
-"""A conversation in canonical form: what every chat dialect is read into, and every provider's wire format written from.
+"""A conversation in canonical form: what every chat dialect is read into, and each wire format written from.
 
 Built only where two dialects meet, or where something has to look inside; else bodies pass through as bytes.
 """
@@ -87,7 +87,7 @@ Block = Text | Image | File | Audio | Reasoning | Refusal | ToolCall | ToolResul
 
 
 class Message(msgspec.Struct):
-    """One turn. Tool results stand in messages of the role `tool`, all that answer one assistant turn in one message."""
+    """One turn. Tool results stand in messages of the role `tool`, all that answer one assistant turn together."""
 
     role: Role
     content: list[Block]
@@ -121,7 +121,7 @@ class OutputFormat(msgspec.Struct):
 
 
 class Thinking(msgspec.Struct, frozen=True):
-    """How much the model shall think before it answers: an `effort` by name, or a `budget` in tokens (0: not at all)."""
+    """How much the model shall think first: an `effort` by name, or a `budget` in tokens (0: not at all)."""
 
     effort: str | None = None
     budget: int | None = None

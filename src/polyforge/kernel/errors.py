@@ -28,6 +28,12 @@ class Invalid(PolyforgeError):
     kind = "invalid_request_error"
 
 
+class Unsupported(Invalid):
+    """The provider has no place for something that the caller asked for; another deployment may have."""
+
+    code = "unsupported_parameter"
+
+
 class Unauthenticated(PolyforgeError):
     """No key, or one that does not work."""
 

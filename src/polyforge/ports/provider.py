@@ -1,11 +1,12 @@
 """The port to whatever answers for a model: a hosted service, an OpenAI-compatible server, our own model host."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Final, Protocol
 
 import msgspec
 from typing_extensions import AsyncGenerator, Buffer
 
+from polyforge.kernel.chat import ChatRequest, ChatResult, Delta
 from polyforge.kernel.hidden import Hidden
 from polyforge.kernel.tasks import Dialect, EmbeddingResult, InferenceRequest, Task
 from polyforge.kernel.usage import Usage
@@ -32,6 +33,8 @@ class Capabilities(msgspec.Struct, frozen=True):
     """Dialects whose bodies it takes as they are."""
     free: bool = False
     """Runs on our own machines: a missing cost means zero, not unknown."""
+    parameters: frozenset[str] = frozenset()
+    """Fields of the canonical chat request that it can carry; others are refused or dropped, by policy."""
     caller_keys: bool = False
     """Can be called with a key that the caller brought: `Call.key`."""
 
@@ -52,6 +55,8 @@ class Call(msgspec.Struct, gc=False):
     """When it must be over, in loop time."""
     headers: Mapping[str, str]
     """More headers to send upstream, such as `traceparent`."""
+    chat: ChatRequest | None = None
+    """The request in canonical form, for a provider that does not take the caller's dialect."""
     key: Hidden | None = None
     """The caller's own key, to be sent instead of all that identifies our account; its refusal is `UpstreamRefused`."""
 
@@ -61,12 +66,12 @@ class Reply(msgspec.Struct, gc=False):
 
     usage: Usage | None
     body: Buffer | None = None
-    result: EmbeddingResult | None = None
+    result: EmbeddingResult | ChatResult | None = None
     finish: str | None = None
 
 
 class StreamEvent(msgspec.Struct, gc=False):
-    """One event of a streamed answer, framed as the caller will read it.
+    """One event of a streamed answer: a `frame` as the caller will read it, or `deltas` for its dialect to write.
 
     An `end` event is the last one of a stream that finished as it should; a provider raises where a stream was cut.
     """
@@ -82,6 +87,7 @@ class StreamEvent(msgspec.Struct, gc=False):
     end: bool = False
     size: int = 0
     """Characters of generated text in it, from which tokens are estimated when a stream breaks off."""
+    deltas: Sequence[Delta] = ()
 
 
 class Provider(Protocol):

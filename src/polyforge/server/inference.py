@@ -8,24 +8,24 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
+from functools import partial
 from time import perf_counter_ns
 from typing import Final
 
-import msgspec
-
 from polyforge.dialects import openai_embeddings
-from polyforge.dialects.openai_chat import facts as openai_chat
+from polyforge.dialects.writing import Answering, StreamWriter
 from polyforge.gateway.job import Job
 from polyforge.gateway.lineup import Lineup, Lineups
 from polyforge.gateway.settings import GatewaySettings
-from polyforge.kernel.errors import Denied, Invalid, ModelNotFound, PolyforgeError, Unauthenticated
+from polyforge.kernel.chat import ChatResult
+from polyforge.kernel.errors import Denied, Invalid, ModelNotFound, PolyforgeError, Unauthenticated, UpstreamFailed
 from polyforge.kernel.hidden import Hidden
 from polyforge.kernel.ids import new_ulid
-from polyforge.kernel.sse import event_of
-from polyforge.kernel.tasks import InferenceRequest
-from polyforge.ports.provider import KEY_HEADER, Reply
+from polyforge.kernel.tasks import EmbeddingResult
+from polyforge.ports.provider import KEY_HEADER
 from polyforge.ports.tracing import Tracer
-from polyforge.server.errors import opaque, render_openai
+from polyforge.server.endpoints import ENDPOINTS, Endpoint
+from polyforge.server.errors import opaque
 from polyforge.server.exchange import Exchange, Observer
 from polyforge.server.http import (
     HeaderMap,
@@ -34,7 +34,6 @@ from polyforge.server.http import (
     Receive,
     Scope,
     Send,
-    bearer_token,
     declared_length,
     first_values,
     read_body,
@@ -58,20 +57,6 @@ _STREAM_HEADERS: Final = (
     (b"x-accel-buffering", b"no"),
 )
 _log = get_logger(__name__)
-
-
-class Endpoint(msgspec.Struct, frozen=True):
-    """One inference path: how its bodies are read."""
-
-    path: str
-    decode: Callable[[bytes], InferenceRequest]
-
-
-ENDPOINTS: Final = (
-    Endpoint("/v1/chat/completions", openai_chat.decode_chat),
-    Endpoint("/v1/completions", openai_chat.decode_completion),
-    Endpoint("/v1/embeddings", openai_embeddings.decode_embeddings),
-)
 
 
 class Inference:
@@ -105,18 +90,18 @@ class Inference:
             job = await self._read(endpoint, exchange, lineup, first_values(scope["headers"]), receive)
             presence = Presence(scope)
             if job.request.stream:
-                await self._stream(exchange, job, lineup, presence, send)
+                await self._stream(endpoint, exchange, job, lineup, presence, send)
             else:
-                await self._complete(exchange, job, lineup, presence, send)
+                await self._complete(endpoint, exchange, job, lineup, presence, send)
         except PolyforgeError as error:
-            await self._refuse(exchange, error, send)
+            await self._refuse(endpoint, exchange, error, send)
         except asyncio.CancelledError:
             exchange.status = _CLIENT_CLOSED
             if presence is None or not presence.left:
                 raise
         except Exception:  # noqa: BLE001 - whatever it was, the caller gets an opaque 500
             _log.exception("request failed", request_id=exchange.id, path=exchange.path)
-            await self._refuse(exchange, opaque(), send)
+            await self._refuse(endpoint, exchange, opaque(), send)
         finally:
             lineup.calls -= 1
             if presence is not None:
@@ -130,7 +115,7 @@ class Inference:
         limit = self._settings.max_body_bytes
         declared_length(headers, limit)
         marks.append(perf_counter_ns())
-        exchange.caller = caller = await self._authenticate(headers)
+        exchange.caller = caller = await self._authenticate(endpoint.credential(headers))
         marks.append(perf_counter_ns())
         provider_key = self._provider_key(headers)
         request = endpoint.decode(await read_body(receive, limit))
@@ -157,12 +142,14 @@ class Inference:
         if job.trace is not None:
             job.headers["traceparent"] = job.trace.traceparent()
         job.provider_key = provider_key
+        job.read_chat = endpoint.read_chat
+        if endpoint.open_stream is not None and request.stream:
+            job.open_writer = partial(_open_stream, endpoint.open_stream, job)
         exchange.job = job
         marks.append(perf_counter_ns())
         return job
 
-    async def _authenticate(self, headers: HeaderMap) -> Caller:
-        token = bearer_token(headers)
+    async def _authenticate(self, token: bytes | None) -> Caller:
         if token is None:
             raise Unauthenticated("no API key; send it as `Authorization: Bearer pf-...`")
         known = self._tokens if token.startswith(TOKEN_MARK) else self._keys
@@ -181,15 +168,19 @@ class Inference:
             raise Invalid(f"{KEY_HEADER} must be 1 to 512 printable ASCII characters", param=KEY_HEADER)
         return Hidden(key.decode())
 
-    async def _complete(self, exchange: Exchange, job: Job, lineup: Lineup, presence: Presence, send: Send) -> None:
+    async def _complete(
+        self, endpoint: Endpoint, exchange: Exchange, job: Job, lineup: Lineup, presence: Presence, send: Send
+    ) -> None:
         reply = await lineup.gateway.complete(job)
-        body = await _encode(reply, job.request)
+        body = reply.body if reply.result is None else await _write(endpoint, reply.result, job)
         presence.end()
         exchange.status = 200
         headers = [(b"content-type", b"application/json"), *_own_headers(job)]
         await send_whole(send, 200, headers, body)
 
-    async def _stream(self, exchange: Exchange, job: Job, lineup: Lineup, presence: Presence, send: Send) -> None:
+    async def _stream(
+        self, endpoint: Endpoint, exchange: Exchange, job: Job, lineup: Lineup, presence: Presence, send: Send
+    ) -> None:
         async with aclosing(lineup.gateway.stream(job)) as frames:
             try:
                 async for data, last in frames:
@@ -204,14 +195,14 @@ class Inference:
                 if exchange.status == 0:
                     raise
                 exchange.error = error.code
-                await _send_late_error(error, exchange, presence, send)
+                await _send_late_error(endpoint, error, exchange, presence, send)
 
-    async def _refuse(self, exchange: Exchange, error: PolyforgeError, send: Send) -> None:
+    async def _refuse(self, endpoint: Endpoint, exchange: Exchange, error: PolyforgeError, send: Send) -> None:
         if exchange.status != 0:
             _log.error("an answer broke off", request_id=exchange.id, code=error.code)
             raise error
         exchange.error = error.code
-        rendered = render_openai(error, exchange.id)
+        rendered = endpoint.render(error, exchange.id)
         exchange.status = rendered.status
         headers = [*rendered.headers, _overhead(exchange.hops)]
         if exchange.job is not None:
@@ -219,21 +210,31 @@ class Inference:
         await send_whole(send, rendered.status, headers, rendered.body)
 
 
-async def _send_late_error(error: PolyforgeError, exchange: Exchange, presence: Presence, send: Send) -> None:
+async def _send_late_error(
+    endpoint: Endpoint, error: PolyforgeError, exchange: Exchange, presence: Presence, send: Send
+) -> None:
     """After the first byte the status is gone: the error is an event, and no `[DONE]` follows it."""
     presence.end()
-    frame = event_of(render_openai(error, exchange.id).body)
+    frame = endpoint.late_error(endpoint.render(error, exchange.id).body)
     await send({"type": "http.response.body", "body": frame, "more_body": False})
 
 
-async def _encode(reply: Reply, request: InferenceRequest) -> object:
-    if reply.result is None:
-        return reply.body
-    if memoryview(reply.result.data).nbytes > _LONG_RESULT_BYTES:
-        return await asyncio.to_thread(
-            openai_embeddings.encode_embeddings, reply.result, request.model, request.encoding
-        )
-    return openai_embeddings.encode_embeddings(reply.result, request.model, request.encoding)
+def _answering(job: Job) -> Answering:
+    return Answering(job.id, job.request.model, int(job.started_at), job.request.wants_usage)
+
+
+def _open_stream(open_stream: Callable[[Answering], StreamWriter], job: Job) -> StreamWriter:
+    return open_stream(_answering(job))
+
+
+async def _write(endpoint: Endpoint, result: EmbeddingResult | ChatResult, job: Job) -> bytes:
+    """A canonical answer in the caller's dialect."""
+    if isinstance(result, ChatResult):
+        if endpoint.write is None:
+            raise UpstreamFailed("the provider's answer cannot be written in this dialect")
+        return endpoint.write(result, _answering(job))
+    encode = partial(openai_embeddings.encode_embeddings, result, job.request.model, job.request.encoding)
+    return await asyncio.to_thread(encode) if memoryview(result.data).nbytes > _LONG_RESULT_BYTES else encode()
 
 
 def _overhead(hops: Hops) -> tuple[bytes, bytes]:
@@ -243,7 +244,10 @@ def _overhead(hops: Hops) -> tuple[bytes, bytes]:
 
 
 def _own_headers(job: Job) -> RawHeaders:
-    return [(b"x-request-id", job.id.encode()), _overhead(job.hops), *_limits(job)]
+    headers = [(b"x-request-id", job.id.encode()), _overhead(job.hops), *_limits(job)]
+    if job.dropped:
+        headers.append((b"x-polyforge-dropped", ",".join(job.dropped).encode("latin-1", "replace")))
+    return headers
 
 
 def _limits(job: Job) -> RawHeaders:

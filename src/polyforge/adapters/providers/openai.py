@@ -1,6 +1,5 @@
 """OpenAI, and every server that speaks its dialect: vLLM, Ollama, llama.cpp, TGI, other gateways."""
 
-import asyncio
 from typing import ClassVar, Final, Literal
 from urllib.parse import urlsplit
 
@@ -8,28 +7,22 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from typing_extensions import AsyncGenerator
 
 from polyforge.dialects import openai_embeddings
-from polyforge.dialects.openai_chat import facts as openai_chat
+from polyforge.dialects.openai_chat import facts, replies, requests
+from polyforge.dialects.openai_chat.streams import ChunkReader
 from polyforge.dialects.openai_errors import decode_error
 from polyforge.dialects.openai_models import decode_model_names
 from polyforge.egress.deadlines import Deadline
 from polyforge.egress.http import Answer, HttpClient
-from polyforge.kernel.errors import (
-    NotConfigured,
-    PolyforgeError,
-    RateLimited,
-    SettingsError,
-    TimedOut,
-    UpstreamDenied,
-    UpstreamFailed,
-    UpstreamRefused,
-)
-from polyforge.kernel.retry_after import read_retry_after
+from polyforge.kernel.errors import UpstreamFailed
 from polyforge.kernel.sse import DONE, EventSplitter, EventTooLarge, data_of, event_of
 from polyforge.kernel.tasks import Task
-from polyforge.ports.provider import KEY_HEADER, Call, Capabilities, Provider, Reply, StreamEvent
-from polyforge.ports.secret_source import SecretSource, Stop
+from polyforge.ports.provider import Call, Capabilities, Provider, Reply, StreamEvent
+from polyforge.ports.secret_source import SecretSource
 from polyforge.secrets.references import SecretRef
 from polyforge.telemetry.masking import names_secret
+from polyforge.upstreams.account import Account, bearer
+from polyforge.upstreams.calls import NO_ANSWER, read_stream, read_whole
+from polyforge.upstreams.streams import CanonicalStream
 
 OWN_URL: Final = "https://api.openai.com/v1"
 _PATHS: Final[dict[Task, str]] = {
@@ -38,10 +31,6 @@ _PATHS: Final[dict[Task, str]] = {
     "embedding": "/embeddings",
 }
 _MODELS_SECONDS: Final = 10.0
-_QUOTA_SECONDS: Final = 60.0
-_TAIL_SECONDS: Final = 1.0
-_STOPPED: Final = "the upstream stopped in the middle of its answer"
-_OK: Final = 200
 _DONE_FRAME: Final = event_of(DONE)
 
 
@@ -80,175 +69,90 @@ class Settings(BaseModel):
 
 
 class OpenAI(Provider):
-    """Passes bodies through in OpenAI's dialect and reads only their usage and finish."""
+    """Passes bodies in OpenAI's dialect through and reads only their usage and finish; writes and reads others."""
 
     capabilities: ClassVar[Capabilities] = Capabilities(
-        tasks=frozenset(_PATHS), dialects=frozenset({"openai"}), caller_keys=True
+        tasks=frozenset(_PATHS),
+        dialects=frozenset({"openai"}),
+        parameters=requests.PARAMETERS,
+        caller_keys=True,
     )
 
     def __init__(self, settings: Settings, connect_timeout: float) -> None:
         self._settings = settings
         plain = {name: value for name, value in settings.headers.items() if not names_secret(name)}
         headers = {"content-type": "application/json", **plain}
-        self._http = HttpClient(settings.base_url, headers, connect_timeout, settings.max_connections)
-        self._secrets: SecretSource | None = None
-        self._unwatch: Stop | None = None
-        self._authorized = False
-        if settings.api_key is None or settings.api_key.name is None:
-            self._authorize()
+        http = HttpClient(settings.base_url, headers, connect_timeout, settings.max_connections)
+        self._account = Account(http, settings.api_key, self._credentials, bearer)
         self._limit_field = settings.output_limit_field or (
             "max_completion_tokens" if settings.base_url.startswith(OWN_URL) else "max_tokens"
         )
 
     async def open(self, secrets: SecretSource) -> None:
         """Follow the key, where it is one of `secrets`; connections are made when they are needed."""
-        key = self._settings.api_key
-        if key is not None and key.name is not None:
-            self._secrets = secrets
-            self._unwatch = secrets.watch(key.name, self._forget_key)
+        self._account.open(secrets)
 
     async def close(self) -> None:
         """Let go of connections."""
-        if self._unwatch is not None:
-            self._unwatch()
-        await self._http.close()
+        await self._account.close()
 
     async def send(self, call: Call) -> Reply:
-        """The whole answer, its body as the upstream wrote it."""
-        with Deadline(call.deadline, "the upstream did not answer in time"):
-            body = await self._whole(self._post(call), call.key is not None)
-        return _read_reply(call, body)
+        """The whole answer, its body as the upstream wrote it where the caller speaks its dialect."""
+        with Deadline(call.deadline, NO_ANSWER):
+            answer, limit = self._post(call), self._settings.max_response_bytes
+            body = await read_whole(answer, decode_error, limit, brought=call.key is not None)
+        if call.chat is None:
+            return _read_reply(call, body)
+        result = replies.read_reply(body)
+        return Reply(usage=result.usage, result=result, finish=result.choices[0].finish)
 
-    async def stream(self, call: Call) -> AsyncGenerator[list[StreamEvent]]:
+    def stream(self, call: Call) -> AsyncGenerator[list[StreamEvent]]:
         """The events as they come; UpstreamFailed when the stream ends without its finish."""
-        answer = self._post(call)
-        first_token = min(call.deadline, call.started + call.timeouts.first_token)
-        try:
-            with Deadline(first_token, "the upstream sent no first token in time") as deadline:
-                await answer.open()
-                await _check_head(answer, "event-stream", call.key is not None)
-                reader = _StreamReader()
-                clock, idle = asyncio.get_running_loop().time, call.timeouts.idle
-                while not reader.ended:
-                    chunk = await answer.chunk()
-                    found = reader.finish() if chunk is None else reader.feed(chunk)
-                    if found:
-                        deadline.pause()
-                        yield found
-                    if reader.has_content:
-                        deadline.when = min(call.deadline, clock() + idle)
-                        deadline.message = _STOPPED
-                    else:
-                        deadline.when = first_token
-            await _read_tail(answer)
-        finally:
-            await answer.close()
+        reader = _StreamReader() if call.chat is None else CanonicalStream(ChunkReader())
+        return read_stream(self._post(call), call, reader, decode_error)
 
     async def models(self) -> list[str]:
         """The names that GET /models lists."""
-        if not self._authorized:
-            self._authorize()
         with Deadline(Deadline.now() + _MODELS_SECONDS, "the upstream did not list its models in time"):
-            body = await self._whole(self._http.get("/models"), brought=False)
+            body = await read_whole(self._account.get("/models"), decode_error, self._settings.max_response_bytes)
         try:
             return decode_model_names(body)
         except ValueError as error:
             raise UpstreamFailed("the upstream's list of models is none") from error
 
-    async def _whole(self, answer: Answer, brought: bool) -> bytes:
-        try:
-            await answer.open()
-            await _check_head(answer, "json", brought)
-            return await answer.body(self._settings.max_response_bytes)
-        finally:
-            await answer.close()
-
     def _post(self, call: Call) -> Answer:
+        return self._account.post(_PATHS[call.request.task], self._body(call), call.headers, call.key)
+
+    def _body(self, call: Call) -> bytes:
         request = call.request
+        if call.chat is not None:
+            return requests.write_chat(
+                call.chat, model=call.model, stream=request.stream, limit_field=self._limit_field
+            )
         usage = request.stream and not request.wants_usage and self._settings.stream_usage
         limit = None if call.output_limit is None else (self._limit_field, call.output_limit)
-        body = openai_chat.rewrite(request.body, model=call.model, include_usage=usage, limit=limit)
-        if call.key is not None:
-            return self._http.post(_PATHS[request.task], body, call.headers, _bearer(call.key.reveal()))
-        if not self._authorized:
-            self._authorize()
-        return self._http.post(_PATHS[request.task], body, call.headers)
+        return facts.rewrite(request.body, model=call.model, include_usage=usage, limit=limit)
 
-    def _forget_key(self) -> None:
-        """Look for the key again before the next call."""
-        self._authorized = False
-
-    def _authorize(self) -> None:
-        """Put what identifies our account before each call; NotConfigured while its key is missing or no good."""
-        settings, key = self._settings, self._settings.api_key
-        credentials = {name.lower(): value for name, value in settings.headers.items() if names_secret(name)}
-        if key is not None:
-            credentials.update(_bearer(key.reveal(self._secrets)))
+    def _credentials(self, key: str | None) -> dict[str, str]:
+        """What identifies our account: the key, and those headers of the settings that are secrets too."""
+        settings = self._settings
+        secret = {name.lower(): value for name, value in settings.headers.items() if names_secret(name)}
+        credentials = {**secret, **bearer(key)}
         if settings.organization is not None:
             credentials["openai-organization"] = settings.organization
-        try:
-            self._http.authorize(credentials)
-        except SettingsError as error:
-            if key is None or key.name is None:
-                raise
-            raise NotConfigured(f"{key} is no key: {error.message}") from error
-        self._authorized = True
-
-
-def _bearer(key: str) -> dict[str, str]:
-    return {"authorization": f"Bearer {key}"}
-
-
-async def _check_head(answer: Answer, wanted: str, brought: bool) -> None:
-    """Raise what an upstream's refusal means; UpstreamFailed when it is not the kind of answer that was asked for.
-
-    `brought`: the caller brought the key.
-    """
-    if answer.status != _OK:
-        raise _refusal(answer, await answer.error_body(), brought)
-    kind = answer.header("content-type") or ""
-    if wanted not in kind:
-        raise UpstreamFailed(f"the upstream answered with {kind[:100] or 'no content type'} instead of {wanted}")
-
-
-async def _read_tail(answer: Answer) -> None:
-    """Read what follows `[DONE]`, normally nothing, because only a connection read to its end can be used again."""
-    try:
-        with Deadline(Deadline.now() + _TAIL_SECONDS, "the upstream goes on after its end"):
-            while await answer.chunk() is not None:
-                continue
-    except (UpstreamFailed, TimedOut):
-        return
-
-
-def _refusal(answer: Answer, body: bytes, brought: bool) -> PolyforgeError:
-    status, said = answer.status, decode_error(body)
-    message = said.message or f"the upstream answered with status {status}"
-    if status == 429 and said.code == "insufficient_quota":  # noqa: PLR2004
-        return RateLimited("the quota at the provider is used up", retry_after=_QUOTA_SECONDS)
-    if status == 429:  # noqa: PLR2004
-        return RateLimited(message, retry_after=read_retry_after(answer.header))
-    if status == 408:  # noqa: PLR2004
-        return TimedOut(message)
-    if status in (401, 403) and brought:
-        return UpstreamRefused(f"the provider refused the key in {KEY_HEADER}", status=status, param=KEY_HEADER)
-    if status in (401, 403):
-        return UpstreamDenied("the provider refused our credentials; check its api_key")
-    if 400 <= status < 500:  # noqa: PLR2004
-        return UpstreamRefused(message, status=status, param=said.param, code=said.code)
-    return UpstreamFailed(message, retry_after=read_retry_after(answer.header))
+        return credentials
 
 
 def _read_reply(call: Call, body: bytes) -> Reply:
     try:
         if call.request.task == "embedding":
             return Reply(usage=openai_embeddings.read_usage(body), body=body)
-        facts = openai_chat.read_reply(body)
+        found = facts.read_reply(body)
     except (ValueError, RecursionError) as error:
         raise UpstreamFailed("the upstream's answer is not what was asked for") from error
-    if facts.error:
+    if found.error:
         raise UpstreamFailed(decode_error(body).message or "the upstream's answer holds no choices")
-    return Reply(usage=facts.usage, body=body, finish=facts.finish)
+    return Reply(usage=found.usage, body=body, finish=found.finish)
 
 
 class _StreamReader:
@@ -288,20 +192,17 @@ class _StreamReader:
         if data.startswith(DONE):
             return self._end()
         try:
-            if self.has_content:
-                facts = openai_chat.read_later_chunk(data, self._envelope)
-            else:
-                facts = openai_chat.read_chunk(data)
+            found = facts.read_later_chunk(data, self._envelope) if self.has_content else facts.read_chunk(data)
         except (ValueError, RecursionError) as error:
             raise UpstreamFailed("the upstream sent a malformed chunk") from error
-        if facts.error is not None:
-            raise UpstreamFailed(decode_error(facts.error).message or "the upstream broke off with an error")
-        self._finished = self._finished or facts.finish is not None
-        if facts.content and not self.has_content:
+        if found.error is not None:
+            raise UpstreamFailed(decode_error(found.error).message or "the upstream broke off with an error")
+        self._finished = self._finished or found.finish is not None
+        if found.content and not self.has_content:
             self.has_content = True
-            self._envelope = len(data) - facts.size
+            self._envelope = len(data) - found.size
         return StreamEvent(
-            frame, facts.content, facts.usage, usage_only=not facts.choices, finish=facts.finish, size=facts.size
+            frame, found.content, found.usage, usage_only=not found.choices, finish=found.finish, size=found.size
         )
 
     def _end(self) -> StreamEvent:

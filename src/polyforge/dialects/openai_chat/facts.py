@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from polyforge.dialects.openai_chat.usage import WireUsage, read_usage
 from polyforge.dialects.openai_errors import explain_validation
 from polyforge.dialects.openai_inputs import read_inputs
 from polyforge.kernel.errors import Invalid
@@ -60,26 +61,13 @@ class _CompletionRequest(_Sampling, kw_only=True, gc=False):
     best_of: int | None = None
 
 
-class _Details(msgspec.Struct, gc=False):
-    cached_tokens: int | None = None
-    cache_write_tokens: int | None = None
-    reasoning_tokens: int | None = None
-
-
-class _Usage(msgspec.Struct, gc=False):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    prompt_tokens_details: _Details | None = None
-    completion_tokens_details: _Details | None = None
-
-
 class _ReplyChoice(msgspec.Struct, gc=False):
     finish_reason: str | None = None
 
 
 class _Reply(msgspec.Struct, gc=False):
     choices: list[_ReplyChoice] | None = None
-    usage: _Usage | None = None
+    usage: WireUsage | None = None
     error: msgspec.Raw = _ABSENT
 
 
@@ -100,7 +88,7 @@ class _ChunkChoice(msgspec.Struct, gc=False):
 
 class _Chunk(msgspec.Struct, gc=False):
     choices: list[_ChunkChoice] | None = None
-    usage: _Usage | None = None
+    usage: WireUsage | None = None
     error: msgspec.Raw = _ABSENT
 
 
@@ -228,7 +216,7 @@ def read_reply(body: Any) -> ReplyFacts:
     """Usage, finish and whether it is an error, out of a whole answer; ValueError when it is no answer at all."""
     wire = _reply.decode(body)
     finish = wire.choices[0].finish_reason if wire.choices else None
-    return ReplyFacts(_usage(wire.usage), finish, wire.choices is None or _present(wire.error))
+    return ReplyFacts(read_usage(wire.usage), finish, wire.choices is None or _present(wire.error))
 
 
 def read_chunk(data: bytes) -> ChunkFacts:
@@ -244,7 +232,7 @@ def read_chunk(data: bytes) -> ChunkFacts:
         size += text
         content = content or more or text > 0
     error = bytes(wire.error) if _present(wire.error) else None
-    return ChunkFacts(_usage(wire.usage), finish, content, len(choices), size, error)
+    return ChunkFacts(read_usage(wire.usage), finish, content, len(choices), size, error)
 
 
 def read_later_chunk(data: bytes, envelope: int) -> ChunkFacts:
@@ -257,7 +245,7 @@ def read_later_chunk(data: bytes, envelope: int) -> ChunkFacts:
     choices = wire.choices or ()
     for choice in choices:
         finish = choice.finish_reason or finish
-    usage = _usage(wire.usage) if wire.usage is not None else None
+    usage = read_usage(wire.usage) if wire.usage is not None else None
     error = bytes(wire.error) if _present(wire.error) else None
     return ChunkFacts(usage, finish, True, len(choices), max(0, len(data) - envelope), error)
 
@@ -284,18 +272,3 @@ def _seen(choice: _ChunkChoice) -> tuple[int, bool]:
 
 def _present(raw: msgspec.Raw) -> bool:
     return bytes(raw) not in (b"", b"null")
-
-
-def _usage(wire: _Usage | None) -> Usage | None:
-    if wire is None or wire.prompt_tokens is None:
-        return None
-    prompt, output = wire.prompt_tokens, wire.completion_tokens or 0
-    into, out = wire.prompt_tokens_details, wire.completion_tokens_details
-    read = (into.cached_tokens or 0) if into else 0
-    written = (into.cache_write_tokens or 0) if into else 0
-    if prompt < 0 or output < 0 or read < 0 or written < 0:
-        return None
-    reasoning = (out.reasoning_tokens or 0) if out else 0
-    return Usage(
-        input=max(0, prompt - read - written), cache_read=read, cache_write=written, output=output, reasoning=reasoning
-    )

@@ -1,0 +1,45 @@
+"""What a caller asked for that a provider's wire format cannot say: found, so that it is never dropped in silence."""
+
+from typing import Any, Final
+
+import msgspec
+
+from polyforge.kernel.chat import ChatRequest
+
+_UNSAID: Final = ChatRequest(messages=[])
+_OPTIONAL: Final = frozenset(ChatRequest.__struct_fields__) - {"messages", "output_limit", "others"}
+NAMES: Final = {
+    "output_format": "response_format",
+    "thinking": "reasoning_effort",
+    "choices": "n",
+}
+"""What callers call a field where it is not its own name."""
+HINTS: Final = frozenset(
+    {
+        "user",
+        "metadata",
+        "store",
+        "service_tier",
+        "prompt_cache_key",
+        "prompt_cache_retention",
+        "safety_identifier",
+    }
+)
+"""Fields that change nothing of the answer: a provider that does not know them loses nothing."""
+
+
+def unsupported(chat: ChatRequest, supported: frozenset[str]) -> list[str]:
+    """The names, as callers write them, of what is set but not `supported`, hints left out, in order."""
+    missing = [NAMES.get(name, name) for name in _set_fields(chat) if name not in supported and name not in HINTS]
+    return sorted(missing + [name for name in chat.others if name not in HINTS and name not in supported])
+
+
+def without_unsupported(chat: ChatRequest, supported: frozenset[str]) -> ChatRequest:
+    """The request as far as `supported` reaches."""
+    unset: dict[str, Any] = {name: getattr(_UNSAID, name) for name in _set_fields(chat) if name not in supported}
+    others = {name: value for name, value in chat.others.items() if name in supported}
+    return msgspec.structs.replace(chat, **unset, others=others)
+
+
+def _set_fields(chat: ChatRequest) -> list[str]:
+    return [name for name in _OPTIONAL if getattr(chat, name) != getattr(_UNSAID, name)]

@@ -1,0 +1,19 @@
+"""What an upstream says of its refusal, whatever its dialect."""
+
+from typing import Literal
+
+import msgspec
+
+Cause = Literal["rate", "quota", "overloaded", "context", "content", "not_found"]
+"""Too fast, out of credit, too busy, the input is too long for the model, its content is not allowed, no such model."""
+
+
+class UpstreamError(msgspec.Struct, gc=False):
+    """Every field may be missing."""
+
+    message: str = ""
+    param: str | None = None
+    code: str | None = None
+    cause: Cause | None = None
+    retry_after: float | None = None
+    """Seconds, where the body says it and not a header."""

@@ -1,0 +1,34 @@
+"""What every dialect's writer of answers is told, and does."""
+
+from collections.abc import Iterable
+from typing import Protocol
+
+import msgspec
+
+from polyforge.kernel.chat import Delta
+from polyforge.kernel.usage import Usage
+
+
+class Answering(msgspec.Struct, frozen=True):
+    """What an answer says of itself."""
+
+    id: str
+    """The request's id, a ULID."""
+    model: str
+    """What the caller called it."""
+    created: int
+    """Seconds since the epoch."""
+    wants_usage: bool = False
+    """Whether the caller asked for usage at the end of a stream."""
+
+
+class StreamWriter(Protocol):
+    """Writes canonical deltas as the server-sent events of one answer."""
+
+    def write(self, deltas: Iterable[Delta]) -> bytes:
+        """The events to send for them."""
+        ...
+
+    def end(self, usage: Usage | None) -> bytes:
+        """What comes after the last delta; `usage` is None where the provider told none."""
+        ...

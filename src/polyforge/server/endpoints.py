@@ -1,0 +1,49 @@
+"""The inference paths: for each, how its bodies are read, its answers written, and its errors shown."""
+
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from polyforge.dialects import openai_embeddings
+from polyforge.dialects.openai_chat import facts, replies, requests, streams
+from polyforge.dialects.writing import Answering, StreamWriter
+from polyforge.kernel.chat import ChatRequest, ChatResult
+from polyforge.kernel.errors import PolyforgeError
+from polyforge.kernel.sse import event_of
+from polyforge.kernel.tasks import InferenceRequest
+from polyforge.server.errors import Rendered, render_openai
+from polyforge.server.http import HeaderMap, bearer_token
+
+
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """One inference path."""
+
+    path: str
+    decode: Callable[[bytes], InferenceRequest]
+    """Reads what routing, limits and metering need; Invalid names the field that is wrong."""
+    read_chat: Callable[[bytes], ChatRequest] | None = None
+    """Reads all of it into canonical form."""
+    write: Callable[[ChatResult, Answering], bytes] | None = None
+    """Writes a canonical answer."""
+    open_stream: Callable[[Answering], StreamWriter] | None = None
+    """Begins a streamed one."""
+    render: Callable[[PolyforgeError, str], Rendered] = render_openai
+    """An error as an answer of its own."""
+    late_error: Callable[[bytes], bytes] = event_of
+    """From the body of an error to the event that ends a stream which has begun."""
+    credential: Callable[[HeaderMap], bytes | None] = bearer_token
+    """The key, as clients of this dialect send it."""
+
+
+ENDPOINTS: Final = (
+    Endpoint(
+        path="/v1/chat/completions",
+        decode=facts.decode_chat,
+        read_chat=requests.read_chat,
+        write=replies.write_reply,
+        open_stream=streams.ChunkWriter,
+    ),
+    Endpoint(path="/v1/completions", decode=facts.decode_completion),
+    Endpoint(path="/v1/embeddings", decode=openai_embeddings.decode_embeddings),
+)

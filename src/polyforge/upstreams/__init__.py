@@ -1,0 +1,1 @@
+"""What the adapters of providers share: their account, the deadlines of a call, what refusals mean, streams."""

@@ -1,0 +1,43 @@
+"""From an upstream's status and words to the one error tree."""
+
+from typing import Final
+
+from polyforge.dialects.upstream_error import UpstreamError
+from polyforge.kernel.errors import (
+    PolyforgeError,
+    RateLimited,
+    TimedOut,
+    Unavailable,
+    UpstreamDenied,
+    UpstreamFailed,
+    UpstreamRefused,
+)
+from polyforge.ports.provider import KEY_HEADER
+
+QUOTA_SECONDS: Final = 60.0
+"""How long to leave an account alone whose credit is used up."""
+OVERLOADED: Final = 529
+"""Anthropic's status for being too busy."""
+CONTEXT_CODE: Final = "context_length_exceeded"
+
+
+def refusal(status: int, said: UpstreamError, retry_after: float | None, *, brought: bool) -> PolyforgeError:
+    """What a status other than 200 means; `retry_after` is the header's, `brought`: the caller brought the key."""
+    message = said.message or f"the upstream answered with status {status}"
+    wait = retry_after if said.retry_after is None else said.retry_after
+    if said.cause == "quota" and status in (402, 403, 429):
+        return RateLimited("the quota at the provider is used up", retry_after=QUOTA_SECONDS)
+    if status == 429:  # noqa: PLR2004
+        return RateLimited(message, retry_after=wait)
+    if status == OVERLOADED or said.cause == "overloaded":
+        return Unavailable(message, retry_after=wait)
+    if status == 408:  # noqa: PLR2004
+        return TimedOut(message)
+    if status in (401, 403) and brought:
+        return UpstreamRefused(f"the provider refused the key in {KEY_HEADER}", status=status, param=KEY_HEADER)
+    if status in (401, 403):
+        return UpstreamDenied("the provider refused our credentials; check its api_key")
+    if 400 <= status < 500:  # noqa: PLR2004
+        code = CONTEXT_CODE if said.cause == "context" else said.code
+        return UpstreamRefused(message, status=status, param=said.param, code=code)
+    return UpstreamFailed(message, retry_after=wait)

@@ -12,12 +12,13 @@ import pytest
 from pydantic import ValidationError
 
 from polyforge.adapters.notifiers import outbox, smtp
-from polyforge.kernel.errors import UpstreamFailed
+from polyforge.kernel.errors import NotConfigured, UpstreamFailed
 from polyforge.ports.notifier import Notice, Notifier
 from tests.support.certificates import self_signed
 from tests.support.mail import MailServer
 from tests.support.people import NoSecrets
 from tests.support.ports import refusing_port, silent_port
+from tests.support.vault import Secrets
 
 TOKEN = "A" * 43
 NOTICE = Notice(
@@ -120,6 +121,21 @@ async def test_credentials_and_messages_go_over_tls_only(server: MailServer, cer
     assert base64.b64decode(server.logins[0]) == b"\0robot\0the mail password"
     assert set(server.plain_verbs) <= {"EHLO", "STARTTLS"}
     assert server.messages[0][0] == [NOTICE.to]
+
+
+async def test_the_password_may_be_one_of_the_database(server: MailServer, certificate: Path, tmp_path: Path) -> None:
+    notifier, secrets = (
+        smtp.SmtpNotifier(settings(server.port, certificate, password="secret:mail"), tmp_path),
+        Secrets(),
+    )
+    await notifier.open(secrets)
+    with pytest.raises(NotConfigured, match="no secret 'mail'"):
+        await notifier.send(NOTICE)
+    secrets.put("mail", "kept")
+    await notifier.send(NOTICE)
+    assert [base64.b64decode(login) for login in server.logins] == [b"\0robot\0kept"]
+    await notifier.close()
+    assert secrets.watchers == []
 
 
 async def test_tls_from_the_first_byte(certificate: Path, tmp_path: Path) -> None:

@@ -13,10 +13,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pydantic import ValidationError
 
 from polyforge.kernel.clock import SystemClock
-from polyforge.kernel.errors import Denied, PolyforgeError, TimedOut, Unavailable, UpstreamFailed
+from polyforge.kernel.errors import Denied, NotConfigured, PolyforgeError, TimedOut, Unavailable, UpstreamFailed
 from polyforge.tenancy.people.sign_on.provider import Identity, Provider
 from polyforge.tenancy.people.sign_on.settings import IdentityProviderSettings
 from tests.support.identity_provider import CLIENT_ID, CLIENT_SECRET, IdentityProvider, SigningKey
+from tests.support.vault import Secrets
 
 KEY, OTHER_KEY, WEAK_KEY = SigningKey("first"), SigningKey("second"), SigningKey("weak", bits=1_024)
 ADA: dict[str, Any] = {"sub": "ada-1", "email": "ada@example.org", "email_verified": True, "groups": ["devs"]}
@@ -40,14 +41,14 @@ class MovableClock(SystemClock):
 class Ours:
     """Our side of a provider."""
 
-    def __init__(self, theirs: IdentityProvider) -> None:
+    def __init__(self, theirs: IdentityProvider, client_secret: str = CLIENT_SECRET) -> None:
         self.theirs = theirs
         self.clock = MovableClock()
         settings = IdentityProviderSettings.model_validate(
             {
                 "issuer": theirs.issuer,
                 "client_id": CLIENT_ID,
-                "client_secret": CLIENT_SECRET,
+                "client_secret": client_secret,
                 "groups_claim": "groups",
             }
         )
@@ -82,6 +83,19 @@ async def test_an_honest_provider_is_believed(ours: Ours) -> None:
     assert ours.theirs.calls == [DESCRIPTION, "/token", "/keys"]
     await ours.sign_in()
     assert ours.theirs.calls[3:] == ["/token"]
+
+
+async def test_the_client_secret_may_be_one_of_the_database(theirs: IdentityProvider) -> None:
+    ours, secrets = Ours(theirs, "secret:corp"), Secrets()
+    await ours.provider.open(secrets)
+    assert [name for name, _ in secrets.watchers] == ["corp"]
+    await ours.refused(NotConfigured)
+    secrets.put("corp", "wrong")
+    await ours.refused(Denied)
+    secrets.put("corp", CLIENT_SECRET)
+    assert (await ours.sign_in()).subject == "ada-1"
+    await ours.provider.close()
+    assert secrets.watchers == []
 
 
 # --- where claims come from ---

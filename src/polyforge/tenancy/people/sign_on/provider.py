@@ -10,7 +10,7 @@ import msgspec
 
 from polyforge.kernel.clock import Clock
 from polyforge.kernel.errors import Denied, UpstreamFailed
-from polyforge.ports.secret_source import SecretSource
+from polyforge.ports.secret_source import SecretSource, Stop
 from polyforge.tenancy.people.sign_on.id_tokens import Expected, head_of, verify
 from polyforge.tenancy.people.sign_on.provider_keys import KEY_TYPES, ProviderKeys
 from polyforge.tenancy.people.sign_on.remote import Remote
@@ -59,6 +59,7 @@ class Provider:
         self.settings = settings
         self._redirect_uri = redirect_uri
         self._secrets: SecretSource | None = None
+        self._unwatch: Stop | None = None
         self._clock = clock
         self._remote = Remote(secure=settings.issuer.startswith("https:"))
         self._keys = ProviderKeys(self._fetch_keys, clock)
@@ -69,10 +70,13 @@ class Provider:
         """Know where secrets are kept, and follow the client's, if it is one that is kept there."""
         self._secrets = secrets
         if self.settings.client_secret is not None and self.settings.client_secret.name is not None:
-            secrets.watch(self.settings.client_secret.name, lambda: None)
+            self._unwatch = secrets.watch(self.settings.client_secret.name, lambda: None)
 
     async def close(self) -> None:
-        """Hang up."""
+        """Hang up, and follow the secret no more."""
+        if self._unwatch is not None:
+            self._unwatch()
+            self._unwatch = None
         await self._remote.close()
 
     async def address(self, state: str, nonce: str, verifier: str) -> str:

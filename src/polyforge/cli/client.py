@@ -4,6 +4,7 @@ import http.client
 import ipaddress
 import json
 import os
+import re
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ NO_HINT = "wrong_credentials"
 """The code of an error that tells all there is to tell."""
 PAGE = 1000
 """As many as a page may hold."""
+_KEY = re.compile(r"[!-~]+")
+"""What a header may hold; Python's client repeats anything else in its error."""
 
 Query = Mapping[str, str | None]
 
@@ -47,6 +50,8 @@ class ApiClient:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise CommandError(f"{url!r} is not an address of a gateway; it should look like {DEFAULT_URL}")
+        if key is not None and not _KEY.fullmatch(key):
+            raise CommandError("the key holds spaces or other characters that no key has; copy it again")
         self._url = url.rstrip("/")
         self._tls = parts.scheme == "https"
         self._host = parts.hostname
@@ -170,8 +175,9 @@ def segment(name: str) -> str:
 def named_key(given: str | None, environ: Mapping[str, str] = os.environ) -> str | None:
     """The key that somebody named: the given one, or that of the environment."""
     for key in (given, environ.get("POLYFORGE_API_KEY"), environ.get("POLYFORGE_ADMIN_KEY")):
-        if key:
-            return key
+        # Variables that are read from files often end with a line break.
+        if key and key.strip():
+            return key.strip()
     return None
 
 

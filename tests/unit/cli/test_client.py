@@ -48,6 +48,18 @@ def test_what_is_no_address_is_refused(url: str) -> None:
         ApiClient(url, None)
 
 
+@pytest.mark.parametrize("key", ["pf-a b", "pf-a\r\nx-more: 1", "pf-\x00", "pf-中", "pf-ä"])
+def test_a_key_that_no_header_can_hold_is_refused_without_being_shown(key: str) -> None:
+    with pytest.raises(CommandError, match="copy it again") as refused:
+        ApiClient(LOCAL, key)
+    assert key not in str(refused.value)
+
+
+def test_a_line_break_behind_a_key_is_no_part_of_it() -> None:
+    assert find_key(LOCAL, None, None, {"POLYFORGE_API_KEY": "pf-a\n"}) == "pf-a"
+    assert find_key(LOCAL, " ", None, {"POLYFORGE_API_KEY": "\n", "POLYFORGE_ADMIN_KEY": "pf-b"}) == "pf-b"
+
+
 def test_a_name_is_one_segment_of_a_path() -> None:
     assert segment("../keys?x=1#y") == "..%2Fkeys%3Fx%3D1%23y"
 

@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 from polyforge.cli import sessions
 from polyforge.cli.client import ApiClient
 from polyforge.cli.main import app
+from polyforge.tenancy.defaults import DEFAULT_PROJECT_ID
 from tests.conftest import Serve
 from tests.support.people import LINK, OTHER_PASSWORD, PASSWORD
 from tests.support.server import Polyforge
@@ -124,8 +125,11 @@ def test_an_operator_looks_after_users(ann: Shell, ben: Shell) -> None:
     )
     assert made["email"] == "gone@example.org"
     ben("login", "--email", "gone@example.org", given=f"{PASSWORD}\n")
-    ben("key", "list")
-    ann("user", "disable", "gone@example.org")
+    key = ben.json("key", "create", "theirs")
+    disabled = ann.run("user", "disable", "gone@example.org")
+    assert f"1 API keys that they made in project {DEFAULT_PROJECT_ID} still work" in disabled.stderr
+    (left,) = ann.json("key", "list", "--created-by", made["id"])
+    assert (left["id"], left["created_by"]) == (key["id"], made["id"])
     assert "session is over" in ben.fails("key", "list")
     assert "gone@example.org" in ann("user", "list")
     assert ann.json("user", "show", made["id"])["disabled_at"] is not None

@@ -8,6 +8,7 @@ import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
+from msgspec import structs
 from sqlalchemy import select
 
 from polyforge.database.database import Database
@@ -126,7 +127,25 @@ async def test_a_list_has_pages_newest_first_and_leaves_ended_keys_out(api: Api)
     assert not any("key" in key for key in everything["data"])
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=1001", "limit=x", "cursor=" + "x" * 27])
+async def test_a_key_tells_who_made_it(api: Api) -> None:
+    me = "0" * 25 + "9"
+    api.caller = structs.replace(caller(ALL), key_id=me)
+    mine = [await api("POST", "/keys", 201, {"name": f"k{number}"}) for number in range(3)]
+    assert {key["created_by"] for key in mine} == {me}
+    api.caller = structs.replace(caller(ALL), key_id=ABSENT)
+    other = await api("POST", "/keys", 201, {"name": "other"})
+    rotated = await api("POST", f"/keys/{mine[0]['id']}/rotate", 200)
+    assert rotated["created_by"] == me
+    first = await api("GET", f"/keys?created_by={me}&limit=2", 200)
+    assert [key["name"] for key in first["data"]] == ["k2", "k1"]
+    second = await api("GET", f"/keys?created_by={me}&limit=2&cursor={first['next_cursor']}", 200)
+    assert ([key["name"] for key in second["data"]], second["next_cursor"]) == (["k0"], None)
+    assert [key["id"] for key in (await api("GET", f"/keys?created_by={ABSENT}", 200))["data"]] == [other["id"]]
+    assert (await api("GET", "/keys?created_by=nobody", 200))["data"] == []
+    assert (await api("GET", f"/keys/{ADMIN_KEY_ID}", 200))["created_by"] is None
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=1001", "limit=x", "cursor=" + "x" * 27, "created_by=" + "x" * 27])
 async def test_a_wrong_page_is_refused(api: Api, query: str) -> None:
     await api("GET", f"/keys?{query}", 422)
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -221,6 +222,33 @@ async def test_owners_who_are_no_operators_do_not_touch_users(home: House) -> No
         ("POST", "/organizations", {"name": "n"}),
     ):
         await ben(method, path, 403, body)
+
+
+# --- who leaves ---
+
+
+async def test_disabling_a_user_tells_which_of_their_keys_go_on(home: House, clock: FakeClock) -> None:
+    ann = await home.visitor().sign_in(ANN)
+    other = (await ann("POST", "/projects", 201, {"name": "other"}))["id"]
+    ben, ben_id = await signed_in(home, BEN, "developer")
+    until = datetime.fromtimestamp(clock.now() + 60, UTC).isoformat()
+    keys = [await ben("POST", "/keys", 201, {"name": f"k{number}"}) for number in range(3)]
+    await ben("POST", "/keys", 201, {"name": "short-lived", "expires_at": until})
+    await ben("DELETE", f"/keys/{keys[0]['id']}", 204)
+    await ben("PUT", "/me/project", 204, {"project_id": other})
+    await ben("POST", "/keys", 201, {"name": "elsewhere"})
+    await ann("POST", "/keys", 201, {"name": "mine"})
+    clock.advance(120)
+    disabled = await ann("POST", f"/users/{ben_id}/disable", 200)
+    assert disabled["disabled_at"] is not None
+    assert disabled["keys"] == {DEFAULT_PROJECT_ID: 2, other: 1}
+    found = (await ann("GET", f"/keys?created_by={ben_id}", 200))["data"]
+    assert {key["id"] for key in found} >= {key["id"] for key in keys[1:]}
+    await home.with_key(keys[1]["key"], "GET", "/keys", 403)
+    for key in found:
+        await ann("DELETE", f"/keys/{key['id']}", 204)
+    await home.with_key(keys[1]["key"], "GET", "/keys", 401)
+    assert (await ann("POST", f"/users/{ben_id}/disable", 200))["keys"] == {other: 1}
 
 
 # --- the last owner ---

@@ -65,13 +65,17 @@ def create(
 @app.command("list")
 def list_keys(
     revoked: Annotated[bool, typer.Option("--revoked", help="Revoked ones too.")] = False,
+    created_by: Annotated[
+        str | None, typer.Option(help="Id of a user, a service account or a key: what it made only.")
+    ] = None,
     url: Url = DEFAULT,
     key: Key = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
     """Show all keys, newest first."""
-    keys = list(connect(url, key, data).pages(PATH, {"include_revoked": "true" if revoked else None}))
+    query = {"include_revoked": "true" if revoked else None, "created_by": created_by}
+    keys = list(connect(url, key, data).pages(PATH, query))
     headers = ["id", "name", "prefix", "scopes", "models", "budget", "rpm", "tpm", "concurrency", "created", "ends"]
     show_all(keys, headers, [_row(each) for each in keys], as_json)
 

@@ -54,8 +54,12 @@ def show_user(who: Who, url: Url = DEFAULT, key: Key = None, data: Data = None, 
 def disable(who: Who, url: Url = DEFAULT, key: Key = None, data: Data = None) -> None:
     """Shut a user out, everywhere and at once."""
     client = connect(url, key, data)
-    client.post(f"{PATH}/{segment(user_id(client, who))}/disable")
+    disabled = client.post(f"{PATH}/{segment(user_id(client, who))}/disable")
     typer.echo(f"disabled {who}")
+    for project, count in disabled["keys"].items():
+        typer.echo(f"{count} API keys that they made in project {project} still work", err=True)
+    if disabled["keys"]:
+        typer.echo(f"`polyforge key list --created-by {disabled['id']}` shows those of your project", err=True)
 
 
 @app.command("enable")

@@ -53,9 +53,12 @@ def _add_keys(routes: APIRouter, keys: KeyService) -> None:
         limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 100,
         cursor: Annotated[str | None, Query(max_length=26)] = None,
         include_revoked: bool = False,
+        created_by: Annotated[
+            str | None, Query(max_length=26, description="Those that this user, service account or key made.")
+        ] = None,
     ) -> KeyPage:
         """The project's keys, newest first."""
-        page, following = await keys.page(caller, limit, cursor, include_revoked)
+        page, following = await keys.page(caller, limit, cursor, include_revoked, created_by)
         return KeyPage(data=[_view(key) for key in page], next_cursor=following)
 
     @routes.get("/keys/{key_id}", tags=["keys"])
@@ -110,6 +113,7 @@ def _view(key: ApiKey) -> KeyView:
         concurrency=key.concurrency,
         expires_at=None if key.expires_at is None else _moment(key.expires_at),
         created_at=_moment(key.created_at),
+        created_by=key.created_by,
         revoked_at=None if key.revoked_at is None else _moment(key.revoked_at),
     )
 

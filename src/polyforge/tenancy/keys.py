@@ -56,6 +56,8 @@ class ApiKey(msgspec.Struct, frozen=True, gc=False):
     expires_at: float | None
     created_at: float
     revoked_at: float | None
+    created_by: str | None
+    """The user, the service account or the key that made it; None for the admin key, and where nobody wrote it down."""
     version: int
     """Rises with every change of any key, in the order of the commits."""
 

@@ -116,6 +116,7 @@ class KeyView(BaseModel):
     concurrency: int | None
     expires_at: datetime | None
     created_at: datetime
+    created_by: str | None = Field(description="Id of the user, the service account or the key that made it.")
     revoked_at: datetime | None
 
 

@@ -59,6 +59,7 @@ class KeyService:
             "scopes": sorted(set(body.scopes)),
             "models": models,
             "created_at": self._clock.now(),
+            "created_by": caller.key_id,
         }
         async with self._database.write(_scope(caller)) as session:
             key = await KeyEditor(session, _scope(caller)).add(values)
@@ -73,13 +74,21 @@ class KeyService:
             return await KeyStore(session, _scope(caller)).get(key_id)
 
     async def page(
-        self, caller: Caller, limit: int, cursor: str | None = None, include_revoked: bool = False
+        self,
+        caller: Caller,
+        limit: int,
+        cursor: str | None = None,
+        include_revoked: bool = False,
+        created_by: str | None = None,
     ) -> tuple[list[ApiKey], str | None]:
-        """Up to `limit` keys, newest first, and the cursor of the next page, None after the last."""
+        """Up to `limit` keys, newest first, and the cursor of the next page, None after the last.
+
+        With `created_by`, those that this user, service account or key made.
+        """
         if cursor is not None and not _is_id(cursor):
             raise Invalid("the cursor is not one that a list gave", param="cursor")
         async with self._database.read(_scope(caller)) as session:
-            keys = await KeyStore(session, _scope(caller)).page(limit + 1, cursor, include_revoked)
+            keys = await KeyStore(session, _scope(caller)).page(limit + 1, cursor, include_revoked, created_by)
         return keys[:limit], keys[limit - 1].id if len(keys) > limit else None
 
     async def change(self, caller: Caller, key_id: str, body: KeyChanges) -> ApiKey:

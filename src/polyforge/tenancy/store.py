@@ -56,14 +56,16 @@ class KeyStore:
             raise NotFound(f"there is no key {key_id!r}")
         return _key_of(row)
 
-    async def page(self, limit: int, before: str | None, include_revoked: bool) -> list[ApiKey]:
-        """Up to `limit` keys, newest first, older than the id `before`."""
+    async def page(self, limit: int, before: str | None, include_revoked: bool, created_by: str | None) -> list[ApiKey]:
+        """Up to `limit` keys, newest first, older than the id `before`, of whoever made them or of one maker."""
 
         def refine(query: Select[Any]) -> Select[Any]:
             if before is not None:
                 query = query.where(api_keys.c.id < before)
             if not include_revoked:
                 query = query.where(api_keys.c.revoked_at.is_(None))
+            if created_by is not None:
+                query = query.where(api_keys.c.created_by == created_by)
             return query.order_by(api_keys.c.id.desc()).limit(limit)
 
         return [_key_of(row) for row in await self._keys.all(refine=refine)]
@@ -143,11 +145,17 @@ class SystemStore:
     async def latest_usable(self, now: float, before_version: int | None, limit: int) -> list[ApiKey]:
         """Keys that are neither revoked nor expired, latest change first, changed before `before_version`."""
         columns = api_keys.c
-        query = select(api_keys).where(columns.revoked_at.is_(None))
-        query = query.where(or_(columns.expires_at.is_(None), columns.expires_at > now))
+        query = select(api_keys).where(*_usable(now))
         if before_version is not None:
             query = query.where(columns.version < before_version)
         return [_key_of(row) for row in await self._session.all(query.order_by(columns.version.desc()).limit(limit))]
+
+    async def usable_by_project(self, created_by: str, now: float) -> dict[str, int]:
+        """In which projects somebody has made keys that work now, and how many, by the project's id."""
+        columns = api_keys.c
+        query = select(columns.project_id, func.count().label("keys")).where(columns.created_by == created_by)
+        query = query.where(*_usable(now)).group_by(columns.project_id).order_by(columns.project_id)
+        return {row["project_id"]: row["keys"] for row in await self._session.all(query)}
 
     async def by_id(self, key_id: str) -> ApiKey | None:
         """The key with this id, in whichever project."""
@@ -225,6 +233,11 @@ class LedgerStore:
         """Sums over the calls of one project that started in [since, until)."""
         async with self._database.read() as session:
             return await UsageStore(session, scope).sums(group_by, since, until)
+
+
+def _usable(now: float) -> list[ColumnElement[bool]]:
+    columns = api_keys.c
+    return [columns.revoked_at.is_(None), or_(columns.expires_at.is_(None), columns.expires_at > now)]
 
 
 def _key_of(row: RowMapping) -> ApiKey:

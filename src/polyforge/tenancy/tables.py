@@ -58,9 +58,12 @@ api_keys = Table(
     Column("budget_period", String(8), nullable=False),
     time_column("expires_at", nullable=True),
     time_column("created_at"),
+    # No foreign key: it is a user, a service account or a key, and a key stays when who made it goes.
+    id_column("created_by", nullable=True),
     time_column("revoked_at", nullable=True),
     Column("version", BigInteger, nullable=False),
     Index(None, "project_id", "id"),
+    Index(None, "created_by"),
     Index(None, "version"),
 )
 

@@ -32,6 +32,7 @@ def api_key(**changes: Any) -> ApiKey:
         "budget_period": "total",
         "expires_at": None,
         "created_at": NOW,
+        "created_by": None,
         "revoked_at": None,
         "version": 1,
     }

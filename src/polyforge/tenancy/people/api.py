@@ -15,6 +15,7 @@ from polyforge.tenancy.people.records import Session, User
 from polyforge.tenancy.people.schemas import (
     Address,
     CodeProof,
+    DisabledUserView,
     Email,
     LinkToken,
     MeView,
@@ -123,9 +124,10 @@ def users_router(users: UserService) -> APIRouter:
         return user_view(await users.get(user_id))
 
     @routes.post("/{user_id}/disable")
-    async def disable_user(caller: Editor, user_id: str) -> UserView:
-        """Shut a user out, everywhere and at once."""
-        return user_view(await users.disable(caller, user_id))
+    async def disable_user(caller: Editor, user_id: str) -> DisabledUserView:
+        """Shut a user out, everywhere and at once. API keys that they made belong to their projects and go on."""
+        user = user_view(await users.disable(caller, user_id))
+        return DisabledUserView(**user.model_dump(), keys=await users.keys_of(user.id))
 
     @routes.post("/{user_id}/enable")
     async def enable_user(caller: Editor, user_id: str) -> UserView:

@@ -157,6 +157,14 @@ class UserView(BaseModel):
     disabled_at: datetime | None
 
 
+class DisabledUserView(UserView):
+    """A user who was shut out, and what of theirs goes on."""
+
+    keys: dict[str, int] = Field(
+        description="How many API keys that they made still work, by the id of the project that the keys belong to."
+    )
+
+
 class UserPage(BaseModel):
     """Some users, newest first."""
 

@@ -23,6 +23,7 @@ from polyforge.tenancy.people.passwords import Passwords
 from polyforge.tenancy.people.records import User
 from polyforge.tenancy.people.store import SystemSessionEditor, SystemUserEditor, SystemUserStore
 from polyforge.tenancy.policy import LEVELS, authorize, covers
+from polyforge.tenancy.store import SystemStore
 
 _OPERATING = frozenset(name for name, level in LEVELS.items() if level == "installation")
 
@@ -84,6 +85,14 @@ class UserService:
                 return page_of(await store.page(limit + 1, cursor), limit)
             user = await store.by_email(email)
         return ([] if user is None else [user]), None
+
+    async def keys_of(self, user_id: str) -> dict[str, int]:
+        """How many API keys that a user made still work, by project.
+
+        Keys are their project's and outlast who made them; whoever manages the project's keys decides which to revoke.
+        """
+        async with self._database.read() as session:
+            return await SystemStore(session).usable_by_project(user_id, self._clock.now())
 
     async def disable(self, caller: Caller, user_id: str) -> User:
         """Shut a user out at once, everywhere; Conflict when it is the caller, or the last owner of an organization."""

@@ -329,6 +329,8 @@ def upgrade() -> None:
         sa.UniqueConstraint("hash", name="uq_service_accounts_hash"),
     )
     op.create_index("ix_service_accounts_project_id_id", "service_accounts", ["project_id", "id"])
+    op.add_column("api_keys", sa.Column("created_by", sa.String(26)))
+    op.create_index("ix_api_keys_created_by", "api_keys", ["created_by"])
     op.bulk_insert(audit_heads, [{"name": "audit", "sequence": 0, "hash": bytes(32)}])
     op.execute(
         "INSERT INTO generations (name, value) "

@@ -10,7 +10,10 @@ from sqlalchemy import select
 
 from polyforge.database.database import Database
 from polyforge.kernel.clock import FakeClock
+from polyforge.kernel.errors import WrongCredentials
+from polyforge.kernel.sizes import NAME_LENGTH
 from polyforge.tenancy.audit.tables import audit_events
+from polyforge.tenancy.callers import Origin
 from polyforge.tenancy.people.passwords import Argon2Profile, Passwords
 from polyforge.tenancy.people.records import hash_of
 from polyforge.tenancy.people.sign_in import (
@@ -19,7 +22,7 @@ from polyforge.tenancy.people.sign_in import (
     MAX_PER_ACCOUNT_AND_ADDRESS,
     MAX_PER_ADDRESS,
 )
-from polyforge.tenancy.people.store import SystemUserEditor
+from polyforge.tenancy.people.store import SystemUserEditor, SystemUserStore
 from polyforge.tenancy.people.tables import sessions, users
 from tests.support.databases import Place
 from tests.support.people import HOST, OTHER_PASSWORD, PASSWORD, SITE, House, house
@@ -83,6 +86,39 @@ async def test_what_is_no_address_is_refused(home: House, email: str) -> None:
 async def test_an_address_is_one_account_in_whatever_case(home: House) -> None:
     await home.admin("POST", "/users", 409, {"email": "ANN@Example.org", "name": "n", "password": PASSWORD})
     await home.visitor().sign_in(" Ann@EXAMPLE.org ")
+
+
+async def test_the_longest_address_signs_in(home: House, database: Database) -> None:
+    """It is longer than names are, which PostgreSQL minds."""
+    longest = f"{'a' * 64}@{'b' * 63}.{'c' * 63}.{'d' * 57}.org"
+    assert len(longest) == 254
+    await home.user(longest)
+    visitor = await home.visitor().sign_in(longest)
+    await visitor("PATCH", "/me", 200, {"name": "long"})
+    renamed = next(each for each in await rows(database, audit_events) if each["action"] == "user.renamed")
+    assert renamed["actor_name"] == longest[:NAME_LENGTH]
+
+
+async def test_two_who_make_the_same_account_at_once_are_told_so(
+    home: House, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nobody_yet(_: SystemUserEditor, __: str) -> None:
+        """What the second of them sees before the first has committed."""
+
+    monkeypatch.setattr(SystemUserEditor, "by_email", nobody_yet)
+    await home.admin("POST", "/users", 409, {"email": ANN, "name": "n", "password": PASSWORD})
+
+
+async def test_a_sign_in_that_a_new_password_overtook_begins_no_session(home: House, database: Database) -> None:
+    async with database.read() as session:
+        verified = await SystemUserStore(session).by_email(ANN)
+    assert verified is not None
+    await home.visitor()("POST", "/auth/password-reset", 202, {"email": ANN})
+    link = {"token": await home.letter(ANN), "password": OTHER_PASSWORD}
+    await home.visitor()("POST", "/auth/password-reset/finish", 204, link)
+    with pytest.raises(WrongCredentials):
+        await home.people.sessions.begin(verified, Origin("192.0.2.1"), "password")
+    assert await rows(database, sessions) == []
 
 
 # --- sessions ---

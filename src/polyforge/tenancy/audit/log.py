@@ -16,6 +16,7 @@ from sqlalchemy import insert, select, update
 from polyforge.database.sessions import WriteSession
 from polyforge.kernel.clock import Clock
 from polyforge.kernel.ids import new_ulid
+from polyforge.kernel.sizes import NAME_LENGTH
 from polyforge.secrets.sealing import MasterKeys
 from polyforge.tenancy.audit.tables import audit_events, audit_heads
 from polyforge.tenancy.callers import Caller
@@ -137,7 +138,8 @@ class AuditLog:
             project_id=subject.project_id,
             actor_kind=caller.kind,
             actor_id=caller.key_id,
-            actor_name=caller.key_name,
+            # A user is named by an e-mail address, which may be longer than a name.
+            actor_name=caller.key_name[:NAME_LENGTH],
             address=origin.address[:_ADDRESS_LENGTH],
             agent=origin.agent[:_AGENT_LENGTH],
             request_id=origin.request_id,

@@ -8,7 +8,7 @@ import msgspec
 from polyforge.database.database import Database
 from polyforge.database.sessions import WriteSession
 from polyforge.kernel.clock import Clock
-from polyforge.kernel.errors import Denied, NotFound, Unauthenticated
+from polyforge.kernel.errors import Denied, NotFound, Unauthenticated, WrongCredentials
 from polyforge.kernel.ids import new_ulid
 from polyforge.tenancy.audit.log import Subject
 from polyforge.tenancy.audit.recorder import Recorder
@@ -16,7 +16,7 @@ from polyforge.tenancy.callers import Caller, Origin
 from polyforge.tenancy.people.callers import Principals
 from polyforge.tenancy.people.paging import check_id, not_found, page_of
 from polyforge.tenancy.people.records import IDLE_SECONDS, NOBODY, Session, User, hash_of, is_token, new_token
-from polyforge.tenancy.people.store import SystemSessionEditor, SystemSessionStore
+from polyforge.tenancy.people.store import SystemSessionEditor, SystemSessionStore, SystemUserEditor
 from polyforge.tenancy.policy import effective
 
 LONGEST_SECONDS: Final = 30 * 86_400.0
@@ -49,8 +49,8 @@ class Sessions:
     async def begin(self, user: User, origin: Origin, method: str) -> str:
         """A new session of somebody who has just proved who they are by `method`; the token for its cookie.
 
-        Unauthenticated when the user is disabled. Every sign-in makes a new token, so one that was planted in a browser
-        before is of no use.
+        Unauthenticated when the user is disabled, or has another password by now than when `user` was read. Every
+        sign-in makes a new token, so one that was planted in a browser before is of no use.
         """
         caller = msgspec.structs.replace(await self.caller_of(user, None), origin=origin)
         token, session_id, now = new_token(), new_ulid(), self._clock.now()
@@ -67,6 +67,7 @@ class Sessions:
             "agent": origin.agent,
         }
         async with self._database.write() as session:
+            await _require_unchanged(SystemUserEditor(session), user)
             editor = SystemSessionEditor(session)
             await editor.add(values)
             await editor.trim(user.id, MAX_SESSIONS, now - LONGEST_SECONDS)
@@ -162,6 +163,13 @@ def require_user(caller: Caller) -> None:
     """Denied for what is no person: keys and service accounts have no account of their own to look after."""
     if caller.kind != "user":
         raise Denied("only somebody who signed in can do this, not a key")
+
+
+async def _require_unchanged(editor: SystemUserEditor, verified: User) -> None:
+    """A change that ends all sessions must end this one too, which begins just then."""
+    user = await editor.locked(verified.id)
+    if user is None or user.disabled_at is not None or user.password != verified.password:
+        raise WrongCredentials("the account has just been changed; sign in again")
 
 
 def _goes_on(session: Session, now: float) -> bool:

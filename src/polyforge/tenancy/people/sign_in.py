@@ -77,7 +77,7 @@ class SignInService:
                 await self._note_lock(origin, email)
             raise WrongCredentials("the e-mail address or the password is wrong")
         await self._attempts.succeeded(limits)
-        await self._renew(user, password)
+        user = await self._renewed(user, password)
         if user.totp is None:
             return SignedIn(session=await self._sessions.begin(user, origin, "password"))
         return SignedIn(second_factor=await self._second_step(user))
@@ -175,12 +175,13 @@ class SignInService:
         await editor.change(user_id, {"recovery": left})
         return True
 
-    async def _renew(self, user: User, password: str) -> None:
-        """Keep the password at today's cost."""
+    async def _renewed(self, user: User, password: str) -> User:
+        """The user with the password kept at today's cost."""
         if user.password is None or (renewed := await self._passwords.renewed(user.password, password)) is None:
-            return
+            return user
         async with self._database.write() as session:
             await SystemUserEditor(session).change_password(user.id, user.password, renewed)
+        return msgspec.structs.replace(user, password=renewed)
 
     async def _note_lock(self, origin: Origin, email: str) -> None:
         caller = Caller(NOBODY, "nobody", DEFAULT_ORGANIZATION_ID, NOBODY, frozenset(), kind="system", origin=origin)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, delete, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
 
 from polyforge.database.sessions import ReadSession, WriteSession
 from polyforge.tenancy.people.records import IDLE_SECONDS, NOBODY, Session, User, session_of, user_of
@@ -90,11 +91,12 @@ class SystemUserEditor(SystemUserStore):
         return user_of(row) if row else None
 
     async def add(self, values: Mapping[str, Any]) -> bool:
-        """Add a user; False when the address is taken."""
-        if await self.by_email(values["email"]) is not None:
-            return False
+        """Add a user; False when the address is taken, after which the transaction can only be given up."""
         row: dict[str, Any] = {"totp": None, "totp_step": 0, "recovery": [], "disabled_at": None, **values}
-        await self._writer.change(insert(users).values(row))
+        try:
+            await self._writer.change(insert(users).values(row))
+        except IntegrityError:
+            return False
         return True
 
     async def change(self, user_id: str, values: Mapping[str, Any]) -> None:

@@ -126,7 +126,8 @@ class _Admission:
             created_at=self._now,
             disabled_at=None,
         )
-        await self._users.add(msgspec.structs.asdict(user))
+        if not await self._users.add(msgspec.structs.asdict(user)):
+            raise Conflict("an account with your e-mail address has just been made; sign in again")
         self._note("user.created", "user", user.id, None, {"email": email, "name": user.name})
         return user
 

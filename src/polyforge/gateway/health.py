@@ -45,6 +45,9 @@ class Health:
 
     def cool(self, deployment: int, seconds: float) -> None:
         """Leave the deployment alone for `seconds`, or longer if it already was to be."""
-        until = self._clock.now() + seconds
+        self.cool_until(deployment, self._clock.now() + seconds)
+
+    def cool_until(self, deployment: int, until: float) -> None:
+        """Leave the deployment alone until then, or longer if it already was to be."""
         if self._map is not None and until > self.cooling_until(deployment):
             _TIME.pack_into(self._map, deployment * _TIME.size, until)

@@ -5,41 +5,74 @@ nobody, and the numbers of deployments, which another catalog gives to others, n
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Final
 
 from polyforge.gateway.health import Health
 from polyforge.gateway.service import Gateway
 from polyforge.ports.provider import Provider
 from polyforge.ports.secret_source import SecretSource
-from polyforge.registry.catalog import Catalog
+from polyforge.registry.catalog import Catalog, Deployment
 from polyforge.telemetry.logs import get_logger
 
 _LOOK_SECONDS: Final = 0.1
 _log = get_logger(__name__)
 
+Place = tuple[bytes, str]
+"""The digest of a provider's settings, and the provider's own name of a model."""
+
 
 class Lineup:
-    """One version of the declared models, with the providers behind them and the gateway over them."""
+    """One version of the declared models, with the providers behind them and the gateway over them.
 
-    __slots__ = ("_health", "_providers", "calls", "catalog", "gateway")
+    `digests` tell the settings of one provider from those of another, and from what they are in another lineup.
+    """
 
-    def __init__(self, catalog: Catalog, providers: Mapping[str, Provider], health: Health, gateway: Gateway) -> None:
+    __slots__ = ("_digests", "_health", "_providers", "calls", "catalog", "gateway")
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        providers: Mapping[str, Provider],
+        digests: Mapping[str, bytes],
+        health: Health,
+        gateway: Gateway,
+    ) -> None:
         self.catalog = catalog
         self.gateway = gateway
         self.calls = 0
         """Requests that run on it; whoever begins one counts it, and no more when it has ended."""
         self._providers = providers
+        self._digests = digests
         self._health = health
 
     def cooling(self, now: float) -> set[tuple[str, str]]:
         """Provider and model of each deployment that is left alone now."""
         return {
             (place.provider, place.model)
-            for model in self.catalog.listed()
-            for place in model.deployments
+            for place in self._deployments()
             if self._health.cooling_until(place.index) > now
         }
+
+    def cooldowns(self) -> dict[Place, float]:
+        """Until when each place is left alone; a time in the past where it is not."""
+        found: dict[Place, float] = {}
+        for deployment in self._deployments():
+            place = self._place(deployment)
+            found[place] = max(self._health.cooling_until(deployment.index), found.get(place, 0.0))
+        return found
+
+    def inherit(self, cooldowns: Mapping[Place, float]) -> None:
+        """Leave alone what an earlier lineup did, where it is the same place."""
+        for deployment in self._deployments():
+            self._health.cool_until(deployment.index, cooldowns.get(self._place(deployment), 0.0))
+
+    def _deployments(self) -> Iterator[Deployment]:
+        for model in self.catalog.listed():
+            yield from model.deployments
+
+    def _place(self, deployment: Deployment) -> Place:
+        return self._digests[deployment.provider], deployment.model
 
     async def open(self, secrets: SecretSource) -> None:
         """Get ready to serve."""
@@ -76,6 +109,7 @@ class Lineups:
         try:
             await lineup.open(self._secrets)
             await self._prepare(lineup)
+            lineup.inherit(self.current.cooldowns())
         except BaseException:
             await lineup.close()
             raise

@@ -163,7 +163,8 @@ class GatewayPlatform:
         catalog = _catalog(settings, providers)
         health = Health(_health_path(settings, self._spec), catalog.deployment_count(), self.clock)
         dispatch = Dispatch(self.settings.gateway, providers, health, self.clock)
-        return Lineup(catalog, providers, health, Gateway(self._admission, dispatch, self._settlement))
+        gateway = Gateway(self._admission, dispatch, self._settlement)
+        return Lineup(catalog, providers, _digests(settings), health, gateway)
 
     async def _prepare_lineup(self, lineup: Lineup) -> None:
         """Before requests run on it: its names in the metrics, and the secrets that it was the first to ask for."""
@@ -271,6 +272,12 @@ def _health_path(settings: Settings, spec: ProcessSpec) -> Path:
     """One file per content of what is declared: the workers that serve the same number deployments alike."""
     content = settings.model_dump_json(include={"models", "providers"})
     return Path(spec.runtime) / f"health-{sha256(content.encode()).hexdigest()[:16]}"
+
+
+def _digests(settings: Settings) -> dict[str, bytes]:
+    """What tells providers of one name apart when their settings differ. Our own model host changes with a restart."""
+    declared = {name: chosen.model_dump_json() for name, chosen in settings.providers.items()}
+    return {name: sha256(f"{name} {content}".encode()).digest() for name, content in {**declared, LOCAL: ""}.items()}
 
 
 def _providers(settings: Settings, spec: ProcessSpec) -> dict[str, Provider]:

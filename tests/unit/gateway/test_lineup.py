@@ -45,15 +45,22 @@ class Stage:
         self.lineups: Lineups
 
     def lineup(self, name: str, provider: Watched) -> tuple[Lineup, Health]:
-        place: dict[str, Any] = {"weight": 1.0, "priority": 0, "context": None, "output": None, "cost": None}
-        deployment = Deployment(index=0, provider="lab", model=name, price=None, **place)
-        health = Health(self.folder / f"health-{name}", 1, self.clock)
-        catalog = Catalog({name: Model(name, "chat", (deployment,))})
+        return self.over(name, [name], provider)
+
+    def over(self, file: str, models: list[str], provider: Watched, digest: bytes = b"first") -> tuple[Lineup, Health]:
+        """A lineup of these models, each at one deployment of the provider, whose settings have that digest."""
+        health = Health(self.folder / f"health-{file}", len(models), self.clock)
+        catalog = Catalog({name: _model(number, name) for number, name in enumerate(models)})
         providers = cast(dict[str, Provider], {"lab": provider})
-        return Lineup(catalog, providers, health, cast(Gateway, None)), health
+        return Lineup(catalog, providers, {"lab": digest}, health, cast(Gateway, None)), health
 
     async def prepare(self, lineup: Lineup) -> None:
         self.prepared.append(lineup)
+
+
+def _model(number: int, name: str) -> Model:
+    place: dict[str, Any] = {"weight": 1.0, "priority": 0, "context": None, "output": None, "cost": None}
+    return Model(name, "chat", (Deployment(index=number, provider="lab", model=name, price=None, **place),))
 
 
 @pytest.fixture
@@ -120,3 +127,46 @@ async def test_deployments_of_different_lineups_with_the_same_number_do_not_meet
     assert again.cooling(stage.clock.now()) == {("lab", "a")}
     await again.close()
     await lineups.close()
+
+
+async def test_what_cools_down_goes_on_doing_so_where_it_is_the_same(stage: Stage) -> None:
+    first, before = stage.over("first", ["a", "b", "c"], Watched())
+    second, after = stage.over("second", ["new", "c", "a"], Watched())
+    lineups = Lineups(first, SECRETS, stage.prepare)
+    await lineups.open()
+    before.cool(0, 60)
+    before.cool(1, 60)
+    await lineups.swap(second)
+    assert second.cooling(stage.clock.now()) == {("lab", "a")}
+    assert after.cooling_until(2) == stage.clock.now() + 60
+    stage.clock.advance(61)
+    assert second.cooling(stage.clock.now()) == set()
+    await lineups.close()
+
+
+async def test_other_settings_of_a_provider_begin_anew(stage: Stage) -> None:
+    first, before = stage.over("first", ["a"], Watched())
+    second, _ = stage.over("second", ["a"], Watched(), digest=b"with another key")
+    lineups = Lineups(first, SECRETS, stage.prepare)
+    await lineups.open()
+    before.cool(0, 60)
+    await lineups.swap(second)
+    assert second.cooling(stage.clock.now()) == set()
+    await lineups.close()
+
+
+async def test_a_worker_that_swaps_later_shortens_no_cooldown(stage: Stage) -> None:
+    early, late = (Lineups(stage.over("first", ["a"], Watched())[0], SECRETS, stage.prepare) for _ in range(2))
+    await early.open()
+    await late.open()
+    late_health = stage.over("first", ["a"], Watched())[1]
+    late_health.open()
+    late_health.cool(0, 30)
+    second, after = stage.over("second", ["a"], Watched())
+    await early.swap(second)
+    after.cool(0, 60)
+    await late.swap(stage.over("second", ["a"], Watched())[0])
+    assert after.cooling_until(0) == stage.clock.now() + 60
+    late_health.close()
+    await early.close()
+    await late.close()

@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 
 from polyforge.dialects import openai_embeddings
-from polyforge.dialects.openai_chat import facts, replies, requests, streams
+from polyforge.dialects.openai_chat import completions, facts, replies, requests, streams
 from polyforge.dialects.writing import Answering, StreamWriter
 from polyforge.kernel.chat import ChatRequest, ChatResult
 from polyforge.kernel.errors import PolyforgeError
@@ -44,6 +44,12 @@ ENDPOINTS: Final = (
         write=replies.write_reply,
         open_stream=streams.ChunkWriter,
     ),
-    Endpoint(path="/v1/completions", decode=facts.decode_completion),
+    Endpoint(
+        path="/v1/completions",
+        decode=facts.decode_completion,
+        read_chat=completions.read_completion,
+        write=completions.write_completion,
+        open_stream=completions.CompletionWriter,
+    ),
     Endpoint(path="/v1/embeddings", decode=openai_embeddings.decode_embeddings),
 )

@@ -125,6 +125,8 @@ class ScriptedProvider(Protocol):
     """As in `use:` of the settings."""
     keeps_ids: bool
     """Whether calls keep the ids that the model gave them (Gemini's have none)."""
+    takes_urls: bool
+    """Whether it fetches pictures by their URL itself."""
 
     def settings(self, url: str) -> dict[str, Any]:
         """The provider's entry in polyforge.yaml, its scripted server being at `url` (scheme, host and port)."""

@@ -1,0 +1,112 @@
+"""Legacy completions where the provider speaks another dialect: the prompt is asked as one message of the user."""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+import msgspec
+
+from polyforge.dialects.openai_chat.replies import FINISH_REASONS
+from polyforge.dialects.openai_chat.usage import write_usage
+from polyforge.dialects.openai_errors import explain_validation
+from polyforge.dialects.openai_inputs import read_inputs
+from polyforge.dialects.writing import Answering
+from polyforge.kernel.chat import ChatRequest, ChatResult, Delta, Finished, Message, Text, TextDelta, text_of
+from polyforge.kernel.errors import Unsupported
+from polyforge.kernel.sse import DONE, event_of
+from polyforge.kernel.usage import NO_USAGE, Usage
+
+
+class _Known(msgspec.Struct, kw_only=True):
+    prompt: str | list[Any]
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    stop: str | list[str] | None = None
+    seed: int | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    logit_bias: msgspec.Raw | None = None
+    n: int | None = None
+    user: str | None = None
+
+
+_known: Final = msgspec.json.Decoder(_Known)
+_fields: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_encode: Final = msgspec.json.Encoder().encode
+_NAMES: Final = frozenset(_Known.__struct_fields__) | {"model", "stream", "stream_options"}
+
+
+def read_completion(body: bytes) -> ChatRequest:
+    """The canonical form of a POST /v1/completions; Unsupported for several prompts, or one in tokens."""
+    try:
+        wire = _known.decode(body)
+        fields = _fields.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise explain_validation(error) from error
+    prompts = read_inputs(wire.prompt, "prompt")
+    prompt = prompts[0]
+    if len(prompts) > 1 or not isinstance(prompt, str):
+        raise Unsupported("this model takes one prompt at a time, as text", param="prompt")
+    return ChatRequest(
+        messages=[Message("user", [Text(prompt)])],
+        output_limit=wire.max_tokens,
+        temperature=wire.temperature,
+        top_p=wire.top_p,
+        stop=[wire.stop] if isinstance(wire.stop, str) else wire.stop or [],
+        seed=wire.seed,
+        frequency_penalty=wire.frequency_penalty,
+        presence_penalty=wire.presence_penalty,
+        logit_bias=wire.logit_bias,
+        choices=wire.n or 1,
+        user=wire.user,
+        others={name: value for name, value in fields.items() if name not in _NAMES and bytes(value) != b"null"},
+    )
+
+
+def write_completion(result: ChatResult, answering: Answering) -> bytes:
+    """A text completion."""
+    choices = [
+        _choice(text_of(choice.content), choice.index, FINISH_REASONS[choice.finish]) for choice in result.choices
+    ]
+    return _encode({**_head(answering), "choices": choices, "usage": write_usage(result.usage or NO_USAGE)})
+
+
+class CompletionWriter:
+    """Writes deltas as the chunks of one text completion."""
+
+    def __init__(self, answering: Answering) -> None:
+        self._head = _head(answering)
+        self._wants_usage = answering.wants_usage
+
+    def write(self, deltas: Iterable[Delta]) -> bytes:
+        """The events to send for them; what is no text has no place in this dialect."""
+        return b"".join([self._write(delta) for delta in deltas])
+
+    def end(self, usage: Usage | None) -> bytes:
+        """What comes after the last delta."""
+        if not self._wants_usage:
+            return event_of(DONE)
+        return self._event([], write_usage(usage or NO_USAGE)) + event_of(DONE)
+
+    def _write(self, delta: Delta) -> bytes:
+        if isinstance(delta, TextDelta):
+            return self._event([_choice(delta.text, delta.choice, None)])
+        if isinstance(delta, Finished):
+            return self._event([_choice("", delta.choice, FINISH_REASONS[delta.finish])])
+        return b""
+
+    def _event(self, choices: list[dict[str, Any]], usage: dict[str, Any] | None = None) -> bytes:
+        return event_of(_encode({**self._head, "choices": choices, "usage": usage}))
+
+
+def _head(answering: Answering) -> dict[str, Any]:
+    return {
+        "id": f"cmpl-{answering.id}",
+        "object": "text_completion",
+        "created": answering.created,
+        "model": answering.model,
+    }
+
+
+def _choice(text: str, index: int, finish: str | None) -> dict[str, Any]:
+    return {"text": text, "index": index, "logprobs": None, "finish_reason": finish}

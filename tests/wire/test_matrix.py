@@ -1,0 +1,230 @@
+"""Any client to any provider: every dialect through its official client, against every provider's own wire format."""
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import anthropic
+import openai
+import pytest
+
+from tests.support.scripted.callers import (
+    LIMIT,
+    AnthropicMessages,
+    Ask,
+    Caller,
+    Got,
+    OpenAIChat,
+    OpenAIResponses,
+    Turn,
+)
+from tests.support.scripted.openai import OpenAI
+from tests.support.scripted.scenarios import SCENARIOS, Scenario, ScriptedProvider, Seen
+from tests.support.scripted.server import ScriptedServer
+from tests.support.server import Polyforge, stopping
+
+PROVIDERS: tuple[ScriptedProvider, ...] = (OpenAI(),)
+CALLERS = {"openai_chat": OpenAIChat, "openai_responses": OpenAIResponses, "anthropic": AnthropicMessages}
+PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+WEATHER = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+PERSON = {
+    "type": "object",
+    "properties": {"name": {"type": "string"}, "age": {"type": "integer"}},
+    "required": ["name", "age"],
+    "additionalProperties": False,
+}
+ERRORS: dict[str, tuple[str, ...]] = {
+    "rate": ("RateLimitError",),
+    "quota": ("RateLimitError",),
+    "overloaded": ("InternalServerError", "ServiceUnavailableError", "OverloadedError"),
+    "server": ("InternalServerError",),
+    "denied": ("InternalServerError",),
+    "invalid": ("BadRequestError",),
+    "context": ("BadRequestError", "RequestTooLargeError"),
+    "not_found": ("NotFoundError",),
+}
+BLOCKED = ("refusal", "content_filter")
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[Mapping[str, ScriptedServer]]:
+    """Every provider's scripted server."""
+    with contextlib.ExitStack() as running:
+        started: dict[str, ScriptedServer] = {}
+        for provider in PROVIDERS:
+            server = started[provider.name] = ScriptedServer(provider)
+            server.start()
+            running.callback(server.stop)
+        yield started
+
+
+@pytest.fixture(scope="module")
+def gateway(servers: Mapping[str, ScriptedServer], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Polyforge]:
+    """One gateway before them all; `provider/scenario` is the model."""
+    settings = {
+        "providers": {name: server.settings() for name, server in servers.items()},
+        "models": {f"{name}/*": {"deployments": [{"provider": name}]} for name in servers} | failing(servers),
+        "gateway": {"attempts": 1, "cooldown_seconds": 0},
+    }
+    with stopping(Polyforge(tmp_path_factory.mktemp("matrix"), settings)) as server:
+        yield server
+
+
+def failing(servers: Mapping[str, ScriptedServer]) -> dict[str, Any]:
+    """A model of its own for each test of a failure, because a deployment that failed is left alone for a while."""
+    return {
+        f"{name}/{failure}/{caller}/{stream}": {"deployments": [{"provider": name, "model": f"fail-{failure}"}]}
+        for name in servers
+        for failure in ERRORS
+        for caller in CALLERS
+        for stream in (False, True)
+    }
+
+
+@pytest.fixture(scope="module")
+def key(gateway: Polyforge) -> str:
+    """A key for everything."""
+    return gateway.create_key().key
+
+
+@pytest.fixture(params=CALLERS)
+def caller(request: pytest.FixtureRequest, gateway: Polyforge, key: str) -> Caller:
+    """One dialect's official client."""
+    return CALLERS[request.param](gateway.url, key)
+
+
+@pytest.fixture(params=[provider.name for provider in PROVIDERS])
+def server(request: pytest.FixtureRequest, servers: Mapping[str, ScriptedServer]) -> ScriptedServer:
+    """One provider."""
+    return servers[request.param]
+
+
+def names(server: ScriptedServer, scenario: str) -> str:
+    return f"{server.provider.name}/{scenario}"
+
+
+def check(got: Got, scenario: Scenario, server: ScriptedServer, *, same_dialect: bool) -> None:
+    told = scenario.told
+    assert got.output == told.output
+    assert got.input_total == told.input + told.cache_read + told.cache_write
+    assert got.cached == told.cache_read
+    if scenario.ending == "refusal":
+        assert scenario.text in (got.text, got.refusal)
+        assert got.finish in (*BLOCKED, "stop")
+        return
+    assert got.text == scenario.text
+    assert got.finish == scenario.ending or (got.finish in BLOCKED and scenario.ending in BLOCKED)
+    assert [name for _, name, _ in got.calls] == [call.name for call in scenario.calls]
+    for (id_, _, arguments), call in zip(got.calls, scenario.calls, strict=True):
+        assert json.loads(arguments or "{}") == (call.arguments or {})
+        assert id_ == call.id or not server.provider.keeps_ids
+    assert len({id_ for id_, _, _ in got.calls}) == len(got.calls)
+    if not same_dialect:
+        assert got.thoughts == "".join(scenario.thoughts)
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=SCENARIOS)
+def test_every_answer_arrives_whole(caller: Caller, server: ScriptedServer, scenario: Scenario, stream: bool) -> None:
+    ask = Ask(tools={call.name: WEATHER for call in scenario.calls})
+    got = caller.ask(names(server, scenario.name), ask, stream=stream)
+    check(got, scenario, server, same_dialect=False)
+    if stream and len(scenario.pieces) > 1:
+        assert got.deltas >= 2, "the text came in one piece"
+    assert server.last().stream is stream
+
+
+def asked(caller: Caller, server: ScriptedServer, ask: Ask) -> Seen:
+    caller.ask(names(server, "text"), ask, stream=False)
+    return server.last()
+
+
+def test_what_is_asked_arrives(caller: Caller, server: ScriptedServer) -> None:
+    seen = asked(
+        caller,
+        server,
+        Ask(
+            (Turn("user", "Hi."), Turn("assistant", "Hello."), Turn("user", "What is 2+2?")),
+            system="Be brief.",
+            temperature=0.5,
+        ),
+    )
+    assert seen.system.strip() == "Be brief."
+    assert seen.turns == [("user", "Hi."), ("assistant", "Hello."), ("user", "What is 2+2?")]
+    assert (seen.temperature, seen.output_limit) == (0.5, LIMIT)
+    assert seen.model == "text"
+
+
+def test_stop_sequences_arrive(caller: Caller, server: ScriptedServer) -> None:
+    if caller.name == "openai_responses":
+        pytest.skip("the Responses API has no stop sequences")
+    assert asked(caller, server, Ask(stop=("END", "\n\n"))).stop == ["END", "\n\n"]
+
+
+@pytest.mark.parametrize("choice", [None, "auto", "none", "required", "get_weather"])
+def test_tools_arrive(caller: Caller, server: ScriptedServer, choice: str | None) -> None:
+    seen = asked(caller, server, Ask(tools={"get_weather": WEATHER}, tool_choice=choice))
+    if choice == "none" and not seen.tools:
+        return  # Some providers have no such choice: the tools are withheld.
+    assert seen.tools["get_weather"]["properties"] == WEATHER["properties"]
+    assert seen.tools["get_weather"]["required"] == ["city"]
+    assert seen.tool_choice in ((None, "auto") if choice in (None, "auto") else (choice,))
+
+
+def test_several_results_of_one_turn_arrive(caller: Caller, server: ScriptedServer) -> None:
+    calls = (("call_1", "get_weather", '{"city":"Köln"}'), ("call_2", "get_weather", "{}"))
+    results = (("call_1", "get_weather", "rain"), ("call_2", "get_weather", "sun"))
+    turns = (Turn("user", "Weather?"), Turn("assistant", calls=calls), Turn("tool", results=results))
+    seen = asked(caller, server, Ask(turns, tools={"get_weather": WEATHER}))
+    assert [(name, arguments) for _, name, arguments in seen.called] == [
+        ("get_weather", {"city": "Köln"}),
+        ("get_weather", {}),
+    ]
+    assert [text for _, text in seen.results] == ["rain", "sun"]
+    if server.provider.keeps_ids:
+        assert [id_ for id_, _, _ in seen.called] == [id_ for id_, _ in seen.results] == ["call_1", "call_2"]
+
+
+def test_pictures_arrive(caller: Caller, server: ScriptedServer) -> None:
+    ask = Ask((Turn("user", "What is this?", images=(f"data:image/png;base64,{PNG}",)),))
+    seen = asked(caller, server, ask)
+    assert seen.images == [("image/png", PNG)]
+    assert seen.turns == [("user", "What is this?")]
+
+
+def test_pictures_by_url_arrive_or_are_refused(caller: Caller, server: ScriptedServer) -> None:
+    ask = Ask((Turn("user", "And this?", images=("https://example.com/a.png",)),))
+    if server.provider.takes_urls:
+        assert asked(caller, server, ask).images == [(None, "https://example.com/a.png")]
+    else:
+        with pytest.raises((openai.BadRequestError, anthropic.BadRequestError), match="URL"):
+            asked(caller, server, ask)
+
+
+def test_a_schema_for_the_answer_arrives(caller: Caller, server: ScriptedServer) -> None:
+    seen = asked(caller, server, Ask(schema=PERSON))
+    assert seen.schema["properties"] == PERSON["properties"]
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("failure", ERRORS)
+def test_refusals_of_the_provider_keep_their_meaning(
+    caller: Caller, server: ScriptedServer, failure: str, stream: bool
+) -> None:
+    with pytest.raises((openai.APIStatusError, anthropic.APIStatusError)) as caught:
+        caller.ask(names(server, f"{failure}/{caller.name}/{stream}"), Ask(), stream=stream)
+    error: Any = caught.value
+    assert type(error).__name__ in ERRORS[failure], error
+    if failure == "rate":
+        assert 1 <= float(error.response.headers["retry-after"]) <= 8
+    assert "sk-" not in str(error)
+    assert error.response.headers["x-request-id"]
+
+
+@pytest.mark.parametrize("fault", ["broken", "error"])
+def test_a_stream_that_breaks_off_never_ends_clean(caller: Caller, server: ScriptedServer, fault: str) -> None:
+    with pytest.raises((openai.APIError, anthropic.APIError, AssertionError)) as caught:
+        caller.ask(names(server, f"{fault}-text"), Ask(), stream=True)
+    if isinstance(caught.value, AssertionError):
+        assert "response.failed" in str(caught.value) or "error" in str(caught.value)

@@ -47,6 +47,11 @@ class InferenceRequest(msgspec.Struct, gc=False):
     parts: int = 0
     """Messages, tools and tool calls: each may cost tokens beyond the bytes it is written in."""
     images: int = 0
+    """Images and files in the prompt: each may cost tokens that its bytes tell nothing of."""
+    tools: bool = False
+    """Whether the model is offered tools."""
+    structured: bool = False
+    """Whether the answer must follow a JSON schema."""
     inputs: list[str] | list[list[int]] | None = None
     """Texts, or token ids, of an embedding request."""
     dimensions: int | None = None

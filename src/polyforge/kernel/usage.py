@@ -3,9 +3,10 @@
 import msgspec
 
 
-class Usage(msgspec.Struct, frozen=True, gc=False):
-    """Tokens of one call. The whole input is `input + cache_read + cache_write`; `reasoning` is a part of `output`.
+class Usage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """What one call used. The whole input is `input + cache_read + cache_write` tokens, the whole output is `output`.
 
+    `audio_input` and `image_input` are parts of `input`; `reasoning` and `audio_output` are parts of `output`.
     `exact` is false where the provider reported nothing and the numbers are our own estimate.
     """
 
@@ -15,6 +16,15 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     output: int = 0
     reasoning: int = 0
     exact: bool = True
+    audio_input: int = 0
+    audio_output: int = 0
+    image_input: int = 0
+    images: int = 0
+    """Images made."""
+    milliseconds: int = 0
+    """Of audio heard or spoken."""
+    characters: int = 0
+    """Of text spoken or translated."""
 
     @property
     def input_total(self) -> int:

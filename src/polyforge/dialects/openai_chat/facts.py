@@ -13,6 +13,7 @@ import msgspec
 from polyforge.dialects.openai_chat.usage import WireUsage, read_usage
 from polyforge.dialects.openai_errors import explain_validation
 from polyforge.dialects.openai_inputs import read_inputs
+from polyforge.dialects.raw import ABSENT, is_given
 from polyforge.kernel.errors import Invalid
 from polyforge.kernel.tasks import InferenceRequest
 from polyforge.kernel.usage import Usage
@@ -23,7 +24,6 @@ _MODEL_NAME = re.compile(r"[^\x00-\x20\x7f]{1,256}")
 _ESCAPED_NAME = re.compile(rb'\\[^"\\]*"\s*:')
 _MOST_LOOKED_FOR: Final = 40
 _T = TypeVar("_T")
-_ABSENT: Final = msgspec.Raw()
 
 
 class _Part(msgspec.Struct, gc=False):
@@ -40,6 +40,10 @@ class _StreamOptions(msgspec.Struct, gc=False):
     include_usage: bool | None = None
 
 
+class _ResponseFormat(msgspec.Struct, gc=False):
+    type: str | None = None
+
+
 class _Sampling(msgspec.Struct, kw_only=True, gc=False):
     model: str
     stream: bool | None = None
@@ -53,6 +57,7 @@ class _ChatRequest(_Sampling, kw_only=True, gc=False):
     max_completion_tokens: int | None = None
     tools: list[msgspec.Raw] | None = None
     functions: list[msgspec.Raw] | None = None
+    response_format: _ResponseFormat | None = None
 
 
 class _CompletionRequest(_Sampling, kw_only=True, gc=False):
@@ -68,16 +73,16 @@ class _ReplyChoice(msgspec.Struct, gc=False):
 class _Reply(msgspec.Struct, gc=False):
     choices: list[_ReplyChoice] | None = None
     usage: WireUsage | None = None
-    error: msgspec.Raw = _ABSENT
+    error: msgspec.Raw = ABSENT
 
 
 class _Delta(msgspec.Struct, gc=False):
     content: str | None = None
     reasoning_content: str | None = None
     refusal: str | None = None
-    tool_calls: msgspec.Raw = _ABSENT
-    function_call: msgspec.Raw = _ABSENT
-    audio: msgspec.Raw = _ABSENT
+    tool_calls: msgspec.Raw = ABSENT
+    function_call: msgspec.Raw = ABSENT
+    audio: msgspec.Raw = ABSENT
 
 
 class _ChunkChoice(msgspec.Struct, gc=False):
@@ -89,7 +94,7 @@ class _ChunkChoice(msgspec.Struct, gc=False):
 class _Chunk(msgspec.Struct, gc=False):
     choices: list[_ChunkChoice] | None = None
     usage: WireUsage | None = None
-    error: msgspec.Raw = _ABSENT
+    error: msgspec.Raw = ABSENT
 
 
 class ReplyFacts(msgspec.Struct, gc=False):
@@ -134,7 +139,10 @@ def decode_chat(body: bytes) -> InferenceRequest:
             images += sum(part.type in ("image_url", "input_image", "file") for part in message.content)
     limit = wire.max_completion_tokens if wire.max_completion_tokens is not None else wire.max_tokens
     name = "max_completion_tokens" if wire.max_completion_tokens is not None else "max_tokens"
-    return _request(wire, "chat", body, limit, name, parts, images)
+    request = _request(wire, "chat", body, limit, name, parts, images)
+    request.tools = bool(wire.tools or wire.functions)
+    request.structured = wire.response_format is not None and wire.response_format.type == "json_schema"
+    return request
 
 
 def decode_completion(body: bytes) -> InferenceRequest:
@@ -197,7 +205,7 @@ def rewrite(body: bytes, *, model: str, include_usage: bool = False, limit: tupl
     fields["model"] = name
     if include_usage:
         options = fields.get("stream_options")
-        merged = _fields.decode(options) if options is not None and _present(options) else {}
+        merged = _fields.decode(options) if options is not None and is_given(options) else {}
         merged["include_usage"] = msgspec.Raw(b"true")
         fields["stream_options"] = msgspec.Raw(_encode(merged))
     if limit is not None:
@@ -216,7 +224,7 @@ def read_reply(body: Any) -> ReplyFacts:
     """Usage, finish and whether it is an error, out of a whole answer; ValueError when it is no answer at all."""
     wire = _reply.decode(body)
     finish = wire.choices[0].finish_reason if wire.choices else None
-    return ReplyFacts(read_usage(wire.usage), finish, wire.choices is None or _present(wire.error))
+    return ReplyFacts(read_usage(wire.usage), finish, wire.choices is None or is_given(wire.error))
 
 
 def read_chunk(data: bytes) -> ChunkFacts:
@@ -231,7 +239,7 @@ def read_chunk(data: bytes) -> ChunkFacts:
         text, more = _seen(choice)
         size += text
         content = content or more or text > 0
-    error = bytes(wire.error) if _present(wire.error) else None
+    error = bytes(wire.error) if is_given(wire.error) else None
     return ChunkFacts(read_usage(wire.usage), finish, content, len(choices), size, error)
 
 
@@ -246,7 +254,7 @@ def read_later_chunk(data: bytes, envelope: int) -> ChunkFacts:
     for choice in choices:
         finish = choice.finish_reason or finish
     usage = read_usage(wire.usage) if wire.usage is not None else None
-    error = bytes(wire.error) if _present(wire.error) else None
+    error = bytes(wire.error) if is_given(wire.error) else None
     return ChunkFacts(usage, finish, True, len(choices), max(0, len(data) - envelope), error)
 
 
@@ -264,11 +272,7 @@ def _seen(choice: _ChunkChoice) -> tuple[int, bool]:
         text += len(delta.refusal)
     other = False
     for raw in (delta.tool_calls, delta.function_call, delta.audio):
-        if _present(raw):
+        if is_given(raw):
             text += len(bytes(raw))
             other = True
     return text, other
-
-
-def _present(raw: msgspec.Raw) -> bool:
-    return bytes(raw) not in (b"", b"null")

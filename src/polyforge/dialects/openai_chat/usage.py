@@ -11,6 +11,8 @@ class _Details(msgspec.Struct, gc=False):
     cached_tokens: int | None = None
     cache_write_tokens: int | None = None
     reasoning_tokens: int | None = None
+    audio_tokens: int | None = None
+    image_tokens: int | None = None
 
 
 class WireUsage(msgspec.Struct, gc=False):
@@ -32,10 +34,23 @@ def read_usage(wire: WireUsage | None) -> Usage | None:
     written = (into.cache_write_tokens or 0) if into else 0
     if prompt < 0 or output < 0 or read < 0 or written < 0:
         return None
-    reasoning = (out.reasoning_tokens or 0) if out else 0
+    plain = max(0, prompt - read - written)
+    heard = _part(into.audio_tokens, plain) if into else 0
     return Usage(
-        input=max(0, prompt - read - written), cache_read=read, cache_write=written, output=output, reasoning=reasoning
+        input=plain,
+        cache_read=read,
+        cache_write=written,
+        output=output,
+        reasoning=(out.reasoning_tokens or 0) if out else 0,
+        audio_input=heard,
+        audio_output=_part(out.audio_tokens, output) if out else 0,
+        image_input=_part(into.image_tokens, plain - heard) if into else 0,
     )
+
+
+def _part(tokens: int | None, whole: int) -> int:
+    """Tokens of a kind, of which there cannot be more than there are at all."""
+    return min(max(0, tokens or 0), whole)
 
 
 def write_usage(usage: Usage) -> dict[str, Any]:
@@ -44,10 +59,10 @@ def write_usage(usage: Usage) -> dict[str, Any]:
         "prompt_tokens": usage.input_total,
         "completion_tokens": usage.output,
         "total_tokens": usage.total,
-        "prompt_tokens_details": {"cached_tokens": usage.cache_read, "audio_tokens": 0},
+        "prompt_tokens_details": {"cached_tokens": usage.cache_read, "audio_tokens": usage.audio_input},
         "completion_tokens_details": {
             "reasoning_tokens": usage.reasoning,
-            "audio_tokens": 0,
+            "audio_tokens": usage.audio_output,
             "accepted_prediction_tokens": 0,
             "rejected_prediction_tokens": 0,
         },

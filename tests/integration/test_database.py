@@ -2,10 +2,11 @@
 
 import asyncio
 import contextlib
-import json
 import os
 import sys
-from collections.abc import Iterator
+from asyncio.subprocess import PIPE, STDOUT
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,11 @@ from sqlalchemy.exc import DBAPIError
 from polyforge.database.counting import generations
 from polyforge.database.database import Database
 from polyforge.database.metadata import metadata
-from polyforge.database.migrating import configuration
-from polyforge.database.schema import HEAD, REVISIONS, current_revision, ensure_current, is_current
+from polyforge.database.migrating import advisory_lock, configuration, file_lock
+from polyforge.database.schema import HEAD, REVISIONS, current_revision, is_current
 from polyforge.database.scopes import Scope, ScopedReader, ScopedWriter
 from polyforge.database.settings import DatabaseSettings
+from polyforge.database.upgrading import ensure_current
 from polyforge.kernel.errors import SettingsError, Unavailable
 from polyforge.tenancy.store import LedgerStore
 from polyforge.tenancy.tables import organizations, usage_records
@@ -37,10 +39,17 @@ OURS = generations.c.name == "keys"
 PRAGMAS = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 5000}
 
 
-def migration_of(place: Place) -> tuple[str, ...]:
-    overrides = {"data": str(place.data), "database": {"url": place.settings.url}}
-    described = json.dumps({"config": None, "overrides": overrides})
-    return (sys.executable, "-m", "polyforge.wiring.migrate", described)
+async def ensure(database: Database, place: Place, wait_seconds: float = 60.0) -> bool:
+    return await ensure_current(database, place.settings, place.data, metadata, wait_seconds=wait_seconds)
+
+
+async def migrate_in_a_process(place: Place) -> tuple[int | None, str]:
+    """Exit status and output of `polyforge migrate`."""
+    command = (sys.executable, "-m", "polyforge", "migrate", "--data", str(place.data))
+    environ = {**os.environ, "POLYFORGE_DATABASE__URL": place.settings.url}
+    process = await asyncio.create_subprocess_exec(*command, env=environ, stdout=PIPE, stderr=STDOUT)
+    output, _ = await process.communicate()
+    return process.returncode, output.decode()
 
 
 # --- schema ---
@@ -70,11 +79,12 @@ async def test_migrating_twice_changes_nothing(place: Place) -> None:
 
 
 async def test_processes_that_start_at_once_migrate_once(empty: Place) -> None:
-    command = migration_of(empty)
     databases = [empty.database() for _ in range(2)]
     for database in databases:
         await database.open()
-    done = await asyncio.gather(*(ensure_current(database, command) for database in databases))
+    upgrades = asyncio.gather(*(ensure(database, empty) for database in databases))
+    (status, output), done = await asyncio.gather(migrate_in_a_process(empty), upgrades)
+    assert status == 0, output
     assert True in done
     assert await current_revision(databases[0]) == HEAD
     async with databases[0].read() as session:
@@ -86,7 +96,7 @@ async def test_processes_that_start_at_once_migrate_once(empty: Place) -> None:
             {"name": "sealing", "value": 0},
             {"name": "signing_keys", "value": 0},
         ]
-    assert await ensure_current(databases[0], ("/no/such/program",)) is False
+    assert await ensure(databases[0], empty) is False
     for database in databases:
         await database.close()
 
@@ -98,30 +108,50 @@ async def test_a_newer_schema_is_refused(database: Database, place: Place) -> No
         await is_current(database)
     with pytest.raises(SettingsError, match="its schema is 9999"):
         await migrate(place.process())
-    process = await asyncio.create_subprocess_exec(*migration_of(place), stderr=asyncio.subprocess.PIPE)
-    _, output = await process.communicate()
-    assert process.returncode == 78
-    assert output.decode().startswith("database: its schema is 9999")
+    status, output = await migrate_in_a_process(place)
+    assert status == 2
+    assert output.startswith("polyforge: database: its schema is 9999")
 
 
-async def test_a_migration_that_fails_or_hangs_says_so(empty: Place) -> None:
+async def test_a_migration_that_fails_changes_nothing(empty: Place) -> None:
     database = empty.database()
     await database.open()
-    with pytest.raises(RuntimeError, match="out of luck"):
-        await ensure_current(database, (sys.executable, "-c", "raise SystemExit('out of luck')"))
-    with pytest.raises(SettingsError, match="wrong"):
-        await ensure_current(database, (sys.executable, "-c", "import sys; sys.stderr.write('wrong'); sys.exit(78)"))
-    with pytest.raises(Unavailable, match="longer than"):
-        await ensure_current(database, ("sleep", "100"), timeout_seconds=0.2)
-    with pytest.raises(SettingsError, match="not current"):
-        await ensure_current(database, ("true",))
+    async with database.bare() as connection:
+        await connection.execute(text("CREATE TABLE usage_records (id INTEGER)"))
+    with pytest.raises(DBAPIError, match="already exists"):
+        await ensure(database, empty)
+    assert await current_revision(database) is None
+    async with database.bare() as connection:
+        await connection.execute(text("DROP TABLE usage_records"))
+    assert await ensure(database, empty) is True
+    await database.close()
+
+
+async def test_a_migration_that_another_one_keeps_waiting_for_too_long_is_unavailable(empty: Place) -> None:
+    database = empty.database()
+    await database.open()
+    async with migrating(empty):
+        with pytest.raises(Unavailable):
+            await ensure(database, empty, wait_seconds=0.2)
+    assert await ensure(database, empty) is True
+    await database.close()
+
+
+@asynccontextmanager
+async def migrating(place: Place) -> AsyncGenerator[None]:
+    """A process that migrates and takes its time over it."""
+    database = place.database()
+    await database.open()
+    async with file_lock(database, place.data, 1.0), database.bare() as connection:
+        await advisory_lock(database, connection)
+        yield
     await database.close()
 
 
 async def test_a_gateway_does_not_load_alembic() -> None:
     code = (
-        "import sys, polyforge.database.schema, polyforge.tenancy.api, polyforge.tenancy.key_cache, "
-        "polyforge.tenancy.bootstrap; sys.exit(any(name.split('.')[0] in ('alembic', 'mako') for name in sys.modules))"
+        "import sys, polyforge.server.process; "
+        "sys.exit(any(name.split('.')[0] in ('alembic', 'mako') for name in sys.modules))"
     )
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", code)
     assert await process.wait() == 0
@@ -308,7 +338,7 @@ async def test_a_server_that_cannot_be_reached_is_unavailable(tmp_path: Path) ->
         for port in (refusing, silent):
             database = await open_database(f"postgresql://u@127.0.0.1:{port}/d", tmp_path, seconds=0.3)
             with pytest.raises(Unavailable) as refused:
-                await ensure_current(database, ("false",))
+                await ensure_current(database, DatabaseSettings(), tmp_path, metadata)
             assert str(port) not in refused.value.message
             await database.close()
 
@@ -316,7 +346,7 @@ async def test_a_server_that_cannot_be_reached_is_unavailable(tmp_path: Path) ->
 async def test_a_database_that_does_not_exist_is_a_wrong_setting(postgres: Postgres, tmp_path: Path) -> None:
     database = await open_database(postgres.url("absent"), tmp_path)
     with pytest.raises(SettingsError, match=r'database\.url: .*"absent" does not exist'):
-        await ensure_current(database, ("false",))
+        await ensure_current(database, DatabaseSettings(), tmp_path, metadata)
     await database.close()
 
 

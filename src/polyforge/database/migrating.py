@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from polyforge.database.database import Database
 from polyforge.database.engine import sqlite_path
+from polyforge.database.failures import translated
 from polyforge.database.schema import HEAD, refuse_newer
 from polyforge.database.settings import DatabaseSettings
 from polyforge.kernel.errors import Unavailable
@@ -42,9 +43,10 @@ async def upgrade(
     database = Database(settings, data, patience=wait_seconds)
     await database.open()
     try:
-        async with _file_lock(database, data, wait_seconds), database.bare() as connection:
-            await _advisory_lock(database, connection)
-            before = await connection.run_sync(_upgrade, metadata)
+        async with file_lock(database, data, wait_seconds), database.bare() as connection:
+            with translated():
+                await advisory_lock(database, connection)
+                before = await connection.run_sync(_upgrade, metadata)
     finally:
         await database.close()
     return before, HEAD
@@ -61,13 +63,14 @@ def _upgrade(connection: Connection, metadata: MetaData) -> str | None:
     return before
 
 
-async def _advisory_lock(database: Database, connection: AsyncConnection) -> None:
+async def advisory_lock(database: Database, connection: AsyncConnection) -> None:
+    """One migrating process per PostgreSQL database, until the transaction of `connection` ends."""
     if database.dialect == "postgresql":
         await connection.execute(text("SELECT pg_advisory_xact_lock(:name)"), {"name": _ADVISORY_LOCK})
 
 
 @asynccontextmanager
-async def _file_lock(database: Database, data: Path, wait_seconds: float) -> AsyncGenerator[None]:
+async def file_lock(database: Database, data: Path, wait_seconds: float) -> AsyncGenerator[None]:
     """One migrating process per SQLite file: switching a new file to WAL does not wait for other connections."""
     if database.dialect != "sqlite":
         yield

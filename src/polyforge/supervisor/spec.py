@@ -47,7 +47,8 @@ class SupervisorSpec(NamedTuple):
     def command(self, role: str) -> list[str]:
         """The command line of one process; `-P` keeps files of the current folder from posing as modules."""
         given = (self.commands or {}).get(role)
-        return given or [sys.executable, "-P", "-X", "frozen_modules=on", "-m", MODULES[role]]
+        python = [sys.executable, "-P", "-X", "frozen_modules=on"]
+        return given or [*python, "-m", "polyforge.supervisor.role", MODULES[role]]
 
     def processes(self) -> list[tuple[str, int]]:
         """The role and number of each process to run."""

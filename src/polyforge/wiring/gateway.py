@@ -1,7 +1,6 @@
 """What a gateway process is made of: the rooms of one worker of `polyforge up`, built from the settings."""
 
 import asyncio
-import json
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -14,7 +13,8 @@ from polyforge.adapters.providers import local
 from polyforge.adapters.tracing import otlp
 from polyforge.database.database import Database
 from polyforge.database.events.tail import EventTail
-from polyforge.database.schema import ensure_current
+from polyforge.database.metadata import metadata
+from polyforge.database.upgrading import ensure_current
 from polyforge.gateway.admission import Admission
 from polyforge.gateway.dispatch import Dispatch
 from polyforge.gateway.health import Health
@@ -174,8 +174,7 @@ class GatewayPlatform:
 
     async def _prepare(self) -> None:
         """Before the first key is looked up: the schema, the admin key, what earlier sessions left in the journal."""
-        described = json.dumps({"config": self._spec.config, "overrides": self._spec.overrides})
-        await ensure_current(self.database, [sys.executable, "-m", "polyforge.wiring.migrate", described])
+        await ensure_current(self.database, self.settings.database, self.settings.data, metadata)
         await install(self.database, self.admin, self.clock)
         await self.drainer.settle_past()
 

@@ -1,6 +1,7 @@
 """What a supervised process was told at its start, and what it owes its supervisor: a sign of readiness, its life."""
 
 import ctypes
+import gc
 import os
 import signal
 import socket
@@ -109,7 +110,12 @@ class ProcessSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def run_process(main: Callable[[], None]) -> NoReturn:
-    """Run the whole of a process; a wrong setting ends it with its message on stderr and status 2."""
+    """Run the whole of a process; a wrong setting ends it with its message on stderr and status 2.
+
+    Everything is imported by now and stays, so the garbage collector, which sat that out, need never look at it.
+    """
+    gc.freeze()
+    gc.enable()
     try:
         main()
     except SettingsError as error:

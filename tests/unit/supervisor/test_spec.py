@@ -26,7 +26,7 @@ def test_gateways_are_as_many_as_workers_and_there_is_one_model_host() -> None:
 def test_processes_run_the_modules_of_their_roles_and_never_files_of_the_current_folder() -> None:
     spec = SupervisorSpec(data="/data", started=0.0)
     for role, module in MODULES.items():
-        assert spec.command(role)[-2:] == ["-m", module]
+        assert spec.command(role)[-3:] == ["-m", "polyforge.supervisor.role", module]
         assert "-P" in spec.command(role)
 
 

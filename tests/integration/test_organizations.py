@@ -1,5 +1,6 @@
 """Organizations and who may do what in them, with every way to more than one was given; on SQLite and PostgreSQL."""
 
+import json
 import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -425,6 +426,36 @@ async def test_an_invitation_makes_an_account_once(home: House) -> None:
     assert me["user"]["operator"] is False
     assert me["permissions"] == sorted(BUILT_IN_ROLES["developer"].permissions)
     await ann("DELETE", f"/invitations/{made['id']}", 409)
+
+
+async def test_an_account_that_an_invitation_made_is_in_the_audit_log(home: House, database: Database) -> None:
+    ann = await home.visitor().sign_in(ANN)
+    await ann("POST", "/invitations", 201, {"email": EVE, "role": "viewer"})
+    await accept(home, await home.letter(EVE), 204)
+    async with database.read() as session:
+        events = await session.all(select(audit_events).order_by(audit_events.c.sequence))
+    assert [each["action"] for each in events][-2:] == ["user.created", "invitation.accepted"]
+    created = events[-2]
+    assert (created["actor_name"], created["resource_kind"], created["before"]) == (EVE, "user", None)
+    assert json.loads(created["after"]) == {"email": EVE, "name": "eve"}
+
+
+async def test_what_was_not_changed_is_not_recorded(home: House, database: Database) -> None:
+    ann = await home.visitor().sign_in(ANN)
+    group = (await ann("POST", "/groups", 201, {"name": "g"}))["id"]
+    account = (await ann("POST", "/service-accounts", 201, {"name": "s", "role": "viewer"}))["id"]
+    assert (await ann("PATCH", f"/groups/{group}", 200, {}))["name"] == "g"
+    await ann("POST", f"/service-accounts/{account}/enable", 200)
+    await ann("POST", f"/service-accounts/{account}/disable", 200)
+    await ann("POST", f"/service-accounts/{account}/disable", 200)
+    async with database.read() as session:
+        events = await session.all(select(audit_events).order_by(audit_events.c.sequence))
+    told = [(each["action"], each["resource_kind"]) for each in events][-3:]
+    assert told == [
+        ("group.created", "group"),
+        ("service_account.created", "service_account"),
+        ("service_account.disabled", "service_account"),
+    ]
 
 
 async def test_an_invitation_of_an_account_changes_nothing_but_its_role(home: House) -> None:

@@ -22,7 +22,7 @@ from polyforge.tenancy.organizations.store import (
     OrganizationEditor,
     OrganizationStore,
 )
-from polyforge.tenancy.organizations.telling import record
+from polyforge.tenancy.organizations.telling import differs, record
 from polyforge.tenancy.people.paging import check_cursor, check_id, not_found, page_of
 from polyforge.tenancy.people.records import User
 from polyforge.tenancy.people.store import SystemUserStore
@@ -71,9 +71,11 @@ class GroupService:
             await editor.lock()
             before = await editor.rows(GROUPS).get(group_id)
             await _require_grantable(editor, caller, group_id)
+            if not differs(before, values):
+                return before
             if values.get("name", before.name) != before.name:
                 await _require_free(editor, values["name"])
-            after = await editor.edit(GROUPS).change(group_id, values) if values else before
+            after = await editor.edit(GROUPS).change(group_id, values)
             await record(self._recorder, session, caller, "group.changed", _subject(after), before, after)
         return after
 

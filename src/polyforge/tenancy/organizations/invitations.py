@@ -173,6 +173,10 @@ class InvitationService:
         given = membership_row(user_id, "user", invitation.role, invitation.project_id, self._clock.now())
         membership = await editor.edit(MEMBERSHIPS).add(given)
         caller = _as_caller(user_id, invitation, origin)
+        if row is not None:
+            account = Subject("user", user_id, invitation.organization_id)
+            told = {"email": row["email"], "name": row["name"]}
+            await self._recorder.changed(session, caller, "people", "user.created", account, None, told)
         await record(self._recorder, session, caller, "invitation.accepted", _subject(invitation), None, membership)
 
     async def _may_still_invite(self, session: ReadSession, invitation: Invitation) -> bool:

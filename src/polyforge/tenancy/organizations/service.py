@@ -77,6 +77,7 @@ class OrganizationService:
         """The caller's organization under another name."""
         async with self._database.write(_scope(caller)) as session:
             editor = OrganizationEditor(session, _scope(caller))
+            await editor.lock()
             before = await editor.organization()
             after = await editor.rename(name)
             subject = Subject("organization", after.id, after.id)

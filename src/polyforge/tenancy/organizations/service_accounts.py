@@ -13,7 +13,7 @@ from polyforge.tenancy.callers import Caller
 from polyforge.tenancy.organizations.granting import granting_of
 from polyforge.tenancy.organizations.records import ServiceAccount
 from polyforge.tenancy.organizations.store import SERVICE_ACCOUNTS, EditableRows, OrganizationEditor, Rows
-from polyforge.tenancy.organizations.telling import record
+from polyforge.tenancy.organizations.telling import differs, record
 from polyforge.tenancy.people.paging import check_cursor, page_of
 from polyforge.tenancy.people.records import hash_of, new_token
 
@@ -95,7 +95,7 @@ class ServiceAccountService:
             granting.require_held(before.role, before.project_id)
             if "role" in values:
                 granting.require_role(values["role"], before.project_id)
-            if not values or (only_if_enabled and before.disabled_at is not None):
+            if not differs(before, values) or (only_if_enabled and before.disabled_at is not None):
                 return before
             after = await rows.change(account_id, values)
             await record(self._recorder, session, caller, action, _subject(after), before, after)
@@ -107,7 +107,7 @@ def _new_secret() -> str:
 
 
 def _subject(account: ServiceAccount) -> Subject:
-    return Subject("service account", account.id, account.organization_id, account.project_id)
+    return Subject("service_account", account.id, account.organization_id, account.project_id)
 
 
 def _scope(caller: Caller) -> Scope:

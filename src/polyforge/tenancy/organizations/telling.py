@@ -1,5 +1,6 @@
 """What the audit log keeps of a change."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -17,6 +18,11 @@ def told(record: msgspec.Struct | None) -> dict[str, Any] | None:
     if record is None:
         return None
     return {name: value for name, value in msgspec.structs.asdict(record).items() if name not in _HIDDEN}
+
+
+def differs(record: msgspec.Struct, values: Mapping[str, Any]) -> bool:
+    """Whether one of the values is another than the record has, so that there is something to change and to tell."""
+    return any(getattr(record, name) != value for name, value in values.items())
 
 
 async def record(

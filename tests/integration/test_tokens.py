@@ -274,6 +274,13 @@ async def test_tokens_are_for_a_project_of_the_user(worker: Worker, user: User) 
     assert (await worker.caller(body["access_token"])).project_id == DEFAULT_PROJECT_ID
 
 
+async def test_who_is_in_no_project_gets_no_tokens_that_would_be_of_no_use(database: Database, worker: Worker) -> None:
+    operator = await add_user(database, NOW, "eve@example.org", role=None, operator=True)
+    await worker.sign_in(operator, 404)
+    async with database.read() as session:
+        assert await session.all(select(refresh_tokens)) == []
+
+
 async def test_refreshing_rotates_and_the_old_access_token_goes_on(worker: Worker, user: User) -> None:
     first = await worker.sign_in(user)
     worker.clock.advance(60)

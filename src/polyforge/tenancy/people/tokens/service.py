@@ -78,11 +78,13 @@ class TokenService:
         self.issuer = issuer
 
     async def issue(self, caller: Caller, project_id: str | None) -> Issued:
-        """The first tokens of a family, for a user who is signed in; NotFound for a project that is not theirs."""
+        """The first tokens of a family, for a user who is signed in.
+
+        NotFound for a project that is not theirs, and when they have none at all.
+        """
         require_user(caller)
-        if project_id is not None and project_id != caller.project_id:
-            found = await self._principals.of_user(caller.key_id, project_id)
-            caller = msgspec.structs.replace(found, origin=caller.origin)
+        found = await self._principals.of_user(caller.key_id, project_id or caller.project_id)
+        caller = msgspec.structs.replace(found, origin=caller.origin)
         now, family = self._clock.now(), new_ulid()
         token, row = _new_token(family, caller.key_id, caller.project_id, now)
         async with self._database.write() as session:

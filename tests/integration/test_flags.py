@@ -146,6 +146,11 @@ async def test_flags_are_listed_by_name_page_by_page_and_bounded(api: Api, monke
     assert ([flag["name"] for flag in second["data"]], second["next_cursor"]) == (["c"], None)
 
 
+async def test_a_cursor_is_a_name(api: Api) -> None:
+    for cursor in ("%00", "A", "a" * 201):
+        await api("GET", f"/flags?cursor={cursor}", 422)
+
+
 @pytest.mark.parametrize("name", ["X", "-a", "a%20b", "a" * 201, "%00", "é"])
 async def test_a_name_that_cannot_be_one_is_refused(api: Api, name: str) -> None:
     await api("PUT", f"/flags/{name}", 422, {"enabled": True})

@@ -229,6 +229,13 @@ async def test_a_foreign_secret_looks_like_one_that_does_not_exist(api: Api) -> 
     assert (await api("GET", "/ours", 200))["version"] == 1
 
 
+@pytest.mark.parametrize("name", ["%00", "a%00b", "A", "%C3%A4", "a" * 201, "a%20b"])
+async def test_what_is_no_name_is_refused(api: Api, name: str) -> None:
+    await api("GET", f"/{name}", 422)
+    await api("PUT", f"/{name}", 422, {"value": "v"})
+    await api("DELETE", f"/{name}", 422)
+
+
 async def test_each_route_needs_its_permission(api: Api) -> None:
     needed = {
         ("POST", ""): "secrets:write",

@@ -42,7 +42,7 @@ def router(flags: FlagService) -> APIRouter:
 def _add_reading(routes: APIRouter, flags: FlagService) -> None:
     @routes.get("/flags", tags=["flags"])
     async def list_flags(
-        caller: Reader, limit: Limit = 100, cursor: Annotated[str | None, Query(max_length=200)] = None
+        caller: Reader, limit: Limit = 100, cursor: Annotated[FlagName | None, Query()] = None
     ) -> FlagPage:
         """All flags, by name."""
         page, following = await flags.page(limit, cursor)

@@ -15,6 +15,7 @@ from polyforge.tenancy.vault.schemas import (
     SealedWith,
     SealingView,
     SecretChanges,
+    SecretName,
     SecretPage,
     SecretView,
 )
@@ -59,17 +60,17 @@ def _add_secrets(routes: APIRouter, vault: VaultService) -> None:
         return SecretPage(data=[_view(secret) for secret in page], next_cursor=following)
 
     @routes.get("/{name}")
-    async def get_secret(caller: Reader, name: str) -> SecretView:
+    async def get_secret(caller: Reader, name: SecretName) -> SecretView:
         """One secret, without its value."""
         return _view(await vault.get(caller, name))
 
     @routes.put("/{name}")
-    async def change_secret(caller: Editor, name: str, body: SecretChanges) -> SecretView:
+    async def change_secret(caller: Editor, name: SecretName, body: SecretChanges) -> SecretView:
         """Give a secret a new value, or other projects; within a second everybody uses it."""
         return _view(await vault.change(caller, name, body))
 
     @routes.delete("/{name}", status_code=204)
-    async def remove_secret(caller: Editor, name: str) -> Response:
+    async def remove_secret(caller: Editor, name: SecretName) -> Response:
         """Take a secret away; within a second nobody can use it."""
         await vault.remove(caller, name)
         return Response(status_code=204)

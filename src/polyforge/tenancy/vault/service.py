@@ -8,11 +8,12 @@ from polyforge.database.scopes import Scope
 from polyforge.database.sessions import WriteSession
 from polyforge.kernel.clock import Clock
 from polyforge.kernel.errors import Conflict, Invalid
-from polyforge.kernel.ids import decode, new_ulid
+from polyforge.kernel.ids import new_ulid
 from polyforge.secrets.sealing import MasterKeys
 from polyforge.tenancy.audit.log import MASKED, Subject
 from polyforge.tenancy.audit.recorder import Recorder
 from polyforge.tenancy.callers import Caller
+from polyforge.tenancy.people.paging import check_cursor, page_of
 from polyforge.tenancy.vault.records import StoredSecret, seal
 from polyforge.tenancy.vault.schemas import NewSecret, SecretChanges
 from polyforge.tenancy.vault.store import VaultEditor, VaultStore
@@ -63,11 +64,10 @@ class VaultService:
         self, caller: Caller, limit: int, cursor: str | None = None
     ) -> tuple[list[StoredSecret], str | None]:
         """Up to `limit` secrets, newest first, and the cursor of the next page, None after the last."""
-        if cursor is not None:
-            _require_cursor(cursor)
+        check_cursor(cursor)
         async with self._database.read(_scope(caller)) as session:
             found = await VaultStore(session, _scope(caller)).page(limit + 1, cursor)
-        return found[:limit], found[limit - 1].id if len(found) > limit else None
+        return page_of(found, limit)
 
     async def change(self, caller: Caller, name: str, body: SecretChanges) -> StoredSecret:
         """The secret with what `body` sets, its version one higher."""
@@ -131,10 +131,3 @@ def _sorted(projects: Sequence[str] | None) -> list[str] | None:
 
 def _scope(caller: Caller) -> Scope:
     return Scope(caller.organization_id)
-
-
-def _require_cursor(cursor: str) -> None:
-    try:
-        decode(cursor)
-    except ValueError as error:
-        raise Invalid("the cursor is not one that a list gave", param="cursor") from error

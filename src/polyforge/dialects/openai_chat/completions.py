@@ -9,6 +9,7 @@ from polyforge.dialects.openai_chat.replies import FINISH_REASONS
 from polyforge.dialects.openai_chat.usage import write_usage
 from polyforge.dialects.openai_errors import explain_validation
 from polyforge.dialects.openai_inputs import read_inputs
+from polyforge.dialects.raw import ABSENT, given
 from polyforge.dialects.writing import Answering
 from polyforge.kernel.chat import ChatRequest, ChatResult, Delta, Finished, Message, Text, TextDelta, text_of
 from polyforge.kernel.errors import Unsupported
@@ -25,7 +26,7 @@ class _Known(msgspec.Struct, kw_only=True):
     seed: int | None = None
     frequency_penalty: float | None = None
     presence_penalty: float | None = None
-    logit_bias: msgspec.Raw | None = None
+    logit_bias: msgspec.Raw = ABSENT
     n: int | None = None
     user: str | None = None
 
@@ -56,7 +57,7 @@ def read_completion(body: bytes) -> ChatRequest:
         seed=wire.seed,
         frequency_penalty=wire.frequency_penalty,
         presence_penalty=wire.presence_penalty,
-        logit_bias=wire.logit_bias,
+        logit_bias=given(wire.logit_bias),
         choices=wire.n or 1,
         user=wire.user,
         others={name: value for name, value in fields.items() if name not in _NAMES and bytes(value) != b"null"},

@@ -6,6 +6,7 @@ import msgspec
 
 from polyforge.dialects.openai_chat.usage import WireUsage, read_usage, write_usage
 from polyforge.dialects.openai_errors import decode_error
+from polyforge.dialects.raw import ABSENT, given
 from polyforge.dialects.writing import Answering
 from polyforge.kernel.chat import (
     Block,
@@ -50,7 +51,7 @@ class WireFunction(msgspec.Struct, gc=False):
 class _ToolCall(msgspec.Struct):
     id: str | None = None
     function: WireFunction | None = None
-    extra_content: msgspec.Raw | None = None
+    extra_content: msgspec.Raw = ABSENT
 
 
 class _Message(msgspec.Struct):
@@ -65,7 +66,7 @@ class _Choice(msgspec.Struct):
     message: _Message
     index: int = 0
     finish_reason: str | None = None
-    logprobs: msgspec.Raw | None = None
+    logprobs: msgspec.Raw = ABSENT
 
 
 class _Reply(msgspec.Struct):
@@ -115,7 +116,7 @@ def _read_choice(wire: _Choice) -> Choice:
         content.append(Refusal(message.refusal))
     calls = [_read_call(call, place) for place, call in enumerate(message.tool_calls or ())]
     finish = finish_of(wire.finish_reason, called=bool(calls), refused=bool(message.refusal))
-    return Choice(content=[*content, *calls], finish=finish, index=wire.index, logprobs=wire.logprobs)
+    return Choice(content=[*content, *calls], finish=finish, index=wire.index, logprobs=given(wire.logprobs))
 
 
 def finish_of(reason: str | None, *, called: bool, refused: bool) -> Finish:
@@ -135,7 +136,7 @@ def _read_call(wire: _ToolCall, place: int) -> ToolCall:
         wire.id or f"call_{place}",
         wire.function.name,
         wire.function.arguments or "",
-        signature_of(wire.extra_content),
+        signature_of(given(wire.extra_content)),
     )
 
 

@@ -7,6 +7,7 @@ import msgspec
 from polyforge.dialects.media import data_url, read_data_url
 from polyforge.dialects.openai_chat.replies import write_call
 from polyforge.dialects.openai_errors import explain_validation
+from polyforge.dialects.raw import ABSENT, given
 from polyforge.kernel.chat import (
     Audio,
     Block,
@@ -131,7 +132,7 @@ class _Message(msgspec.Struct):
 class _FunctionTool(msgspec.Struct):
     name: str
     description: str | None = None
-    parameters: msgspec.Raw | None = None
+    parameters: msgspec.Raw = ABSENT
     strict: bool | None = None
 
 
@@ -151,7 +152,7 @@ class _ToolChoice(msgspec.Struct):
 
 class _Schema(msgspec.Struct):
     name: str = "answer"
-    schema: msgspec.Raw | None = None
+    schema: msgspec.Raw = ABSENT
     strict: bool | None = None
     description: str | None = None
 
@@ -177,7 +178,7 @@ class _Known(msgspec.Struct, kw_only=True):
     seed: int | None = None
     frequency_penalty: float | None = None
     presence_penalty: float | None = None
-    logit_bias: msgspec.Raw | None = None
+    logit_bias: msgspec.Raw = ABSENT
     logprobs: bool | None = None
     top_logprobs: int | None = None
     n: int | None = None
@@ -215,7 +216,7 @@ def read_chat(body: bytes) -> ChatRequest:
         seed=wire.seed,
         frequency_penalty=wire.frequency_penalty,
         presence_penalty=wire.presence_penalty,
-        logit_bias=wire.logit_bias,
+        logit_bias=given(wire.logit_bias),
         logprobs=wire.logprobs,
         top_logprobs=wire.top_logprobs,
         choices=wire.n or 1,
@@ -318,7 +319,7 @@ def _read_tool(tool: _Tool, place: int) -> Tool:
         where = f"tools[{place}]"
         raise Invalid(f"{where}.type: tools of the type {tool.type[:40]!r} are not supported here", param=where)
     function = tool.function
-    return Tool(function.name, function.description, function.parameters, function.strict)
+    return Tool(function.name, function.description, given(function.parameters), function.strict)
 
 
 def _read_choice(wire: str | _ToolChoice | None) -> ToolChoice | None:
@@ -341,7 +342,7 @@ def _read_format(wire: _Format | None) -> OutputFormat | None:
     if wire.json_schema is None:
         raise Invalid("response_format.json_schema is missing", param="response_format.json_schema")
     schema = wire.json_schema
-    return OutputFormat("json_schema", schema.name, schema.schema, schema.strict, schema.description)
+    return OutputFormat("json_schema", schema.name, given(schema.schema), schema.strict, schema.description)
 
 
 # Writing

@@ -14,6 +14,7 @@ from polyforge.dialects.openai_chat.replies import (
 )
 from polyforge.dialects.openai_chat.usage import WireUsage, read_usage, write_usage
 from polyforge.dialects.openai_errors import decode_error
+from polyforge.dialects.raw import ABSENT, given
 from polyforge.dialects.writing import Answering
 from polyforge.kernel.chat import (
     Delta,
@@ -38,7 +39,7 @@ class _ToolCall(msgspec.Struct, gc=False):
     index: int | None = None
     id: str | None = None
     function: WireFunction | None = None
-    extra_content: msgspec.Raw | None = None
+    extra_content: msgspec.Raw = ABSENT
 
 
 class _Delta(msgspec.Struct, gc=False):
@@ -53,13 +54,13 @@ class _Choice(msgspec.Struct, gc=False):
     delta: _Delta | None = None
     index: int = 0
     finish_reason: str | None = None
-    logprobs: msgspec.Raw | None = None
+    logprobs: msgspec.Raw = ABSENT
 
 
 class _Chunk(msgspec.Struct, gc=False):
     choices: list[_Choice] | None = None
     usage: WireUsage | None = None
-    error: msgspec.Raw | None = None
+    error: msgspec.Raw = ABSENT
     id: str | None = None
     model: str | None = None
 
@@ -90,7 +91,7 @@ class ChunkReader:
             wire = _chunk.decode(data)
         except (ValueError, RecursionError) as error:
             raise UpstreamFailed("the upstream sent a malformed chunk") from error
-        if wire.error is not None and bytes(wire.error) != b"null":
+        if given(wire.error) is not None:
             raise UpstreamFailed(decode_error(data).message or "the upstream broke off with an error")
         deltas: list[Delta] = []
         if not self._started:
@@ -118,7 +119,7 @@ class ChunkReader:
             if thought := delta.reasoning_content or delta.reasoning:
                 deltas.append(ReasoningDelta(thought, place))
             if delta.content:
-                deltas.append(TextDelta(delta.content, place, choice.logprobs))
+                deltas.append(TextDelta(delta.content, place, given(choice.logprobs)))
             if delta.refusal:
                 self._refused.add(place)
                 deltas.append(RefusalDelta(delta.refusal, place))
@@ -134,7 +135,7 @@ class ChunkReader:
             if wire.function is None or not wire.function.name or len(known) >= _MOST_CALLS:
                 raise UpstreamFailed("the upstream called a tool without naming it, or more than it may")
             known[key] = wire.id or f"call_{choice}_{len(known)}"
-            signature = signature_of(wire.extra_content)
+            signature = signature_of(given(wire.extra_content))
             deltas.append(ToolCallStart(len(known) - 1, known[key], wire.function.name, signature, choice))
         if wire.function is not None and wire.function.arguments:
             deltas.append(ToolCallDelta(list(known).index(key), wire.function.arguments, choice))

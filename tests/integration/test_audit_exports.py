@@ -303,7 +303,8 @@ async def test_a_process_that_was_away_for_too_long_moves_nothing(log: Database,
     assert (await state_of(log)).holder == "B"
 
 
-async def test_running_survives_a_database_that_is_down(sink: Sink, log: Database) -> None:
+@pytest.mark.parametrize("error", [Unavailable("the database does not answer"), KeyError("a bug")])
+async def test_running_survives_whatever_fails(sink: Sink, log: Database, error: Exception) -> None:
     class Broken(FakeClock):
         """Fails the first step."""
 
@@ -312,11 +313,12 @@ async def test_running_survives_a_database_that_is_down(sink: Sink, log: Databas
         def now(self) -> float:
             self.calls += 1
             if self.calls == 1:
-                raise Unavailable("the database does not answer")
+                raise error
             return super().now()
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(exporting, "_IDLE_SECONDS", 0.01)
+        for name in ("_IDLE_SECONDS", "_LOOK_SECONDS"):
+            patched.setattr(exporting, name, 0.01)
         exporters = Exporters([process(log, sink, Broken(NOW), "A")], log, "A")
         running = asyncio.create_task(exporters.run())
         await eventually_async(lambda: len(sink.got) == COUNT)

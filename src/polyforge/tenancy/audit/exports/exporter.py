@@ -68,6 +68,9 @@ class Exporter:
             except PolyforgeError as error:
                 self._tell(error.message)
                 wait = _IDLE_SECONDS
+            except Exception:  # noqa: BLE001 - whatever it was, no gateway ends because its audit log is not exported
+                _log.exception("audit events cannot be exported", export=self.name)
+                wait = _LOOK_SECONDS
             await asyncio.sleep(wait)
 
     async def open(self, secrets: SecretSource) -> None:

@@ -8,6 +8,14 @@ from polyforge.kernel.chat import ChatRequest
 
 _UNSAID: Final = ChatRequest(messages=[])
 _OPTIONAL: Final = frozenset(ChatRequest.__struct_fields__) - {"messages", "output_limit", "others"}
+_NEUTRAL: Final[dict[str, object]] = {
+    "parallel_tool_calls": True,
+    "frequency_penalty": 0,
+    "presence_penalty": 0,
+    "logprobs": False,
+    "top_logprobs": 0,
+}
+"""Values that ask for what happens anyway, in fields that clients like to fill."""
 NAMES: Final = {
     "output_format": "response_format",
     "thinking": "reasoning_effort",
@@ -42,4 +50,4 @@ def without_unsupported(chat: ChatRequest, supported: frozenset[str]) -> ChatReq
 
 
 def _set_fields(chat: ChatRequest) -> list[str]:
-    return [name for name in _OPTIONAL if getattr(chat, name) != getattr(_UNSAID, name)]
+    return [name for name in _OPTIONAL if getattr(chat, name) not in (getattr(_UNSAID, name), _NEUTRAL.get(name))]

@@ -4,8 +4,9 @@ from typing import Literal
 
 import msgspec
 
-Cause = Literal["rate", "quota", "overloaded", "context", "content", "not_found"]
-"""Too fast, out of credit, too busy, the input is too long for the model, its content is not allowed, no such model."""
+Cause = Literal["rate", "quota", "overloaded", "context", "content", "not_found", "denied"]
+"""Too fast, out of credit, too busy, the input is too long for the model, its content is not allowed, no such model, a
+bad key (for providers that say so with another status than 401 and 403)."""
 
 
 class UpstreamError(msgspec.Struct, gc=False):

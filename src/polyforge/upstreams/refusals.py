@@ -33,9 +33,11 @@ def refusal(status: int, said: UpstreamError, retry_after: float | None, *, brou
         return Unavailable(message, retry_after=wait)
     if status == 408:  # noqa: PLR2004
         return TimedOut(message)
-    if status in (401, 403) and brought:
-        return UpstreamRefused(f"the provider refused the key in {KEY_HEADER}", status=status, param=KEY_HEADER)
-    if status in (401, 403):
+    denied = status in (401, 403) or said.cause == "denied"
+    if denied and brought:
+        kept = status if status in (401, 403) else 401
+        return UpstreamRefused(f"the provider refused the key in {KEY_HEADER}", status=kept, param=KEY_HEADER)
+    if denied:
         return UpstreamDenied("the provider refused our credentials; check its api_key")
     if 400 <= status < 500:  # noqa: PLR2004
         code = CONTEXT_CODE if said.cause == "context" else said.code

@@ -395,6 +395,7 @@ async def _every_route_can_be_called(world: World) -> None:
         assert response.status_code == 404, (route, response.text)
 
 
+@pytest.mark.soak
 async def test_the_walls(world: World, soak: bool) -> None:
     """One after the other in one world, which is dear to make; ten thousand calls in `make soak`."""
     await _every_route_can_be_called(world)

@@ -273,26 +273,29 @@ class SystemOrganizationEditor(SystemOrganizationStore):
         return await self._writer.change(used) == 1
 
 
-async def lock_organizations(session: ReadSession, organization_ids: Sequence[str]) -> None:
+async def lock_organizations(session: WriteSession, organization_ids: Sequence[str]) -> None:
     """Wait until nobody else changes who may do what in these; taken by id, so that no two wait for each other."""
     query = select(organizations.c.id).where(organizations.c.id.in_(organization_ids)).order_by(organizations.c.id)
     await session.all(query.with_for_update())
 
 
-async def is_owned(session: ReadSession, organization_id: str) -> bool:
-    """Whether an organization has an owner who can sign in."""
-    enabled = select(users.c.id).where(users.c.disabled_at.is_(None))
-    groups_of_enabled = select(group_members.c.group_id).where(
-        group_members.c.organization_id == organization_id, group_members.c.user_id.in_(enabled)
-    )
+async def is_owned(session: WriteSession, organization_id: str) -> bool:
+    """Whether an organization has an owner who can sign in, whom nobody disables before the transaction ends.
+
+    Call it with the organization locked: organizations come before users, so that no two wait for each other.
+    """
     columns = memberships.c
-    held = or_(
-        and_(columns.kind == "user", columns.principal_id.in_(enabled)),
-        and_(columns.kind == "group", columns.principal_id.in_(groups_of_enabled)),
-    )
-    query = select(columns.id).where(columns.organization_id == organization_id, columns.project_id.is_(None))
-    owning = query.where(columns.role == OWNER, held).order_by(columns.id).limit(1)
-    return await session.first(owning) is not None
+    owning = (columns.organization_id == organization_id) & columns.project_id.is_(None) & (columns.role == OWNER)
+    alone = memberships.join(users, (columns.kind == "user") & (columns.principal_id == users.c.id))
+    grouped = memberships.join(
+        group_members, (columns.kind == "group") & (columns.principal_id == group_members.c.group_id)
+    ).join(users, group_members.c.user_id == users.c.id)
+    for held in (alone, grouped):
+        owners = select(users.c.id).select_from(held).where(owning, users.c.disabled_at.is_(None))
+        one = owners.order_by(columns.id).limit(1).with_for_update(read=True, of=users)
+        if await session.first(one) is not None:
+            return True
+    return False
 
 
 def _open(hash_: bytes, now: float) -> list[ColumnElement[bool]]:

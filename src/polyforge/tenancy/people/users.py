@@ -16,7 +16,7 @@ from polyforge.tenancy.organizations.granting import granting_of
 from polyforge.tenancy.organizations.owners import owned_of, require_owned
 from polyforge.tenancy.organizations.records import OWNER
 from polyforge.tenancy.organizations.service import membership_row
-from polyforge.tenancy.organizations.store import MEMBERSHIPS, OrganizationEditor
+from polyforge.tenancy.organizations.store import MEMBERSHIPS, OrganizationEditor, lock_organizations
 from polyforge.tenancy.people.links import LinkService
 from polyforge.tenancy.people.paging import check_cursor, check_id, not_found, page_of
 from polyforge.tenancy.people.passwords import Passwords
@@ -98,10 +98,11 @@ class UserService:
         """Shut a user out at once, everywhere; Conflict when it is the caller, or the last owner of an organization."""
         async with self._database.write() as session:
             editor = SystemUserEditor(session)
+            await _manageable(editor, caller, user_id)
+            owned = await _hold(session, editor, user_id)
             user = await _manageable(editor, caller, user_id)
             if user.disabled_at is not None:
                 return user
-            owned = await owned_of(session, await editor.organizations(user_id))
             now = self._clock.now()
             await editor.change(user_id, {"disabled_at": now})
             await SystemSessionEditor(session).end_all(user_id, now)
@@ -122,8 +123,9 @@ class UserService:
         """Delete a user with memberships, sessions and links; Conflict as in `disable`."""
         async with self._database.write() as session:
             editor = SystemUserEditor(session)
+            await _manageable(editor, caller, user_id)
+            owned = await _hold(session, editor, user_id)
             user = await _manageable(editor, caller, user_id)
-            owned = await owned_of(session, await editor.organizations(user_id))
             await editor.remove(user_id)
             await require_owned(session, owned)
             await self._record(session, caller, "user.removed", user, _told(user), None)
@@ -163,6 +165,20 @@ class UserService:
     ) -> None:
         subject = Subject("user", user.id, caller.organization_id)
         await self._recorder.changed(session, caller, "people", action, subject, before, after)
+
+
+async def _hold(session: WriteSession, editor: SystemUserEditor, user_id: str) -> list[str]:
+    """Those of a user's organizations that have an owner; there, and of the user, nobody changes anything any more.
+
+    Conflict when the user came into another organization meanwhile: to lock that one now, after the user, could leave
+    two waiting for each other.
+    """
+    places = await editor.organizations(user_id)
+    await lock_organizations(session, places)
+    await editor.locked(user_id)
+    if not set(await editor.organizations(user_id)) <= set(places):
+        raise Conflict("what this user may do was changed just now; try again")
+    return await owned_of(session, places)
 
 
 async def _manageable(editor: SystemUserEditor, caller: Caller, user_id: str) -> User:

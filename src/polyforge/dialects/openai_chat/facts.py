@@ -5,7 +5,6 @@ rest stays the bytes it came as, so fields that are unknown here reach the upstr
 """
 
 import re
-from collections.abc import Collection
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -14,6 +13,7 @@ from polyforge.dialects.openai_chat.usage import WireUsage, read_usage
 from polyforge.dialects.openai_errors import explain_validation
 from polyforge.dialects.openai_inputs import read_inputs
 from polyforge.dialects.raw import ABSENT, is_given
+from polyforge.dialects.rewriting import stands_once
 from polyforge.kernel.errors import Invalid
 from polyforge.kernel.tasks import InferenceRequest
 from polyforge.kernel.usage import Usage
@@ -21,8 +21,6 @@ from polyforge.kernel.usage import Usage
 MOST_CHOICES: Final = 128
 MOST_OUTPUT: Final = 100_000_000
 _MODEL_NAME = re.compile(r"[^\x00-\x20\x7f]{1,256}")
-_ESCAPED_NAME = re.compile(rb'\\[^"\\]*"\s*:')
-_MOST_LOOKED_FOR: Final = 40
 _T = TypeVar("_T")
 
 
@@ -200,7 +198,7 @@ def rewrite(body: bytes, *, model: str, include_usage: bool = False, limit: tupl
     """
     fields = _fields.decode(body)
     name = msgspec.Raw(_encode(model))
-    if fields["model"] == name and not include_usage and limit is None and _stands_once(fields, body):
+    if fields["model"] == name and not include_usage and limit is None and stands_once(fields, body):
         return body
     fields["model"] = name
     if include_usage:
@@ -211,13 +209,6 @@ def rewrite(body: bytes, *, model: str, include_usage: bool = False, limit: tupl
     if limit is not None:
         fields[limit[0]] = msgspec.Raw(b"%d" % limit[1])
     return _encode(fields)
-
-
-def _stands_once(fields: Collection[str], body: bytes) -> bool:
-    """Whether no field can stand twice; true only where that is certain."""
-    if len(fields) > _MOST_LOOKED_FOR or _ESCAPED_NAME.search(body):
-        return False
-    return all(body.count(_encode(field)) == 1 for field in fields)
 
 
 def read_reply(body: Any) -> ReplyFacts:

@@ -503,12 +503,18 @@ def _split(target: bytes) -> tuple[str, bytes]:
 
 
 def _length(headers: list[tuple[bytes, bytes]]) -> int:
-    """How long the body is, which no parser has looked at."""
-    lengths = {value for name, value in headers if name == b"content-length"} or {b"0"}
-    if (
-        len(lengths) > 1
-        or not lengths.copy().pop().isdigit()
-        or any(name == b"transfer-encoding" for name, _ in headers)
-    ):
-        raise ValueError("the length of the body is not clear")
-    return int(lengths.pop())
+    """How long the body is, which no parser has looked at; ValueError when that is not clear.
+
+    Said more than once and always the same, it is one length (RFC 9110 section 8.6).
+    """
+    if any(name == b"transfer-encoding" for name, _ in headers):
+        raise ValueError("the body has an encoding, not a length")
+    said = {value for name, value in headers if name == b"content-length"}
+    if not said:
+        return 0
+    if len(said) > 1:
+        raise ValueError("the body has two lengths")
+    length = next(iter(said))
+    if not length.isdigit():
+        raise ValueError("the length of the body is no number")
+    return int(length)

@@ -15,6 +15,7 @@ from polyforge.tenancy.people.account import AccountService
 from polyforge.tenancy.people.attempts import Attempts
 from polyforge.tenancy.people.callers import Principals
 from polyforge.tenancy.people.cookies import CsrfKey, SessionCookie
+from polyforge.tenancy.people.credentials import CredentialTools
 from polyforge.tenancy.people.links import LinkService
 from polyforge.tenancy.people.passwords import RFC_9106_LOW_MEMORY, Argon2Profile, Passwords
 from polyforge.tenancy.people.post import Post
@@ -51,13 +52,14 @@ class PeoplePlatform:
         self.sign_on_cookie = SignOnCookie(secure=secure)
         self.csrf = CsrfKey(master)
         self.sessions = Sessions(database, clock, principals, recorder)
-        self.sign_in = SignInService(database, clock, recorder, self.sessions, attempts, self.passwords, master)
+        tools = CredentialTools(database, clock, recorder, self.sessions, attempts, self.passwords)
+        self.sign_in = SignInService(tools, master)
         accounts = SignOnAccounts(database, clock, recorder)
         self.sign_on = SignOnService(
             database, clock, _providers(settings, clock, site), accounts, self.sessions, attempts
         )
         self.account = AccountService(database, clock, recorder, self.sign_in, self.passwords, master)
-        self.links = LinkService(database, clock, recorder, self.sessions, attempts, self.passwords, self.post, site)
+        self.links = LinkService(tools, self.post, site)
         self.users = UserService(database, clock, recorder, self.passwords, self.links)
         self.organizations = OrganizationService(database, clock, recorder)
         self.roles = RoleService(database, clock, recorder)

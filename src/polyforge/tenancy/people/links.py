@@ -9,20 +9,16 @@ from typing import Final
 
 import msgspec
 
-from polyforge.database.database import Database
-from polyforge.kernel.clock import Clock
 from polyforge.kernel.errors import WrongCredentials
 from polyforge.kernel.ids import new_ulid
 from polyforge.ports.notifier import Notice
 from polyforge.tenancy.audit.log import Subject
-from polyforge.tenancy.audit.recorder import Recorder
 from polyforge.tenancy.callers import Caller, Origin
 from polyforge.tenancy.people import letters
-from polyforge.tenancy.people.attempts import Attempts, Limit, network_of
-from polyforge.tenancy.people.passwords import Passwords
+from polyforge.tenancy.people.attempts import Limit, network_of
+from polyforge.tenancy.people.credentials import CredentialService, CredentialTools
 from polyforge.tenancy.people.post import Post
 from polyforge.tenancy.people.records import User, hash_of, is_token, new_token
-from polyforge.tenancy.people.sessions import Sessions
 from polyforge.tenancy.people.store import (
     SystemLinkEditor,
     SystemLinkStore,
@@ -40,26 +36,11 @@ MAX_LETTERS_PER_ADDRESS: Final = 30
 _WINDOW_SECONDS: Final = 3_600.0
 
 
-class LinkService:
+class LinkService(CredentialService):
     """Sends links and takes them back. `site` is our own address, from the settings and never from a request."""
 
-    def __init__(
-        self,
-        database: Database,
-        clock: Clock,
-        recorder: Recorder,
-        sessions: Sessions,
-        attempts: Attempts,
-        passwords: Passwords,
-        post: Post,
-        site: str,
-    ) -> None:
-        self._database = database
-        self._clock = clock
-        self._recorder = recorder
-        self._sessions = sessions
-        self._attempts = attempts
-        self._passwords = passwords
+    def __init__(self, tools: CredentialTools, post: Post, site: str) -> None:
+        super().__init__(tools)
         self._post = post
         self._site = site
 

@@ -9,21 +9,17 @@ from typing import Final
 
 import msgspec
 
-from polyforge.database.database import Database
 from polyforge.database.sessions import WriteSession
-from polyforge.kernel.clock import Clock
 from polyforge.kernel.errors import WrongCredentials
 from polyforge.kernel.ids import new_ulid
 from polyforge.secrets.sealing import MasterKeys
 from polyforge.tenancy.audit.log import Subject
-from polyforge.tenancy.audit.recorder import Recorder
 from polyforge.tenancy.callers import Caller, Origin
 from polyforge.tenancy.defaults import DEFAULT_ORGANIZATION_ID
-from polyforge.tenancy.people.attempts import Attempts, Limit, network_of
-from polyforge.tenancy.people.passwords import Passwords
+from polyforge.tenancy.people.attempts import Limit, network_of
+from polyforge.tenancy.people.credentials import CredentialService, CredentialTools
 from polyforge.tenancy.people.records import NOBODY, User, hash_of, is_token, new_token
 from polyforge.tenancy.people.second_factor import matching_step, without
-from polyforge.tenancy.people.sessions import Sessions
 from polyforge.tenancy.people.store import SystemLinkEditor, SystemLinkStore, SystemUserEditor, SystemUserStore
 
 WINDOW_SECONDS: Final = 900.0
@@ -42,25 +38,11 @@ class SignedIn(msgspec.Struct, frozen=True):
     second_factor: str | None = None
 
 
-class SignInService:
+class SignInService(CredentialService):
     """Turns an e-mail address and a password into a session."""
 
-    def __init__(
-        self,
-        database: Database,
-        clock: Clock,
-        recorder: Recorder,
-        sessions: Sessions,
-        attempts: Attempts,
-        passwords: Passwords,
-        master: MasterKeys,
-    ) -> None:
-        self._database = database
-        self._clock = clock
-        self._recorder = recorder
-        self._sessions = sessions
-        self._attempts = attempts
-        self._passwords = passwords
+    def __init__(self, tools: CredentialTools, master: MasterKeys) -> None:
+        super().__init__(tools)
         self._master = master
 
     async def sign_in(self, origin: Origin, email: str, password: str) -> SignedIn:

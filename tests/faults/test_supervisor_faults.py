@@ -90,6 +90,7 @@ def test_up_may_follow_a_killed_supervisor_at_once(tmp_path: Path) -> None:
 def test_a_stop_during_the_start_is_a_clean_one(tmp_path: Path) -> None:
     with supervised(tmp_path, environ={"DUMMY_MODELS": "hangs"}, drain_seconds=0.5) as one:
         one.start()
-        eventually(lambda: (one.data / "run").exists() and one.facts.get("children") and one.child("gateway")["ready"])
+        eventually(lambda: list(one.data.glob("run/*/children.json")))
+        eventually(lambda: one.facts.get("children") and one.child("gateway")["ready"])
         assert one.stop() == 0
         assert one.stdout == ""

@@ -1,7 +1,7 @@
 """What every dialect's writer of answers is told, and does."""
 
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -20,6 +20,10 @@ class Answering(msgspec.Struct, frozen=True):
     """Seconds since the epoch."""
     wants_usage: bool = False
     """Whether the caller asked for usage at the end of a stream."""
+    asked: bytes = b""
+    """The body of the request, for dialects whose answers repeat what was asked."""
+    keeps: bool = False
+    """Whether the answer will be kept."""
 
 
 class StreamWriter(Protocol):
@@ -31,4 +35,13 @@ class StreamWriter(Protocol):
 
     def end(self, usage: Usage | None) -> bytes:
         """What comes after the last delta; `usage` is None where the provider told none."""
+        ...
+
+
+@runtime_checkable
+class FailureWriter(Protocol):
+    """A writer that knows how its stream tells of a failure after the beginning."""
+
+    def fail(self, error: bytes) -> bytes:
+        """The last events of a stream that broke off; `error` is the body that a failed request would have got."""
         ...

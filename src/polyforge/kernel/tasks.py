@@ -27,7 +27,7 @@ Task = Literal[
     "moderation",
 ]
 
-Dialect = Literal["openai", "anthropic", "oip", "ulca", "platform"]
+Dialect = Literal["openai", "openai_responses", "anthropic", "oip", "ulca", "platform"]
 """The wire format that a caller speaks; errors are rendered in it."""
 
 
@@ -56,6 +56,10 @@ class InferenceRequest(msgspec.Struct, gc=False):
     """Texts, or token ids, of an embedding request."""
     dimensions: int | None = None
     encoding: Literal["float", "base64"] = "float"
+    recalls: bool = False
+    """Whether it refers to earlier answers, which have to be put into the body first."""
+    keeps: bool = False
+    """Whether the answer shall be kept, so that later requests can refer to it."""
 
 
 class EmbeddingResult(msgspec.Struct, gc=False):

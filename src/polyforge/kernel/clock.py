@@ -1,6 +1,7 @@
 """Time, from one object that tests can set."""
 
 import time
+from datetime import UTC, datetime
 from typing import Protocol
 
 
@@ -40,3 +41,8 @@ class FakeClock:
     def advance(self, seconds: float) -> None:
         """Move on by `seconds`."""
         self._now += seconds
+
+
+def utc(seconds: float) -> datetime:
+    """The moment so many seconds after the epoch."""
+    return datetime.fromtimestamp(seconds, UTC)

@@ -1,10 +1,11 @@
 """Routes of keys and usage."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
 
+from polyforge.kernel.clock import utc
 from polyforge.kernel.money import to_usd
 from polyforge.tenancy.callers import Caller
 from polyforge.tenancy.keys import ApiKey, Secret
@@ -111,10 +112,10 @@ def _view(key: ApiKey) -> KeyView:
         rpm=key.rpm,
         tpm=key.tpm,
         concurrency=key.concurrency,
-        expires_at=None if key.expires_at is None else _moment(key.expires_at),
-        created_at=_moment(key.created_at),
+        expires_at=None if key.expires_at is None else utc(key.expires_at),
+        created_at=utc(key.created_at),
         created_by=key.created_by,
-        revoked_at=None if key.revoked_at is None else _moment(key.revoked_at),
+        revoked_at=None if key.revoked_at is None else utc(key.revoked_at),
     )
 
 
@@ -124,8 +125,8 @@ def _issued(key: ApiKey, secret: Secret) -> IssuedKey:
 
 def _report(summary: UsageSummary) -> UsageReport:
     return UsageReport(
-        since=_moment(summary.since),
-        until=_moment(summary.until),
+        since=utc(summary.since),
+        until=utc(summary.until),
         data=[_group(row, summary.key_names) for row in summary.rows],
         totals=UsageSums.model_validate(_sums(total(summary.rows))),
     )
@@ -156,7 +157,3 @@ def _sums(row: UsageRow) -> dict[str, float]:
         "cost_usd": to_usd(row.cost),
         "price_usd": to_usd(row.price),
     }
-
-
-def _moment(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)

@@ -1,10 +1,10 @@
 """Routes of configurations."""
 
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query
 
+from polyforge.kernel.clock import utc
 from polyforge.operations.configuration.content import decode, is_masked, sections_of
 from polyforge.operations.configuration.schemas import (
     LAST_VERSION,
@@ -65,7 +65,7 @@ def _facts(known: Known) -> dict[str, Any]:
         "active": known.active,
         "restorable": row.accepted and not is_masked(decode(row.content)),
         "needs_restart": row.needs_restart,
-        "created_at": datetime.fromtimestamp(row.created_at, UTC),
+        "created_at": utc(row.created_at),
         "created_by": row.created_by,
         "host": row.host,
     }

@@ -1,6 +1,6 @@
 """What the routes of events take and give."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 
 from polyforge.database.events.log import STREAMS, Stream
 from polyforge.database.events.store import Event
+from polyforge.kernel.clock import utc
 from polyforge.kernel.errors import Invalid
 
 MAX_PAGE: Final = 1_000
@@ -43,7 +44,7 @@ def view_of(event: Event) -> EventView:
         organization_id=event.organization_id,
         project_id=event.project_id,
         resource_id=event.resource_id,
-        at=datetime.fromtimestamp(event.at, UTC),
+        at=utc(event.at),
         data=msgspec.json.decode(event.data),
     )
 

@@ -1,10 +1,10 @@
 """Routes of flags."""
 
-from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Response
 
+from polyforge.kernel.clock import utc
 from polyforge.kernel.errors import Invalid
 from polyforge.operations.flags.flags import setting_of
 from polyforge.operations.flags.schemas import (
@@ -110,7 +110,7 @@ def _view(row: FlagRow) -> FlagView:
         projects=None if setting.projects is None else list(setting.projects),
         share=setting.share,
         version=row.version,
-        changed_at=_moment(row.changed_at),
+        changed_at=utc(row.changed_at),
         changed_by=row.changed_by,
     )
 
@@ -123,10 +123,6 @@ def _version(row: FlagRow) -> FlagVersion:
         enabled=setting.enabled if setting else None,
         projects=list(setting.projects) if setting and setting.projects is not None else None,
         share=setting.share if setting else None,
-        changed_at=_moment(row.changed_at),
+        changed_at=utc(row.changed_at),
         changed_by=row.changed_by,
     )
-
-
-def _moment(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)

@@ -1,12 +1,13 @@
 """Routes of the audit log and its exports."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import StreamingResponse
 from msgspec.structs import asdict
 
+from polyforge.kernel.clock import utc
 from polyforge.tenancy.audit.exports.service import Export, ExportService
 from polyforge.tenancy.audit.exports.store import DeadLetter
 from polyforge.tenancy.audit.lines import decoded
@@ -123,7 +124,7 @@ def _add_exports(routes: APIRouter, exports: ExportService) -> None:
 
 def _event(entry: Entry) -> EventView:
     fields = asdict(entry.event)
-    fields["at"] = _moment(entry.event.at)
+    fields["at"] = utc(entry.event.at)
     fields["before"], fields["after"] = decoded(entry.event.before), decoded(entry.event.after)
     return EventView(**fields, hash=entry.hash.hex())
 
@@ -149,8 +150,8 @@ def _export(export: Export) -> ExportView:
         lag=export.lag,
         failures=state.failures if state else 0,
         error=state.error if state else None,
-        retry_at=_moment(state.retry_at) if state and state.failures else None,
-        changed_at=_moment(state.changed_at) if state else None,
+        retry_at=utc(state.retry_at) if state and state.failures else None,
+        changed_at=utc(state.changed_at) if state else None,
         dead_letters=export.dead_letters,
     )
 
@@ -161,14 +162,10 @@ def _letter(letter: DeadLetter) -> DeadLetterView:
         export=letter.export,
         sequence=letter.sequence,
         reason=letter.reason,
-        at=_moment(letter.at),
-        wanted_at=None if letter.wanted_at is None else _moment(letter.wanted_at),
+        at=utc(letter.at),
+        wanted_at=None if letter.wanted_at is None else utc(letter.wanted_at),
     )
 
 
 def _seconds(moment: datetime | None) -> float | None:
     return None if moment is None else moment.timestamp()
-
-
-def _moment(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)

@@ -1,11 +1,11 @@
 """Routes of organizations, projects, and of who may do what in them."""
 
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Depends, Query, Response
 
+from polyforge.kernel.clock import utc
 from polyforge.tenancy.callers import Caller, Origin
 from polyforge.tenancy.organizations.groups import GroupService
 from polyforge.tenancy.organizations.invitations import InvitationService
@@ -344,9 +344,5 @@ def _built_in_roles() -> list[RoleView]:
 def _fields(record: msgspec.Struct) -> dict[str, Any]:
     """The fields of a record as the views take them, which pick what they show."""
     values = msgspec.structs.asdict(record)
-    moments = {name: _moment(value) for name, value in values.items() if name.endswith("_at") and value is not None}
+    moments = {name: utc(value) for name, value in values.items() if name.endswith("_at") and value is not None}
     return {**values, **moments}
-
-
-def _moment(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)

@@ -1,10 +1,10 @@
 """Routes of people: signing in, one's own account, and all accounts for operators."""
 
-from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
+from polyforge.kernel.clock import utc
 from polyforge.kernel.errors import Denied
 from polyforge.tenancy.callers import Caller, Origin
 from polyforge.tenancy.people.account import AccountService
@@ -260,8 +260,8 @@ def user_view(user: User) -> UserView:
         verified=user.verified_at is not None,
         second_factor=user.totp is not None,
         operator=user.operator,
-        created_at=_moment(user.created_at),
-        disabled_at=None if user.disabled_at is None else _moment(user.disabled_at),
+        created_at=utc(user.created_at),
+        disabled_at=None if user.disabled_at is None else utc(user.disabled_at),
     )
 
 
@@ -284,11 +284,7 @@ def _session_view(session: Session, current: Session | None) -> SessionView:
         current=current is not None and session.id == current.id,
         address=session.address,
         agent=session.agent,
-        created_at=_moment(session.created_at),
-        seen_at=_moment(session.seen_at),
-        expires_at=_moment(session.expires_at),
+        created_at=utc(session.created_at),
+        seen_at=utc(session.seen_at),
+        expires_at=utc(session.expires_at),
     )
-
-
-def _moment(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)

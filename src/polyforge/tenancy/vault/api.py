@@ -1,10 +1,10 @@
 """Routes of secrets. None of them shows a value."""
 
-from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
 
+from polyforge.kernel.clock import utc
 from polyforge.tenancy.callers import Caller
 from polyforge.tenancy.permission import Permission
 from polyforge.tenancy.schemas import MAX_PAGE
@@ -82,8 +82,8 @@ def _view(secret: StoredSecret) -> SecretView:
         name=secret.name,
         version=secret.version,
         projects=None if secret.projects is None else list(secret.projects),
-        created_at=_moment(secret.created_at),
-        changed_at=_moment(secret.changed_at),
+        created_at=utc(secret.created_at),
+        changed_at=utc(secret.changed_at),
     )
 
 
@@ -93,7 +93,3 @@ def _sealing(report: SealingReport) -> SealingView:
         for master, rows in sorted(report.rows.items())
     ]
     return SealingView(current=report.current, left=report.left, data=data)
-
-
-def _moment(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)

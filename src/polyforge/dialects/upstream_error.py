@@ -18,3 +18,5 @@ class UpstreamError(msgspec.Struct, gc=False):
     cause: Cause | None = None
     retry_after: float | None = None
     """Seconds, where the body says it and not a header."""
+    status: int | None = None
+    """The status that it stands for, where the answer's own says less, or there is none."""

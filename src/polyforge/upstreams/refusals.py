@@ -24,8 +24,9 @@ CONTEXT_CODE: Final = "context_length_exceeded"
 def refusal(status: int, said: UpstreamError, retry_after: float | None, *, brought: bool) -> PolyforgeError:
     """What a status other than 200 means; `retry_after` is the header's, `brought`: the caller brought the key."""
     message = said.message or f"the upstream answered with status {status}"
+    status = said.status or status
     wait = retry_after if said.retry_after is None else said.retry_after
-    if said.cause == "quota" and status in (402, 403, 429):
+    if said.cause == "quota" and status in (400, 402, 403, 429):
         return RateLimited("the quota at the provider is used up", retry_after=QUOTA_SECONDS)
     if status == 429:  # noqa: PLR2004
         return RateLimited(message, retry_after=wait)

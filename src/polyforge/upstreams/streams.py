@@ -14,7 +14,7 @@ from polyforge.kernel.chat import (
     Used,
 )
 from polyforge.kernel.errors import UpstreamFailed
-from polyforge.kernel.sse import EventSplitter, EventTooLarge, data_of
+from polyforge.kernel.sse import EventSplitter, data_of
 from polyforge.kernel.usage import Usage
 from polyforge.ports.provider import StreamEvent
 
@@ -66,7 +66,7 @@ class CanonicalStream:
         """The events that these bytes complete, in one."""
         try:
             found = self._payloads.feed(chunk)
-        except EventTooLarge as error:
+        except ValueError as error:
             raise UpstreamFailed(f"the upstream's stream is broken: {error}") from error
         deltas: list[Delta] = []
         for payload in found:

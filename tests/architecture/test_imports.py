@@ -10,7 +10,8 @@ import pytest
 from tests.architecture.sources import imported, importers, sources
 
 BELOW_DATABASE = {
-    "adapters", "telemetry", "tokens", "scoring", "egress", "isolation", "secrets", "ports", "dialects", "kernel",
+    "adapters", "upstreams", "telemetry", "tokens", "scoring", "egress", "isolation", "secrets", "ports", "dialects",
+    "kernel",
 }  # fmt: skip
 READ_ENVIRONMENT = ("cli/*", "supervisor/*", "wiring/*", "secrets/references.py")
 IMPORT_BY_NAME = ("wiring/adapters.py", "cli/adapters.py", "cli/lazy.py", "database/*")

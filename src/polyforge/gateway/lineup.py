@@ -8,11 +8,15 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Final
 
+import msgspec
+
 from polyforge.gateway.health import Health
 from polyforge.gateway.service import Gateway
+from polyforge.kernel.tasks import InferenceRequest
 from polyforge.ports.provider import Provider
 from polyforge.ports.secret_source import SecretSource
-from polyforge.registry.catalog import Catalog, Deployment
+from polyforge.registry.catalog import Catalog, Deployment, Model
+from polyforge.registry.tariffs import FREE
 from polyforge.telemetry.logs import get_logger
 
 _LOOK_SECONDS: Final = 0.1
@@ -45,6 +49,16 @@ class Lineup:
         self._providers = providers
         self._digests = digests
         self._health = health
+
+    def counting(self, model: Model, request: InferenceRequest) -> Model | None:
+        """The model where its providers count the tokens of a request, which costs nothing; None where none does."""
+        places = [place for place in model.deployments if self._counts(place, request)]
+        free = [msgspec.structs.replace(place, cost=FREE, price=FREE) for place in places]
+        return msgspec.structs.replace(model, deployments=tuple(free)) if free else None
+
+    def _counts(self, place: Deployment, request: InferenceRequest) -> bool:
+        able = self._providers[place.provider].capabilities
+        return request.task in able.tasks and request.dialect in able.dialects
 
     def cooling(self, now: float) -> set[tuple[str, str]]:
         """Provider and model of each deployment that is left alone now."""

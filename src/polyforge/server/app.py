@@ -9,7 +9,7 @@ from polyforge.kernel.errors import MethodNotAllowed, NotFound, PolyforgeError, 
 from polyforge.kernel.ids import new_ulid
 from polyforge.server.authentication import Authentication
 from polyforge.server.declared import OPEN_PREFIX
-from polyforge.server.errors import opaque, renderer_for
+from polyforge.server.errors import Rendered, opaque, render_anthropic, renderer_for
 from polyforge.server.exchange import Observer
 from polyforge.server.http import (
     Message,
@@ -19,6 +19,7 @@ from polyforge.server.http import (
     Send,
     declared_length,
     first_values,
+    header,
     send_whole,
 )
 from polyforge.server.inference import Inference
@@ -34,6 +35,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 API_BODY_BYTES: Final = 1024 * 1024
 OPEN_API_PATHS: Final = frozenset({"/api/openapi.json", "/api/v1/health"})
 _JSON: Final = b"application/json"
+_ANTHROPIC_VERSION: Final = b"anthropic-version"
 _METRICS: Final = b"text/plain; version=0.0.4; charset=utf-8"
 _log = get_logger(__name__)
 
@@ -108,7 +110,7 @@ class Application:
             failure = opaque()
         if started():
             raise failure
-        rendered = renderer_for(scope["path"])(failure, request_id)
+        rendered = _renderer_for(scope)(failure, request_id)
         await send_whole(send, rendered.status, rendered.headers, rendered.body)
 
     async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -137,7 +139,8 @@ class Application:
         return {"/livez": self._live, "/readyz": self._ready, "/metrics": self._metrics}.get(path)
 
     async def _list_models(self, path: str, scope: Scope) -> tuple[int, bytes, bytes]:
-        return 200, _JSON, self._models.answer(path, await self._authentication.caller(scope))
+        caller = await self._authentication.caller(scope)
+        return 200, _JSON, self._models.answer(path, caller, anthropic=_is_for_anthropic(scope))
 
     async def _tell(self, path: str, scope: Scope) -> tuple[int, bytes, bytes]:
         return 200, _JSON, await self._well_known.answers[path]()
@@ -165,6 +168,18 @@ class Application:
         if scope["path"] not in OAUTH_PATHS:
             scope["headers"] = [pair for pair in scope["headers"] if not _is_curls_default(pair)]
         await self._management(scope, _limited(receive), send)
+
+
+def _renderer_for(scope: Scope) -> Callable[[PolyforgeError, str], Rendered]:
+    return render_anthropic if _is_for_anthropic(scope) else renderer_for(scope["path"])
+
+
+def _is_for_anthropic(scope: Scope) -> bool:
+    """Whether a client of Anthropic's asks for the models, which have the same path in its dialect."""
+    path: str = scope["path"]
+    if path != MODELS_PATH and not path.startswith(MODELS_PATH + "/"):
+        return False
+    return header(scope["headers"], _ANTHROPIC_VERSION) is not None
 
 
 def _is_open(path: str) -> bool:

@@ -5,14 +5,19 @@ from typing import Final
 
 import msgspec
 
-from polyforge.dialects import openai_embeddings
+from polyforge.dialects import anthropic_errors, openai_embeddings
+from polyforge.dialects.anthropic_messages import facts as anthropic_facts
+from polyforge.dialects.anthropic_messages import reading as anthropic_reading
+from polyforge.dialects.anthropic_messages import replies as anthropic_replies
+from polyforge.dialects.anthropic_messages.streams import EventWriter
 from polyforge.dialects.openai_chat import completions, facts, replies, requests, streams
 from polyforge.dialects.writing import Answering, StreamWriter
 from polyforge.kernel.chat import ChatRequest, ChatResult
 from polyforge.kernel.errors import PolyforgeError
 from polyforge.kernel.sse import event_of
-from polyforge.kernel.tasks import InferenceRequest
-from polyforge.server.errors import Rendered, render_openai
+from polyforge.kernel.tasks import InferenceRequest, Task
+from polyforge.server.counting import estimate_count
+from polyforge.server.errors import ANTHROPIC_PATHS, Rendered, render_anthropic, render_openai
 from polyforge.server.http import HeaderMap, bearer_token
 
 
@@ -34,8 +39,18 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """From the body of an error to the event that ends a stream which has begun."""
     credential: Callable[[HeaderMap], bytes | None] = bearer_token
     """The key, as clients of this dialect send it."""
+    id_headers: tuple[bytes, ...] = (b"x-request-id",)
+    """In which its clients look for the request's id."""
+    forwarded: tuple[bytes, ...] = ()
+    """Headers of the caller that go on to the provider."""
+    model_task: Task | None = None
+    """What its models are declared to do, where that is not the task of the request."""
+    estimate: Callable[[bytes], bytes] | None = None
+    """Answers from the body alone, where none of the model's providers can."""
 
 
+_ANTHROPIC_IDS: Final = (b"request-id", b"x-request-id")
+_ANTHROPIC_FORWARDED: Final = (b"anthropic-beta",)
 ENDPOINTS: Final = (
     Endpoint(
         path="/v1/chat/completions",
@@ -52,4 +67,24 @@ ENDPOINTS: Final = (
         open_stream=completions.CompletionWriter,
     ),
     Endpoint(path="/v1/embeddings", decode=openai_embeddings.decode_embeddings),
+    Endpoint(
+        path=ANTHROPIC_PATHS[0],
+        decode=anthropic_facts.decode_messages,
+        read_chat=anthropic_reading.read_chat,
+        write=anthropic_replies.write_reply,
+        open_stream=EventWriter,
+        render=render_anthropic,
+        late_error=anthropic_errors.late_error,
+        id_headers=_ANTHROPIC_IDS,
+        forwarded=_ANTHROPIC_FORWARDED,
+    ),
+    Endpoint(
+        path=ANTHROPIC_PATHS[1],
+        decode=anthropic_facts.decode_count,
+        render=render_anthropic,
+        id_headers=_ANTHROPIC_IDS,
+        forwarded=_ANTHROPIC_FORWARDED,
+        model_task="chat",
+        estimate=estimate_count,
+    ),
 )

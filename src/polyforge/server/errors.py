@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from polyforge.dialects import openai_errors
+from polyforge.dialects import anthropic_errors, openai_errors
 from polyforge.kernel.errors import (
     BudgetSpent,
     InvalidClient,
@@ -46,6 +46,7 @@ class _Problem(msgspec.Struct, omit_defaults=True):
 
 _encode: Final = msgspec.json.Encoder().encode
 _SERVER_ERRORS: Final = 500
+ANTHROPIC_PATHS: Final = ("/v1/messages", "/v1/messages/count_tokens")
 _OAUTH_CHARACTERS: Final = frozenset(map(chr, range(0x20, 0x7F))) - {'"', "\\"}
 _BASIC: Final = (b"www-authenticate", b'Basic realm="polyforge"')
 OPAQUE: Final = "something went wrong on our side; the request id tells us where"
@@ -60,6 +61,12 @@ def render_openai(error: PolyforgeError, request_id: str) -> Rendered:
     """OpenAI's envelope."""
     headers = _headers(error, b"application/json", request_id)
     return Rendered(openai_errors.status_of(error), headers, openai_errors.encode_error(error))
+
+
+def render_anthropic(error: PolyforgeError, request_id: str) -> Rendered:
+    """Anthropic's envelope, with the header in which its clients look for the request's id."""
+    headers = [*_headers(error, b"application/json", request_id), (b"request-id", request_id.encode())]
+    return Rendered(error.status, headers, anthropic_errors.encode_error(error, request_id))
 
 
 def render_problem(error: PolyforgeError, request_id: str) -> Rendered:
@@ -103,6 +110,8 @@ def renderer_for(path: str) -> Callable[[PolyforgeError, str], Rendered]:
     """How errors look on a path."""
     if path in OAUTH_PATHS:
         return render_oauth
+    if path in ANTHROPIC_PATHS:
+        return render_anthropic
     return render_openai if path.startswith("/v1/") or path == "/v1" else render_problem
 
 

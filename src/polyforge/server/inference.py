@@ -51,6 +51,8 @@ _CLIENT_CLOSED: Final = 499
 _LONG_RESULT_BYTES: Final = 256 * 1024
 _KEY_HEADER: Final = KEY_HEADER.encode()
 _KEY: Final = re.compile(rb"[\x21-\x7e]{1,512}")
+_FORWARDED: Final = re.compile(rb"[\x20-\x7e]{1,2000}")
+_ESTIMATED: Final = (b"x-polyforge-estimated", b"true")
 _STREAM_HEADERS: Final = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
@@ -89,7 +91,9 @@ class Inference:
         try:
             job = await self._read(endpoint, exchange, lineup, first_values(scope["headers"]), receive)
             presence = Presence(scope)
-            if job.request.stream:
+            if endpoint.estimate is not None:
+                await self._count(endpoint, endpoint.estimate, exchange, job, lineup, presence, send)
+            elif job.request.stream:
                 await self._stream(endpoint, exchange, job, lineup, presence, send)
             else:
                 await self._complete(endpoint, exchange, job, lineup, presence, send)
@@ -124,7 +128,7 @@ class Inference:
                 f"there is no model {request.model!r}; GET /v1/models lists those you may use", param="model"
             )
         model = lineup.catalog.find(request.model)
-        if not model.does(request.task):
+        if not model.does(endpoint.model_task or request.task):
             raise Invalid(f"the model {request.model!r} does {model.task}, not {request.task}", param="model")
         if provider_key is not None:
             model = model.with_callers_key()
@@ -141,6 +145,8 @@ class Inference:
         job.trace = self._tracer.begin(headers.get(b"traceparent"))
         if job.trace is not None:
             job.headers["traceparent"] = job.trace.traceparent()
+        for name in endpoint.forwarded:
+            _forward(name, headers, job)
         job.provider_key = provider_key
         job.read_chat = endpoint.read_chat
         if endpoint.open_stream is not None and request.stream:
@@ -175,7 +181,29 @@ class Inference:
         body = reply.body if reply.result is None else await _write(endpoint, reply.result, job)
         presence.end()
         exchange.status = 200
-        headers = [(b"content-type", b"application/json"), *_own_headers(job)]
+        headers = [(b"content-type", b"application/json"), *_own_headers(endpoint, job)]
+        await send_whole(send, 200, headers, body)
+
+    async def _count(
+        self,
+        endpoint: Endpoint,
+        estimate: Callable[[bytes], bytes],
+        exchange: Exchange,
+        job: Job,
+        lineup: Lineup,
+        presence: Presence,
+        send: Send,
+    ) -> None:
+        """The tokens of a request, from a provider that counts them; else an estimate, which says so."""
+        counting = lineup.counting(job.model, job.request)
+        if counting is not None:
+            job.model = counting
+            await self._complete(endpoint, exchange, job, lineup, presence, send)
+            return
+        body = estimate(job.request.body)
+        presence.end()
+        exchange.status = 200
+        headers = [(b"content-type", b"application/json"), _ESTIMATED, *_own_headers(endpoint, job)]
         await send_whole(send, 200, headers, body)
 
     async def _stream(
@@ -186,7 +214,7 @@ class Inference:
                 async for data, last in frames:
                     if exchange.status == 0:
                         exchange.status = 200
-                        headers = [*_STREAM_HEADERS, *_own_headers(job)]
+                        headers = [*_STREAM_HEADERS, *_own_headers(endpoint, job)]
                         await send({"type": "http.response.start", "status": 200, "headers": headers})
                     if last:
                         presence.end()
@@ -243,8 +271,18 @@ def _overhead(hops: Hops) -> tuple[bytes, bytes]:
     return b"x-polyforge-overhead-ms", b"%.3f" % (spent / 1_000_000)
 
 
-def _own_headers(job: Job) -> RawHeaders:
-    headers = [(b"x-request-id", job.id.encode()), _overhead(job.hops), *_limits(job)]
+def _forward(name: bytes, headers: HeaderMap, job: Job) -> None:
+    """Have a header of the caller sent upstream too; Invalid where it is no text."""
+    value = headers.get(name)
+    if value is None:
+        return
+    if not _FORWARDED.fullmatch(value):
+        raise Invalid(f"{name.decode()} must be 1 to 2000 printable ASCII characters", param=name.decode())
+    job.headers[name.decode()] = value.decode()
+
+
+def _own_headers(endpoint: Endpoint, job: Job) -> RawHeaders:
+    headers = [*((name, job.id.encode()) for name in endpoint.id_headers), _overhead(job.hops), *_limits(job)]
     if job.dropped:
         headers.append((b"x-polyforge-dropped", ",".join(job.dropped).encode("latin-1", "replace")))
     return headers

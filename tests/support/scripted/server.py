@@ -39,7 +39,7 @@ class ScriptedServer(Upstream):
         super().note(request)
         self.seen.append(self.provider.read(request.path, request.json))
         model = self.provider.model_of(request.path, request.json)
-        return _Playing(self._answer(model, stream=self.provider.is_stream(request.path, request.json)))
+        return Playing(self._answer(model, stream=self.provider.is_stream(request.path, request.json)))
 
     def last(self) -> Seen:
         """What was asked last."""
@@ -58,7 +58,7 @@ class ScriptedServer(Upstream):
         return self.provider.stream(scenario) if stream else self.provider.whole(scenario)
 
 
-class _Playing:
+class Playing:
     """Sends what was played, each chunk as a chunk of its own."""
 
     def __init__(self, played: Played) -> None:

@@ -292,7 +292,7 @@ class AnthropicMessages:
         if ask.schema:
             fields["output_config"] = {"format": {"type": "json_schema", "schema": ask.schema}}
         if ask.temperature is not None:
-            fields["temperature"] = ask.temperature
+            fields["extra_body"] = {"temperature": ask.temperature}  # The client has no such argument any more.
         if ask.stop:
             fields["stop_sequences"] = list(ask.stop)
         return fields

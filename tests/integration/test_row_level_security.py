@@ -26,6 +26,7 @@ WALLED = {
     "invitations",
     "memberships",
     "projects",
+    "responses",
     "roles",
     "secrets",
     "service_accounts",

@@ -19,6 +19,7 @@ class _Part(msgspec.Struct, gc=False):
 
 class _Item(msgspec.Struct, gc=False):
     type: str | None = "message"
+    id: str | None = None
     content: str | list[_Part] | None = None
     output: str | list[_Part] | dict[str, msgspec.Raw] | None = None
 

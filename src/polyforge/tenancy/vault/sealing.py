@@ -31,7 +31,6 @@ from polyforge.kernel.errors import PolyforgeError
 from polyforge.secrets.sealing import HEAD_BYTES, MasterKeys, Unsealable
 from polyforge.telemetry.logs import get_logger
 
-_ROWS: Final = 100
 _LOCK: Final = "sealing"
 _PAUSE_SECONDS: Final = 0.05
 _RETRY_SECONDS: Final = 5.0
@@ -43,13 +42,14 @@ class SealedColumn(msgspec.Struct, frozen=True):
     """A column of sealed values, in a table whose primary key is `id`.
 
     `belongs_to` is what its values are bound to, with the row's columns in braces. `master` is the column, if there is
-    one, that says which master key was used.
+    one, that says which master key was used. `rows` is how many are sealed again in one step.
     """
 
     table: Table
     column: str
     belongs_to: str
     master: str | None = None
+    rows: int = 100
 
     @property
     def sealed(self) -> ColumnElement[bytes]:
@@ -136,7 +136,7 @@ class Sealing:
     async def renew_some(self, column: SealedColumn, after: str) -> "Batch":
         """Seal some rows again, of those beyond the id `after`."""
         query = select(*column.needed).where(and_(column.sealed.is_not(None), self._is_old(column)))
-        query = query.where(column.table.c.id > after).order_by(column.table.c.id).limit(_ROWS)
+        query = query.where(column.table.c.id > after).order_by(column.table.c.id).limit(column.rows)
         async with self._database.read() as session:
             first = await session.first(query)
         if first is None:

@@ -1,0 +1,58 @@
+"""All SQL of responses. `ResponseStore` and `ResponseEditor` see those of one project; `ResponsePruner` sees all."""
+
+from collections.abc import Collection, Mapping
+from typing import Any, Final
+
+from sqlalchemy import delete, select
+
+from polyforge.database.scopes import Scope, ScopedReader, ScopedWriter
+from polyforge.database.sessions import ReadSession, WriteSession
+from polyforge.tenancy.responses.tables import responses
+
+PAGE: Final = 200
+
+
+class ResponseStore:
+    """The responses of one project."""
+
+    def __init__(self, session: ReadSession, scope: Scope) -> None:
+        self._rows = ScopedReader(session, scope, responses)
+
+    async def sealed(self, ids: Collection[str], now: float) -> dict[str, bytes]:
+        """Those of the ids that the project has and that have not expired, sealed as they are kept."""
+        columns = responses.c
+        rows = await self._rows.all(
+            columns.id,
+            columns.sealed,
+            refine=lambda query: query.where(columns.id.in_(sorted(ids)), columns.expires_at > now),
+        )
+        return {row["id"]: row["sealed"] for row in rows}
+
+
+class ResponseEditor:
+    """The same responses, to be added and removed."""
+
+    def __init__(self, session: WriteSession, scope: Scope) -> None:
+        self._rows = ScopedWriter(session, scope, responses)
+
+    async def add(self, values: Mapping[str, Any]) -> None:
+        """Keep one."""
+        await self._rows.insert(values)
+
+    async def remove(self, response_id: str, now: float) -> bool:
+        """Let go of one; whether it was there."""
+        columns = responses.c
+        return await self._rows.delete((columns.id == response_id) & (columns.expires_at > now)) > 0
+
+
+class ResponsePruner:
+    """Lets go of what has expired."""
+
+    def __init__(self, session: WriteSession) -> None:
+        self._session = session
+
+    async def prune(self, now: float, limit: int = PAGE) -> int:
+        """Remove up to `limit` responses that expired before `now`; how many."""
+        columns = responses.c
+        expired = select(columns.id).where(columns.expires_at <= now).order_by(columns.expires_at).limit(limit)
+        return await self._session.change(delete(responses).where(columns.id.in_(expired)))

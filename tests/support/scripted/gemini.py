@@ -8,7 +8,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
+from tests.support.behaviours import Behaviour, vector_of
 from tests.support.scripted.scenarios import CalledTool, Ending, Failure, Played, Scenario, Seen, Told
+from tests.support.scripted.server import Playing, ScriptedServer
+from tests.support.upstream import Received, Upstream
 
 _REASONS: Final[dict[Ending, str]] = {
     "stop": "STOP",
@@ -71,7 +74,7 @@ class Gemini:
         parts += [self.call(call) for call in scenario.calls]
         candidate = _candidate(parts, _REASONS[scenario.ending])
         body = {"candidates": [candidate], "usageMetadata": _usage(scenario.told), **_NAMES}
-        return Played(200, {"content-type": "application/json; charset=UTF-8"}, (_laid_out(body),))
+        return answered(body)
 
     def stream(self, scenario: Scenario) -> Played:
         """Its pieces. The last one has the finish, and the signature on a text without a character."""
@@ -85,8 +88,7 @@ class Gemini:
         """A google.rpc.Status."""
         status, name, message, details = _FAILURES[failure]
         error = {"code": status, "message": message, "status": name, "details": details}
-        headers = {"content-type": "application/json; charset=UTF-8", "server": "ESF"}
-        return Played(status, headers, (_laid_out({"error": error}),))
+        return answered({"error": error}, status)
 
     def broken_stream(self, scenario: Scenario) -> Played:
         """No finish."""
@@ -147,16 +149,50 @@ class Gemini:
         return [_event({"candidates": [_candidate([part])], "usageMetadata": begun} | _NAMES) for part in parts]
 
 
+class GeminiServer(ScriptedServer):
+    """Lists models on two pages, and embeds."""
+
+    def __init__(self) -> None:
+        super().__init__(Gemini())
+
+    def note(self, request: Received) -> Behaviour:
+        """Write down what is asked; the answer follows from the path, and the model."""
+        if request.path.startswith("/v1beta/models?"):
+            Upstream.note(self, request)
+            return Playing(_models_answer(request.path))
+        if request.path.endswith(":batchEmbedContents"):
+            Upstream.note(self, request)
+            return Playing(_vectors_answer(request.json))
+        return super().note(request)
+
+
+def _models_answer(path: str) -> Played:
+    is_last = "pageToken=more%2F2" in path
+    names = ["models/gemini-scripted-pro"] if is_last else ["models/gemini-scripted", "models/embedding-scripted"]
+    body: dict[str, Any] = {"models": [{"name": name, "displayName": name} for name in names]}
+    return answered(body if is_last else body | {"nextPageToken": "more/2"})
+
+
+def _vectors_answer(body: Mapping[str, Any]) -> Played:
+    vectors = [
+        {"values": vector_of(one["content"]["parts"][0]["text"], one.get("outputDimensionality", 4))}
+        for one in body["requests"]
+    ]
+    return answered({"embeddings": vectors, "usageMetadata": {"promptTokenCount": 3 * len(vectors)}})
+
+
+def answered(body: Mapping[str, Any], status: int = 200) -> Played:
+    """An answer in JSON, laid out over many lines as Google does."""
+    content = json.dumps(body, indent=2, ensure_ascii=False).encode()
+    return Played(status, {"content-type": "application/json; charset=UTF-8", "server": "ESF"}, (content,))
+
+
 _NAMES: Final = {"modelVersion": "gemini-scripted-001", "responseId": "bWFrZS1iZWxpZXZl"}
 
 
 def _candidate(parts: list[dict[str, Any]], reason: str | None = None) -> dict[str, Any]:
     content = {"parts": parts, "role": "model"} if parts else {"role": "model"}
     return {"content": content, "index": 0} | ({"finishReason": reason} if reason else {})
-
-
-def _laid_out(fields: Mapping[str, Any]) -> bytes:
-    return json.dumps(fields, indent=2, ensure_ascii=False).encode()
 
 
 def _event(fields: Mapping[str, Any]) -> bytes:

@@ -10,6 +10,7 @@ import openai
 import pytest
 
 from tests.support.scripted.anthropic import Anthropic
+from tests.support.scripted.bedrock import Bedrock
 from tests.support.scripted.callers import (
     LIMIT,
     AnthropicMessages,
@@ -25,7 +26,7 @@ from tests.support.scripted.scenarios import SCENARIOS, Scenario, ScriptedProvid
 from tests.support.scripted.server import ScriptedServer
 from tests.support.server import Polyforge, stopping
 
-PROVIDERS: tuple[ScriptedProvider, ...] = (OpenAI(), Anthropic())
+PROVIDERS: tuple[ScriptedProvider, ...] = (OpenAI(), Anthropic(), Bedrock())
 CALLERS = {"openai_chat": OpenAIChat, "openai_responses": OpenAIResponses, "anthropic": AnthropicMessages}
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 WEATHER = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}

@@ -14,6 +14,7 @@ from polyforge.kernel.clock import Clock
 from polyforge.kernel.errors import BudgetSpent, Denied, PolyforgeError, RateLimited, Unavailable
 from polyforge.kernel.money import Micros, to_usd
 from polyforge.kernel.tasks import InferenceRequest
+from polyforge.kernel.usage import NO_USAGE, Usage
 from polyforge.registry.catalog import Deployment
 from polyforge.registry.tariffs import Tariff
 from polyforge.tenancy.callers import KeyLimits
@@ -24,9 +25,13 @@ from polyforge.tenancy.periods import PeriodClock
 
 PART_TOKENS: Final = 16
 IMAGE_TOKENS: Final = 50_000
+LEAST_AUDIO_BYTES_PER_SECOND: Final = 500
+"""Opus speaks from 6 kbit/s on, and hardly anybody speaks below (RFC 6716 section 2.1.1)."""
 _BYTES_PER_TOKEN: Final = 4
 _HEADROOM_SHARE: Final = 4
 _LEAST_OUTPUT: Final = 16
+_HEARD: Final = frozenset({"transcription", "translation"})
+_WITH_UNITS: Final = _HEARD | {"image_generation", "speech"}
 
 Spent = Callable[[str, int], Awaitable[Micros]]
 """What the ledger says a key spent in the period that began at a second."""
@@ -111,10 +116,10 @@ class Admission:
             headroom = self._counters.headroom(slot, limits, job.period)
             output = min(self._open_output(request, place, headroom) for place in job.model.deployments)
             job.output_limit = output
-        bound = 0
+        bound, units = 0, _units_bound(request)
         for place in job.model.deployments:
             tokens = request.choices * _capped(output, place)
-            bound = max(bound, _tariff(place).bound(_input_bound(request, place), tokens))
+            bound = max(bound, _tariff(place).bound(_input_bound(request, place), tokens, units))
         return bound
 
     def _open_output(self, request: InferenceRequest, place: Deployment, headroom: Micros) -> int:
@@ -123,7 +128,9 @@ class Admission:
         A share, so that one call does not hold the whole budget back from the others.
         """
         most = _capped(self._settings.default_output_tokens if place.output is None else place.output, place)
-        affordable = _tariff(place).affordable_output(_input_bound(request, place), headroom // _HEADROOM_SHARE)
+        affordable = _tariff(place).affordable_output(
+            _input_bound(request, place), headroom // _HEADROOM_SHARE, _units_bound(request)
+        )
         if affordable is None:
             return most
         return min(most, max(_LEAST_OUTPUT, affordable // request.choices))
@@ -154,6 +161,15 @@ def _tariff(deployment: Deployment) -> Tariff:
 def _input_bound(request: InferenceRequest, place: Deployment) -> int:
     bound = len(request.body) + PART_TOKENS * request.parts + IMAGE_TOKENS * request.images
     return bound if place.context is None else min(bound, place.context)
+
+
+def _units_bound(request: InferenceRequest) -> Usage:
+    """The most images, audio and characters that the request can come to."""
+    if request.task not in _WITH_UNITS:
+        return NO_USAGE
+    size = len(request.body)
+    heard = size * 1000 // LEAST_AUDIO_BYTES_PER_SECOND if request.task in _HEARD else 0
+    return Usage(images=request.choices, milliseconds=heard, characters=size)
 
 
 def _capped(limit: int, place: Deployment) -> int:

@@ -7,8 +7,11 @@ MICROS_PER_USD = 1_000_000
 Micros = int
 """A signed amount in millionths of a US dollar."""
 
+Usd = float | Decimal
+"""An amount of dollars as people write it down."""
 
-def from_usd(usd: float | str | Decimal) -> Micros:
+
+def from_usd(usd: Usd | str) -> Micros:
     """The nearest whole micro-USD of an amount in dollars; ValueError when it is not finite."""
     amount = usd if isinstance(usd, Decimal) else Decimal(str(usd))
     if not amount.is_finite():
@@ -21,7 +24,12 @@ def to_usd(micros: Micros) -> float:
     return micros / MICROS_PER_USD
 
 
-def picos_per_unit(usd_per_million: float) -> int:
+def picos_of(usd: Usd) -> int:
+    """Whole pico-USD, rounded up."""
+    return int((Decimal(str(usd)) * 1_000_000_000_000).to_integral_value(rounding=ROUND_CEILING))
+
+
+def picos_per_unit(usd_per_million: Usd) -> int:
     """A rate in USD per million units as whole pico-USD per unit, so that products are exact.
 
     USD per million units is the same number as micro-USD per unit; one micro-USD is a million pico-USD.

@@ -37,6 +37,8 @@ class Capabilities(msgspec.Struct, frozen=True):
     """Fields of the canonical chat request that it can carry; others are refused or dropped, by policy."""
     caller_keys: bool = False
     """Can be called with a key that the caller brought: `Call.key`."""
+    seller: str | None = None
+    """Whose published prices hold where no other address is set, as catalogues of prices call it."""
 
 
 class Call(msgspec.Struct, gc=False):

@@ -8,7 +8,8 @@ import msgspec
 from polyforge.kernel.errors import Invalid, ModelNotFound, SettingsError
 from polyforge.kernel.tasks import Task
 from polyforge.ports.provider import KEY_HEADER, Capabilities
-from polyforge.registry.settings import DeploymentSettings, ModelSettings
+from polyforge.registry.costs import Costs, UnknownCosts
+from polyforge.registry.settings import DeploymentSettings, Hardware, ModelSettings, Strategy
 from polyforge.registry.tariffs import FREE, Tariff, tariff_of
 
 LOCAL = "local"
@@ -35,6 +36,21 @@ class Deployment(msgspec.Struct, frozen=True, gc=False):
     """Whether that was declared, and is not just the cost."""
     caller_keys: bool = False
     """Whether its provider can be called with a key that the caller brought."""
+    vision: bool | None = None
+    """Whether it takes images and files; None: nobody said."""
+    tools: bool | None = None
+    structured_output: bool | None = None
+    region: str | None = None
+    hardware: Hardware | None = None
+    tags: frozenset[str] = frozenset()
+    unnamed_cost: bool = False
+    """Whether its cost depends on what the wildcard matched, and has to be looked up then."""
+
+    @property
+    def takes_all(self) -> bool:
+        """Whether there is no request that it is known to be unable to answer."""
+        able = self.vision is not False and self.tools is not False and self.structured_output is not False
+        return able and self.context is None
 
 
 class Model(msgspec.Struct, frozen=True, gc=False):
@@ -45,6 +61,13 @@ class Model(msgspec.Struct, frozen=True, gc=False):
     deployments: tuple[Deployment, ...]
     any_task: bool = False
     """A wildcard: whatever its providers can do."""
+    strategy: Strategy = "weighted"
+    exploration: float = 0.0
+    """The share of requests for which `least_latency` leaves the order to chance."""
+    widens: bool = False
+    """Whether a prompt that is too long for one deployment is tried at a larger one."""
+    simple: bool = False
+    """Has one deployment, which takes whatever comes: there is nothing to choose."""
 
     def does(self, task: Task) -> bool:
         """Whether it answers requests of this task; a chat model also completes."""
@@ -72,7 +95,8 @@ def _at_no_cost(place: Deployment) -> Deployment:
 class Catalog:
     """Every model by name. Names that end in `/*` stand for every model behind that prefix."""
 
-    def __init__(self, models: Mapping[str, Model]) -> None:
+    def __init__(self, models: Mapping[str, Model], costs: Costs = UnknownCosts()) -> None:  # noqa: B008  # it holds nothing
+        self._costs = costs
         self._exact = {name: model for name, model in models.items() if not name.endswith("*")}
         wildcards = [(name[:-1], model) for name, model in models.items() if name.endswith("*")]
         self._wildcards = sorted(wildcards, key=lambda pair: len(pair[0]), reverse=True)
@@ -104,62 +128,108 @@ class Catalog:
                 found = msgspec.structs.replace(
                     model,
                     name=name,
-                    deployments=tuple(
-                        msgspec.structs.replace(deployment, model=deployment.model or rest)
-                        for deployment in model.deployments
-                    ),
+                    deployments=tuple(self._named(deployment, rest) for deployment in model.deployments),
                 )
-                if len(self._matched) < _CACHED_WILDCARDS:
-                    self._matched[name] = found
+                if len(self._matched) >= _CACHED_WILDCARDS:
+                    self._matched.clear()
+                self._matched[name] = found
                 return found
         return None
 
+    def _named(self, place: Deployment, rest: str) -> Deployment:
+        """A deployment of a wildcard as it is for the model that was asked for."""
+        named = msgspec.structs.replace(place, model=place.model or rest)
+        cost = self._costs.at_provider(named.provider, named.model) if place.unnamed_cost else None
+        if cost is None:
+            return named
+        return msgspec.structs.replace(named, cost=cost, price=named.price if named.priced else cost)
+
 
 def build_catalog(
-    models: Mapping[str, ModelSettings], capabilities: Mapping[str, Capabilities], unknown_cost: Tariff | None
+    models: Mapping[str, ModelSettings],
+    capabilities: Mapping[str, Capabilities],
+    unknown_cost: Tariff | None,
+    costs: Costs = UnknownCosts(),  # noqa: B008  # it holds nothing
 ) -> Catalog:
     """Resolve the settings against what the providers can do; SettingsError names a deployment that cannot work.
 
-    `unknown_cost` stands in where nobody declared a cost; None refuses such calls.
+    `costs` tells of those that nobody declared; `unknown_cost` stands in where it does not know either, and None
+    refuses such calls.
     """
-    numbers = count()
-    return Catalog({name: _model(name, model, capabilities, unknown_cost, numbers) for name, model in models.items()})
+    builder = _Builder(capabilities, unknown_cost, costs)
+    return Catalog({name: builder.model(name, model) for name, model in models.items()}, costs)
 
 
-def _model(
-    name: str,
-    model: ModelSettings,
-    capabilities: Mapping[str, Capabilities],
-    unknown_cost: Tariff | None,
-    numbers: "count[int]",
-) -> Model:
-    places = model.deployments
-    if model.source is not None:
-        places = (DeploymentSettings(provider=LOCAL, model=name),)
-    price = tariff_of(model.price) if model.price else None
-    deployments: list[Deployment] = []
-    for place in places:
-        able = capabilities[place.provider]
+class _Builder:
+    """Numbers deployments through, and looks their costs up."""
+
+    def __init__(self, capabilities: Mapping[str, Capabilities], unknown_cost: Tariff | None, costs: Costs) -> None:
+        self._capabilities = capabilities
+        self._unknown_cost = unknown_cost
+        self._costs = costs
+        self._numbers = count()
+
+    def model(self, name: str, model: ModelSettings) -> Model:
+        places = model.deployments
+        if model.source is not None:
+            places = (DeploymentSettings(provider=LOCAL, model=name),)
+        price = tariff_of(model.price.listed()) if model.price else None
+        deployments = tuple(self._deployment(name, model, place, price) for place in places)
+        return Model(
+            name,
+            model.task,
+            deployments,
+            any_task=name.endswith("*"),
+            strategy=model.routing.strategy,
+            exploration=model.routing.exploration,
+            widens=model.on_context_overflow == "larger",
+            simple=len(deployments) == 1 and deployments[0].takes_all,
+        )
+
+    def _deployment(
+        self, name: str, model: ModelSettings, place: DeploymentSettings, price: Tariff | None
+    ) -> Deployment:
+        able = self._capabilities[place.provider]
         if model.task not in able.tasks:
             raise SettingsError(f"models.{name}: the provider {place.provider!r} cannot do the task {model.task!r}")
-        cost = tariff_of(place.cost) if place.cost else (FREE if able.free else unknown_cost)
-        deployments.append(_deployment(name, place, cost, price, next(numbers), able.caller_keys))
-    return Model(name, model.task, tuple(deployments), any_task=name.endswith("*"))
+        called = place.model or ("" if name.endswith("*") else name)
+        cost = self._cost(name, place, called, able)
+        return Deployment(
+            index=next(self._numbers),
+            provider=place.provider,
+            model=called,
+            weight=place.weight,
+            priority=place.priority,
+            context=place.limits.context,
+            output=place.limits.output,
+            cost=cost,
+            price=price or cost,
+            priced=price is not None,
+            caller_keys=able.caller_keys,
+            vision=place.capabilities.vision,
+            tools=place.capabilities.tools,
+            structured_output=place.capabilities.structured_output,
+            region=place.region,
+            hardware=place.hardware,
+            tags=frozenset(place.tags),
+            unnamed_cost=not called and cost is self._unknown_cost,
+        )
 
+    def _cost(self, name: str, place: DeploymentSettings, called: str, able: Capabilities) -> Tariff | None:
+        if place.cost is not None:
+            return tariff_of(place.cost.listed())
+        if place.cost_as is not None:
+            return self._cost_as(name, place.cost_as)
+        if able.free:
+            return FREE
+        if not called:
+            self._costs.get_ready(place.provider)
+            return self._unknown_cost
+        return self._costs.at_provider(place.provider, called) or self._unknown_cost
 
-def _deployment(
-    name: str, place: DeploymentSettings, cost: Tariff | None, price: Tariff | None, index: int, caller_keys: bool
-) -> Deployment:
-    return Deployment(
-        index=index,
-        provider=place.provider,
-        model=place.model or ("" if name.endswith("*") else name),
-        weight=place.weight,
-        priority=place.priority,
-        context=place.limits.context,
-        output=place.limits.output,
-        cost=cost,
-        price=price or cost,
-        priced=price is not None,
-        caller_keys=caller_keys,
-    )
+    def _cost_as(self, name: str, listed: str) -> Tariff:
+        seller, _, model = listed.partition("/")
+        cost = self._costs.at_seller(seller, model)
+        if cost is None:
+            raise SettingsError(f"models.{name}: cost_as: the catalogue of prices does not know {listed!r}")
+        return cost

@@ -1,12 +1,22 @@
 """The `models` section of the settings: logical names and what answers for them."""
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from typing import Annotated, Literal
 
+import msgspec
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from polyforge.kernel.prices import PriceList, Rates
 from polyforge.kernel.tasks import Task
 
+Strategy = Literal["weighted", "least_latency", "least_cost"]
+"""How deployments of the same priority are put in order."""
+Hardware = Literal["cpu", "gpu"]
+LABEL = r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}$"
+Label = Annotated[str, StringConstraints(pattern=LABEL)]
 
-class Prices(BaseModel):
-    """Rates in USD: per million tokens, or per call. What is not named costs what plain input or output costs."""
+
+class RateSettings(BaseModel):
+    """Rates in USD: per million tokens, or per call, image, second or character."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -18,13 +28,52 @@ class Prices(BaseModel):
         default=None, ge=0, description="USD per million input tokens written to a cache."
     )
     output: float | None = Field(default=None, ge=0, description="USD per million output tokens.")
+    reasoning: float | None = Field(
+        default=None, ge=0, description="USD per million output tokens that are thought; default: as other output."
+    )
+    audio_input: float | None = Field(
+        default=None, ge=0, description="USD per million input tokens of audio; default: as other input."
+    )
+    audio_output: float | None = Field(
+        default=None, ge=0, description="USD per million output tokens of audio; default: as other output."
+    )
+    image_input: float | None = Field(
+        default=None, ge=0, description="USD per million input tokens of images; default: as other input."
+    )
     per_call: float | None = Field(default=None, ge=0, description="USD per answered call.")
+    per_image: float | None = Field(default=None, ge=0, description="USD per image made.")
+    per_second: float | None = Field(default=None, ge=0, description="USD per second of audio heard or spoken.")
+    per_character: float | None = Field(default=None, ge=0, description="USD per character spoken or translated.")
 
     @model_validator(mode="after")
-    def _names_a_rate(self) -> "Prices":
-        if not self.model_fields_set:
+    def _names_a_rate(self) -> "RateSettings":
+        if not self.model_fields_set & set(Rates.__struct_fields__):
             raise ValueError("names no rate; give input and output, or per_call")
         return self
+
+
+class TierSettings(RateSettings):
+    """What all tokens of a call cost whose prompt is long; what is not named is as without the tier."""
+
+    above: int = Field(ge=1, description="For prompts of more input tokens than this.")
+
+
+class TieredSettings(RateSettings):
+    """Rates that may depend on the length of the prompt."""
+
+    tiers: tuple[TierSettings, ...] = Field(
+        default=(), max_length=10, description="What all tokens of calls with longer prompts cost instead."
+    )
+
+
+class Prices(TieredSettings):
+    """Rates in USD. What is not named costs what plain input or output costs."""
+
+    batch: TieredSettings | None = Field(default=None, description="What costs something else in a batch.")
+
+    def listed(self) -> PriceList:
+        """The same as everybody else writes it."""
+        return msgspec.convert(self.model_dump(), PriceList)
 
 
 class DeploymentLimits(BaseModel):
@@ -34,6 +83,34 @@ class DeploymentLimits(BaseModel):
 
     context: int | None = Field(default=None, ge=1, description="Most tokens of input and output together.")
     output: int | None = Field(default=None, ge=1, description="Most output tokens.")
+
+
+class DeploymentCapabilities(BaseModel):
+    """What a deployment can do; what is not said is taken to be possible."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    vision: bool | None = Field(default=None, description="Whether it takes images and files.")
+    tools: bool | None = Field(default=None, description="Whether it can be offered tools.")
+    structured_output: bool | None = Field(default=None, description="Whether its answers can follow a JSON schema.")
+
+
+class RoutingSettings(BaseModel):
+    """Which of several deployments answers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    strategy: Strategy = Field(
+        default="weighted",
+        description="The order within a priority: by chance in proportion to the weights, the quickest first, or the"
+        " cheapest first for the tokens of the request.",
+    )
+    exploration: float = Field(
+        default=0.05,
+        ge=0,
+        le=0.5,
+        description="With `least_latency`: the share of requests whose order is left to chance, to measure the others.",
+    )
 
 
 class DeploymentSettings(BaseModel):
@@ -48,7 +125,24 @@ class DeploymentSettings(BaseModel):
         default=0, ge=0, description="Lower is tried first; the next only when the lower cannot answer."
     )
     limits: DeploymentLimits = Field(default_factory=DeploymentLimits)
-    cost: Prices | None = Field(default=None, description="What the provider charges us.")
+    capabilities: DeploymentCapabilities = Field(default_factory=DeploymentCapabilities)
+    region: str | None = Field(default=None, pattern=LABEL, description="Where data goes, as in `eu`.")
+    hardware: Hardware | None = Field(default=None, description="What it runs on.")
+    tags: tuple[Label, ...] = Field(default=(), max_length=50, description="What callers may choose it by.")
+    cost: Prices | None = Field(
+        default=None, description="What the provider charges us; default: its published price, if there is one."
+    )
+    cost_as: str | None = Field(
+        default=None,
+        pattern=r"^[^/\s]+/\S+$",
+        description="Costs what the catalogue of prices says of `seller/model`, where the name alone does not tell.",
+    )
+
+    @model_validator(mode="after")
+    def _has_one_cost(self) -> "DeploymentSettings":
+        if self.cost is not None and self.cost_as is not None:
+            raise ValueError("has either cost or cost_as")
+        return self
 
 
 class ModelSettings(BaseModel):
@@ -63,6 +157,12 @@ class ModelSettings(BaseModel):
     )
     price: Prices | None = Field(
         default=None, description="What callers are charged; default: the cost of the deployment."
+    )
+    routing: RoutingSettings = Field(default_factory=RoutingSettings)
+    on_context_overflow: Literal["refuse", "larger"] = Field(
+        default="refuse",
+        description="What to do when a provider finds the prompt too long: tell the caller, or try the deployments with"
+        " a larger `limits.context`.",
     )
 
     @model_validator(mode="after")

@@ -23,11 +23,13 @@ from polyforge.gateway.service import Gateway
 from polyforge.gateway.settlement import Settlement
 from polyforge.kernel.clock import Clock
 from polyforge.kernel.errors import PolyforgeError, SettingsError, Unavailable
+from polyforge.kernel.prices import PriceList
 from polyforge.ports.provider import Capabilities, Provider
 from polyforge.ports.tracing import Tracer
 from polyforge.registry.catalog import LOCAL, Catalog, build_catalog
-from polyforge.registry.settings import DeploymentSettings, ModelSettings, Prices
-from polyforge.registry.tariffs import tariff_of
+from polyforge.registry.costs import Costs
+from polyforge.registry.settings import DeploymentSettings, ModelSettings
+from polyforge.registry.tariffs import ESTIMATED, tariff_of
 from polyforge.secrets.master import load_master_keys
 from polyforge.serving.sources import BUILT_IN
 from polyforge.telemetry.families import AUDIT_LAG, COOLING, JOURNAL_LAG, LOG_DROPPED, TRACES_DROPPED, Family
@@ -62,6 +64,7 @@ from polyforge.wiring import adapters
 from polyforge.wiring.audit import AuditPlatform
 from polyforge.wiring.operations import OperationsPlatform
 from polyforge.wiring.people import PeoplePlatform
+from polyforge.wiring.prices import costs_of
 from polyforge.wiring.process import ProcessSpec
 from polyforge.wiring.settings import Settings
 from polyforge.wiring.starting import Start
@@ -160,7 +163,7 @@ class GatewayPlatform:
     def _lineup(self, settings: Settings) -> Lineup:
         """What serves the models of some settings; SettingsError when they do not work."""
         providers = _providers(settings, self._spec)
-        catalog = _catalog(settings, providers)
+        catalog = _catalog(settings, providers, costs_of(settings, providers, self.clock))
         health = Health(_health_path(settings, self._spec), catalog.deployment_count(), self.clock)
         dispatch = Dispatch(self.settings.gateway, providers, health, self.clock)
         gateway = Gateway(self._admission, dispatch, self._settlement)
@@ -295,14 +298,14 @@ def _providers(settings: Settings, spec: ProcessSpec) -> dict[str, Provider]:
     return built
 
 
-def _catalog(settings: Settings, providers: Mapping[str, Provider]) -> Catalog:
+def _catalog(settings: Settings, providers: Mapping[str, Provider], costs: Costs) -> Catalog:
     capabilities: dict[str, Capabilities] = {name: provider.capabilities for name, provider in providers.items()}
     place = DeploymentSettings(provider=LOCAL, model=BUILT_IN)
     builtin = {BUILT_IN_MODEL: ModelSettings(task="embedding", deployments=(place,))}
     estimate = settings.gateway.estimate
-    unknown = tariff_of(Prices(input=estimate.input, output=estimate.output), estimated=True)
+    unknown = tariff_of(PriceList(input=estimate.input, output=estimate.output), ESTIMATED)
     refuse = settings.gateway.unknown_price == "refuse"
-    return build_catalog({**builtin, **settings.models}, capabilities, None if refuse else unknown)
+    return build_catalog({**builtin, **settings.models}, capabilities, None if refuse else unknown, costs)
 
 
 def _tracer(settings: Settings, process: str, on_drop: Callable[[int], None]) -> Tracer:

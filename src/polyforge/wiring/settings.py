@@ -151,6 +151,10 @@ class Settings(BaseModel):
     people: PeopleSettings = Field(default_factory=PeopleSettings)
     providers: dict[str, Chosen] = Field(default_factory=dict, description="Upstream services by name.")
     models: dict[str, ModelSettings] = Field(default_factory=dict, description="Names that callers use.")
+    prices: Chosen | None = Field(
+        default=Chosen(use="genai_prices"),
+        description="Published prices, for deployments whose cost is not declared; `null`: none.",
+    )
 
     @model_validator(mode="after")
     def _refers_to_what_exists(self) -> "Settings":

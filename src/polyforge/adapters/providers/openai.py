@@ -76,6 +76,7 @@ class OpenAI(Provider):
         dialects=frozenset({"openai"}),
         parameters=requests.PARAMETERS,
         caller_keys=True,
+        seller="openai",
     )
 
     def __init__(self, settings: Settings, connect_timeout: float) -> None:

@@ -1,0 +1,1 @@
+"""Where published prices come from."""

@@ -27,7 +27,8 @@ def application(routers: list[APIRouter], authentication: Authentication, well_k
     nothing: Any = _NoInference()
     unseen: Any = _NoObserver()
     operations = Operations(lambda: b"", local_only=True)
-    return Application(nothing, nothing, operations, build_management(routers), authentication, unseen, well_known)
+    management = build_management(routers)
+    return Application(nothing, nothing, operations, management, authentication, unseen, well_known, nothing)
 
 
 def client_of(app: Application, url: str = "http://polyforge.test") -> httpx.AsyncClient:

@@ -43,8 +43,11 @@ class Job(msgspec.Struct, gc=False):
     """When everything must be over, in loop time."""
     read_chat: Callable[[bytes], ChatRequest] | None = None
     """Reads the body into canonical form, for providers that do not take the caller's dialect."""
-    open_writer: Callable[[], StreamWriter] | None = None
-    """Begins the caller's stream, where the provider's is not passed on as it is."""
+    open_writer: "Callable[[Job], StreamWriter] | None" = None
+    """Begins the caller's stream, where the provider's is not passed on as it is. Must not hold the job: a cycle
+    through it would never be collected."""
+    writer: StreamWriter | None = None
+    """The caller's stream, once it was begun."""
     chat: ChatRequest | None = None
     """The request in canonical form, once something had to read it."""
     dropped: list[str] = []

@@ -143,4 +143,5 @@ class _Relay:
 def _open_writer(job: Job) -> StreamWriter:
     if job.open_writer is None:
         raise UpstreamFailed("the provider's stream cannot be written in this dialect")
-    return job.open_writer()
+    writer = job.writer = job.open_writer(job)
+    return writer

@@ -26,6 +26,8 @@ from polyforge.server.inference import Inference
 from polyforge.server.models import PATH as MODELS_PATH
 from polyforge.server.models import Models
 from polyforge.server.operations import Operations
+from polyforge.server.responses import PREFIX as RESPONSES_PREFIX
+from polyforge.server.responses import Conversations
 from polyforge.server.well_known import WellKnown
 from polyforge.telemetry.logs import get_logger
 from polyforge.tenancy.people.tokens.api import OAUTH_PATHS
@@ -52,6 +54,7 @@ class Application:
         authentication: Authentication,
         observer: Observer,
         well_known: WellKnown,
+        conversations: Conversations,
     ) -> None:
         self._inference = inference
         self._endpoints = inference.endpoints
@@ -61,6 +64,7 @@ class Application:
         self._authentication = authentication
         self._observer = observer
         self._well_known = well_known
+        self._conversations = conversations
 
     def drain(self) -> None:
         """Take no new traffic; what is under way goes on."""
@@ -120,6 +124,11 @@ class Application:
             return
         if path in self._endpoints:
             raise MethodNotAllowed(f"{path} takes POST", allowed="POST")
+        if path.startswith(RESPONSES_PREFIX):
+            caller = await self._authentication.caller(scope)
+            told = await self._conversations.answer(scope["method"], path, scope["query_string"], caller)
+            await send_whole(send, 200, [(b"content-type", _JSON)], told)
+            return
         status, kind, body = await self._read_only(path, scope)
         await send_whole(send, status, [(b"content-type", kind)], body)
 

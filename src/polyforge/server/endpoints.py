@@ -11,6 +11,10 @@ from polyforge.dialects.anthropic_messages import reading as anthropic_reading
 from polyforge.dialects.anthropic_messages import replies as anthropic_replies
 from polyforge.dialects.anthropic_messages.streams import EventWriter
 from polyforge.dialects.openai_chat import completions, facts, replies, requests, streams
+from polyforge.dialects.openai_responses import facts as response_facts
+from polyforge.dialects.openai_responses import replies as response_replies
+from polyforge.dialects.openai_responses import requests as response_requests
+from polyforge.dialects.openai_responses import streams as response_streams
 from polyforge.dialects.writing import Answering, StreamWriter
 from polyforge.kernel.chat import ChatRequest, ChatResult
 from polyforge.kernel.errors import PolyforgeError
@@ -65,6 +69,13 @@ ENDPOINTS: Final = (
         read_chat=completions.read_completion,
         write=completions.write_completion,
         open_stream=completions.CompletionWriter,
+    ),
+    Endpoint(
+        path="/v1/responses",
+        decode=response_facts.decode_response,
+        read_chat=response_requests.read_chat,
+        write=response_replies.write_reply,
+        open_stream=response_streams.EventWriter,
     ),
     Endpoint(path="/v1/embeddings", decode=openai_embeddings.decode_embeddings),
     Endpoint(

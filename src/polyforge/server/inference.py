@@ -13,7 +13,7 @@ from time import perf_counter_ns
 from typing import Final
 
 from polyforge.dialects import openai_embeddings
-from polyforge.dialects.writing import Answering, StreamWriter
+from polyforge.dialects.writing import Answering, FailureWriter, StreamWriter
 from polyforge.gateway.job import Job
 from polyforge.gateway.lineup import Lineup, Lineups
 from polyforge.gateway.settings import GatewaySettings
@@ -39,6 +39,7 @@ from polyforge.server.http import (
     read_body,
     send_whole,
 )
+from polyforge.server.responses import Conversations
 from polyforge.telemetry.hops import Hops
 from polyforge.telemetry.logs import get_logger
 from polyforge.tenancy.callers import Caller
@@ -72,6 +73,7 @@ class Inference:
         lineups: Lineups,
         observer: Observer,
         tracer: Tracer,
+        conversations: Conversations,
     ) -> None:
         self._settings = settings
         self._keys = keys
@@ -79,6 +81,7 @@ class Inference:
         self._lineups = lineups
         self._observer = observer
         self._tracer = tracer
+        self._conversations = conversations
         self.endpoints: Mapping[str, Endpoint] = {endpoint.path: endpoint for endpoint in ENDPOINTS}
 
     async def __call__(self, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
@@ -130,6 +133,10 @@ class Inference:
         model = lineup.catalog.find(request.model)
         if not model.does(endpoint.model_task or request.task):
             raise Invalid(f"the model {request.model!r} does {model.task}, not {request.task}", param="model")
+        if request.recalls:
+            request = await self._conversations.recall(caller, request)
+        if request.keeps:
+            request.keeps = self._conversations.keeps
         if provider_key is not None:
             model = model.with_callers_key()
         now = time.time()
@@ -150,7 +157,7 @@ class Inference:
         job.provider_key = provider_key
         job.read_chat = endpoint.read_chat
         if endpoint.open_stream is not None and request.stream:
-            job.open_writer = partial(_open_stream, endpoint.open_stream, job)
+            job.open_writer = partial(_open_stream, endpoint.open_stream)
         exchange.job = job
         marks.append(perf_counter_ns())
         return job
@@ -180,6 +187,8 @@ class Inference:
         reply = await lineup.gateway.complete(job)
         body = reply.body if reply.result is None else await _write(endpoint, reply.result, job)
         presence.end()
+        if job.request.keeps and body is not None:
+            body = await self._conversations.keep(job, body)
         exchange.status = 200
         headers = [(b"content-type", b"application/json"), *_own_headers(endpoint, job)]
         await send_whole(send, 200, headers, body)
@@ -218,12 +227,14 @@ class Inference:
                         await send({"type": "http.response.start", "status": 200, "headers": headers})
                     if last:
                         presence.end()
-                    await send({"type": "http.response.body", "body": data, "more_body": not last})
+                    end = last and job.request.keeps
+                    sent = await self._conversations.keep_streamed(job, data) if end else data
+                    await send({"type": "http.response.body", "body": sent, "more_body": not last})
             except PolyforgeError as error:
                 if exchange.status == 0:
                     raise
                 exchange.error = error.code
-                await _send_late_error(endpoint, error, exchange, presence, send)
+                await _send_late_error(endpoint, error, exchange, job, presence, send)
 
     async def _refuse(self, endpoint: Endpoint, exchange: Exchange, error: PolyforgeError, send: Send) -> None:
         if exchange.status != 0:
@@ -239,16 +250,20 @@ class Inference:
 
 
 async def _send_late_error(
-    endpoint: Endpoint, error: PolyforgeError, exchange: Exchange, presence: Presence, send: Send
+    endpoint: Endpoint, error: PolyforgeError, exchange: Exchange, job: Job, presence: Presence, send: Send
 ) -> None:
     """After the first byte the status is gone: the error is an event, and no `[DONE]` follows it."""
     presence.end()
-    frame = endpoint.late_error(endpoint.render(error, exchange.id).body)
+    body, writer = endpoint.render(error, exchange.id).body, job.writer
+    frame = writer.fail(body) if isinstance(writer, FailureWriter) else endpoint.late_error(body)
     await send({"type": "http.response.body", "body": frame, "more_body": False})
 
 
 def _answering(job: Job) -> Answering:
-    return Answering(job.id, job.request.model, int(job.started_at), job.request.wants_usage)
+    request = job.request
+    return Answering(
+        job.id, request.model, int(job.started_at), request.wants_usage, asked=request.body, keeps=request.keeps
+    )
 
 
 def _open_stream(open_stream: Callable[[Answering], StreamWriter], job: Job) -> StreamWriter:

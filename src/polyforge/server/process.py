@@ -22,6 +22,7 @@ from polyforge.server.management import build_management
 from polyforge.server.models import Models
 from polyforge.server.observing import Observation
 from polyforge.server.operations import Operations
+from polyforge.server.responses import Conversations
 from polyforge.server.well_known import WellKnown
 from polyforge.telemetry.logs import configure, get_logger
 from polyforge.tenancy import api as tenancy_api
@@ -51,6 +52,7 @@ def create_app(platform: GatewayPlatform) -> Application:
     settings = platform.settings
     access = platform.lines if settings.telemetry.access_log else None
     observation = Observation(platform.metrics, access, platform.tracer)
+    conversations = Conversations(platform.responses, settings.gateway.max_body_bytes)
     inference = Inference(
         settings.gateway,
         platform.keys,
@@ -58,6 +60,7 @@ def create_app(platform: GatewayPlatform) -> Application:
         platform.lineups,
         observation,
         platform.tracer,
+        conversations,
     )
     management = build_management(
         [
@@ -84,7 +87,9 @@ def create_app(platform: GatewayPlatform) -> Application:
     )
     authentication = Authentication(platform.keys, platform.tokens, browser, behind_proxy=behind_proxy)
     well_known = WellKnown(platform.signing_keys, platform.address)
-    return Application(inference, models, operations, management, authentication, observation, well_known)
+    return Application(
+        inference, models, operations, management, authentication, observation, well_known, conversations
+    )
 
 
 def _people(people: PeoplePlatform) -> list[APIRouter]:
@@ -150,6 +155,7 @@ async def _serve(platform: GatewayPlatform, listener: socket.socket, spec: Proce
         asyncio.create_task(platform.renew_seals(), name="sealing"),
         asyncio.create_task(platform.export_audit(), name="audit-exports"),
         asyncio.create_task(platform.prune_events(), name="pruning"),
+        asyncio.create_task(platform.prune_responses(), name="pruning-responses"),
     ]
     for task in background:
         task.add_done_callback(partial(_end_with, server))

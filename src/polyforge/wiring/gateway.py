@@ -53,6 +53,10 @@ from polyforge.tenancy.people.tables import signing_keys, users
 from polyforge.tenancy.people.tokens.callers import TokenCallers
 from polyforge.tenancy.people.tokens.service import TokenService
 from polyforge.tenancy.people.tokens.signing import SigningKeys
+from polyforge.tenancy.responses.pruning import ResponsePruning
+from polyforge.tenancy.responses.service import BELONGS_TO as RESPONSE_BELONGS_TO
+from polyforge.tenancy.responses.service import Responses
+from polyforge.tenancy.responses.tables import responses
 from polyforge.tenancy.service import KeyService, UsageService
 from polyforge.tenancy.store import LedgerStore
 from polyforge.tenancy.vault.declared import DeclaredSecrets
@@ -75,6 +79,7 @@ SEALED: Final = (
     SealedColumn(secrets, "sealed", BELONGS_TO, master="master"),
     SealedColumn(users, "totp", "totp/{id}"),
     SealedColumn(signing_keys, "sealed", "signing key/{id}"),
+    SealedColumn(responses, "sealed", RESPONSE_BELONGS_TO, rows=8),
 )
 """Every column of sealed values."""
 
@@ -143,6 +148,7 @@ class GatewayPlatform:
         )
         self.key_service = KeyService(self.database, clock, self.recorder, self.keys.wake)
         self.usage_service = UsageService(self.database, clock)
+        self.responses = Responses(settings.responses, self.database, clock, self.master)
         self.sealing = Sealing(self.database, self.master, SEALED)
         self.vault_service = VaultService(self.database, clock, self.recorder, self.master)
 
@@ -243,6 +249,12 @@ class GatewayPlatform:
         await self._wait_for_schema()
         if self._spec.index == 0:
             await self.operations.pruning.run()
+
+    async def prune_responses(self) -> None:
+        """Let go of responses that have expired; one process of a machine does it."""
+        await self._wait_for_schema()
+        if self._spec.index == 0:
+            await ResponsePruning(self.database, self.clock).run()
 
     async def _wait_for_schema(self) -> None:
         while not self.keys.synchronised:  # noqa: ASYNC110  # once at the start, and nothing tells of it

@@ -22,6 +22,7 @@ from polyforge.secrets.settings import SecretsSettings
 from polyforge.serving.settings import ServingSettings
 from polyforge.telemetry.settings import TelemetrySettings
 from polyforge.tenancy.people.sign_on.settings import PROVIDER_NAME, IdentityProviderSettings
+from polyforge.tenancy.responses.settings import ResponseSettings
 
 PREFIX = "POLYFORGE_"
 PLAIN_VARIABLES = {"POLYFORGE_CONFIG", "POLYFORGE_DATA", "POLYFORGE_ADMIN_KEY"}
@@ -149,6 +150,7 @@ class Settings(BaseModel):
     telemetry: TelemetrySettings = Field(default_factory=TelemetrySettings)
     serving: ServingSettings = Field(default_factory=ServingSettings)
     people: PeopleSettings = Field(default_factory=PeopleSettings)
+    responses: ResponseSettings = Field(default_factory=ResponseSettings)
     providers: dict[str, Chosen] = Field(default_factory=dict, description="Upstream services by name.")
     models: dict[str, ModelSettings] = Field(default_factory=dict, description="Names that callers use.")
     prices: Chosen | None = Field(

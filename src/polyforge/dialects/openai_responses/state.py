@@ -73,11 +73,12 @@ def ulid_of(response_id: str) -> str:
     """The ULID of an answer; NotFound when the id cannot be one of ours."""
     found = _RESPONSE_ID.fullmatch(response_id)
     if found is None:
-        raise _no_response(response_id)
+        raise no_response(response_id)
     return found["ulid"]
 
 
-def _no_response(response_id: str, param: str | None = None) -> NotFound:
+def no_response(response_id: str, param: str | None = None) -> NotFound:
+    """What is said of a response that is not there, or that is somebody else's."""
     return NotFound(f"there is no response {response_id[:60]!r}", param=param)
 
 
@@ -95,7 +96,7 @@ def references_of(body: bytes) -> References:
     if wire.previous_response_id is not None:
         found = _RESPONSE_ID.fullmatch(wire.previous_response_id)
         if found is None:
-            raise _no_response(wire.previous_response_id, "previous_response_id")
+            raise no_response(wire.previous_response_id, "previous_response_id")
         previous = found["ulid"]
     named = [item for item in _referring(_items(wire.input)) if item is not None]
     references = References(previous, {item_id: _answer_of(item_id) for item_id in named})
@@ -134,7 +135,7 @@ def recalled(body: bytes, references: References, kept: Mapping[str, Kept]) -> b
     if references.previous is not None:
         found = kept.get(references.previous)
         if found is None:
-            raise _no_response(PREFIX + references.previous, "previous_response_id")
+            raise no_response(PREFIX + references.previous, "previous_response_id")
         earlier = _conversation(found)
     by_id = _by_id(kept, references)
     for place, item_id in enumerate(_referring(own)):

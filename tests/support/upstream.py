@@ -24,6 +24,7 @@ from tests.support.ports import LOOPBACK
 from tests.support.waiting import DEADLINE
 
 Stage = Literal["waiting", "head", "body", "done"]
+_STATUSES = frozenset(HTTPStatus)
 MODELS = "/v1/models"
 """The name under which the list of models is scripted."""
 
@@ -281,7 +282,8 @@ class _Exchange:
     async def head(self, status: int, headers: Mapping[str, str], length: int | None) -> None:
         self._chunked = length is None
         framing = "transfer-encoding: chunked" if length is None else f"content-length: {length}"
-        lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", framing]
+        phrase = HTTPStatus(status).phrase if status in _STATUSES else "Unheard Of"
+        lines = [f"HTTP/1.1 {status} {phrase}", framing]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         await self.raw("\r\n".join([*lines, "", ""]).encode("latin-1"))
         self.request.stage = "head"

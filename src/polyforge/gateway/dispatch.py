@@ -5,7 +5,7 @@ It goes on to the next deployment only before the first content; after that a fa
 
 import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from time import perf_counter_ns
 from typing import Final, NamedTuple
 
@@ -14,29 +14,43 @@ from typing_extensions import AsyncGenerator
 
 from polyforge.dialects.parameters import unsupported, without_unsupported
 from polyforge.egress.deadlines import Deadline
-from polyforge.gateway.health import Health
+from polyforge.gateway.health import Cause, Health
 from polyforge.gateway.job import Attempt, Job
-from polyforge.gateway.routing import Plan, plan
+from polyforge.gateway.routing import NO_NEEDS, Misfit, Plan, larger, misfit, needs_of, plan
 from polyforge.gateway.settings import GatewaySettings
+from polyforge.gateway.wishes import ROUTE_HEADER
 from polyforge.kernel.chat import ChatRequest
 from polyforge.kernel.clock import Clock
 from polyforge.kernel.errors import (
     Invalid,
     NotConfigured,
     PolyforgeError,
+    QuotaSpent,
     RateLimited,
     TimedOut,
     Unavailable,
     Unsupported,
     UpstreamDenied,
+    UpstreamRefused,
 )
 from polyforge.ports.provider import Call, Provider, Reply, StreamEvent, Timeouts
 from polyforge.registry.catalog import Deployment
+from polyforge.telemetry.logs import get_logger
+from polyforge.upstreams.refusals import CONTEXT_CODE
 
 _STREAK: Final = 3
 _BACKOFF_SECONDS: Final = 0.2
 _LONGEST_COOLDOWN: Final = 60.0
+_FAILED_SECONDS: Final = 2.0
+"""A failure counts as an answer that took at least so long, so that failing quickly does not look quick."""
+_MISFITS: Final[dict[Misfit, str]] = {
+    "images": "takes images or files",
+    "tools": "can be offered tools",
+    "structured_output": "can follow a JSON schema",
+}
+_NANO: Final = 1_000_000_000
 _CANONICAL: Final = frozenset({"chat", "completion"})
+_log = get_logger(__name__)
 
 
 class Opened(NamedTuple):
@@ -61,13 +75,22 @@ class Dispatch:
         self._timeouts = Timeouts(limits.connect, limits.first_token, limits.idle, limits.total)
 
     def route(self, job: Job) -> Plan:
-        """The attempts to make for a job; Unavailable, with the soonest recovery, when every deployment cools down."""
-        now = self._clock.now()
-        found = plan(job.model, self._health.cooling_until, now, random.random, self._settings.attempts)
-        if not found.attempts:
-            wait = max(0.1, found.recovers_at - now)
-            raise Unavailable(f"every deployment of {job.model.name!r} is cooling down", retry_after=wait)
-        return found
+        """The attempts to make for a job; Invalid when no deployment fits.
+
+        Unavailable, with the soonest recovery, when every one that fits cools down; RateLimited when all of them do so
+        because of too many requests.
+        """
+        now, model = self._clock.now(), job.model
+        needs = NO_NEEDS if model.simple and job.wish is None else needs_of(job.request, job.wish)
+        found = plan(model, needs, self._health, now, random.random, self._settings.attempts)
+        if found.attempts:
+            return found
+        if not found.waiting:
+            raise _no_fit(model.name, [misfit(place, needs) for place in model.deployments])
+        wait = max(0.1, found.recovers_at - now)
+        if all(self._health.cause(place.index) != "failure" for place in found.waiting):
+            raise RateLimited(f"every deployment of {model.name!r} has had too many requests", retry_after=wait)
+        raise Unavailable(f"every deployment of {model.name!r} is cooling down", retry_after=wait)
 
     async def send(self, job: Job, found: Plan) -> Reply:
         """The whole answer of the first deployment that gives one."""
@@ -78,10 +101,10 @@ class Dispatch:
                 reply = await provider.send(self._call(job, deployment, provider, started))
             except PolyforgeError as error:
                 _end_wait(job)
-                await self._fail(job, found, turn, error)
+                found = await self._fail(job, found, turn, error)
                 continue
             _end_wait(job)
-            self._streaks.pop(deployment.index, None)
+            self._answered(job, deployment)
             return reply
         raise AssertionError("the last attempt either returns or raises")
 
@@ -99,14 +122,14 @@ class Dispatch:
                 first = await _until_content(events)
             except PolyforgeError as error:
                 _end_wait(job)
-                await self._fail(job, found, turn, error)
+                found = await self._fail(job, found, turn, error)
             except BaseException:
                 if events is not None:
                     await events.aclose()
                 raise
             else:
                 job.first_token_ns = _end_wait(job)
-                self._streaks.pop(deployment.index, None)
+                self._answered(job, deployment)
                 return Opened(first, events)
         raise AssertionError("the last attempt either returns or raises")
 
@@ -150,12 +173,20 @@ class Dispatch:
         job.dropped = missing
         return without_unsupported(chat, parameters)
 
-    async def _fail(self, job: Job, found: Plan, turn: int, error: PolyforgeError) -> None:
-        """Note a failure, then return when there is another attempt to make, and raise when there is none."""
+    def _answered(self, job: Job, deployment: Deployment) -> None:
+        self._streaks.pop(deployment.index, None)
+        if not job.model.simple:
+            attempt = job.attempts[-1]
+            self._health.observe(deployment.index, job.request.stream, (attempt.ended - attempt.started) / _NANO)
+
+    async def _fail(self, job: Job, found: Plan, turn: int, error: PolyforgeError) -> Plan:
+        """Note a failure, then return the plan to go on with when there is another attempt, and raise when not."""
         self._note(job, self._choose(found, turn), error)
+        if job.model.widens and isinstance(error, UpstreamRefused) and error.code == CONTEXT_CODE:
+            return self._widened(found, turn, error)
         elsewhere = error.retryable or isinstance(error, Unsupported)
         if elsewhere and turn + 1 < min(self._settings.attempts, len(found.attempts)):
-            return
+            return found
         again = self._choose(found, turn + 1)
         pause = _BACKOFF_SECONDS * (1 + turn) * (0.5 + random.random())
         if (
@@ -168,6 +199,15 @@ class Dispatch:
             self._tell_recovery(job, found, error)
             raise error
         await asyncio.sleep(pause)
+        return found
+
+    def _widened(self, found: Plan, turn: int, error: PolyforgeError) -> Plan:
+        """A plan that goes on with what declares a larger context; raises the error when nothing does."""
+        tried = tuple(self._choose(found, earlier) for earlier in range(turn + 1))
+        wider = larger(found, tried[-1])
+        if not wider or turn + 1 >= self._settings.attempts:
+            raise error
+        return Plan(tried + wider)
 
     def _cooling_for(self, deployment: Deployment) -> float:
         return self._health.cooling_until(deployment.index) - self._clock.now()
@@ -184,11 +224,32 @@ class Dispatch:
             return
         if _is_no_fault(job, error):
             return
+        if not job.model.simple:
+            attempt = job.attempts[-1]
+            lost = max(_FAILED_SECONDS, (attempt.ended - attempt.started) / _NANO)
+            self._health.observe(deployment.index, job.request.stream, lost)
         streak = self._streaks[deployment.index] = self._streaks.get(deployment.index, 0) + 1
         if streak < _STREAK and not isinstance(error, RateLimited | UpstreamDenied):
             return
+        self._cool(deployment, error)
+
+    def _cool(self, deployment: Deployment, error: PolyforgeError) -> None:
         wanted = self._settings.cooldown_seconds if error.retry_after is None else error.retry_after
-        self._health.cool(deployment.index, min(_LONGEST_COOLDOWN, wanted))
+        if isinstance(error, QuotaSpent):
+            _log.warning("the quota of an account is used up", provider=deployment.provider, model=deployment.model)
+            self._health.cool(deployment.index, max(self._settings.quota_cooldown_seconds, wanted), "quota")
+            return
+        cause: Cause = "rate" if isinstance(error, RateLimited) else "failure"
+        self._health.cool(deployment.index, min(_LONGEST_COOLDOWN, wanted), cause)
+
+
+def _no_fit(model: str, misfits: Sequence[Misfit | None]) -> PolyforgeError:
+    """Why no deployment of a model can answer: what the caller chose by, before what the request needs."""
+    able = [_MISFITS[misfit] for misfit in misfits if misfit in _MISFITS]
+    if able:
+        return Unsupported(f"no deployment of {model!r} {able[0]}", param="model")
+    chosen = ", ".join(sorted({misfit for misfit in misfits if misfit is not None}))
+    return Invalid(f"no deployment of {model!r} has what {ROUTE_HEADER} asks for ({chosen})", param=ROUTE_HEADER)
 
 
 def _begin_attempt(job: Job, deployment: Deployment) -> float:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import msgspec
 
 from polyforge.dialects.writing import StreamWriter
+from polyforge.gateway.routing import Wish
 from polyforge.kernel.chat import ChatRequest
 from polyforge.kernel.hidden import Hidden
 from polyforge.kernel.money import Micros
@@ -58,6 +59,8 @@ class Job(msgspec.Struct, gc=False):
     """Headers to send upstream."""
     provider_key: Hidden | None = None
     """A key of the caller's own account at the provider."""
+    wish: Wish | None = None
+    """What the caller wants of the deployment that answers."""
     slot: int = -1
     """The key's slot in the shared counters; -1 for a key without limits."""
     period: int = 0

@@ -36,6 +36,17 @@ class GatewaySettings(BaseModel):
     cooldown_seconds: float = Field(
         default=5.0, ge=0, description="How long a failing deployment is left alone at least."
     )
+    quota_cooldown_seconds: float = Field(
+        default=300.0, ge=0, description="How long a deployment is left alone whose account has no credit left."
+    )
+    latency_half_life_seconds: float = Field(
+        default=60.0, gt=0, description="After how long a measured latency counts half, for `least_latency`."
+    )
+    route_overrides: Literal["none", "tags", "all"] = Field(
+        default="tags",
+        description="What callers may choose deployments by, in x-polyforge-route: nothing, `tag`, `region` and"
+        " `hardware`, or `provider` and `strategy` as well.",
+    )
     max_body_bytes: int = Field(default=32 * 1024 * 1024, ge=1024, description="Largest request body.")
     unknown_price: Literal["estimate", "refuse"] = Field(
         default="estimate", description="What to do with a model whose cost nobody declared: never free."

@@ -145,6 +145,12 @@ class RateLimited(PolyforgeError):
     retryable = True
 
 
+class QuotaSpent(RateLimited):
+    """The credit of the account at the provider is used up; trying it again soon changes nothing."""
+
+    code = "upstream_quota_spent"
+
+
 class UpstreamFailed(PolyforgeError):
     """The provider answered with an error, or with something that is no answer."""
 

@@ -49,8 +49,7 @@ class Deployment(msgspec.Struct, frozen=True, gc=False):
     @property
     def takes_all(self) -> bool:
         """Whether there is no request that it is known to be unable to answer."""
-        able = self.vision is not False and self.tools is not False and self.structured_output is not False
-        return able and self.context is None
+        return self.vision is not False and self.tools is not False and self.structured_output is not False
 
 
 class Model(msgspec.Struct, frozen=True, gc=False):

@@ -16,7 +16,9 @@ from polyforge.dialects import openai_embeddings
 from polyforge.dialects.writing import Answering, FailureWriter, StreamWriter
 from polyforge.gateway.job import Job
 from polyforge.gateway.lineup import Lineup, Lineups
+from polyforge.gateway.routing import Wish
 from polyforge.gateway.settings import GatewaySettings
+from polyforge.gateway.wishes import ROUTE_HEADER, read_wish
 from polyforge.kernel.chat import ChatResult
 from polyforge.kernel.errors import Denied, Invalid, ModelNotFound, PolyforgeError, Unauthenticated, UpstreamFailed
 from polyforge.kernel.hidden import Hidden
@@ -51,6 +53,7 @@ from polyforge.tenancy.policy import authorize
 _CLIENT_CLOSED: Final = 499
 _LONG_RESULT_BYTES: Final = 256 * 1024
 _KEY_HEADER: Final = KEY_HEADER.encode()
+_ROUTE_HEADER: Final = ROUTE_HEADER.encode()
 _KEY: Final = re.compile(rb"[\x21-\x7e]{1,512}")
 _FORWARDED: Final = re.compile(rb"[\x20-\x7e]{1,2000}")
 _ESTIMATED: Final = (b"x-polyforge-estimated", b"true")
@@ -155,6 +158,7 @@ class Inference:
         for name in endpoint.forwarded:
             _forward(name, headers, job)
         job.provider_key = provider_key
+        job.wish = self._wish(headers)
         job.read_chat = endpoint.read_chat
         if endpoint.open_stream is not None and request.stream:
             job.open_writer = partial(_open_stream, endpoint.open_stream)
@@ -180,6 +184,11 @@ class Inference:
         if not _KEY.fullmatch(key):
             raise Invalid(f"{KEY_HEADER} must be 1 to 512 printable ASCII characters", param=KEY_HEADER)
         return Hidden(key.decode())
+
+    def _wish(self, headers: HeaderMap) -> Wish | None:
+        """What the caller wants of the deployment that answers, if it says so."""
+        asked = headers.get(_ROUTE_HEADER)
+        return None if asked is None else read_wish(asked.decode("latin-1"), self._settings.route_overrides)
 
     async def _complete(
         self, endpoint: Endpoint, exchange: Exchange, job: Job, lineup: Lineup, presence: Presence, send: Send

@@ -5,6 +5,7 @@ from typing import Final
 from polyforge.dialects.upstream_error import UpstreamError
 from polyforge.kernel.errors import (
     PolyforgeError,
+    QuotaSpent,
     RateLimited,
     TimedOut,
     Unavailable,
@@ -27,7 +28,7 @@ def refusal(status: int, said: UpstreamError, retry_after: float | None, *, brou
     status = said.status or status
     wait = retry_after if said.retry_after is None else said.retry_after
     if said.cause == "quota" and status in (400, 402, 403, 429):
-        return RateLimited("the quota at the provider is used up", retry_after=QUOTA_SECONDS)
+        return QuotaSpent("the quota at the provider is used up", retry_after=QUOTA_SECONDS)
     if status == 429:  # noqa: PLR2004
         return RateLimited(message, retry_after=wait)
     if status == OVERLOADED or said.cause == "overloaded":

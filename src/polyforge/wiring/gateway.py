@@ -170,7 +170,8 @@ class GatewayPlatform:
         """What serves the models of some settings; SettingsError when they do not work."""
         providers = _providers(settings, self._spec)
         catalog = _catalog(settings, providers, costs_of(settings, providers, self.clock))
-        health = Health(_health_path(settings, self._spec), catalog.deployment_count(), self.clock)
+        half_life = self.settings.gateway.latency_half_life_seconds
+        health = Health(_health_path(settings, self._spec), catalog.deployment_count(), self.clock, half_life)
         dispatch = Dispatch(self.settings.gateway, providers, health, self.clock)
         gateway = Gateway(self._admission, dispatch, self._settlement)
         return Lineup(catalog, providers, _digests(settings), health, gateway)

@@ -4,20 +4,25 @@ import asyncio
 from pathlib import Path
 from typing import ClassVar
 
+import msgspec
 import pytest
 from typing_extensions import AsyncGenerator
 
 from polyforge.gateway.dispatch import Dispatch
 from polyforge.gateway.health import Health
 from polyforge.gateway.job import Job
+from polyforge.gateway.routing import Wish
 from polyforge.gateway.settings import GatewaySettings
 from polyforge.kernel.clock import FakeClock
 from polyforge.kernel.errors import (
+    Invalid,
     NotConfigured,
     PolyforgeError,
+    QuotaSpent,
     RateLimited,
     TimedOut,
     Unavailable,
+    Unsupported,
     UpstreamDenied,
     UpstreamFailed,
     UpstreamRefused,
@@ -85,6 +90,7 @@ class House:
     """A dispatch over scripted providers, one deployment each, by priority."""
 
     def __init__(self, folder: Path, *providers: Scripted) -> None:
+        folder.mkdir(exist_ok=True)
         self.clock = FakeClock()
         self.health = Health(folder / "health", len(providers), self.clock)
         self.health.open()
@@ -242,3 +248,101 @@ async def test_the_wait_for_upstreams_is_not_our_overhead(tmp_path: Path) -> Non
     await house.dispatch.send(job, house.dispatch.route(job))
     assert job.hops.waited >= 2 * 45_000_000
     assert [attempt.outcome for attempt in job.attempts] == ["upstream_error", "ok"]
+
+
+def contexts(house: House, *sizes: int | None) -> None:
+    """Say what the deployments declare as their contexts, and have too long prompts go to larger ones."""
+    places = [msgspec.structs.replace(p, context=size) for p, size in zip(house.model.deployments, sizes, strict=True)]
+    house.model = msgspec.structs.replace(house.model, deployments=tuple(places), widens=True)
+
+
+def too_long() -> UpstreamRefused:
+    return UpstreamRefused("too many tokens", status=400, code="context_length_exceeded")
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_a_prompt_too_long_for_one_goes_to_a_larger_one_where_the_policy_says_so(
+    tmp_path: Path, streamed: bool
+) -> None:
+    failed: Step = [too_long()] if streamed else too_long()
+    done: Step = [CONTENT, END] if streamed else OK
+    small, unknown, smaller, large = Scripted(failed), Scripted(), Scripted(), Scripted(done)
+    house = House(tmp_path, small, unknown, smaller, large)
+    contexts(house, 8_000, None, 4_000, 128_000)
+    assert await (house.frames() if streamed else house.send())
+    assert [len(each.calls) for each in (small, unknown, smaller, large)] == [1, 0, 0, 1]
+    assert house.health.cooling_until(0) == 0
+
+
+async def test_a_prompt_too_long_for_all_is_refused_as_the_last_one_said(tmp_path: Path) -> None:
+    providers = [Scripted(too_long()) for _ in range(3)]
+    house = House(tmp_path, *providers)
+    contexts(house, 8_000, 16_000, 16_000)
+    with pytest.raises(UpstreamRefused) as refused:
+        await house.send()
+    assert refused.value.code == "context_length_exceeded"
+    assert [len(each.calls) for each in providers] == [1, 1, 0]
+
+
+async def test_without_that_policy_the_caller_hears_of_it(tmp_path: Path) -> None:
+    first, second = Scripted(too_long()), Scripted(OK)
+    with pytest.raises(UpstreamRefused):
+        await House(tmp_path, first, second).send()
+    assert not second.calls
+
+
+async def test_an_account_without_credit_is_left_alone_for_longer_than_a_busy_one(tmp_path: Path) -> None:
+    first, second = Scripted(QuotaSpent("x", retry_after=1)), Scripted(RateLimited("x", retry_after=7))
+    house = House(tmp_path, first, second)
+    with pytest.raises(RateLimited) as limited:
+        await house.send()
+    assert limited.value.retry_after == pytest.approx(7)
+    assert house.health.cooling_until(0) == house.clock.now() + 300
+    assert (house.health.cause(0), house.health.cause(1)) == ("quota", "rate")
+    with pytest.raises(RateLimited) as waiting:
+        house.dispatch.route(house.job())
+    assert (waiting.value.status, waiting.value.retry_after) == (429, pytest.approx(7))
+
+
+async def test_one_that_is_down_makes_it_503(tmp_path: Path) -> None:
+    house = House(tmp_path, Scripted(), Scripted())
+    house.health.cool(0, 30, "rate")
+    house.health.cool(1, 20, "failure")
+    with pytest.raises(Unavailable) as waiting:
+        house.dispatch.route(house.job())
+    assert (waiting.value.status, waiting.value.retry_after) == (503, pytest.approx(20))
+
+
+async def test_what_the_caller_wants_of_a_deployment_is_obeyed_or_refused(tmp_path: Path) -> None:
+    house = House(tmp_path, Scripted(), Scripted())
+    job = house.job()
+    job.wish = Wish(provider="p1")
+    assert [place.provider for place in house.dispatch.route(job).attempts] == ["p1"]
+    job.wish = Wish(tags=frozenset({"eu"}))
+    with pytest.raises(Invalid, match="tag") as refused:
+        house.dispatch.route(job)
+    assert refused.value.param == "x-polyforge-route"
+
+
+async def test_a_request_that_no_deployment_can_answer_is_refused(tmp_path: Path) -> None:
+    house = House(tmp_path, Scripted(), Scripted())
+    blind = [msgspec.structs.replace(place, vision=False) for place in house.model.deployments]
+    house.model = msgspec.structs.replace(house.model, deployments=tuple(blind))
+    job = house.job()
+    job.request.images = 1
+    with pytest.raises(Unsupported, match="takes images"):
+        house.dispatch.route(job)
+
+
+async def test_answers_and_failures_are_measured_where_there_is_a_choice(tmp_path: Path) -> None:
+    house = House(tmp_path, Scripted(UpstreamFailed("x")), Scripted(OK))
+    await house.send()
+    failed, answered = house.health.latency(0, False), house.health.latency(1, False)
+    assert failed is not None
+    assert answered is not None
+    assert failed >= 2.0 > answered
+    assert house.health.latency(1, True) is None
+    alone = House(tmp_path / "alone", Scripted(OK))
+    alone.model = msgspec.structs.replace(alone.model, simple=True)
+    await alone.send()
+    assert alone.health.latency(0, False) is None

@@ -9,6 +9,7 @@ from polyforge.dialects.upstream_error import Cause, UpstreamError
 from polyforge.kernel.errors import BudgetSpent, Invalid, PolyforgeError
 
 _PATH = re.compile(r" - at `(?:key in )?\$\.?(?P<path>[^`]*)`$")
+_UNKNOWN = re.compile(r"^Object contains unknown field `(?P<field>[^`]+)`")
 _MISSING = re.compile(r"missing required field `(?P<field>[^`]+)`")
 
 
@@ -50,6 +51,9 @@ def explain_validation(error: Exception) -> Invalid:
         text = text[: located.start()]
     if missing := _MISSING.search(text):
         path = f"{path}.{missing['field']}" if path else missing["field"]
+    if unknown := _UNKNOWN.search(text):
+        path = f"{path}.{unknown['field']}" if path else unknown["field"]
+        text = "there is no such field"
     if not path:
         return Invalid(f"the body must be a JSON object: {text}")
     return Invalid(f"{path}: {text}", param=path)

@@ -6,6 +6,7 @@ from typing import Protocol, runtime_checkable
 import msgspec
 
 from polyforge.kernel.chat import Delta
+from polyforge.kernel.money import Micros
 from polyforge.kernel.usage import Usage
 
 
@@ -24,6 +25,10 @@ class Answering(msgspec.Struct, frozen=True):
     """The body of the request, for dialects whose answers repeat what was asked."""
     keeps: bool = False
     """Whether the answer will be kept."""
+    used: Usage | None = None
+    """What the request used altogether, once that is settled."""
+    price: Micros | None = None
+    """What it is charged for."""
 
 
 class StreamWriter(Protocol):

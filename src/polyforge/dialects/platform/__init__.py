@@ -1,0 +1,1 @@
+"""The platform's own dialect of chat: small JSON, whose parts an answer and the next request write alike."""

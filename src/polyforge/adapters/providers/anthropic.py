@@ -83,6 +83,7 @@ class Anthropic(Provider):
         dialects=frozenset({"anthropic"}),
         parameters=requests.PARAMETERS,
         caller_keys=True,
+        seller="anthropic",
     )
 
     def __init__(self, settings: Settings, connect_timeout: float) -> None:

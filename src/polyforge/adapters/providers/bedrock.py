@@ -52,6 +52,7 @@ class Bedrock(Provider):
         dialects=frozenset(),
         parameters=PARAMETERS,
         caller_keys=True,
+        seller="aws",
     )
 
     def __init__(self, settings: Settings, connect_timeout: float, clock: Clock | None = None) -> None:

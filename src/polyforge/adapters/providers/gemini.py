@@ -58,6 +58,7 @@ class Gemini(Provider):
         dialects=frozenset(),
         parameters=PARAMETERS,
         caller_keys=True,
+        seller="google",
     )
 
     def __init__(self, settings: Settings, connect_timeout: float) -> None:

@@ -29,6 +29,7 @@ class Vertex(Provider):
         dialects=frozenset(),
         parameters=PARAMETERS,
         caller_keys=True,
+        seller="google",
     )
 
     def __init__(self, settings: Settings, connect_timeout: float, clock: Clock | None = None) -> None:

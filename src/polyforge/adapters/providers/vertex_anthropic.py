@@ -51,6 +51,7 @@ class VertexAnthropic(Provider):
         dialects=frozenset(),
         parameters=requests.PARAMETERS,
         caller_keys=True,
+        seller="google",
     )
 
     def __init__(self, settings: Settings, connect_timeout: float, clock: Clock | None = None) -> None:

@@ -41,7 +41,9 @@ _TOO_LONG: Final = re.compile(
     r"|input tokens? (?:count )?exceed",
     re.IGNORECASE,
 )
-_NO_MODEL: Final = re.compile(r"provided model identifier is invalid", re.IGNORECASE)
+_NO_MODEL: Final = re.compile(
+    r"provided model identifier is invalid|^(?:endpoint|inference component) .{1,200} not found", re.IGNORECASE
+)
 _PER_DAY: Final = re.compile(r"tokens per day", re.IGNORECASE)
 
 

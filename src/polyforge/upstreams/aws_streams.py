@@ -3,15 +3,18 @@
 import re
 from typing import Final
 
+import msgspec
+
 from polyforge.dialects.aws_errors import decode_error
 from polyforge.dialects.aws_eventstream import Message, MessageSplitter
 from polyforge.dialects.upstream_error import UpstreamError
-from polyforge.kernel.errors import PolyforgeError
+from polyforge.kernel.errors import PolyforgeError, UpstreamFailed
 from polyforge.upstreams.refusals import refusal
 from polyforge.upstreams.streams import SsePayloads
 
 _NAME: Final = re.compile(r"[A-Za-z]{1,64}")
 _BROKEN: Final = 500
+_COMPLETE: Final = "InvokeComplete"
 
 
 class EventPayloads:
@@ -31,6 +34,16 @@ class EventPayloads:
         return found
 
 
+class _Complete(msgspec.Struct, rename="pascal"):
+    """The last event of a Lambda function's stream."""
+
+    error_code: str | None = None
+    error_details: str | None = None
+
+
+_complete: Final = msgspec.json.Decoder(_Complete)
+
+
 class SseInEvents:
     """Server-sent events whose bytes come in the payloads of events called `name`, cut anywhere."""
 
@@ -47,7 +60,15 @@ class SseInEvents:
                 raise failure_of(message)
             if message.name == self._name:
                 found += self._inner.feed(message.payload)
+            elif message.name == _COMPLETE:
+                _check_complete(message.payload)
         return found
+
+
+def _check_complete(payload: bytes) -> None:
+    told = _complete.decode(payload or b"{}")
+    if told.error_code:
+        raise UpstreamFailed(f"the function failed: {told.error_code[:100]}: {(told.error_details or '')[:500]}")
 
 
 def failure_of(message: Message) -> PolyforgeError:

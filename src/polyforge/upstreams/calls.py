@@ -16,6 +16,8 @@ from polyforge.upstreams.refusals import refusal
 
 ReadError = Callable[[bytes], UpstreamError]
 """What a dialect reads out of the body of a refusal."""
+Look = Callable[[Answer], None]
+"""Reads headers of an answer that is still open."""
 NO_ANSWER: Final = "the upstream did not answer in time"
 _OK: Final = 200
 _TAIL_SECONDS: Final = 1.0
@@ -39,22 +41,47 @@ class StreamReader(Protocol):
 
 
 async def read_whole(
-    answer: Answer, read_error: ReadError, limit: int, *, brought: bool = False, wanted: str = "json"
+    answer: Answer,
+    read_error: ReadError,
+    limit: int,
+    *,
+    brought: bool = False,
+    wanted: str = "json",
+    look: Look | None = None,
 ) -> bytes:
     """The body of an answer of the media type that is `wanted`, of at most `limit` bytes; raises what a refusal means.
 
-    Under the deadline of whoever calls. `brought`: the caller brought the key.
+    Under the deadline of whoever calls. `brought`: the caller brought the key. `look`: at the headers of a success.
     """
     try:
         await answer.open()
         await _check_head(answer, wanted, read_error, brought)
+        if look is not None:
+            look(answer)
         return await answer.body(limit)
     finally:
         await answer.close()
 
 
+async def read_typed(
+    answer: Answer, read_error: ReadError, limit: int, *, brought: bool, wanted: tuple[str, ...]
+) -> tuple[bytes, str]:
+    """The same with its media type, which is one of those that are `wanted`."""
+    try:
+        await answer.open()
+        kind = await _check_head(answer, wanted, read_error, brought)
+        return await answer.body(limit), kind
+    finally:
+        await answer.close()
+
+
 async def read_stream(
-    answer: Answer, call: Call, reader: StreamReader, read_error: ReadError, *, wanted: str = "event-stream"
+    answer: Answer,
+    call: Call,
+    reader: StreamReader,
+    read_error: ReadError,
+    *,
+    wanted: str | tuple[str, ...] = "event-stream",
 ) -> AsyncGenerator[list[StreamEvent]]:
     """The events as they come, as many at a time as arrived together; UpstreamFailed without a proper end."""
     first_token = min(call.deadline, call.started + call.timeouts.first_token)
@@ -79,13 +106,17 @@ async def read_stream(
         await answer.close()
 
 
-async def _check_head(answer: Answer, wanted: str, read_error: ReadError, brought: bool) -> None:
+async def _check_head(answer: Answer, wanted: str | tuple[str, ...], read_error: ReadError, brought: bool) -> str:
+    """The media type."""
     if answer.status != _OK:
         said = read_error(await answer.error_body())
         raise refusal(answer.status, said, read_retry_after(answer.header), brought=brought)
     kind = answer.header("content-type") or ""
-    if wanted not in kind:
-        raise UpstreamFailed(f"the upstream answered with {kind[:100] or 'no content type'} instead of {wanted}")
+    kinds = (wanted,) if isinstance(wanted, str) else wanted
+    if not any(one in kind for one in kinds):
+        asked = " or ".join(kinds)
+        raise UpstreamFailed(f"the upstream answered with {kind[:100] or 'no content type'} instead of {asked}")
+    return kind
 
 
 async def _read_tail(answer: Answer) -> None:

@@ -1,6 +1,7 @@
 """The Bedrock provider against a scripted Bedrock that checks every signature, which AWS's own client calls as well."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -306,6 +307,7 @@ def test_what_is_missing_is_said_at_the_start(server: SignedServer, monkeypatch:
 def test_where_the_service_is(region: str, host: str) -> None:
     one = Bedrock(Settings.model_validate({"region": region, **KEYS}), 5)
     client: Any = boto3.client("bedrock-runtime", region_name=region, aws_access_key_id="a", aws_secret_access_key="b")
+    client.close()
     assert client.meta.endpoint_url == f"https://{host}"
     assert one._account._host == host
 
@@ -323,8 +325,8 @@ async def test_a_picture_by_url_is_refused_before_anything_is_sent(server: Signe
 
 
 @pytest.fixture(scope="module")
-def sdk(server: SignedServer) -> Any:
-    return boto3.client(
+def sdk(server: SignedServer) -> Iterator[Any]:
+    client: Any = boto3.client(
         "bedrock-runtime",
         endpoint_url=server.origin,
         region_name=scripted.REGION,
@@ -332,6 +334,8 @@ def sdk(server: SignedServer) -> Any:
         aws_secret_access_key=scripted.SECRET_KEY,
         config=Config(retries={"total_max_attempts": 1}),
     )
+    yield client
+    client.close()
 
 
 MESSAGES = [{"role": "user", "content": [{"text": "Say something."}]}]
@@ -362,5 +366,6 @@ def test_the_official_client_reads_the_scripted_refusals(sdk: Any, failure: Fail
 
 
 def test_the_official_client_reads_the_scripted_break(sdk: Any) -> None:
-    with pytest.raises(EventStreamError, match="scripted break"):
-        list(sdk.converse_stream(modelId="error-text", messages=MESSAGES)["stream"])
+    broken = sdk.converse_stream(modelId="error-text", messages=MESSAGES)["stream"]
+    with contextlib.closing(broken), pytest.raises(EventStreamError, match="scripted break"):
+        list(broken)

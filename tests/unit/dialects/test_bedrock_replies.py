@@ -26,6 +26,7 @@ from polyforge.kernel.chat import (
 )
 from polyforge.kernel.errors import (
     PolyforgeError,
+    QuotaSpent,
     RateLimited,
     TimedOut,
     Unavailable,
@@ -280,9 +281,9 @@ def test_server_sent_events_in_pieces_are_put_together(texts: list[str], size: i
     ("status", "name", "body", "error", "expected"),
     [
         (429, "ThrottlingException:http://x/", {"message": "Too many tokens, please wait"}, RateLimited, 429),
-        (429, "ThrottlingException", {"message": "Too many tokens per day, please wait"}, RateLimited, 429),
+        (429, "ThrottlingException", {"message": "Too many tokens per day, please wait"}, QuotaSpent, 429),
         (400, "ThrottlingException", {"message": "slow"}, RateLimited, 429),
-        (400, "ServiceQuotaExceededException", {"message": "full"}, RateLimited, 429),
+        (400, "ServiceQuotaExceededException", {"message": "full"}, QuotaSpent, 429),
         (429, "ModelNotReadyException", {"message": "loading"}, Unavailable, 503),
         (408, "ModelTimeoutException", {"message": "slow"}, TimedOut, 504),
         (424, "ModelErrorException", {"message": "oops", "originalStatusCode": 500}, UpstreamFailed, 502),

@@ -1,0 +1,116 @@
+"""AWS Lambda: functions that take a request in OpenAI's dialect and give back its answer."""
+
+from contextlib import aclosing
+from typing import ClassVar, Final
+from urllib.parse import quote
+
+from pydantic import Field
+from typing_extensions import AsyncGenerator
+
+from polyforge.dialects.lambda_responses import read_response
+from polyforge.dialects.openai_chat import facts, replies, requests
+from polyforge.dialects.openai_chat.streams import ChunkReader
+from polyforge.dialects.openai_errors import decode_error
+from polyforge.egress.deadlines import Deadline
+from polyforge.egress.http import Answer
+from polyforge.kernel.clock import Clock
+from polyforge.kernel.errors import Unsupported, UpstreamFailed
+from polyforge.ports.provider import Call, Capabilities, Provider, Reply, StreamEvent
+from polyforge.ports.secret_source import SecretSource
+from polyforge.upstreams.aws import AwsAccount, AwsSettings, reads_error
+from polyforge.upstreams.aws_streams import SseInEvents
+from polyforge.upstreams.calls import NO_ANSWER, read_stream, read_whole
+from polyforge.upstreams.refusals import refusal
+from polyforge.upstreams.streams import CanonicalStream
+from polyforge.upstreams.vectors import read_vectors
+
+_ERROR_HEADER: Final = "x-amz-function-error"
+_PART: Final = "PayloadChunk"
+_ANY_TYPE: Final = ""
+_OK: Final = 200
+
+
+class Settings(AwsSettings):
+    """One account in one region. The model of a deployment is a function's name, `name:alias`, or an ARN."""
+
+    served_model: str | None = Field(
+        default=None, description="What the body calls the model; default: the function's name."
+    )
+
+
+class LambdaFunction(Provider):
+    """Invokes functions. A stream comes of functions that stream their response, as server-sent events."""
+
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        tasks=frozenset({"chat", "completion", "embedding"}),
+        dialects=frozenset(),
+        parameters=requests.PARAMETERS | {"top_k"},
+    )
+
+    def __init__(self, settings: Settings, connect_timeout: float, clock: Clock | None = None) -> None:
+        self._settings = settings
+        self._account = AwsAccount(
+            settings, service="lambda", host="lambda", connect_timeout=connect_timeout, clock=clock
+        )
+
+    async def open(self, secrets: SecretSource) -> None:
+        """Follow those of the credentials that are `secrets`; connections are made when they are needed."""
+        self._account.open(secrets)
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        await self._account.close()
+
+    async def send(self, call: Call) -> Reply:
+        """The whole answer; UpstreamFailed when the function failed."""
+        with Deadline(call.deadline, NO_ANSWER):
+            answer = await self._post(call, "2015-03-31", "invocations")
+            body = await read_whole(
+                answer, reads_error(answer), self._settings.max_response_bytes, look=_look_for_failure
+            )
+        body = _unwrapped(body)
+        if call.chat is None:
+            return read_vectors(body)
+        result = replies.read_reply(body)
+        return Reply(usage=result.usage, result=result, finish=result.choices[0].finish)
+
+    async def stream(self, call: Call) -> AsyncGenerator[list[StreamEvent]]:
+        """The events as they come; UpstreamFailed when the function failed, or ended without a finish."""
+        answer = await self._post(call, "2021-11-15", "response-streaming-invocations")
+        reader = CanonicalStream(ChunkReader(), SseInEvents(_PART))
+        async with aclosing(read_stream(answer, call, reader, reads_error(answer), wanted=_ANY_TYPE)) as events:
+            async for batch in events:
+                yield batch
+
+    async def models(self) -> list[str]:
+        """Unsupported: of the functions of an account nobody knows which are models."""
+        raise Unsupported("Lambda's functions are not listed here")
+
+    async def _post(self, call: Call, version: str, operation: str) -> Answer:
+        path = f"/{version}/functions/{quote(call.model, safe='')}/{operation}"
+        return await self._account.post(path, self._body(call), call.headers)
+
+    def _body(self, call: Call) -> bytes:
+        name = self._settings.served_model or call.model
+        if call.chat is None:
+            return facts.rewrite(call.request.body, model=name)
+        return requests.write_chat(call.chat, model=name, stream=call.request.stream)
+
+
+def _unwrapped(body: bytes) -> bytes:
+    """The answer in what a function says as if to an API Gateway; raises what a status other than 200 means there."""
+    response = read_response(body)
+    if response is None:
+        return body
+    if response.status_code != _OK:
+        raise refusal(response.status_code, decode_error(response.body.encode()), None, brought=False)
+    return response.body.encode()
+
+
+def _look_for_failure(answer: Answer) -> None:
+    """A function that failed is answered for with 200 and a header; what it says is its own log's matter."""
+    if (kind := answer.header(_ERROR_HEADER)) is not None:
+        raise UpstreamFailed(f"the function failed ({kind[:40]}); its log says why")
+
+
+ADAPTER = LambdaFunction

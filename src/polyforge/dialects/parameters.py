@@ -38,7 +38,8 @@ HINTS: Final = frozenset(
 
 def unsupported(chat: ChatRequest, supported: frozenset[str]) -> list[str]:
     """The names, as callers write them, of what is set but not `supported`, hints left out, in order."""
-    missing = [NAMES.get(name, name) for name in _set_fields(chat) if name not in supported and name not in HINTS]
+    needed = [name for name in _set_fields(chat) if name not in HINTS and not _is_prompted(chat, name)]
+    missing = [NAMES.get(name, name) for name in needed if name not in supported]
     return sorted(missing + [name for name in chat.others if name not in HINTS and name not in supported])
 
 
@@ -47,6 +48,10 @@ def without_unsupported(chat: ChatRequest, supported: frozenset[str]) -> ChatReq
     unset: dict[str, Any] = {name: getattr(_UNSAID, name) for name in _set_fields(chat) if name not in supported}
     others = {name: value for name, value in chat.others.items() if name in supported}
     return msgspec.structs.replace(chat, **unset, others=others)
+
+
+def _is_prompted(chat: ChatRequest, name: str) -> bool:
+    return name == "output_format" and chat.output_format is not None and chat.output_format.prompted
 
 
 def _set_fields(chat: ChatRequest) -> list[str]:

@@ -6,7 +6,7 @@ import msgspec
 
 from polyforge.dialects.writing import StreamWriter
 from polyforge.gateway.routing import Wish
-from polyforge.kernel.chat import ChatRequest
+from polyforge.kernel.chat import ChatRequest, ChatResult, Fault
 from polyforge.kernel.hidden import Hidden
 from polyforge.kernel.money import Micros
 from polyforge.kernel.tasks import InferenceRequest
@@ -18,6 +18,9 @@ from polyforge.tenancy.callers import Caller
 from polyforge.tenancy.ledger.counters import Headroom
 from polyforge.tenancy.ledger.records import Status
 
+Examine = Callable[[bytes, ChatResult], Fault | None]
+"""Says what is wrong with an answer to a body; None when it holds."""
+
 
 class Attempt(msgspec.Struct, gc=False):
     """One deployment that was tried; times are on the clock of the hops, in nanoseconds."""
@@ -27,6 +30,13 @@ class Attempt(msgspec.Struct, gc=False):
     ended: int = 0
     outcome: str = "ok"
     """`ok`, or the code of the error."""
+
+
+class Rejected(msgspec.Struct, gc=False):
+    """An answer that did not hold: it is paid for all the same."""
+
+    deployment: Deployment
+    usage: Usage
 
 
 class Job(msgspec.Struct, gc=False):
@@ -47,6 +57,10 @@ class Job(msgspec.Struct, gc=False):
     open_writer: "Callable[[Job], StreamWriter] | None" = None
     """Begins the caller's stream, where the provider's is not passed on as it is. Must not hold the job: a cycle
     through it would never be collected."""
+    examine: Examine | None = None
+    """Set where not every answer will do."""
+    rejected: list[Rejected] = []
+    """Answers that did not do."""
     writer: StreamWriter | None = None
     """The caller's stream, once it was begun."""
     chat: ChatRequest | None = None

@@ -2,15 +2,17 @@
 
 from time import perf_counter_ns
 
+import msgspec
 from typing_extensions import AsyncGenerator
 
 from polyforge.dialects.writing import StreamWriter
 from polyforge.gateway.admission import Admission
 from polyforge.gateway.dispatch import Dispatch
-from polyforge.gateway.job import Job
+from polyforge.gateway.job import Examine, Job, Rejected
 from polyforge.gateway.routing import Plan
-from polyforge.gateway.settlement import Settlement
-from polyforge.kernel.errors import PolyforgeError, UpstreamFailed
+from polyforge.gateway.settlement import Settlement, estimate
+from polyforge.kernel.chat import ChatResult, Fault
+from polyforge.kernel.errors import InvalidModelOutput, PolyforgeError, UpstreamFailed
 from polyforge.kernel.usage import Usage
 from polyforge.ports.provider import Reply, StreamEvent
 
@@ -37,6 +39,8 @@ class Gateway:
         usage: Usage | None = None
         try:
             reply = await self._dispatch.send(job, found)
+            if job.examine is not None:
+                reply = await self._improve(job, reply, job.examine)
             job.hops.marks.append(perf_counter_ns())
             usage = reply.usage
             self._settlement.settle(job, "ok", usage, http_status=_OK)
@@ -49,6 +53,18 @@ class Gateway:
         finally:
             self._settlement.settle(job, "cancelled", usage, http_status=CLIENT_CLOSED)
         return reply
+
+    async def _improve(self, job: Job, reply: Reply, examine: Examine) -> Reply:
+        """The answer when it holds, or else one that was asked for again; InvalidModelOutput when none does."""
+        for left in reversed(range(job.request.tries)):
+            fault = _examine(job, reply, examine)
+            if fault is None:
+                return reply
+            if left == 0 or not fault.turns:
+                raise InvalidModelOutput(f"the model's answer will not do: {fault.reason}", output=fault.said)
+            _ask_again(job, fault)
+            reply = await self._dispatch.send(job, self._dispatch.route(job))
+        raise AssertionError("the last try either returns or raises")
 
     async def stream(self, job: Job) -> AsyncGenerator[Frames]:
         """The answer as it comes. Its usage record is written before the last frames are given out."""
@@ -138,6 +154,23 @@ class _Relay:
         self._job.streamed += event.size
         if event.usage is not None:
             self.usage = event.usage
+
+
+def _examine(job: Job, reply: Reply, examine: Examine) -> Fault | None:
+    """What is wrong with an answer; one that will not do is written down, because it costs something."""
+    if not isinstance(reply.result, ChatResult):
+        raise UpstreamFailed("the provider's answer cannot be examined")
+    fault = examine(job.request.body, reply.result)
+    if fault is not None:
+        usage = reply.usage or estimate(job, len(fault.said))
+        job.rejected.append(Rejected(job.attempts[-1].deployment, usage))
+    return fault
+
+
+def _ask_again(job: Job, fault: Fault) -> None:
+    """Add to the conversation what was wrong with the last answer."""
+    if job.chat is not None:
+        job.chat = msgspec.structs.replace(job.chat, messages=[*job.chat.messages, *fault.turns])
 
 
 def _open_writer(job: Job) -> StreamWriter:

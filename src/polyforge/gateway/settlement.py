@@ -33,6 +33,10 @@ class Settlement:
         job.status, job.http_status, job.error = status, http_status, error
         job.usage = usage or _estimate(job, status)
         job.cost, job.price = _worth(job)
+        for answer in job.rejected:
+            job.usage += answer.usage
+            job.cost += (answer.deployment.cost or FREE).price(answer.usage)
+            job.price += (answer.deployment.price or FREE).price(answer.usage)
         self._write(job)
         job.hops.marks.append(perf_counter_ns())
 
@@ -66,6 +70,13 @@ class Settlement:
         self._counters.settle(job.slot, job.period, job.reserved, job.price, number)
         if job.caller.limits.tpm is not None:
             self._counters.add_tokens(job.slot, now, job.usage.total - job.reserved_tokens)
+
+
+def estimate(job: Job, characters: int) -> Usage:
+    """Tokens of a request, and of an answer with so many characters, where the provider reported none."""
+    return Usage(
+        input=-(-len(job.request.body) // _BYTES_PER_TOKEN), output=-(-characters // _BYTES_PER_TOKEN), exact=False
+    )
 
 
 def _estimate(job: Job, status: Status) -> Usage:

@@ -118,6 +118,8 @@ class OutputFormat(msgspec.Struct):
     schema: msgspec.Raw | None = None
     strict: bool | None = None
     description: str | None = None
+    prompted: bool = False
+    """Whether the messages ask for it too, so that a provider which has no place for it may do without."""
 
 
 class Thinking(msgspec.Struct, frozen=True):
@@ -176,6 +178,16 @@ class ChatResult(msgspec.Struct, kw_only=True):
     """What the provider says answered."""
     id: str = ""
     """The provider's own name for the answer."""
+
+
+class Fault(msgspec.Struct):
+    """Why an answer will not do."""
+
+    reason: str
+    said: str
+    """What the answer was."""
+    turns: list[Message] = []
+    """What to add to the conversation to ask for a better one; nothing, where asking again is no use."""
 
 
 # The pieces of a streamed answer, in the order in which they come

@@ -160,6 +160,20 @@ class UpstreamFailed(PolyforgeError):
     retryable = True
 
 
+class InvalidModelOutput(UpstreamFailed):
+    """The model's answer has not the form that it must have, not even after it was told so; `output` is what it said.
+
+    The call is charged for all the same: the model did answer.
+    """
+
+    code = "invalid_model_output"
+    retryable = False
+
+    def __init__(self, message: str, *, output: str) -> None:
+        super().__init__(message)
+        self.output = output
+
+
 class UpstreamDenied(UpstreamFailed):
     """The provider does not accept our credentials; trying it again changes nothing until they are mended."""
 

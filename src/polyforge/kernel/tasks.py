@@ -56,6 +56,8 @@ class InferenceRequest(msgspec.Struct, gc=False):
     """Texts, or token ids, of an embedding request."""
     dimensions: int | None = None
     encoding: Literal["float", "base64"] = "float"
+    tries: int = 1
+    """How often the model may be asked: again, when its answer does not hold."""
     recalls: bool = False
     """Whether it refers to earlier answers, which have to be put into the body first."""
     keeps: bool = False

@@ -26,6 +26,12 @@ class Usage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     characters: int = 0
     """Of text spoken or translated."""
 
+    def __add__(self, other: "Usage") -> "Usage":
+        """What both used together; exact where both are."""
+        mine, others = msgspec.structs.asdict(self), msgspec.structs.asdict(other)
+        sums = {name: count + others[name] for name, count in mine.items() if name != "exact"}
+        return Usage(**sums, exact=self.exact and other.exact)
+
     @property
     def input_total(self) -> int:
         """Every token of the prompt, cached or not."""

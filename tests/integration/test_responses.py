@@ -1,19 +1,23 @@
 """Responses that are kept for a project: found again, hidden from others, expired, removed, and never pretended."""
 
 import json
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 from sqlalchemy import func, select, text, update
 
 from polyforge.database.database import Database
 from polyforge.database.settings import DatabaseSettings
+from polyforge.dialects.openai_responses.facts import decode_response
 from polyforge.dialects.openai_responses.state import Kept
 from polyforge.kernel.clock import FakeClock
-from polyforge.kernel.errors import Unavailable
+from polyforge.kernel.errors import Denied, NotFound, TooLarge, Unavailable
 from polyforge.secrets.sealing import MasterKeys
+from polyforge.server.responses import Conversations
 from polyforge.tenancy.callers import Caller
 from polyforge.tenancy.responses.pruning import ResponsePruning
 from polyforge.tenancy.responses.service import BELONGS_TO, REST_SECONDS, Responses
@@ -81,6 +85,53 @@ async def test_another_project_finds_and_removes_nothing(service: Responses, dat
         assert await service.find(foreign, [ulid(1)]) == {}
         assert not await service.remove(foreign, ulid(1))
     assert await count(database) == 1
+
+
+async def refusal(work: Awaitable[object]) -> tuple[str, str | None]:
+    with pytest.raises(NotFound) as caught:
+        await work
+    return caught.value.message, caught.value.param
+
+
+async def test_a_foreign_response_is_refused_as_one_that_is_not_there(service: Responses) -> None:
+    """On every path, and where a request refers to it."""
+    conversations = Conversations(service, 1_000_000)
+    present, absent = ulid(1), ulid(2)
+    assert await service.keep(caller(), present, "assistant", kept())
+    mine = replace(caller(), scopes=frozenset({"inference"}))
+    foreign = replace(mine, project_id=ulid(12))
+
+    async def refused(who: Caller, id_: str) -> list[tuple[str, str | None]]:
+        path = f"/v1/responses/resp_{id_}"
+        bodies = (
+            {"model": "m", "input": "x", "previous_response_id": f"resp_{id_}"},
+            {"model": "m", "input": [{"type": "item_reference", "id": f"msg_{id_}_0"}]},
+        )
+        requests = [decode_response(json.dumps(body).encode()) for body in bodies]
+        return [
+            await refusal(conversations.answer("GET", path, b"", who)),
+            await refusal(conversations.answer("GET", f"{path}/input_items", b"", who)),
+            await refusal(conversations.answer("DELETE", path, b"", who)),
+            *[await refusal(conversations.recall(who, request)) for request in requests],
+        ]
+
+    told_of_absent = await refused(mine, absent)
+    told_of_foreign = await refused(foreign, present)
+    assert [(message.replace(present, absent), param) for message, param in told_of_foreign] == told_of_absent
+    assert json.loads(await conversations.answer("GET", f"/v1/responses/resp_{present}", b"", mine))["id"] == "resp_1"
+    with pytest.raises(Denied):
+        await conversations.answer("GET", f"/v1/responses/resp_{present}", b"", replace(mine, scopes=frozenset()))
+
+
+async def test_what_a_request_refers_to_counts_into_its_size(service: Responses) -> None:
+    await service.keep(caller(), ulid(1), "assistant", kept("x" * 1000))
+    body = {"model": "m", "input": "y", "previous_response_id": f"resp_{ulid(1)}"}
+    request = decode_response(json.dumps(body).encode())
+    whole = await Conversations(service, 5000).recall(caller(), request)
+    assert [item["content"][:1] for item in json.loads(whole.body)["input"][:1]] == ["x"]
+    assert (len(whole.body) > 1000, whole.parts) == (True, 4)
+    with pytest.raises(TooLarge):
+        await Conversations(service, 1000).recall(caller(), request)
 
 
 async def test_what_was_removed_is_gone(service: Responses, database: Database) -> None:

@@ -81,7 +81,9 @@ class Conversations:
         found = (await self._responses.find(caller, [ulid])).get(ulid)
         if found is None:
             raise state.no_response(response_id)
-        return _list_items(found.input, parse_qs(query.decode("latin-1"))) if name.endswith(_ITEMS) else found.response
+        if name.endswith(_ITEMS):
+            return _list_items(found.input, parse_qs(query.decode("latin-1")))
+        return bytes(found.response)
 
     async def _remove(self, caller: Caller, ulid: str, response_id: str) -> bytes:
         if not await self._responses.remove(caller, ulid):

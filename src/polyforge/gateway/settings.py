@@ -69,6 +69,12 @@ class GatewaySettings(BaseModel):
         default="refuse",
         description="Whether callers may bring their own key of the provider, in x-polyforge-provider-key.",
     )
+    code_model: str | None = Field(
+        default=None,
+        min_length=1,
+        description="The model of code operations whose request names none; default: the first chat model declared that"
+        " the caller may use.",
+    )
     max_in_flight: int = Field(
         default=10_000, ge=1, description="Most requests one worker holds at once; more get 503."
     )

@@ -119,11 +119,11 @@ class Application:
 
     async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope["path"]
+        if path in self._endpoints:
+            raise MethodNotAllowed(f"{path} takes POST", allowed="POST")
         if path.startswith("/api/"):
             await self._manage(scope, receive, send)
             return
-        if path in self._endpoints:
-            raise MethodNotAllowed(f"{path} takes POST", allowed="POST")
         if path.startswith(RESPONSES_PREFIX):
             caller = await self._authentication.caller(scope)
             told = await self._conversations.answer(scope["method"], path, scope["query_string"], caller)

@@ -1,7 +1,7 @@
 """The inference paths: for each, how its bodies are read, its answers written, and its errors shown."""
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -15,13 +15,17 @@ from polyforge.dialects.openai_responses import facts as response_facts
 from polyforge.dialects.openai_responses import replies as response_replies
 from polyforge.dialects.openai_responses import requests as response_requests
 from polyforge.dialects.openai_responses import streams as response_streams
+from polyforge.dialects.platform import replies as platform_replies
+from polyforge.dialects.platform import requests as platform_requests
+from polyforge.dialects.platform_code.operations import OPERATIONS, Operation
 from polyforge.dialects.writing import Answering, StreamWriter
+from polyforge.gateway.job import Examine
 from polyforge.kernel.chat import ChatRequest, ChatResult
 from polyforge.kernel.errors import PolyforgeError
 from polyforge.kernel.sse import event_of
 from polyforge.kernel.tasks import InferenceRequest, Task
 from polyforge.server.counting import estimate_count
-from polyforge.server.errors import ANTHROPIC_PATHS, Rendered, render_anthropic, render_openai
+from polyforge.server.errors import ANTHROPIC_PATHS, Rendered, render_anthropic, render_openai, render_problem
 from polyforge.server.http import HeaderMap, bearer_token
 
 
@@ -37,6 +41,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """Writes a canonical answer."""
     open_stream: Callable[[Answering], StreamWriter] | None = None
     """Begins a streamed one."""
+    examine: Examine | None = None
+    """Says what is wrong with a canonical answer, where not every one will do."""
     render: Callable[[PolyforgeError, str], Rendered] = render_openai
     """An error as an answer of its own."""
     late_error: Callable[[bytes], bytes] = event_of
@@ -51,6 +57,17 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """What its models are declared to do, where that is not the task of the request."""
     estimate: Callable[[bytes], bytes] | None = None
     """Answers from the body alone, where none of the model's providers can."""
+
+
+def _code_endpoint(operation: Operation[Any]) -> Endpoint:
+    return Endpoint(
+        path=operation.path,
+        decode=operation.decode,
+        read_chat=operation.read_chat,
+        write=operation.write,
+        examine=operation.examine,
+        render=render_problem,
+    )
 
 
 _ANTHROPIC_IDS: Final = (b"request-id", b"x-request-id")
@@ -98,4 +115,23 @@ ENDPOINTS: Final = (
         model_task="chat",
         estimate=estimate_count,
     ),
+    Endpoint(
+        path="/api/v1/chat",
+        decode=platform_requests.decode_chat,
+        read_chat=platform_requests.read_chat,
+        write=platform_replies.write_chat,
+        open_stream=platform_replies.EventWriter,
+        render=render_problem,
+        late_error=platform_replies.late_error,
+    ),
+    Endpoint(
+        path="/api/v1/completion",
+        decode=platform_requests.decode_completion,
+        read_chat=platform_requests.read_completion,
+        write=platform_replies.write_completion,
+        open_stream=platform_replies.EventWriter,
+        render=render_problem,
+        late_error=platform_replies.late_error,
+    ),
+    *map(_code_endpoint, OPERATIONS),
 )

@@ -12,6 +12,7 @@ from polyforge.kernel.errors import (
     BudgetSpent,
     InvalidClient,
     InvalidGrant,
+    InvalidModelOutput,
     InvalidScope,
     MethodNotAllowed,
     PolyforgeError,
@@ -42,10 +43,13 @@ class _Problem(msgspec.Struct, omit_defaults=True):
     code: str
     param: str | None = None
     request_id: str | None = None
+    output: str | None = None
+    """What a model said that has not the form it must have, cut off where it is long."""
 
 
 _encode: Final = msgspec.json.Encoder().encode
 _SERVER_ERRORS: Final = 500
+_LONGEST_OUTPUT: Final = 2_000
 ANTHROPIC_PATHS: Final = ("/v1/messages", "/v1/messages/count_tokens")
 _OAUTH_CHARACTERS: Final = frozenset(map(chr, range(0x20, 0x7F))) - {'"', "\\"}
 _BASIC: Final = (b"www-authenticate", b'Basic realm="polyforge"')
@@ -79,6 +83,7 @@ def render_problem(error: PolyforgeError, request_id: str) -> Rendered:
         code=error.code,
         param=error.param,
         request_id=request_id,
+        output=error.output[:_LONGEST_OUTPUT] if isinstance(error, InvalidModelOutput) else None,
     )
     return Rendered(error.status, _headers(error, b"application/problem+json", request_id), _encode(problem))
 

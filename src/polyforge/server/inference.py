@@ -129,6 +129,8 @@ class Inference:
         marks.append(perf_counter_ns())
         provider_key = self._provider_key(headers)
         request = endpoint.decode(await read_body(receive, limit))
+        if not request.model:
+            request.model = self._default_model(caller, lineup)
         if not caller.may_use(request.model):
             raise ModelNotFound(
                 f"there is no model {request.model!r}; GET /v1/models lists those you may use", param="model"
@@ -160,11 +162,21 @@ class Inference:
         job.provider_key = provider_key
         job.wish = self._wish(headers)
         job.read_chat = endpoint.read_chat
+        job.examine = endpoint.examine
         if endpoint.open_stream is not None and request.stream:
             job.open_writer = partial(_open_stream, endpoint.open_stream)
         exchange.job = job
         marks.append(perf_counter_ns())
         return job
+
+    def _default_model(self, caller: Caller, lineup: Lineup) -> str:
+        """The model of a request that may leave it out, and does; Invalid where there is none."""
+        if self._settings.code_model is not None:
+            return self._settings.code_model
+        for model in lineup.catalog.listed():
+            if model.task == "chat" and not model.any_task and caller.may_use(model.name):
+                return model.name
+        raise Invalid("name a model: there is no chat model to take by default", param="model")
 
     async def _authenticate(self, token: bytes | None) -> Caller:
         if token is None:
@@ -271,7 +283,14 @@ async def _send_late_error(
 def _answering(job: Job) -> Answering:
     request = job.request
     return Answering(
-        job.id, request.model, int(job.started_at), request.wants_usage, asked=request.body, keeps=request.keeps
+        job.id,
+        request.model,
+        int(job.started_at),
+        request.wants_usage,
+        asked=request.body,
+        keeps=request.keeps,
+        used=job.usage if job.settled else None,
+        price=job.price if job.settled else None,
     )
 
 

@@ -118,8 +118,10 @@ class Admission:
             job.output_limit = output
         bound, units = 0, _units_bound(request)
         for place in job.model.deployments:
-            tokens = request.choices * _capped(output, place)
-            bound = max(bound, _tariff(place).bound(_input_bound(request, place), tokens, units))
+            tokens, asked = request.choices * _capped(output, place), _input_bound(request, place)
+            # Each try is shown the answers before it.
+            tries = [_tariff(place).bound(asked + turn * tokens, tokens, units) for turn in range(request.tries)]
+            bound = max(bound, sum(tries))
         return bound
 
     def _open_output(self, request: InferenceRequest, place: Deployment, headroom: Micros) -> int:
@@ -133,7 +135,7 @@ class Admission:
         )
         if affordable is None:
             return most
-        return min(most, max(_LEAST_OUTPUT, affordable // request.choices))
+        return min(most, max(_LEAST_OUTPUT, affordable // (request.choices * request.tries)))
 
     def _explain(self, refusal: Refusal, limits: KeyLimits, now: float) -> PolyforgeError:
         if refusal.limit == "budget":

@@ -36,6 +36,7 @@ from polyforge.kernel.usage import Usage
 
 _ERROR_CODES: Final = frozenset({"rate_limit_exceeded"})
 """Codes that a failed response may carry beside `server_error`."""
+_WITHOUT_CHOICE: Final = (Started, Used)
 PartKind = Literal["output_text", "refusal"]
 
 
@@ -145,10 +146,10 @@ class EventWriter:
         return begin + self._event("response.failed", response=failed) + self._event("error", **flat, error=flat)
 
     def _write(self, delta: Delta) -> bytes:
-        if isinstance(delta, Started | Used) or delta.choice:
-            return b""
         if isinstance(delta, TextDelta):
-            return self._write_text(delta)
+            return b"" if delta.choice else self._write_text(delta)
+        if isinstance(delta, _WITHOUT_CHOICE) or delta.choice:
+            return b""
         if isinstance(delta, ReasoningDelta):
             return self._write_thought(delta.text)
         if isinstance(delta, ToolCallDelta):
@@ -165,9 +166,11 @@ class EventWriter:
 
     def _write_text(self, delta: TextDelta) -> bytes:
         begin, part = self._grow("output_text")
+        if delta.logprobs is None:
+            return begin + self._piece(part.growing, delta.text, b"[]")
         logprobs = logprobs_of(delta.logprobs)
         part.logprobs += logprobs
-        return begin + self._piece(part.growing, delta.text, _encode(logprobs) if logprobs else b"[]")
+        return begin + self._piece(part.growing, delta.text, _encode(logprobs))
 
     def _write_refusal(self, text: str) -> bytes:
         self._refused = True

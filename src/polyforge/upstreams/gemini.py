@@ -1,10 +1,11 @@
 """Calls in Gemini's dialect, as the Gemini API and Vertex AI take them."""
 
-from polyforge.dialects.gemini.embeddings import read_batch, read_predict, texts_of, write_batch, write_predict
+from polyforge.dialects.gemini.embeddings import read_batch, read_predict, write_batch, write_predict
 from polyforge.dialects.gemini.replies import read_reply
 from polyforge.dialects.gemini.requests import write_chat
 from polyforge.dialects.gemini.streams import EventReader
 from polyforge.dialects.gemini.tool_names import ToolNames
+from polyforge.dialects.vectors import texts_of
 from polyforge.kernel.errors import Unsupported
 from polyforge.kernel.tasks import EmbeddingResult
 from polyforge.ports.provider import Call, Reply

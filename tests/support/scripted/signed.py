@@ -29,11 +29,15 @@ class SignedServer(ScriptedServer):
     def note(self, request: Received) -> Behaviour:
         """The answer, or a refusal."""
         behaviour = super().note(request)
-        expected = signature_of(request, self._credentials, self._service, self._region)
+        expected = self.expected(request)
         if expected is not None and request.headers.get("authorization") == expected:
             return behaviour
         self.refused += 1
         return Playing(self.provider.failure("denied"))
+
+    def expected(self, request: Received) -> str | None:
+        """What its `authorization` must be."""
+        return signature_of(request, self._credentials, self._service, self._region)
 
 
 def signature_of(request: Received, credentials: Credentials, service: str, region: str) -> str | None:

@@ -15,6 +15,7 @@ from botocore.exceptions import ClientError, EventStreamError
 from polyforge.adapters.providers.bedrock import Bedrock, Settings
 from polyforge.dialects.openai_chat.facts import decode_chat
 from polyforge.dialects.openai_chat.requests import read_chat
+from polyforge.dialects.openai_embeddings import decode_embeddings
 from polyforge.kernel.chat import (
     ChatResult,
     Delta,
@@ -28,6 +29,7 @@ from polyforge.kernel.chat import (
     text_of,
 )
 from polyforge.kernel.errors import (
+    Invalid,
     NotConfigured,
     PolyforgeError,
     RateLimited,
@@ -39,11 +41,15 @@ from polyforge.kernel.errors import (
     UpstreamRefused,
 )
 from polyforge.kernel.hidden import Hidden
+from polyforge.kernel.tasks import EmbeddingResult
 from polyforge.kernel.usage import Usage
 from polyforge.ports.provider import Call, Timeouts
+from tests.support.behaviours import Behaviour
 from tests.support.scripted import bedrock as scripted
-from tests.support.scripted.scenarios import SCENARIOS, Failure, Scenario
+from tests.support.scripted.scenarios import SCENARIOS, Failure, Played, Scenario
+from tests.support.scripted.server import Playing
 from tests.support.scripted.signed import SignedServer
+from tests.support.upstream import Received, Upstream
 from tests.support.vault import Secrets
 
 KEYS = {"access_key_id": scripted.ACCESS_KEY, "secret_access_key": scripted.SECRET_KEY}
@@ -319,6 +325,81 @@ async def test_a_picture_by_url_is_refused_before_anything_is_sent(server: Signe
         await one.send(call("text", {"messages": [{"role": "user", "content": [part]}]}))
     await one.close()
     assert len(server.requests()) == before
+
+
+# --- embeddings ---
+
+
+class Embedding(SignedServer):
+    """Answers InvokeModel as Titan or Cohere does: the vector of a text begins with its length."""
+
+    tokens: str | None = None
+    """What the header says of each call."""
+
+    def note(self, request: Received) -> Behaviour:
+        Upstream.note(self, request)
+        assert request.headers["authorization"] == self.expected(request)
+        asked = request.json
+        if "inputText" in asked:
+            text = asked["inputText"]
+            answer: dict[str, Any] = {"embedding": [len(text), 0.5], "inputTextTokenCount": len(text)}
+        else:
+            answer = {"embeddings": {"float": [[len(text), 0.5] for text in asked["texts"]]}, "id": "x"}
+        told = {} if self.tokens is None else {"x-amzn-bedrock-input-token-count": self.tokens}
+        headers = {"content-type": "application/json", **told}
+        return Playing(Played(200, headers, (json.dumps(answer).encode(),)))
+
+
+@pytest.fixture
+def embedding() -> Iterator[Embedding]:
+    credentials = Credentials(scripted.ACCESS_KEY, scripted.SECRET_KEY)
+    one = Embedding(scripted.Bedrock(), credentials, "bedrock", scripted.REGION)
+    one.start()
+    yield one
+    one.stop()
+
+
+def embedding_call(model: str, texts: list[Any], **fields: Any) -> Call:
+    data = json.dumps({"model": "m", "input": texts, **fields}).encode()
+    now = asyncio.get_running_loop().time()
+    return Call(decode_embeddings(data), "id", model, None, Timeouts(), now, now + 30, {})
+
+
+async def test_titan_embeds_one_text_at_a_time(embedding: Embedding) -> None:
+    embedding.tokens = "3"
+    one = provider(embedding)
+    reply = await one.send(embedding_call("amazon.titan-embed-text-v2:0", ["a", "bcd"], dimensions=2))
+    await one.close()
+    assert isinstance(reply.result, EmbeddingResult)
+    assert list(memoryview(reply.result.data).cast("B").cast("f")) == [1, 0.5, 3, 0.5]
+    assert (reply.result.rows, reply.result.dimensions, reply.usage) == (2, 2, Usage(input=6))
+    assert [request.json for request in embedding.requests()] == [
+        {"inputText": "a", "dimensions": 2},
+        {"inputText": "bcd", "dimensions": 2},
+    ]
+    assert embedding.requests()[0].path == "/model/amazon.titan-embed-text-v2%3A0/invoke"
+
+
+async def test_cohere_embeds_some_at_a_time_and_what_nobody_counted_is_estimated(embedding: Embedding) -> None:
+    one = provider(embedding)
+    reply = await one.send(embedding_call("cohere.embed-v4:0", ["abcd"] * 100))
+    await one.close()
+    assert isinstance(reply.result, EmbeddingResult)
+    assert reply.result.rows == 100
+    assert [len(request.json["texts"]) for request in embedding.requests()] == [96, 4]
+    assert reply.usage == Usage(input=100, exact=False)
+
+
+@pytest.mark.parametrize(
+    ("model", "texts"),
+    [("amazon.titan-embed-text-v1", ["a"] * 129), ("amazon.titan-embed-text-v1", [[1, 2]]), ("meta.llama", ["a"])],
+)
+async def test_what_cannot_be_embedded_is_refused(embedding: Embedding, model: str, texts: list[Any]) -> None:
+    one = provider(embedding)
+    with pytest.raises(Invalid):
+        await one.send(embedding_call(model, texts))
+    await one.close()
+    assert embedding.requests() == []
 
 
 # --- the scripted server, by AWS's own client ---

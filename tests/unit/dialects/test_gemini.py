@@ -15,6 +15,7 @@ from polyforge.dialects.gemini.streams import EventReader
 from polyforge.dialects.gemini.thinking import write_thinking
 from polyforge.dialects.gemini.tool_names import ToolNames
 from polyforge.dialects.gemini.usage import WireUsage, read_usage
+from polyforge.dialects.vectors import texts_of
 from polyforge.kernel.chat import (
     Audio,
     Block,
@@ -662,7 +663,7 @@ def test_vectors_that_are_missing_or_of_two_sizes_are_no_answer(answer: bytes) -
 def test_token_ids_are_not_embedded() -> None:
     request = InferenceRequest(task="embedding", dialect="openai", model="m", body=b"", inputs=[[1, 2]])
     with pytest.raises(Unsupported):
-        embeddings.texts_of(request)
+        texts_of(request)
 
 
 def test_names_of_models_never_lead_elsewhere() -> None:

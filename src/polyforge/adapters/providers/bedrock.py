@@ -1,4 +1,4 @@
-"""Amazon Bedrock: every model that its Converse API reaches."""
+"""Amazon Bedrock: every model that its Converse API reaches, and embeddings of Titan and Cohere."""
 
 import os
 from contextlib import aclosing
@@ -12,6 +12,8 @@ from polyforge.dialects.aws_eventstream import MEDIA_TYPE
 from polyforge.dialects.bedrock_converse.replies import read_reply
 from polyforge.dialects.bedrock_converse.requests import PARAMETERS, Guardrail, Maker, write_chat
 from polyforge.dialects.bedrock_converse.streams import EventReader
+from polyforge.dialects.bedrock_embeddings import TOKENS_HEADER, read_vectors, write_embeddings
+from polyforge.dialects.vectors import texts_of, vectors_result
 from polyforge.egress.deadlines import Deadline
 from polyforge.egress.http import Answer
 from polyforge.kernel.clock import Clock
@@ -48,7 +50,7 @@ class Bedrock(Provider):
     """Writes every request as Converse wants it."""
 
     capabilities: ClassVar[Capabilities] = Capabilities(
-        tasks=frozenset({"chat", "completion"}),
+        tasks=frozenset({"chat", "completion", "embedding"}),
         dialects=frozenset(),
         parameters=PARAMETERS,
         caller_keys=True,
@@ -80,8 +82,9 @@ class Bedrock(Provider):
     async def send(self, call: Call) -> Reply:
         """The whole answer."""
         with Deadline(call.deadline, NO_ANSWER):
-            answer, limit = await self._post(call, "converse"), self._settings.max_response_bytes
-            body = await read_whole(answer, reads_error(answer), limit, brought=call.key is not None)
+            if call.request.task == "embedding":
+                return await self._embed(call)
+            body, _ = await self._read(await self._post(call, "converse"), call)
         result = read_reply(body)
         return Reply(usage=result.usage, result=result, finish=result.choices[0].finish)
 
@@ -97,12 +100,42 @@ class Bedrock(Provider):
         """Unsupported: the models are listed at another service, which these credentials need not open."""
         raise Unsupported("Bedrock's models are not listed here")
 
+    async def _embed(self, call: Call) -> Reply:
+        """The vectors of all texts, some of them in each call."""
+        texts = texts_of(call.request)
+        vectors: list[list[float]] = []
+        counts: list[int | None] = []
+        for body in write_embeddings(texts, model=call.model, dimensions=call.request.dimensions):
+            answer = await self._account.post(_path(call, "invoke"), body, call.headers, call.key)
+            content, tokens = await self._read(answer, call)
+            vectors += read_vectors(content)
+            counts.append(tokens)
+        known = [count for count in counts if count is not None]
+        result = vectors_result(vectors, texts, sum(known) if len(known) == len(counts) else None)
+        return Reply(usage=result.usage, result=result)
+
+    async def _read(self, answer: Answer, call: Call) -> tuple[bytes, int | None]:
+        """The body, and how many tokens went in, where a header says so."""
+        counted: list[str | None] = []
+        body = await read_whole(
+            answer,
+            reads_error(answer),
+            self._settings.max_response_bytes,
+            brought=call.key is not None,
+            look=lambda opened: counted.append(opened.header(TOKENS_HEADER)),
+        )
+        tokens = counted[0]
+        return body, int(tokens) if tokens is not None and tokens.isdecimal() else None
+
     async def _post(self, call: Call, operation: str) -> Answer:
         if call.chat is None:
             raise Unsupported("this provider does not speak the dialect of the request")
         body = write_chat(call.chat, model=call.model, maker=self._settings.maker, guardrail=self._guardrail)
-        path = f"/model/{quote(call.model, safe='')}/{operation}"
-        return await self._account.post(path, body, call.headers, call.key)
+        return await self._account.post(_path(call, operation), body, call.headers, call.key)
+
+
+def _path(call: Call, operation: str) -> str:
+    return f"/model/{quote(call.model, safe='')}/{operation}"
 
 
 def _api_key(settings: Settings) -> SecretRef | None:

@@ -4,17 +4,14 @@ Source: https://ai.google.dev/api/embeddings and
 https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/text-embeddings-api.
 """
 
-from array import array
 from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
-from polyforge.kernel.errors import Invalid, Unsupported, UpstreamFailed
-from polyforge.kernel.tasks import EmbeddingResult, InferenceRequest
-from polyforge.kernel.usage import Usage
-
-_BYTES_PER_TOKEN: Final = 4
+from polyforge.dialects.vectors import vectors_result
+from polyforge.kernel.errors import UpstreamFailed
+from polyforge.kernel.tasks import EmbeddingResult
 
 
 class _Vector(msgspec.Struct):
@@ -52,17 +49,6 @@ _predictions: Final = msgspec.json.Decoder(_Predictions)
 _encode: Final = msgspec.json.Encoder().encode
 
 
-def texts_of(request: InferenceRequest) -> list[str]:
-    """The texts to embed; Unsupported for token ids, which nobody but OpenAI takes."""
-    inputs = request.inputs or []
-    texts = [text for text in inputs if isinstance(text, str)]
-    if len(texts) != len(inputs):
-        raise Unsupported("input: this model takes texts, not token ids", param="input")
-    if not texts:
-        raise Invalid("input: must not be empty", param="input")
-    return texts
-
-
 def write_batch(texts: Sequence[str], *, model: str, dimensions: int | None) -> bytes:
     """The body of a batchEmbedContents; `model` with its `models/`."""
     requests = [
@@ -79,7 +65,7 @@ def read_batch(body: bytes, texts: Sequence[str]) -> EmbeddingResult:
     except (ValueError, RecursionError) as error:
         raise UpstreamFailed("the upstream's answer is not what was asked for") from error
     tokens = wire.usage_metadata.prompt_token_count if wire.usage_metadata else None
-    return _result([vector.values for vector in wire.embeddings], texts, tokens)
+    return vectors_result([vector.values for vector in wire.embeddings], texts, tokens)
 
 
 def write_predict(texts: Sequence[str], *, dimensions: int | None) -> bytes:
@@ -97,25 +83,7 @@ def read_predict(body: bytes, texts: Sequence[str]) -> EmbeddingResult:
     found = [prediction.embeddings for prediction in wire.predictions]
     counts = [one.statistics.token_count for one in found if one.statistics and one.statistics.token_count is not None]
     tokens = int(sum(counts)) if len(counts) == len(found) else None
-    return _result([one.values for one in found], texts, tokens)
-
-
-def _result(vectors: Sequence[list[float]], texts: Sequence[str], tokens: int | None) -> EmbeddingResult:
-    width = len(vectors[0]) if vectors else 0
-    if len(vectors) != len(texts) or width == 0 or any(len(vector) != width for vector in vectors):
-        raise UpstreamFailed(f"the upstream answered without {len(texts)} vectors of one size")
-    data = array("f")
-    for vector in vectors:
-        data.extend(vector)
-    return EmbeddingResult(data.tobytes(), len(vectors), width, _usage(texts, tokens))
-
-
-def _usage(texts: Sequence[str], tokens: int | None) -> Usage:
-    """What the server counted; where it counted nothing, an estimate from the length of the texts."""
-    if tokens is not None and tokens >= 0:
-        return Usage(input=tokens)
-    size = sum(len(text.encode("utf-8", "replace")) for text in texts)
-    return Usage(input=-(-size // _BYTES_PER_TOKEN), exact=False)
+    return vectors_result([one.values for one in found], texts, tokens)
 
 
 def _given(name: str, value: int | None) -> dict[str, int]:

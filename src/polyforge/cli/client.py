@@ -30,7 +30,7 @@ PAGE = 1000
 _KEY = re.compile(r"[!-~]+")
 """What a header may hold; Python's client repeats anything else in its error."""
 
-Query = Mapping[str, str | None]
+Query = Mapping[str, str | list[str] | None]
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ class ApiClient:
 
 def _with_query(path: str, query: Query | None) -> str:
     given = {name: value for name, value in (query or {}).items() if value is not None}
-    return f"{path}?{urlencode(given)}" if given else path
+    return f"{path}?{urlencode(given, doseq=True)}" if given else path
 
 
 def explain(status: int, answer: Any) -> str:

@@ -31,7 +31,7 @@ class Commands(LazyGroup):
         "config": "Show declared models, return to earlier ones, reload them.",
         "flag": "Set, list, remove and bring back feature flags.",
         "events": "Show what happened, and follow what happens.",
-        "model": "Show the models that callers may use.",
+        "model": "Show the models that callers may use, and where their requests go.",
     }
 
 

@@ -50,6 +50,11 @@ class Lineup:
         self._digests = digests
         self._health = health
 
+    @property
+    def health(self) -> Health:
+        """How its deployments do."""
+        return self._health
+
     def counting(self, model: Model, request: InferenceRequest) -> Model | None:
         """The model where its providers count the tokens of a request, which costs nothing; None where none does."""
         places = [place for place in model.deployments if self._counts(place, request)]

@@ -10,6 +10,8 @@ from typing import Final
 import uvloop
 from fastapi import APIRouter
 
+from polyforge.gateway import api as gateway_api
+from polyforge.gateway.guide import ModelGuide
 from polyforge.kernel.clock import SystemClock
 from polyforge.operations.configuration import api as configuration_api
 from polyforge.operations.events import api as events_api
@@ -65,6 +67,7 @@ def create_app(platform: GatewayPlatform) -> Application:
     management = build_management(
         [
             tenancy_api.router(platform.key_service, platform.usage_service),
+            gateway_api.router(ModelGuide(platform.lineups, settings.gateway, platform.clock)),
             audit_api.router(platform.audit.service, platform.audit.export_service),
             tokens_api.router(platform.token_service),
             *_people(platform.people),

@@ -1,0 +1,151 @@
+"""Routes of models: which there are, how they do, and where a request would go."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query
+
+from polyforge.gateway.explaining import Judgement
+from polyforge.gateway.guide import ModelGuide, needs_for
+from polyforge.gateway.health import Health
+from polyforge.gateway.schemas import (
+    AttemptView,
+    DeploymentView,
+    Explanation,
+    HealthView,
+    JudgementView,
+    ModelList,
+    ModelView,
+    PriceView,
+    RatesView,
+    TierView,
+)
+from polyforge.kernel.money import to_usd
+from polyforge.registry.catalog import Deployment, Model
+from polyforge.registry.settings import Hardware, Strategy
+from polyforge.registry.tariffs import SpecialRates, Tariff
+from polyforge.tenancy.callers import Caller
+from polyforge.tenancy.permission import Permission
+
+Reader = Annotated[Caller, Depends(Permission("models:read"))]
+Tokens = Annotated[int, Query(ge=0, le=100_000_000)]
+_COSTS = "usage:read"
+_PLAIN = SpecialRates()
+_PICOS = 1_000_000_000_000
+_MILLISECONDS = 1000
+
+
+def router(guide: ModelGuide) -> APIRouter:
+    """The routes under /api/v1/models."""
+    routes = APIRouter(prefix="/api/v1/models", tags=["models"])
+
+    @routes.get("")
+    async def list_models(caller: Reader) -> ModelList:
+        """Every model that the caller may use, with its deployments, their prices and how they do."""
+        return ModelList(data=[_model(model, guide, caller) for model in guide.listed(caller)])
+
+    @routes.get("/{name:path}/explain")
+    async def explain_model(
+        caller: Reader,
+        name: str,
+        input_tokens: Tokens = 1_000,
+        output_tokens: Tokens = 500,
+        images: Annotated[int, Query(ge=0, le=10_000)] = 0,
+        tools: bool = False,
+        structured_output: bool = False,
+        stream: bool = False,
+        tag: Annotated[list[str], Query(max_length=20)] = [],  # noqa: B006  # FastAPI copies it
+        region: str | None = None,
+        hardware: Hardware | None = None,
+        provider: str | None = None,
+        strategy: Strategy | None = None,
+    ) -> Explanation:
+        """Where a request would go now, attempt by attempt, and why the other deployments are left out."""
+        needs = needs_for(input_tokens, output_tokens, images, tools=tools, structured=structured_output, stream=stream)
+        asked = {"region": region, "hardware": hardware, "provider": provider, "strategy": strategy}
+        pairs = [f"tag={each}" for each in tag] + [f"{key}={value}" for key, value in asked.items() if value]
+        model, judged = guide.explain(caller, name, needs, ",".join(pairs))
+        return _explanation(model, judged, strategy)
+
+    @routes.get("/{name:path}")
+    async def get_model(caller: Reader, name: str) -> ModelView:
+        """One model."""
+        return _model(guide.find(caller, name), guide, caller)
+
+    return routes
+
+
+def _explanation(model: Model, judged: list[Judgement], strategy: Strategy | None) -> Explanation:
+    attempts: list[AttemptView] = []
+    left_out: list[JudgementView] = []
+    for each in judged:
+        place, why = each.deployment, each.why
+        if each.attempt is None:
+            left_out.append(JudgementView(provider=place.provider, model=place.model, why=why))
+        else:
+            view = AttemptView(provider=place.provider, model=place.model, why=why, attempt=each.attempt)
+            attempts.append(view)
+    return Explanation(model=model.name, strategy=strategy or model.strategy, attempts=attempts, left_out=left_out)
+
+
+def _model(model: Model, guide: ModelGuide, caller: Caller) -> ModelView:
+    health, now, costs = guide.lineups.current.health, guide.clock.now(), caller.may(_COSTS)
+    return ModelView(
+        name=model.name,
+        task=model.task,
+        strategy=model.strategy,
+        on_context_overflow="larger" if model.widens else "refuse",
+        deployments=[_deployment(place, health, now, costs) for place in model.deployments],
+    )
+
+
+def _deployment(place: Deployment, health: Health, now: float, costs: bool) -> DeploymentView:
+    same: dict[str, Any] = {
+        name: getattr(place, name)
+        for name in DeploymentView.model_fields
+        if name not in ("price", "cost", "health", "tags")
+    }
+    return DeploymentView(
+        **same,
+        tags=sorted(place.tags),
+        price=_price(place.price),
+        cost=_price(place.cost) if costs else None,
+        health=_health(place, health, now),
+    )
+
+
+def _health(place: Deployment, health: Health, now: float) -> HealthView:
+    wait = health.cooling_until(place.index) - now
+    return HealthView(
+        state="cooling" if wait > 0 else "ready",
+        cooling_seconds=wait if wait > 0 else None,
+        cause=health.cause(place.index) if wait > 0 else None,
+        first_token_seconds=health.latency(place.index, True),
+        answer_seconds=health.latency(place.index, False),
+    )
+
+
+def _price(tariff: Tariff | None) -> PriceView | None:
+    if tariff is None:
+        return None
+    tiers = [TierView(**_rates(tier), above=tier.above) for tier in tariff.tiers]
+    batch = None if tariff.batch is None else RatesView(**_rates(tariff.batch))
+    return PriceView(**_rates(tariff), origin=tariff.origin, tiers=tiers, batch=batch)
+
+
+def _rates(tariff: Tariff) -> dict[str, float]:
+    """Pico-USD per token are micro-USD per million tokens."""
+    special = tariff.special or _PLAIN
+    return {
+        "input": to_usd(tariff.input),
+        "cached_input": to_usd(tariff.cache_read),
+        "cache_write": to_usd(tariff.cache_write),
+        "output": to_usd(tariff.output),
+        "reasoning": to_usd(tariff.output + special.reasoning),
+        "audio_input": to_usd(tariff.input + special.audio_input),
+        "audio_output": to_usd(tariff.output + special.audio_output),
+        "image_input": to_usd(tariff.input + special.image_input),
+        "per_call": to_usd(tariff.per_call),
+        "per_image": special.image / _PICOS,
+        "per_second": special.millisecond * _MILLISECONDS / _PICOS,
+        "per_character": special.character / _PICOS,
+    }

@@ -25,6 +25,7 @@ _HEAD_BYTES: Final = 256 * 1024
 _BUFFERED_BYTES: Final = 256 * 1024
 _JOIN_BYTES: Final = 64 * 1024
 _KNOWN_PATHS: Final = 256
+_TYPE: Final = "content-type"
 _FIRST_FINAL: Final = 200
 
 
@@ -325,7 +326,9 @@ class HttpClient:
         self._tls = ssl.create_default_context(cafile=trusted) if parts.scheme == "https" else None
         self._port = parts.port or (443 if self._tls else 80)
         self._prefix = parts.path.rstrip("/")
-        self._fields = _fields({"host": parts.netloc.rpartition("@")[2], "accept-encoding": "identity", **headers})
+        usual = {name: value for name, value in headers.items() if name != _TYPE}
+        self._fields = _fields({"host": parts.netloc.rpartition("@")[2], "accept-encoding": "identity", **usual})
+        self._type = _fields({_TYPE: headers[_TYPE]}) if _TYPE in headers else b""
         self._credentials = b""
         self._connect_timeout = connect_timeout
         self._unix_socket = unix_socket
@@ -347,8 +350,13 @@ class HttpClient:
     def post(
         self, path: str, body: bytes, headers: Mapping[str, str], credentials: Mapping[str, str] | None = None
     ) -> Answer:
-        """A call that sends `body`, with other `credentials` than its usual ones if they are given; `open` it."""
+        """A call that sends `body`, with other `credentials` than its usual ones if they are given; `open` it.
+
+        A content-type in `headers` stands in for the usual one.
+        """
         more = _fields(headers) if headers else b""
+        if _TYPE not in headers:
+            more += self._type
         head = self._head("POST", path) if credentials is None else self._begin("POST", path) + _fields(credentials)
         return Answer(self, b"%b%bcontent-length: %d\r\n\r\n" % (head, more, len(body)), body)
 

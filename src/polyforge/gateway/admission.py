@@ -14,7 +14,6 @@ from polyforge.kernel.clock import Clock
 from polyforge.kernel.errors import BudgetSpent, Denied, PolyforgeError, RateLimited, Unavailable
 from polyforge.kernel.money import Micros, to_usd
 from polyforge.kernel.tasks import InferenceRequest
-from polyforge.kernel.usage import NO_USAGE, Usage
 from polyforge.registry.catalog import Deployment
 from polyforge.registry.tariffs import Tariff
 from polyforge.tenancy.callers import KeyLimits
@@ -25,13 +24,9 @@ from polyforge.tenancy.periods import PeriodClock
 
 PART_TOKENS: Final = 16
 IMAGE_TOKENS: Final = 50_000
-LEAST_AUDIO_BYTES_PER_SECOND: Final = 500
-"""Opus speaks from 6 kbit/s on, and hardly anybody speaks below (RFC 6716 section 2.1.1)."""
 _BYTES_PER_TOKEN: Final = 4
 _HEADROOM_SHARE: Final = 4
 _LEAST_OUTPUT: Final = 16
-_HEARD: Final = frozenset({"transcription", "translation"})
-_WITH_UNITS: Final = _HEARD | {"image_generation", "speech"}
 
 Spent = Callable[[str, int], Awaitable[Micros]]
 """What the ledger says a key spent in the period that began at a second."""
@@ -101,7 +96,9 @@ class Admission:
         else:
             job.reserved = self._bound(job, limits, slot)
         if limits.tpm is not None:
-            job.reserved_tokens = len(request.body) // _BYTES_PER_TOKEN + (request.output_limit or 0) * request.choices
+            job.reserved_tokens = (
+                _text_bytes(request) // _BYTES_PER_TOKEN + (request.output_limit or 0) * request.choices
+            )
         outcome = self._counters.reserve(slot, limits, self._clock.now(), job.period, job.reserved, job.reserved_tokens)
         if isinstance(outcome, Refusal):
             job.headroom = outcome.headroom
@@ -116,11 +113,13 @@ class Admission:
             headroom = self._counters.headroom(slot, limits, job.period)
             output = min(self._open_output(request, place, headroom) for place in job.model.deployments)
             job.output_limit = output
-        bound, units = 0, _units_bound(request)
+        bound = 0
         for place in job.model.deployments:
             tokens, asked = request.choices * _capped(output, place), _input_bound(request, place)
             # Each try is shown the answers before it.
-            tries = [_tariff(place).bound(asked + turn * tokens, tokens, units) for turn in range(request.tries)]
+            tries = [
+                _tariff(place).bound(asked + turn * tokens, tokens, request.units) for turn in range(request.tries)
+            ]
             bound = max(bound, sum(tries))
         return bound
 
@@ -131,7 +130,7 @@ class Admission:
         """
         most = _capped(self._settings.default_output_tokens if place.output is None else place.output, place)
         affordable = _tariff(place).affordable_output(
-            _input_bound(request, place), headroom // _HEADROOM_SHARE, _units_bound(request)
+            _input_bound(request, place), headroom // _HEADROOM_SHARE, request.units
         )
         if affordable is None:
             return most
@@ -161,17 +160,13 @@ def _tariff(deployment: Deployment) -> Tariff:
 
 
 def _input_bound(request: InferenceRequest, place: Deployment) -> int:
-    bound = len(request.body) + PART_TOKENS * request.parts + IMAGE_TOKENS * request.images
+    bound = _text_bytes(request) + PART_TOKENS * request.parts + IMAGE_TOKENS * request.images
     return bound if place.context is None else min(bound, place.context)
 
 
-def _units_bound(request: InferenceRequest) -> Usage:
-    """The most images, audio and characters that the request can come to."""
-    if request.task not in _WITH_UNITS:
-        return NO_USAGE
-    size = len(request.body)
-    heard = size * 1000 // LEAST_AUDIO_BYTES_PER_SECOND if request.task in _HEARD else 0
-    return Usage(images=request.choices, milliseconds=heard, characters=size)
+def _text_bytes(request: InferenceRequest) -> int:
+    """Bytes of the body that can be tokens: files are counted otherwise."""
+    return len(request.body) - request.binary
 
 
 def _capped(limit: int, place: Deployment) -> int:

@@ -129,6 +129,7 @@ class Dispatch:
                 raise
             else:
                 job.first_token_ns = _end_wait(job)
+                job.media_type = first[0].media_type
                 self._answered(job, deployment)
                 return Opened(first, events)
         raise AssertionError("the last attempt either returns or raises")
@@ -144,6 +145,8 @@ class Dispatch:
         return self._providers[deployment.provider]
 
     def _call(self, job: Job, deployment: Deployment, provider: Provider, started: float) -> Call:
+        if job.request.task not in provider.capabilities.tasks:
+            raise Unsupported(f"this provider does not do {job.request.task}", param="model")
         chat = None if _passes(job, provider) else self._translated(job, provider)
         return Call(
             job.request,

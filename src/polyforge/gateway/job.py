@@ -86,6 +86,8 @@ class Job(msgspec.Struct, gc=False):
     attempts: list[Attempt] = []
     first_token_ns: int = 0
     """On the clock of the hops; 0 until the first content of a stream."""
+    media_type: bytes = b""
+    """What a streamed answer is where it is no server-sent events."""
     streamed: int = 0
     """Characters of text sent on so far."""
     settled: bool = False

@@ -73,10 +73,10 @@ class Gateway:
         events: AsyncGenerator[list[StreamEvent]] | None = None
         try:
             first, events = await self._dispatch.stream(job, found)
-            if data := self._relay(job, relay, first):
+            if (data := self._relay(job, relay, first)) or relay.ended:
                 yield data, relay.ended
             async for batch in events:
-                if data := self._relay(job, relay, batch):
+                if (data := self._relay(job, relay, batch)) or relay.ended:
                     yield data, relay.ended
         except PolyforgeError as error:
             if events is not None:
@@ -141,7 +141,7 @@ class _Relay:
             return b""
         if event.end:
             self.ended = True
-        if event.deltas or (event.end and not event.frame):
+        if event.deltas or (event.end and not event.frame and not event.media_type):
             return self._write(event)
         return self._usage_frame + event.frame if event.end else event.frame
 

@@ -84,7 +84,8 @@ def _estimate(job: Job, status: Status) -> Usage:
     if not job.attempts or (status == "error" and not job.streamed):
         return NO_USAGE
     output = -(-job.streamed // _BYTES_PER_TOKEN)
-    return Usage(input=-(-len(job.request.body) // _BYTES_PER_TOKEN), output=output, exact=False)
+    text = len(job.request.body) - job.request.binary
+    return Usage(input=-(-text // _BYTES_PER_TOKEN), output=output, exact=False)
 
 
 def _worth(job: Job) -> tuple[Micros, Micros]:

@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 from typing_extensions import Buffer
 
-from polyforge.kernel.usage import Usage
+from polyforge.kernel.usage import NO_USAGE, Usage
 
 Task = Literal[
     "chat",
@@ -56,6 +56,12 @@ class InferenceRequest(msgspec.Struct, gc=False):
     """Texts, or token ids, of an embedding request."""
     dimensions: int | None = None
     encoding: Literal["float", "base64"] = "float"
+    variant: Literal["edit", "translation"] | None = None
+    """Another way to do the task: to make an image out of others, to transcribe into English."""
+    units: Usage = NO_USAGE
+    """The most that it uses of what is not counted in tokens: images, audio, characters."""
+    binary: int = 0
+    """Bytes of the body that are files, and tell nothing of tokens."""
     tries: int = 1
     """How often the model may be asked: again, when its answer does not hold."""
     recalls: bool = False

@@ -70,6 +70,8 @@ class Reply(msgspec.Struct, gc=False):
     body: Buffer | None = None
     result: EmbeddingResult | ChatResult | None = None
     finish: str | None = None
+    media_type: bytes = b"application/json"
+    """What the `body` is."""
 
 
 class StreamEvent(msgspec.Struct, gc=False):
@@ -90,6 +92,8 @@ class StreamEvent(msgspec.Struct, gc=False):
     size: int = 0
     """Characters of generated text in it, from which tokens are estimated when a stream breaks off."""
     deltas: Sequence[Delta] = ()
+    media_type: bytes = b""
+    """What the frames are where they are no server-sent events; of the first event, and of an `end` without deltas."""
 
 
 class Provider(Protocol):

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from polyforge.dialects import anthropic_errors, openai_embeddings
+from polyforge.dialects import anthropic_errors, openai_audio, openai_embeddings, openai_images, openai_moderations
 from polyforge.dialects.anthropic_messages import facts as anthropic_facts
 from polyforge.dialects.anthropic_messages import reading as anthropic_reading
 from polyforge.dialects.anthropic_messages import replies as anthropic_replies
@@ -95,6 +95,12 @@ ENDPOINTS: Final = (
         open_stream=response_streams.EventWriter,
     ),
     Endpoint(path="/v1/embeddings", decode=openai_embeddings.decode_embeddings),
+    Endpoint(path="/v1/images/generations", decode=openai_images.decode_generation),
+    Endpoint(path="/v1/images/edits", decode=openai_images.decode_edit),
+    Endpoint(path="/v1/audio/transcriptions", decode=openai_audio.decode_transcription),
+    Endpoint(path="/v1/audio/translations", decode=openai_audio.decode_translation),
+    Endpoint(path="/v1/audio/speech", decode=openai_audio.decode_speech),
+    Endpoint(path="/v1/moderations", decode=openai_moderations.decode_moderation),
     Endpoint(
         path=ANTHROPIC_PATHS[0],
         decode=anthropic_facts.decode_messages,

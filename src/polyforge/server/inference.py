@@ -211,7 +211,7 @@ class Inference:
         if job.request.keeps and body is not None:
             body = await self._conversations.keep(job, body)
         exchange.status = 200
-        headers = [(b"content-type", b"application/json"), *_own_headers(endpoint, job)]
+        headers = [(b"content-type", reply.media_type), *_own_headers(endpoint, job)]
         await send_whole(send, 200, headers, body)
 
     async def _count(
@@ -244,7 +244,7 @@ class Inference:
                 async for data, last in frames:
                     if exchange.status == 0:
                         exchange.status = 200
-                        headers = [*_STREAM_HEADERS, *_own_headers(endpoint, job)]
+                        headers = [*_stream_headers(job), *_own_headers(endpoint, job)]
                         await send({"type": "http.response.start", "status": 200, "headers": headers})
                     if last:
                         presence.end()
@@ -273,11 +273,23 @@ class Inference:
 async def _send_late_error(
     endpoint: Endpoint, error: PolyforgeError, exchange: Exchange, job: Job, presence: Presence, send: Send
 ) -> None:
-    """After the first byte the status is gone: the error is an event, and no `[DONE]` follows it."""
+    """After the first byte the status is gone: the error is an event, and no `[DONE]` follows it.
+
+    What is no stream of events is left unfinished, so that the connection breaks off.
+    """
     presence.end()
+    if job.media_type:
+        return
     body, writer = endpoint.render(error, exchange.id).body, job.writer
     frame = writer.fail(body) if isinstance(writer, FailureWriter) else endpoint.late_error(body)
     await send({"type": "http.response.body", "body": frame, "more_body": False})
+
+
+def _stream_headers(job: Job) -> RawHeaders:
+    """Of server-sent events; or of something else, which an error can end only by breaking the connection."""
+    if not job.media_type:
+        return [*_STREAM_HEADERS]
+    return [(b"content-type", job.media_type), *_STREAM_HEADERS[1:]]
 
 
 def _answering(job: Job) -> Answering:

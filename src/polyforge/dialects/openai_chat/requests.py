@@ -351,9 +351,10 @@ def _read_format(wire: _Format | None) -> OutputFormat | None:
 def write_chat(chat: ChatRequest, *, model: str, stream: bool, limit_field: str = "max_tokens") -> bytes:
     """The body of a POST /v1/chat/completions; of thoughts, which the dialect has no place for, nothing is sent.
 
+    Fields that are none of the dialect's are written as they are: servers know more than it.
     Invalid for content that the dialect cannot carry.
     """
-    fields: dict[str, Any] = {"model": model, "messages": _write_messages(chat.messages)}
+    fields: dict[str, Any] = {**chat.others, "model": model, "messages": _write_messages(chat.messages)}
     if stream:
         fields["stream"] = True
         fields["stream_options"] = {"include_usage": True}

@@ -1,0 +1,57 @@
+"""OpenAI's moderations; bodies pass through. Source: https://platform.openai.com/docs/api-reference/moderations."""
+
+from typing import Any, Final
+
+import msgspec
+
+from polyforge.dialects.openai_chat.facts import check_model_name
+from polyforge.dialects.openai_errors import explain_validation
+from polyforge.kernel.errors import Invalid
+from polyforge.kernel.tasks import InferenceRequest
+
+DEFAULT_MODEL: Final = "omni-moderation-latest"
+"""What OpenAI takes where a request names no model."""
+
+
+class _Part(msgspec.Struct, gc=False):
+    type: str
+
+
+class _Request(msgspec.Struct, gc=False):
+    input: str | list[str | _Part]
+    model: str | None = None
+
+
+class _Reply(msgspec.Struct, gc=False):
+    results: list[dict[str, Any]]
+
+
+_request: Final = msgspec.json.Decoder(_Request)
+_reply: Final = msgspec.json.Decoder(_Reply)
+
+
+def decode_moderation(body: bytes) -> InferenceRequest:
+    """The request in POST /v1/moderations; Invalid names the field that is wrong."""
+    try:
+        wire = _request.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise explain_validation(error) from error
+    model = wire.model or DEFAULT_MODEL
+    check_model_name(model)
+    if not wire.input:
+        raise Invalid("input must not be empty", param="input")
+    parts = [wire.input] if isinstance(wire.input, str) else wire.input
+    return InferenceRequest(
+        task="moderation",
+        dialect="openai",
+        model=model,
+        body=body,
+        output_limit=0,
+        parts=len(parts),
+        images=sum(isinstance(part, _Part) and part.type == "image_url" for part in parts),
+    )
+
+
+def check_reply(body: bytes) -> None:
+    """ValueError for an answer that holds no results."""
+    _reply.decode(body)

@@ -22,11 +22,12 @@ from tests.support.scripted.callers import (
     Turn,
 )
 from tests.support.scripted.openai import OpenAI
+from tests.support.scripted.sagemaker import SageMaker
 from tests.support.scripted.scenarios import SCENARIOS, Scenario, ScriptedProvider, Seen
 from tests.support.scripted.server import ScriptedServer
 from tests.support.server import Polyforge, stopping
 
-PROVIDERS: tuple[ScriptedProvider, ...] = (OpenAI(), Anthropic(), Bedrock())
+PROVIDERS: tuple[ScriptedProvider, ...] = (OpenAI(), Anthropic(), Bedrock(), SageMaker())
 CALLERS = {"openai_chat": OpenAIChat, "openai_responses": OpenAIResponses, "anthropic": AnthropicMessages}
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 WEATHER = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}

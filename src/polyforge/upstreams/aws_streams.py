@@ -1,4 +1,4 @@
-"""What comes in AWS's event streams: events as JSON, or a stream of server-sent events in pieces."""
+"""What comes in AWS's event streams: events as JSON, or another stream in pieces."""
 
 import re
 from typing import Final
@@ -6,11 +6,12 @@ from typing import Final
 import msgspec
 
 from polyforge.dialects.aws_errors import decode_error
-from polyforge.dialects.aws_eventstream import Message, MessageSplitter
+from polyforge.dialects.aws_eventstream import BrokenStream, Message, MessageSplitter
 from polyforge.dialects.upstream_error import UpstreamError
 from polyforge.kernel.errors import PolyforgeError, UpstreamFailed
+from polyforge.ports.provider import StreamEvent
+from polyforge.upstreams.calls import StreamReader
 from polyforge.upstreams.refusals import refusal
-from polyforge.upstreams.streams import SsePayloads
 
 _NAME: Final = re.compile(r"[A-Za-z]{1,64}")
 _BROKEN: Final = 500
@@ -44,29 +45,46 @@ class _Complete(msgspec.Struct, rename="pascal"):
 _complete: Final = msgspec.json.Decoder(_Complete)
 
 
-class SseInEvents:
-    """Server-sent events whose bytes come in the payloads of events called `name`, cut anywhere."""
+class StreamInEvents:
+    """A stream of any kind whose bytes come in the payloads of events called `name`, cut anywhere."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, inner: StreamReader, name: str) -> None:
+        self._inner = inner
         self._name = name
         self._splitter = MessageSplitter()
-        self._inner = SsePayloads()
+        self.has_content = False
+        self.ended = False
 
-    def feed(self, chunk: bytes) -> list[bytes]:
-        """The payloads that `chunk` completes; raises what an exception among the events means."""
-        found: list[bytes] = []
-        for message in self._splitter.feed(chunk):
-            if message.kind != "event":
-                raise failure_of(message)
-            if message.name == self._name:
-                found += self._inner.feed(message.payload)
-            elif message.name == _COMPLETE:
-                _check_complete(message.payload)
-        return found
+    def feed(self, chunk: bytes) -> list[StreamEvent]:
+        """The events that these bytes complete; raises what an exception among the messages means."""
+        try:
+            messages = self._splitter.feed(chunk)
+        except BrokenStream as error:
+            raise UpstreamFailed(f"the upstream's stream is broken: {error}") from error
+        data = b"".join([self._payload(message) for message in messages])
+        return self._noted(self._inner.feed(data)) if data else []
+
+    def finish(self) -> list[StreamEvent]:
+        """The end of a stream whose connection closed."""
+        return self._noted(self._inner.finish())
+
+    def _payload(self, message: Message) -> bytes:
+        if message.kind != "event":
+            raise failure_of(message)
+        if message.name == _COMPLETE:
+            _check_complete(message.payload)
+        return message.payload if message.name == self._name else b""
+
+    def _noted(self, events: list[StreamEvent]) -> list[StreamEvent]:
+        self.has_content, self.ended = self._inner.has_content, self._inner.ended
+        return events
 
 
 def _check_complete(payload: bytes) -> None:
-    told = _complete.decode(payload or b"{}")
+    try:
+        told = _complete.decode(payload or b"{}")
+    except ValueError as error:
+        raise UpstreamFailed("the upstream sent a malformed event") from error
     if told.error_code:
         raise UpstreamFailed(f"the function failed: {told.error_code[:100]}: {(told.error_details or '')[:500]}")
 

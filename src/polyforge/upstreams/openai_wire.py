@@ -100,11 +100,7 @@ class OpenAIWire:
             kinds = _WANTED["transcription"]
             content, kind = await read_typed(answer, self._read_error, limit, brought=brought, wanted=kinds)
             return Reply(_read_transcript(call.request, content, kind), content, media_type=kind.encode("latin-1"))
-        body = await read_whole(answer, self._read_error, limit, brought=brought)
-        if call.chat is None:
-            return _read_reply(call.request, body)
-        result = replies.read_reply(body)
-        return Reply(usage=result.usage, result=result, finish=result.choices[0].finish)
+        return reply_of(call, await read_whole(answer, self._read_error, limit, brought=brought))
 
     def stream(self, answer: Answer, call: Call) -> AsyncGenerator[list[StreamEvent]]:
         """The events as they come; UpstreamFailed when the stream ends without its finish."""
@@ -112,8 +108,7 @@ class OpenAIWire:
         if kinds is not None:
             media = MediaStream(answer, call.request, self._max_response_bytes)
             return read_stream(answer, call, media, self._read_error, wanted=kinds)
-        reader: StreamReader = PassingStream() if call.chat is None else CanonicalStream(ChunkReader())
-        return read_stream(answer, call, reader, self._read_error)
+        return read_stream(answer, call, reader_of(call), self._read_error)
 
     async def models(self, answer: Answer) -> list[str]:
         """The names in a list of models."""
@@ -140,6 +135,19 @@ def _without_developer(chat: ChatRequest) -> ChatRequest:
         for message in chat.messages
     ]
     return msgspec.structs.replace(chat, messages=messages)
+
+
+def reply_of(call: Call, body: bytes) -> Reply:
+    """What a whole answer in JSON says; UpstreamFailed when it is none."""
+    if call.chat is None:
+        return _read_reply(call.request, body)
+    result = replies.read_reply(body)
+    return Reply(usage=result.usage, result=result, finish=result.choices[0].finish)
+
+
+def reader_of(call: Call) -> StreamReader:
+    """What reads a streamed answer of text."""
+    return PassingStream() if call.chat is None else CanonicalStream(ChunkReader())
 
 
 def _read_reply(request: InferenceRequest, body: bytes) -> Reply:

@@ -130,6 +130,22 @@ async def test_answers_whole_and_streamed(server: Server, scenario: Scenario) ->
     assert server.last().model == scenario.name
 
 
+async def test_what_a_client_of_openais_sends_and_gets_passes_as_it_is(server: Server) -> None:
+    one, passing = provider(server), call("text")
+    body = b'{"model":"m","messages":[{"role":"user","content":"x"}],"guided_json": {"b":1.0}}'
+    passing.request, passing.chat = decode_chat(body), None
+    reply = await one.send(passing)
+    assert reply.body == OpenAI().whole(SCENARIOS["text"]).chunks[0]
+    assert reply.usage is not None
+    assert b'"guided_json":{"b":1.0}' in server.requests()[-1].body
+    assert server.requests()[-1].json["model"] == "text"
+    passing.request = decode_chat(body.replace(b"}]", b'}],"stream":true'))
+    frames = [event.frame async for batch in one.stream(passing) for event in batch]
+    await one.close()
+    assert b"".join(frames) == b"".join(OPENAI_STREAM)
+    assert server.requests()[-1].json["stream_options"] == {"include_usage": True}
+
+
 REFUSALS: dict[Failure, tuple[type[PolyforgeError], ...]] = {
     "rate": (RateLimited,),
     "quota": (RateLimited,),

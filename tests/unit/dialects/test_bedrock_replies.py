@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from polyforge.dialects.aws_errors import decode_error
 from polyforge.dialects.bedrock_converse.replies import read_reply
 from polyforge.dialects.bedrock_converse.streams import EventReader
+from polyforge.dialects.openai_chat.streams import ChunkReader
 from polyforge.kernel.chat import (
     Delta,
     Finished,
@@ -35,7 +36,7 @@ from polyforge.kernel.errors import (
     UpstreamRefused,
 )
 from polyforge.kernel.usage import Usage
-from polyforge.upstreams.aws_streams import EventPayloads, SseInEvents
+from polyforge.upstreams.aws_streams import EventPayloads, StreamInEvents
 from polyforge.upstreams.refusals import refusal
 from polyforge.upstreams.streams import CanonicalStream
 from tests.support.scripted.eventstream import event, exception, message
@@ -264,14 +265,17 @@ def test_pieces_together_are_the_text(pieces: list[str]) -> None:
     assert "".join([delta.text for delta in found if isinstance(delta, TextDelta)]) == "".join(pieces)
 
 
-@given(st.lists(st.text(min_size=1), max_size=5), st.integers(1, 30))
-def test_server_sent_events_in_pieces_are_put_together(texts: list[str], size: int) -> None:
-    payloads = [json.dumps(text).encode() for text in texts]
-    data = b"".join([b"data: " + payload + b"\n\n" for payload in payloads])
-    inner = SseInEvents("PayloadPart")
+@given(st.lists(st.text(min_size=1), min_size=1, max_size=5), st.integers(1, 30))
+def test_another_stream_in_pieces_is_put_together(texts: list[str], size: int) -> None:
+    pieces: list[dict[str, Any]] = [{"index": 0, "delta": {"content": text}} for text in texts]
+    pieces.append({"index": 0, "delta": {}, "finish_reason": "stop"})
+    data = b"".join([b"data: " + json.dumps({"choices": [one]}).encode() + b"\n\n" for one in pieces])
+    stream = StreamInEvents(CanonicalStream(ChunkReader()), "PayloadPart")
     parts = [data[start : start + size] for start in range(0, len(data), size)]
-    found = [one for part in parts for one in inner.feed(event("PayloadPart", part, "application/octet-stream"))]
-    assert found == payloads
+    found = [one for part in parts for one in stream.feed(event("PayloadPart", part, "application/octet-stream"))]
+    found += stream.finish()
+    assert stream.ended
+    assert [delta.text for one in found for delta in one.deltas if isinstance(delta, TextDelta)] == texts
 
 
 # --- errors ---

@@ -4,12 +4,12 @@ from contextlib import aclosing
 from typing import ClassVar, Final
 from urllib.parse import quote
 
+import msgspec
 from pydantic import Field
 from typing_extensions import AsyncGenerator
 
 from polyforge.dialects.lambda_responses import read_response
-from polyforge.dialects.openai_chat import facts, replies, requests
-from polyforge.dialects.openai_chat.streams import ChunkReader
+from polyforge.dialects.openai_chat import requests
 from polyforge.dialects.openai_errors import decode_error
 from polyforge.egress.deadlines import Deadline
 from polyforge.egress.http import Answer
@@ -18,11 +18,10 @@ from polyforge.kernel.errors import Unsupported, UpstreamFailed
 from polyforge.ports.provider import Call, Capabilities, Provider, Reply, StreamEvent
 from polyforge.ports.secret_source import SecretSource
 from polyforge.upstreams.aws import AwsAccount, AwsSettings, reads_error
-from polyforge.upstreams.aws_streams import SseInEvents
+from polyforge.upstreams.aws_streams import StreamInEvents
 from polyforge.upstreams.calls import NO_ANSWER, read_stream, read_whole
+from polyforge.upstreams.openai_wire import OpenAIWire, reader_of, reply_of
 from polyforge.upstreams.refusals import refusal
-from polyforge.upstreams.streams import CanonicalStream
-from polyforge.upstreams.vectors import read_vectors
 
 _ERROR_HEADER: Final = "x-amz-function-error"
 _PART: Final = "PayloadChunk"
@@ -39,16 +38,20 @@ class Settings(AwsSettings):
 
 
 class LambdaFunction(Provider):
-    """Invokes functions. A stream comes of functions that stream their response, as server-sent events."""
+    """Invokes functions: bodies in OpenAI's dialect pass through, others are written in it.
+
+    A stream comes of functions that stream their response, as server-sent events.
+    """
 
     capabilities: ClassVar[Capabilities] = Capabilities(
         tasks=frozenset({"chat", "completion", "embedding"}),
-        dialects=frozenset(),
+        dialects=frozenset({"openai"}),
         parameters=requests.PARAMETERS | {"top_k"},
     )
 
     def __init__(self, settings: Settings, connect_timeout: float, clock: Clock | None = None) -> None:
         self._settings = settings
+        self._wire = OpenAIWire(limit_field="max_tokens", max_response_bytes=settings.max_response_bytes)
         self._account = AwsAccount(
             settings, service="lambda", host="lambda", connect_timeout=connect_timeout, clock=clock
         )
@@ -68,16 +71,12 @@ class LambdaFunction(Provider):
             body = await read_whole(
                 answer, reads_error(answer), self._settings.max_response_bytes, look=_look_for_failure
             )
-        body = _unwrapped(body)
-        if call.chat is None:
-            return read_vectors(body)
-        result = replies.read_reply(body)
-        return Reply(usage=result.usage, result=result, finish=result.choices[0].finish)
+        return reply_of(call, _unwrapped(body))
 
     async def stream(self, call: Call) -> AsyncGenerator[list[StreamEvent]]:
         """The events as they come; UpstreamFailed when the function failed, or ended without a finish."""
         answer = await self._post(call, "2021-11-15", "response-streaming-invocations")
-        reader = CanonicalStream(ChunkReader(), SseInEvents(_PART))
+        reader = StreamInEvents(reader_of(call), _PART)
         async with aclosing(read_stream(answer, call, reader, reads_error(answer), wanted=_ANY_TYPE)) as events:
             async for batch in events:
                 yield batch
@@ -88,13 +87,8 @@ class LambdaFunction(Provider):
 
     async def _post(self, call: Call, version: str, operation: str) -> Answer:
         path = f"/{version}/functions/{quote(call.model, safe='')}/{operation}"
-        return await self._account.post(path, self._body(call), call.headers)
-
-    def _body(self, call: Call) -> bytes:
-        name = self._settings.served_model or call.model
-        if call.chat is None:
-            return facts.rewrite(call.request.body, model=name)
-        return requests.write_chat(call.chat, model=name, stream=call.request.stream)
+        named = msgspec.structs.replace(call, model=self._settings.served_model or call.model)
+        return await self._account.post(path, self._wire.ask(named).body, call.headers)
 
 
 def _unwrapped(body: bytes) -> bytes:

@@ -4,13 +4,13 @@ from contextlib import aclosing
 from typing import ClassVar, Final, Literal
 from urllib.parse import quote
 
+import msgspec
 from pydantic import Field
 from typing_extensions import AsyncGenerator
 
 from polyforge.dialects import text_generation
 from polyforge.dialects.aws_eventstream import MEDIA_TYPE
-from polyforge.dialects.openai_chat import facts, replies, requests
-from polyforge.dialects.openai_chat.streams import ChunkReader
+from polyforge.dialects.openai_chat import requests
 from polyforge.egress.deadlines import Deadline
 from polyforge.egress.http import Answer
 from polyforge.kernel.clock import Clock
@@ -18,10 +18,10 @@ from polyforge.kernel.errors import Unsupported
 from polyforge.ports.provider import Call, Capabilities, Provider, Reply, StreamEvent
 from polyforge.ports.secret_source import SecretSource
 from polyforge.upstreams.aws import AwsAccount, AwsSettings, reads_error
-from polyforge.upstreams.aws_streams import SseInEvents
-from polyforge.upstreams.calls import NO_ANSWER, read_stream, read_whole
+from polyforge.upstreams.aws_streams import StreamInEvents
+from polyforge.upstreams.calls import NO_ANSWER, StreamReader, read_stream, read_whole
+from polyforge.upstreams.openai_wire import OpenAIWire, reader_of, reply_of
 from polyforge.upstreams.streams import CanonicalStream
-from polyforge.upstreams.vectors import read_vectors
 
 _COMPONENT_HEADER: Final = "x-amzn-sagemaker-inference-component"
 _PART: Final = "PayloadPart"
@@ -41,16 +41,17 @@ class Settings(AwsSettings):
 
 
 class SageMaker(Provider):
-    """Invokes endpoints with what their containers speak."""
+    """Invokes endpoints whose containers speak OpenAI's dialect: bodies in it pass through, others are written."""
 
     capabilities: ClassVar[Capabilities] = Capabilities(
         tasks=frozenset({"chat", "completion", "embedding"}),
-        dialects=frozenset(),
-        parameters=requests.PARAMETERS | text_generation.PARAMETERS,
+        dialects=frozenset({"openai"}),
+        parameters=requests.PARAMETERS | {"top_k"},
     )
 
     def __init__(self, settings: Settings, connect_timeout: float, clock: Clock | None = None) -> None:
         self._settings = settings
+        self._wire = OpenAIWire(limit_field="max_tokens", max_response_bytes=settings.max_response_bytes)
         self._account = AwsAccount(
             settings, service="sagemaker", host="runtime.sagemaker", connect_timeout=connect_timeout, clock=clock
         )
@@ -68,17 +69,12 @@ class SageMaker(Provider):
         with Deadline(call.deadline, NO_ANSWER):
             answer = await self._post(call, "invocations")
             body = await read_whole(answer, reads_error(answer), self._settings.max_response_bytes)
-        if call.chat is None:
-            return read_vectors(body)
-        read = replies.read_reply if self._settings.format == "openai" else text_generation.read_reply
-        result = read(body)
-        return Reply(usage=result.usage, result=result, finish=result.choices[0].finish)
+        return self._read(call, body)
 
     async def stream(self, call: Call) -> AsyncGenerator[list[StreamEvent]]:
         """The events as they come; UpstreamFailed when the stream ends without its finish."""
         answer = await self._post(call, "invocations-response-stream")
-        deltas = ChunkReader() if self._settings.format == "openai" else text_generation.TokenReader()
-        reader = CanonicalStream(deltas, SseInEvents(_PART))
+        reader = StreamInEvents(self._reader(call), _PART)
         async with aclosing(read_stream(answer, call, reader, reads_error(answer), wanted=MEDIA_TYPE)) as events:
             async for batch in events:
                 yield batch
@@ -94,12 +90,41 @@ class SageMaker(Provider):
         return await self._account.post(path, self._body(call, endpoint), headers)
 
     def _body(self, call: Call, endpoint: str) -> bytes:
-        name = self._settings.served_model or endpoint
+        return self._wire.ask(msgspec.structs.replace(call, model=self._settings.served_model or endpoint)).body
+
+    def _read(self, call: Call, body: bytes) -> Reply:
+        return reply_of(call, body)
+
+    def _reader(self, call: Call) -> StreamReader:
+        return reader_of(call)
+
+
+class SageMakerInputs(SageMaker):
+    """Invokes endpoints whose containers take a prompt."""
+
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        tasks=frozenset({"chat", "completion"}),
+        dialects=frozenset(),
+        parameters=text_generation.PARAMETERS,
+    )
+
+    def _body(self, call: Call, endpoint: str) -> bytes:
         if call.chat is None:
-            return facts.rewrite(call.request.body, model=name)
-        if self._settings.format == "inputs":
-            return text_generation.write_prompt(call.chat, stream=call.request.stream)
-        return requests.write_chat(call.chat, model=name, stream=call.request.stream)
+            raise Unsupported("this provider does not speak the dialect of the request")
+        return text_generation.write_prompt(call.chat, stream=call.request.stream)
+
+    def _read(self, call: Call, body: bytes) -> Reply:
+        result = text_generation.read_reply(body)
+        return Reply(usage=result.usage, result=result, finish=result.choices[0].finish)
+
+    def _reader(self, call: Call) -> StreamReader:
+        return CanonicalStream(text_generation.TokenReader())
 
 
-ADAPTER = SageMaker
+def build(settings: Settings, connect_timeout: float) -> SageMaker:
+    """The provider of the format."""
+    kind = SageMaker if settings.format == "openai" else SageMakerInputs
+    return kind(settings, connect_timeout)
+
+
+ADAPTER = build

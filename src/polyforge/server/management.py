@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from polyforge import __version__
 from polyforge.kernel.errors import Invalid, MethodNotAllowed, NotFound, PolyforgeError
 from polyforge.server.declared import declare_needs
+from polyforge.server.described import DescribedApi
 from polyforge.server.errors import renderer_for
 
 DESCRIPTION = "One gateway, one set of keys, and behind it every model a team runs."
@@ -17,7 +18,7 @@ DESCRIPTION = "One gateway, one set of keys, and behind it every model a team ru
 
 def build_management(routers: Sequence[APIRouter]) -> FastAPI:
     """The application for everything under /api."""
-    app = FastAPI(
+    app = DescribedApi(
         title="Polyforge",
         version=__version__,
         description=DESCRIPTION,

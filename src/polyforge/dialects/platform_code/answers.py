@@ -100,6 +100,8 @@ def _strict(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, An
     if "$ref" in schema:
         return _strict(definitions[schema["$ref"]], definitions)
     strict = {name: value for name, value in schema.items() if name not in ("title", "default")}
+    if "enum" in strict:
+        strict["type"] = "string"
     for name in ("anyOf", "items"):
         if name in strict:
             strict[name] = _strict_all(strict[name], definitions)

@@ -5,8 +5,8 @@ Source: https://ai.google.dev/api/generate-content and the types of the official
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
-from urllib.parse import unquote, urlsplit
+from typing import Any, Final, cast
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from tests.support.behaviours import Behaviour, vector_of
 from tests.support.scripted.scenarios import CalledTool, Ending, Failure, Played, Scenario, Seen, Told
@@ -28,6 +28,8 @@ _FIELD: Final = {
     "@type": f"{_TYPES}BadRequest",
     "fieldViolations": [{"field": "generation_config.temperature", "description": "out of range"}],
 }
+_CALLERS_OWN: Final = frozenset({"args", "response", "parametersJsonSchema", "responseJsonSchema"})
+"""Fields in which names are not Google's."""
 _TOO_LONG: Final = "The input token count (2000000) exceeds the maximum number of tokens allowed (1048576)."
 
 
@@ -109,6 +111,7 @@ class Gemini:
 
     def read(self, path: str, body: Mapping[str, Any]) -> Seen:
         """Out of a generateContent request."""
+        body = _camel(body)
         settings = body.get("generationConfig") or {}
         thinking = settings.get("thinkingConfig") or {}
         seen = Seen(
@@ -157,17 +160,17 @@ class GeminiServer(ScriptedServer):
 
     def note(self, request: Received) -> Behaviour:
         """Write down what is asked; the answer follows from the path, and the model."""
-        if request.path.startswith("/v1beta/models?"):
+        if urlsplit(request.path).path.endswith("/models"):
             Upstream.note(self, request)
             return Playing(_models_answer(request.path))
         if request.path.endswith(":batchEmbedContents"):
             Upstream.note(self, request)
-            return Playing(_vectors_answer(request.json))
+            return Playing(_vectors_answer(_camel(request.json)))
         return super().note(request)
 
 
 def _models_answer(path: str) -> Played:
-    is_last = "pageToken=more%2F2" in path
+    is_last = parse_qs(urlsplit(path).query).get("pageToken") == ["more/2"]
     names = ["models/gemini-scripted-pro"] if is_last else ["models/gemini-scripted", "models/embedding-scripted"]
     body: dict[str, Any] = {"models": [{"name": name, "displayName": name} for name in names]}
     return answered(body if is_last else body | {"nextPageToken": "more/2"})
@@ -188,6 +191,20 @@ def answered(body: Mapping[str, Any], status: int = 200) -> Played:
 
 
 _NAMES: Final = {"modelVersion": "gemini-scripted-001", "responseId": "bWFrZS1iZWxpZXZl"}
+
+
+def _camel(value: Any) -> Any:
+    """The same with the names that JSON has for fields: Google's servers take those of the protocol too."""
+    if isinstance(value, list):
+        return [_camel(item) for item in cast(list[Any], value)]
+    if not isinstance(value, dict):
+        return value
+    renamed: dict[str, Any] = {}
+    for name, content in cast(dict[str, Any], value).items():
+        first, *rest = name.split("_")
+        camel = first + "".join(word.capitalize() for word in rest)
+        renamed[camel] = content if camel in _CALLERS_OWN else _camel(content)
+    return renamed
 
 
 def _candidate(parts: list[dict[str, Any]], reason: str | None = None) -> dict[str, Any]:
@@ -223,7 +240,7 @@ def _read_content(content: Mapping[str, Any], seen: Seen) -> None:
     for part in content["parts"]:
         if "functionCall" in part:
             call = part["functionCall"]
-            seen.called.append((call.get("id", ""), call["name"], call["args"]))
+            seen.called.append((call.get("id", ""), call["name"], call.get("args") or {}))
             signature = part.get("thoughtSignature", signature)
         elif "functionResponse" in part:
             result = part["functionResponse"]
@@ -244,6 +261,6 @@ def _read_content(content: Mapping[str, Any], seen: Seen) -> None:
 
 def _read_media(part: Mapping[str, Any], seen: Seen) -> None:
     blob, file = part.get("inlineData"), part.get("fileData")
-    media_type = (blob or file)["mimeType"]  # pyright: ignore[reportOptionalSubscript]
-    found = (blob["mimeType"], blob["data"]) if blob else (None, file["fileUri"])  # pyright: ignore[reportOptionalSubscript]
+    found = (blob["mimeType"], blob["data"]) if blob else (None, part["fileData"]["fileUri"])
+    media_type = (blob or file or {})["mimeType"]
     (seen.images if media_type.startswith("image/") else seen.files).append(found)

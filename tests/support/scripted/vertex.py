@@ -119,6 +119,8 @@ class VertexServer(ScriptedServer):
         self.issued: list[str] = []
         self.grant: Played | None = None
         """What the token endpoint answers instead of a token."""
+        self.audience: str | None = None
+        """For whom statements have to be; default: the token endpoint."""
 
     def note(self, request: Received) -> Behaviour:
         """Write down what is asked; the answer follows from the path, and the model."""
@@ -140,21 +142,25 @@ class VertexServer(ScriptedServer):
     def _issue(self, request: Received) -> Played:
         """A token for a statement that the account signed, for this endpoint, of at most an hour."""
         form = parse_qs(request.body.decode())
-        assert form["grant_type"] == [_GRANT]
-        [statement] = form["assertion"]
-        claims = jwt.decode(
-            statement,
-            account_key().public_key(),
-            algorithms=["RS256"],
-            audience=self.origin + TOKEN_PATH,
-            issuer=EMAIL,
-            leeway=2 * _HOUR,
-        )
-        assert jwt.get_unverified_header(statement)["kid"] == KEY_ID
-        assert claims["scope"] == _SCOPE
-        assert claims["exp"] - claims["iat"] <= _HOUR
+        if form["grant_type"] != [_GRANT] or not self._is_signed(form["assertion"][0]):
+            return answered({"error": "invalid_grant", "error_description": "Invalid JWT Signature."}, 400)
         self.issued.append(f"ya29.scripted-{len(self.issued)}")
         return answered({"access_token": self.issued[-1], "expires_in": _HOUR, "token_type": "Bearer"})
+
+    def _is_signed(self, statement: str) -> bool:
+        try:
+            claims = jwt.decode(
+                statement,
+                account_key().public_key(),
+                algorithms=["RS256"],
+                audience=self.audience or self.origin + TOKEN_PATH,
+                issuer=EMAIL,
+                leeway=2 * _HOUR,
+            )
+        except jwt.PyJWTError:
+            return False
+        is_ours = jwt.get_unverified_header(statement)["kid"] == KEY_ID and claims["scope"] == _SCOPE
+        return is_ours and claims["exp"] - claims["iat"] <= _HOUR
 
 
 def _models_answer(request: Received) -> Played:

@@ -157,7 +157,7 @@ def test_pictures_files_and_speech_go_as_data_or_by_address() -> None:
             Image(url="https://example.com/a.webp?x=1"),
             Image(url="https://example.com/picture"),
             File(data="BBBB", media_type="application/pdf", name="a.pdf"),
-            File(url="gs://bucket/b.txt"),
+            File(url="https://example.com/b.txt"),
             File(id="files/abc"),
             Audio("CCCC", "wav"),
         ],
@@ -168,13 +168,16 @@ def test_pictures_files_and_speech_go_as_data_or_by_address() -> None:
         {"fileData": {"mimeType": "image/webp", "fileUri": "https://example.com/a.webp?x=1"}},
         {"fileData": {"mimeType": "image/png", "fileUri": "https://example.com/picture"}},
         {"inlineData": {"mimeType": "application/pdf", "data": "BBBB"}},
-        {"fileData": {"mimeType": "text/plain", "fileUri": "gs://bucket/b.txt"}},
+        {"fileData": {"mimeType": "text/plain", "fileUri": "https://example.com/b.txt"}},
         {"fileData": {"mimeType": "application/pdf", "fileUri": files}},
         {"inlineData": {"mimeType": "audio/wav", "data": "CCCC"}},
     ]
 
 
-@pytest.mark.parametrize("block", [File(), Image(), ToolCall("a", "b", "{}")])
+@pytest.mark.parametrize(
+    "block",
+    [File(), Image(), File(url="gs://ours/secret.pdf"), File(id="file-of-openai"), ToolCall("a", "b", "{}")],
+)
 def test_what_has_no_place_in_a_turn_of_the_user_is_refused(block: Any) -> None:
     with pytest.raises(Invalid) as refused:
         contents(Message("user", [block]))

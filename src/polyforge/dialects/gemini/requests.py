@@ -26,7 +26,7 @@ from polyforge.kernel.chat import (
     ToolChoice,
     ToolResult,
 )
-from polyforge.kernel.errors import Invalid
+from polyforge.kernel.errors import Invalid, Unsupported
 
 PARAMETERS: Final = frozenset(
     {
@@ -185,6 +185,9 @@ def _write_media(data: str | None, media_type: str | None, url: str | None, usua
         return _inline(data, media_type or usual)
     if url is None:
         raise Invalid("a picture or file holds neither data nor a URL", param="messages")
+    if not url.startswith(("https://", "http://")):
+        # Others, `gs://` first of all, would be read with our account's rights instead of the caller's.
+        raise Unsupported("this provider takes pictures and files as data or by an https:// URL", param="messages")
     guessed, _ = mimetypes.guess_type(urlsplit(url).path)
     return {"fileData": {"mimeType": media_type or guessed or usual, "fileUri": url}}
 

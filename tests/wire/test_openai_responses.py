@@ -59,7 +59,7 @@ def gateway(
     settings = {
         "providers": {"lab": provider.settings(), "claude": thinker.settings()},
         "models": {"claude/*": {"deployments": [{"provider": "claude"}]}}
-        | {name: {"deployments": [{"provider": "lab", "model": name}]} for name in (*SCENARIOS, "error-text")},
+        | {name: {"deployments": [{"provider": "lab", "model": name}]} for name in (*SCENARIOS, "broken-text")},
         "gateway": {"attempts": 1, "cooldown_seconds": 0},
         "responses": {"max_bytes": 100_000},
     }
@@ -122,9 +122,9 @@ def test_a_structured_answer_is_parsed(client: openai.OpenAI, provider: Scripted
 
 
 def test_a_stream_that_breaks_off_ends_with_a_failure(client: openai.OpenAI, gateway: Polyforge, key: str) -> None:
-    with pytest.raises(openai.APIError, match="break"):
-        list(client.responses.create(model="error-text", input="Hi.", stream=True))
-    raw = post(gateway, key, model="error-text", stream=True).body
+    with pytest.raises(openai.APIError, match="broke off"):
+        list(client.responses.create(model="broken-text", input="Hi.", stream=True))
+    raw = post(gateway, key, model="broken-text", stream=True).body
     events = [json.loads(line[6:]) for line in raw.splitlines() if line.startswith(b"data: ")]
     assert [event["type"] for event in events[-2:]] == ["response.failed", "error"]
     assert [event["sequence_number"] for event in events] == list(range(len(events)))

@@ -5,6 +5,9 @@ from collections.abc import Collection, Mapping
 from typing import Final
 
 import msgspec
+from typing_extensions import Buffer
+
+from polyforge.dialects.openai_errors import explain_validation
 
 _ESCAPED_NAME: Final = re.compile(rb'\\[^"\\]*"\s*:')
 _MOST_LOOKED_FOR: Final = 40
@@ -18,7 +21,7 @@ def with_fields(body: bytes, changes: Mapping[str, msgspec.Raw], without: Collec
     But a field that stands twice is sent once, as we read it, so that the upstream cannot understand another request
     than the one that was admitted.
     """
-    fields = _fields.decode(body)
+    fields = read_fields(body)
     kept = all(fields.get(name) == value for name, value in changes.items()) and not any(
         name in fields for name in without
     )
@@ -28,6 +31,14 @@ def with_fields(body: bytes, changes: Mapping[str, msgspec.Raw], without: Collec
     for name in without:
         fields.pop(name, None)
     return _encode(fields)
+
+
+def read_fields(body: Buffer) -> dict[str, msgspec.Raw]:
+    """The fields of a JSON object; Invalid where those that nobody has read so far are no JSON or no UTF-8."""
+    try:
+        return _fields.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise explain_validation(error) from error
 
 
 def stands_once(fields: Collection[str], body: bytes) -> bool:

@@ -13,7 +13,7 @@ from polyforge.dialects.openai_chat.usage import WireUsage, read_usage
 from polyforge.dialects.openai_errors import explain_validation
 from polyforge.dialects.openai_inputs import read_inputs
 from polyforge.dialects.raw import ABSENT, is_given
-from polyforge.dialects.rewriting import stands_once
+from polyforge.dialects.rewriting import read_fields, stands_once
 from polyforge.kernel.errors import Invalid
 from polyforge.kernel.tasks import InferenceRequest
 from polyforge.kernel.usage import Usage
@@ -196,14 +196,14 @@ def rewrite(body: bytes, *, model: str, include_usage: bool = False, limit: tupl
     stands twice is sent once, as we read it, so that the upstream cannot understand another request than the one that
     was admitted.
     """
-    fields = _fields.decode(body)
+    fields = read_fields(body)
     name = msgspec.Raw(_encode(model))
     if fields["model"] == name and not include_usage and limit is None and stands_once(fields, body):
         return body
     fields["model"] = name
     if include_usage:
         options = fields.get("stream_options")
-        merged = _fields.decode(options) if options is not None and is_given(options) else {}
+        merged = read_fields(options) if options is not None and is_given(options) else {}
         merged["include_usage"] = msgspec.Raw(b"true")
         fields["stream_options"] = msgspec.Raw(_encode(merged))
     if limit is not None:

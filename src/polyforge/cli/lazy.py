@@ -1,6 +1,7 @@
 """Commands by name, so that `--help` and each command load only what they show or do."""
 
 import importlib
+import keyword
 from collections.abc import Sequence
 from typing import Any, ClassVar, Protocol
 
@@ -27,7 +28,7 @@ class LazyGroup(TyperGroup):
     """A group whose commands are the modules of this package that `COMMANDS` names."""
 
     COMMANDS: ClassVar[dict[str, str]] = {}
-    """From the name of a command, which is its module's too but for dashes, to its line of help."""
+    """From the name of a command, which is its module's too but for `module_of`, to its line of help."""
 
     def list_commands(self, ctx: object) -> list[str]:
         """Names in the order of the table."""
@@ -37,7 +38,7 @@ class LazyGroup(TyperGroup):
         """The command's module, loaded now, and its `app` as a command."""
         if cmd_name not in self.COMMANDS:
             return None
-        app: typer.Typer = importlib.import_module(f"{PACKAGE}.{cmd_name.replace('-', '_')}").app
+        app: typer.Typer = importlib.import_module(f"{PACKAGE}.{module_of(cmd_name)}").app
         command = get_command(app)
         command.name = cmd_name
         assert isinstance(command, TyperCommand | TyperGroup)
@@ -47,3 +48,9 @@ class LazyGroup(TyperGroup):
         """The commands with their help, none of them loaded."""
         with formatter.section("Commands"):
             formatter.write_dl(list(self.COMMANDS.items()))
+
+
+def module_of(command: str) -> str:
+    """Names that Python cannot have in a module's place get an underscore."""
+    name = command.replace("-", "_")
+    return f"{name}_" if keyword.iskeyword(name) else name

@@ -17,6 +17,7 @@ class Commands(LazyGroup):
     COMMANDS: ClassVar[dict[str, str]] = {
         "up": "Start the gateway and the model host, and keep them running.",
         "check": "Show the effective settings and where each comes from.",
+        "import": "Take over the settings of another gateway.",
         "migrate": "Bring the database up to date, and do nothing else.",
         "login": "Sign in with an e-mail address and a password.",
         "logout": "End the session that `polyforge login` began.",
@@ -25,13 +26,15 @@ class Commands(LazyGroup):
         "project": "Create, list and choose projects.",
         "service-account": "Create, list, rotate and disable service accounts.",
         "key": "Create, list, rotate and revoke API keys.",
+        "chat": "Say something to a model.",
+        "code": "Write, explain, review, mend and test code.",
         "usage": "Show what was used and what it cost.",
         "audit": "Search, verify and export the audit log.",
         "secret": "Set, list and remove secrets, and renew what seals them.",
         "config": "Show declared models, return to earlier ones, reload them.",
         "flag": "Set, list, remove and bring back feature flags.",
         "events": "Show what happened, and follow what happens.",
-        "model": "Show the models that callers may use, and where their requests go.",
+        "model": "Show the models callers may use, and where calls would go.",
     }
 
 

@@ -7,7 +7,7 @@ import typer
 from typer.testing import CliRunner
 
 from polyforge import __version__
-from polyforge.cli.lazy import PACKAGE
+from polyforge.cli.lazy import PACKAGE, module_of
 from polyforge.cli.main import Commands, app
 
 HEAVY = ("pydantic", "sqlalchemy", "fastapi", "msgspec", "numpy", "uvicorn", "rich", "yaml", "asyncio")
@@ -23,7 +23,7 @@ def test_help_shows_every_command_with_what_it_does() -> None:
 
 @pytest.mark.parametrize("name", Commands.COMMANDS)
 def test_every_command_is_there_and_explains_itself(name: str) -> None:
-    assert isinstance(importlib.import_module(f"{PACKAGE}.{name.replace('-', '_')}").app, typer.Typer)
+    assert isinstance(importlib.import_module(f"{PACKAGE}.{module_of(name)}").app, typer.Typer)
     shown = CliRunner().invoke(app, [name, "--help"], prog_name="polyforge")
     assert shown.exit_code == 0
     assert f"Usage: polyforge {name} " in shown.stdout

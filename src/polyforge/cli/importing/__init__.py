@@ -1,0 +1,1 @@
+"""Settings of other gateways, turned into ours: pure functions from what their files say."""

@@ -49,6 +49,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """From the body of an error to the event that ends a stream which has begun."""
     credential: Callable[[HeaderMap], bytes | None] = bearer_token
     """The key, as clients of this dialect send it."""
+    people: bool = False
+    """Whether people who signed in may call it without a key, as they may the rest of the platform's own paths."""
     id_headers: tuple[bytes, ...] = (b"x-request-id",)
     """In which its clients look for the request's id."""
     forwarded: tuple[bytes, ...] = ()
@@ -67,6 +69,7 @@ def _code_endpoint(operation: Operation[Any]) -> Endpoint:
         write=operation.write,
         examine=operation.examine,
         render=render_problem,
+        people=True,
     )
 
 
@@ -128,6 +131,7 @@ ENDPOINTS: Final = (
         write=platform_replies.write_chat,
         open_stream=platform_replies.EventWriter,
         render=render_problem,
+        people=True,
         late_error=platform_replies.late_error,
     ),
     Endpoint(
@@ -137,6 +141,7 @@ ENDPOINTS: Final = (
         write=platform_replies.write_completion,
         open_stream=platform_replies.EventWriter,
         render=render_problem,
+        people=True,
         late_error=platform_replies.late_error,
     ),
     *map(_code_endpoint, OPERATIONS),

@@ -26,6 +26,7 @@ from polyforge.kernel.ids import new_ulid
 from polyforge.kernel.tasks import EmbeddingResult
 from polyforge.ports.provider import KEY_HEADER
 from polyforge.ports.tracing import Tracer
+from polyforge.server.authentication import Authentication
 from polyforge.server.endpoints import ENDPOINTS, Endpoint
 from polyforge.server.errors import opaque
 from polyforge.server.exchange import Exchange, Observer
@@ -73,6 +74,7 @@ class Inference:
         settings: GatewaySettings,
         keys: KeyCache,
         tokens: TokenCallers,
+        authentication: Authentication,
         lineups: Lineups,
         observer: Observer,
         tracer: Tracer,
@@ -81,6 +83,7 @@ class Inference:
         self._settings = settings
         self._keys = keys
         self._tokens = tokens
+        self._authentication = authentication
         self._lineups = lineups
         self._observer = observer
         self._tracer = tracer
@@ -95,7 +98,7 @@ class Inference:
         lineup = self._lineups.current
         lineup.calls += 1
         try:
-            job = await self._read(endpoint, exchange, lineup, first_values(scope["headers"]), receive)
+            job = await self._read(endpoint, exchange, lineup, scope, receive)
             presence = Presence(scope)
             if endpoint.estimate is not None:
                 await self._count(endpoint, endpoint.estimate, exchange, job, lineup, presence, send)
@@ -119,13 +122,14 @@ class Inference:
             self._observer.finished(exchange)
 
     async def _read(
-        self, endpoint: Endpoint, exchange: Exchange, lineup: Lineup, headers: HeaderMap, receive: Receive
+        self, endpoint: Endpoint, exchange: Exchange, lineup: Lineup, scope: Scope, receive: Receive
     ) -> Job:
+        headers = first_values(scope["headers"])
         marks = exchange.hops.marks
         limit = self._settings.max_body_bytes
         declared_length(headers, limit)
         marks.append(perf_counter_ns())
-        exchange.caller = caller = await self._authenticate(endpoint.credential(headers))
+        exchange.caller = caller = await self._authenticate(endpoint, headers, scope)
         marks.append(perf_counter_ns())
         provider_key = self._provider_key(headers)
         request = endpoint.decode(await read_body(receive, limit))
@@ -178,7 +182,12 @@ class Inference:
                 return model.name
         raise Invalid("name a model: there is no chat model to take by default", param="model")
 
-    async def _authenticate(self, token: bytes | None) -> Caller:
+    async def _authenticate(self, endpoint: Endpoint, headers: HeaderMap, scope: Scope) -> Caller:
+        token = endpoint.credential(headers)
+        if token is None and endpoint.people:
+            caller = await self._authentication.caller(scope)
+            authorize(caller, "inference")
+            return caller
         if token is None:
             raise Unauthenticated("no API key; send it as `Authorization: Bearer pf-...`")
         known = self._tokens if token.startswith(TOKEN_MARK) else self._keys

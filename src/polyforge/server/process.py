@@ -54,11 +54,13 @@ def create_app(platform: GatewayPlatform) -> Application:
     settings = platform.settings
     access = platform.lines if settings.telemetry.access_log else None
     observation = Observation(platform.metrics, access, platform.tracer)
+    authentication = _authentication(platform)
     conversations = Conversations(platform.responses, settings.gateway.max_body_bytes)
     inference = Inference(
         settings.gateway,
         platform.keys,
         platform.tokens,
+        authentication,
         platform.lineups,
         observation,
         platform.tracer,
@@ -79,20 +81,23 @@ def create_app(platform: GatewayPlatform) -> Application:
     )
     models = Models(platform.lineups, platform.clock.now())
     operations = Operations(platform.render_metrics, _is_private(settings))
-    behind_proxy = settings.server.behind_proxy
-    browser = Browser(
-        platform.people.sessions,
-        platform.people.cookie,
-        platform.people.csrf,
-        site=platform.address,
-        tls=settings.server.tls is not None,
-        behind_proxy=behind_proxy,
-    )
-    authentication = Authentication(platform.keys, platform.tokens, browser, behind_proxy=behind_proxy)
     well_known = WellKnown(platform.signing_keys, platform.address)
     return Application(
         inference, models, operations, management, authentication, observation, well_known, conversations
     )
+
+
+def _authentication(platform: GatewayPlatform) -> Authentication:
+    people, server = platform.people, platform.settings.server
+    browser = Browser(
+        people.sessions,
+        people.cookie,
+        people.csrf,
+        site=platform.address,
+        tls=server.tls is not None,
+        behind_proxy=server.behind_proxy,
+    )
+    return Authentication(platform.keys, platform.tokens, browser, behind_proxy=server.behind_proxy)
 
 
 def _people(people: PeoplePlatform) -> list[APIRouter]:

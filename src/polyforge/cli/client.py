@@ -18,6 +18,8 @@ from polyforge.cli.errors import CommandError, Refused
 DEFAULT_URL = "http://127.0.0.1:8080"
 DEFAULT_DATA = "polyforge-data"
 TIMEOUT_SECONDS = 60.0
+MODEL_SECONDS = 600.0
+"""How long a model may take to answer."""
 HINTS = {
     401: "run `polyforge login`, pass --key, or set POLYFORGE_API_KEY",
     403: "use a key that has this scope; the admin key has all",
@@ -69,6 +71,17 @@ class ApiClient:
         """The decoded answer to a POST of JSON."""
         return self._call("POST", path, body or {})
 
+    def ask(self, path: str, body: Mapping[str, Any]) -> Any:
+        """The decoded answer to a POST of JSON that a model has to answer first."""
+        with self._asked("POST", path, body, MODEL_SECONDS) as response:
+            content = response.read()
+        return self._decode(response.status, content)
+
+    def post_lines(self, path: str, body: Mapping[str, Any]) -> Iterator[bytes]:
+        """The lines of what a model answers to a POST of JSON as they come, each with its line break."""
+        with self._asked("POST", path, body, MODEL_SECONDS) as response:
+            yield from self._lines_of(response)
+
     def post_for_cookie(self, path: str, body: Mapping[str, Any]) -> tuple[Any, str | None]:
         """The decoded answer to a POST of JSON, and the cookie that came with it, as `name=value`."""
         with self._asked("POST", path, body) as response:
@@ -102,10 +115,13 @@ class ApiClient:
     def lines(self, path: str, query: Query | None = None) -> Iterator[bytes]:
         """The lines of the answer to a GET as they come, each with its line break."""
         with self._asked("GET", _with_query(path, query)) as response:
-            if response.status >= http.HTTPStatus.MULTIPLE_CHOICES:
-                self._decode(response.status, response.read())
-            while line := response.readline():
-                yield line
+            yield from self._lines_of(response)
+
+    def _lines_of(self, response: http.client.HTTPResponse) -> Iterator[bytes]:
+        if response.status >= http.HTTPStatus.MULTIPLE_CHOICES:
+            self._decode(response.status, response.read())
+        while line := response.readline():
+            yield line
 
     def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         with self._asked(method, path, body) as response:
@@ -114,11 +130,11 @@ class ApiClient:
 
     @contextmanager
     def _asked(
-        self, method: str, path: str, body: Mapping[str, Any] | None = None
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, seconds: float = TIMEOUT_SECONDS
     ) -> Generator[http.client.HTTPResponse]:
         """The answer to a request, to be read inside the block; CommandError when there is none, or it breaks off."""
         kind = http.client.HTTPSConnection if self._tls else http.client.HTTPConnection
-        connection = kind(self._host, self._port, timeout=TIMEOUT_SECONDS)
+        connection = kind(self._host, self._port, timeout=seconds)
         try:
             connection.request(method, self._base + path, None if body is None else json.dumps(body), self._headers())
             yield connection.getresponse()

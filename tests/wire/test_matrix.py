@@ -10,6 +10,7 @@ import openai
 import pytest
 
 from tests.support.scripted.anthropic import Anthropic
+from tests.support.scripted.azure_openai import AzureOpenAI
 from tests.support.scripted.bedrock import Bedrock
 from tests.support.scripted.callers import (
     LIMIT,
@@ -21,13 +22,21 @@ from tests.support.scripted.callers import (
     OpenAIResponses,
     Turn,
 )
+from tests.support.scripted.huggingface import HuggingFace
 from tests.support.scripted.openai import OpenAI
 from tests.support.scripted.sagemaker import SageMaker
 from tests.support.scripted.scenarios import SCENARIOS, Scenario, ScriptedProvider, Seen
 from tests.support.scripted.server import ScriptedServer
 from tests.support.server import Polyforge, stopping
 
-PROVIDERS: tuple[ScriptedProvider, ...] = (OpenAI(), Anthropic(), Bedrock(), SageMaker())
+PROVIDERS: tuple[ScriptedProvider, ...] = (
+    OpenAI(),
+    Anthropic(),
+    Bedrock(),
+    SageMaker(),
+    AzureOpenAI(),
+    HuggingFace(),
+)
 CALLERS = {"openai_chat": OpenAIChat, "openai_responses": OpenAIResponses, "anthropic": AnthropicMessages}
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 WEATHER = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}

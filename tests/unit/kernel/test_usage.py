@@ -1,0 +1,20 @@
+"""Usage adds up, field by field."""
+
+import msgspec
+
+from polyforge.kernel.usage import NO_USAGE, Usage
+
+
+def test_every_count_is_added() -> None:
+    names = [name for name in Usage.__struct_fields__ if name != "exact"]
+    one = Usage(**{name: place + 1 for place, name in enumerate(names)})
+    both = one + one
+    assert [getattr(both, name) for name in names] == [2 * (place + 1) for place in range(len(names))]
+    assert both.exact
+
+
+def test_a_sum_is_exact_where_both_are() -> None:
+    estimate = Usage(1, output=2, exact=False)
+    assert (estimate + NO_USAGE).exact is (NO_USAGE + estimate).exact is False
+    assert NO_USAGE + NO_USAGE == NO_USAGE
+    assert msgspec.structs.replace(estimate + NO_USAGE, exact=False) == estimate

@@ -214,6 +214,15 @@ async def test_an_inference_component_is_named_in_a_header(servers: dict[str, Se
     assert request.json["model"] == "text"
 
 
+@pytest.mark.parametrize("model", ["text/", "text/日本", "text/a/b", "text/a_b"])
+async def test_a_component_that_cannot_be_is_not_found(servers: dict[str, Server], model: str) -> None:
+    one = provider(servers["sagemaker"])
+    with pytest.raises(UpstreamRefused) as refused:
+        await one.send(call(model))
+    await one.close()
+    assert (refused.value.status, refused.value.param) == (404, "model")
+
+
 def tokens(*pieces: str) -> list[dict[str, Any]]:
     return [{"index": 1, "token": {"id": 1, "text": text, "special": False}, "details": None} for text in pieces]
 

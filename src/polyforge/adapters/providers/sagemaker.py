@@ -1,5 +1,6 @@
 """Amazon SageMaker: models behind one's own endpoints, in containers that speak OpenAI's chat or take `inputs`."""
 
+import re
 from contextlib import aclosing
 from typing import ClassVar, Final, Literal
 from urllib.parse import quote
@@ -14,7 +15,7 @@ from polyforge.dialects.openai_chat import requests
 from polyforge.egress.deadlines import Deadline
 from polyforge.egress.http import Answer
 from polyforge.kernel.clock import Clock
-from polyforge.kernel.errors import Unsupported
+from polyforge.kernel.errors import Unsupported, UpstreamRefused
 from polyforge.ports.provider import Call, Capabilities, Provider, Reply, StreamEvent
 from polyforge.ports.secret_source import SecretSource
 from polyforge.upstreams.aws import AwsAccount, AwsSettings, reads_error
@@ -24,6 +25,7 @@ from polyforge.upstreams.openai_wire import OpenAIWire, reader_of, reply_of
 from polyforge.upstreams.streams import CanonicalStream
 
 _COMPONENT_HEADER: Final = "x-amzn-sagemaker-inference-component"
+_COMPONENT: Final = re.compile(r"[a-zA-Z0-9-]{1,63}")
 _PART: Final = "PayloadPart"
 
 
@@ -84,7 +86,9 @@ class SageMaker(Provider):
         raise Unsupported("SageMaker's endpoints are not listed here")
 
     async def _post(self, call: Call, operation: str) -> Answer:
-        endpoint, _, component = call.model.partition("/")
+        endpoint, slash, component = call.model.partition("/")
+        if slash and not _COMPONENT.fullmatch(component):
+            raise UpstreamRefused("there is no inference component of this name", status=404, param="model")
         headers = {**call.headers, _COMPONENT_HEADER: component} if component else call.headers
         path = f"/endpoints/{quote(endpoint, safe='')}/{operation}"
         return await self._account.post(path, self._body(call, endpoint), headers)

@@ -7,7 +7,7 @@ from polyforge.kernel.usage import NO_USAGE, Usage
 
 def test_every_count_is_added() -> None:
     names = [name for name in Usage.__struct_fields__ if name != "exact"]
-    one = Usage(**{name: place + 1 for place, name in enumerate(names)})
+    one = msgspec.convert({name: place + 1 for place, name in enumerate(names)}, Usage)
     both = one + one
     assert [getattr(both, name) for name in names] == [2 * (place + 1) for place in range(len(names))]
     assert both.exact

@@ -19,8 +19,6 @@ class Preset(msgspec.Struct, frozen=True, kw_only=True):
     """How an output limit is spelled."""
     stream_usage: bool = True
     """Whether it can be asked for usage in streams."""
-    developer_role: bool = False
-    """Whether messages of developers are known to its models; else they are sent as the system's."""
     parameters: frozenset[str]
     """What of the canonical form, and which other fields, a chat can carry."""
 
@@ -30,7 +28,6 @@ PRESETS: Final[dict[PresetName, Preset]] = {
     "openai": Preset(
         base_url="https://api.openai.com/v1",
         limit_field="max_completion_tokens",
-        developer_role=True,
         parameters=PARAMETERS,
     ),
     "vllm": Preset(

@@ -17,7 +17,6 @@ from polyforge.dialects.openai_errors import decode_error
 from polyforge.dialects.openai_models import decode_model_names
 from polyforge.dialects.rewriting import with_fields
 from polyforge.egress.http import Answer
-from polyforge.kernel.chat import ChatRequest
 from polyforge.kernel.errors import Unsupported, UpstreamFailed
 from polyforge.kernel.sse import DONE, EventSplitter, EventTooLarge, data_of, event_of
 from polyforge.kernel.tasks import InferenceRequest, Task
@@ -68,13 +67,11 @@ class OpenAIWire:
         limit_field: LimitField,
         max_response_bytes: int,
         stream_usage: bool = True,
-        developer_role: bool = True,
         read_error: ReadError = decode_error,
     ) -> None:
         self._limit_field: LimitField = limit_field
         self._max_response_bytes = max_response_bytes
         self._stream_usage = stream_usage
-        self._developer_role = developer_role
         self._read_error = read_error
 
     def ask(self, call: Call) -> Asked:
@@ -121,20 +118,12 @@ class OpenAIWire:
     def _body(self, call: Call) -> bytes:
         request = call.request
         if call.chat is not None:
-            chat = call.chat if self._developer_role else _without_developer(call.chat)
-            return requests.write_chat(chat, model=call.model, stream=request.stream, limit_field=self._limit_field)
+            return requests.write_chat(
+                call.chat, model=call.model, stream=request.stream, limit_field=self._limit_field
+            )
         usage = request.stream and not request.wants_usage and self._stream_usage
         limit = None if call.output_limit is None else (self._limit_field, call.output_limit)
         return facts.rewrite(request.body, model=call.model, include_usage=usage, limit=limit)
-
-
-def _without_developer(chat: ChatRequest) -> ChatRequest:
-    """The developer's messages as the system's, for servers whose models know no other."""
-    messages = [
-        msgspec.structs.replace(message, role="system") if message.role == "developer" else message
-        for message in chat.messages
-    ]
-    return msgspec.structs.replace(chat, messages=messages)
 
 
 def reply_of(call: Call, body: bytes) -> Reply:

@@ -76,7 +76,6 @@ class HuggingFace(Provider):
         self._wire = OpenAIWire(
             limit_field="max_tokens",
             stream_usage=settings.stream_usage,
-            developer_role=False,
             max_response_bytes=settings.max_response_bytes,
             read_error=decode_error,
         )

@@ -80,7 +80,6 @@ class OpenAI(Provider):
         self._wire = OpenAIWire(
             limit_field=settings.output_limit_field or _limit_field(preset, url),
             stream_usage=preset.stream_usage if settings.stream_usage is None else settings.stream_usage,
-            developer_role=preset.developer_role,
             max_response_bytes=settings.max_response_bytes,
         )
 

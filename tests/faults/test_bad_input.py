@@ -15,11 +15,13 @@ from tests.support.upstream import Upstream
 
 COMPLETIONS = "/v1/completions"
 EMBEDDINGS = "/v1/embeddings"
+RESPONSES = "/v1/responses"
 LOCAL = "polyforge/static-minilm"
 GOOD: dict[str, dict[str, Any]] = {
     CHAT: chat("assistant"),
     COMPLETIONS: {"model": "scribe", "prompt": "Once"},
     EMBEDDINGS: {"model": LOCAL, "input": "hello"},
+    RESPONSES: {"model": "assistant", "input": "hello"},
 }
 LIMIT_BYTES = 32 * 1024 * 1024
 ULID_LENGTH = 26

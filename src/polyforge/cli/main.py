@@ -36,6 +36,7 @@ class Commands(LazyGroup):
         "config": "Show declared models, return to earlier ones, reload them.",
         "flag": "Set, list, remove and bring back feature flags.",
         "events": "Show what happened, and follow what happens.",
+        "tokens": "Count the tokens of texts.",
         "model": "Show the models callers may use, and where calls would go.",
     }
 

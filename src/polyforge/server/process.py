@@ -12,6 +12,8 @@ from fastapi import APIRouter
 
 from polyforge.gateway import api as gateway_api
 from polyforge.gateway.guide import ModelGuide
+from polyforge.gateway.tokenizing import api as tokenizing_api
+from polyforge.gateway.tokenizing.service import TokenizingService, tokenizer_files
 from polyforge.kernel.clock import SystemClock
 from polyforge.operations.configuration import api as configuration_api
 from polyforge.operations.events import api as events_api
@@ -34,6 +36,8 @@ from polyforge.tenancy.people import api as people_api
 from polyforge.tenancy.people.sign_on import api as sign_on_api
 from polyforge.tenancy.people.tokens import api as tokens_api
 from polyforge.tenancy.vault import api as vault_api
+from polyforge.tokens.counter import TokenCounter
+from polyforge.tokens.encodings import Encodings
 from polyforge.wiring.gateway import GatewayPlatform
 from polyforge.wiring.http_server import SupervisedServer
 from polyforge.wiring.people import PeoplePlatform
@@ -66,10 +70,12 @@ def create_app(platform: GatewayPlatform) -> Application:
         platform.tracer,
         conversations,
     )
+    counter = TokenCounter(Encodings(), tokenizer_files(settings.tokens, settings.models))
     management = build_management(
         [
             tenancy_api.router(platform.key_service, platform.usage_service),
             gateway_api.router(ModelGuide(platform.lineups, settings.gateway, platform.clock)),
+            tokenizing_api.router(TokenizingService(platform.lineups, counter)),
             audit_api.router(platform.audit.service, platform.audit.export_service),
             tokens_api.router(platform.token_service),
             *_people(platform.people),

@@ -23,6 +23,7 @@ from polyforge.serving.settings import ServingSettings
 from polyforge.telemetry.settings import TelemetrySettings
 from polyforge.tenancy.people.sign_on.settings import PROVIDER_NAME, IdentityProviderSettings
 from polyforge.tenancy.responses.settings import ResponseSettings
+from polyforge.tokens.settings import TokenSettings
 
 PREFIX = "POLYFORGE_"
 PLAIN_VARIABLES = {"POLYFORGE_CONFIG", "POLYFORGE_DATA", "POLYFORGE_ADMIN_KEY"}
@@ -151,6 +152,7 @@ class Settings(BaseModel):
     serving: ServingSettings = Field(default_factory=ServingSettings)
     people: PeopleSettings = Field(default_factory=PeopleSettings)
     responses: ResponseSettings = Field(default_factory=ResponseSettings)
+    tokens: TokenSettings = Field(default_factory=TokenSettings)
     providers: dict[str, Chosen] = Field(default_factory=dict, description="Upstream services by name.")
     models: dict[str, ModelSettings] = Field(default_factory=dict, description="Names that callers use.")
     prices: Chosen | None = Field(

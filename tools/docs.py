@@ -33,6 +33,7 @@ ADAPTED = {
     "providers": ("providers", "providers.<name>"),
     "people": ("notifiers", "people.notifier"),
     "audit": ("audit_sinks", "audit.exports.<name>"),
+    "logs": ("request_log_sinks", "logs.exports.<name>"),
     "prices": ("price_catalogs", "prices"),
 }
 """Sections in which adapters are chosen: the port, and where the adapter's own settings stand."""

@@ -28,8 +28,6 @@ class Commands(LazyGroup):
         "key": "Create, list, rotate and revoke API keys.",
         "chat": "Say something to a model.",
         "code": "Write, explain, review, mend and test code.",
-        "chat": "Say something to a model.",
-        "code": "Write, explain, review, mend and test code.",
         "usage": "Show what was used and what it cost.",
         "audit": "Search, verify and export the audit log.",
         "secret": "Set, list and remove secrets, and renew what seals them.",

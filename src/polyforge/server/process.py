@@ -11,6 +11,7 @@ import uvloop
 from fastapi import APIRouter
 
 from polyforge.gateway import api as gateway_api
+from polyforge.gateway.comparing import Comparing
 from polyforge.gateway.guide import ModelGuide
 from polyforge.gateway.tokenizing import api as tokenizing_api
 from polyforge.gateway.tokenizing.service import TokenizingService, tokenizer_files
@@ -31,6 +32,7 @@ from polyforge.server.well_known import WellKnown
 from polyforge.telemetry.logs import configure, get_logger
 from polyforge.tenancy import api as tenancy_api
 from polyforge.tenancy.audit import api as audit_api
+from polyforge.tenancy.corrections import api as corrections_api
 from polyforge.tenancy.organizations import api as organizations_api
 from polyforge.tenancy.people import api as people_api
 from polyforge.tenancy.people.sign_on import api as sign_on_api
@@ -73,7 +75,9 @@ def create_app(platform: GatewayPlatform) -> Application:
     counter = TokenCounter(Encodings(), tokenizer_files(settings.tokens, settings.models))
     management = build_management(
         [
-            tenancy_api.router(platform.key_service, platform.usage_service),
+            tenancy_api.router(platform.key_service, platform.usage.service),
+            corrections_api.router(platform.usage.corrections),
+            gateway_api.usage_router(Comparing(platform.usage.service, platform.lineups)),
             gateway_api.router(ModelGuide(platform.lineups, settings.gateway, platform.clock)),
             tokenizing_api.router(TokenizingService(platform.lineups, counter)),
             audit_api.router(platform.audit.service, platform.audit.export_service),
@@ -168,6 +172,7 @@ async def _serve(platform: GatewayPlatform, listener: socket.socket, spec: Proce
         asyncio.create_task(platform.drainer.run(), name="drainer"),
         asyncio.create_task(platform.renew_seals(), name="sealing"),
         asyncio.create_task(platform.export_audit(), name="audit-exports"),
+        asyncio.create_task(platform.export_logs(), name="request-log-exports"),
         asyncio.create_task(platform.prune_events(), name="pruning"),
         asyncio.create_task(platform.prune_responses(), name="pruning-responses"),
     ]

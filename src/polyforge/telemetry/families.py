@@ -137,6 +137,19 @@ AUDIT_LAG = Family(
     merge="scrape",
     others=100,
 )
+REQUEST_LOG_LAG = Family(
+    "polyforge_request_log_export_lag_seconds",
+    "gauge",
+    "How long the oldest request has waited that a sink of the log of requests does not have yet.",
+    ("export",),
+    merge="scrape",
+    others=100,
+)
+REQUEST_LOG_REFUSED = Family(
+    "polyforge_request_log_refused_total",
+    "counter",
+    "Requests that a sink of the log of requests refused for good.",
+)
 LOG_DROPPED = Family(
     "polyforge_log_lines_dropped_total",
     "counter",
@@ -193,6 +206,8 @@ FAMILIES: tuple[Family, ...] = (
     COOLING,
     JOURNAL_LAG,
     AUDIT_LAG,
+    REQUEST_LOG_LAG,
+    REQUEST_LOG_REFUSED,
     LOG_DROPPED,
     TRACES_DROPPED,
     PROCESS_CPU,

@@ -32,7 +32,16 @@ from polyforge.registry.settings import DeploymentSettings, ModelSettings
 from polyforge.registry.tariffs import ESTIMATED, tariff_of
 from polyforge.secrets.master import load_master_keys
 from polyforge.serving.sources import BUILT_IN
-from polyforge.telemetry.families import AUDIT_LAG, COOLING, JOURNAL_LAG, LOG_DROPPED, TRACES_DROPPED, Family
+from polyforge.telemetry.families import (
+    AUDIT_LAG,
+    COOLING,
+    JOURNAL_LAG,
+    LOG_DROPPED,
+    REQUEST_LOG_LAG,
+    REQUEST_LOG_REFUSED,
+    TRACES_DROPPED,
+    Family,
+)
 from polyforge.telemetry.lines import LineWriter
 from polyforge.telemetry.logs import get_logger
 from polyforge.telemetry.metrics import Metrics
@@ -57,7 +66,7 @@ from polyforge.tenancy.responses.pruning import ResponsePruning
 from polyforge.tenancy.responses.service import BELONGS_TO as RESPONSE_BELONGS_TO
 from polyforge.tenancy.responses.service import Responses
 from polyforge.tenancy.responses.tables import responses
-from polyforge.tenancy.service import KeyService, UsageService
+from polyforge.tenancy.service import KeyService
 from polyforge.tenancy.store import LedgerStore
 from polyforge.tenancy.vault.declared import DeclaredSecrets
 from polyforge.tenancy.vault.records import BELONGS_TO
@@ -70,8 +79,10 @@ from polyforge.wiring.operations import OperationsPlatform
 from polyforge.wiring.people import PeoplePlatform
 from polyforge.wiring.prices import costs_of
 from polyforge.wiring.process import ProcessSpec
+from polyforge.wiring.request_logs import LogPlatform
 from polyforge.wiring.settings import Settings
 from polyforge.wiring.starting import Start
+from polyforge.wiring.usage import UsagePlatform
 
 BUILT_IN_MODEL: Final = f"polyforge/{BUILT_IN}"
 _SYNC_SECONDS: Final = 1.0
@@ -101,7 +112,7 @@ class GatewayPlatform:
         self.master = load_master_keys(settings.secrets, settings.data)
         self.database = Database(settings.database, settings.data)
         self.declared_secrets = DeclaredSecrets(self.database, self.master, DEFAULT_ORGANIZATION_ID)
-        self.ledger = LedgerStore(self.database)
+        self.logs = LogPlatform(settings.logs, self.database, clock, self._count(REQUEST_LOG_REFUSED))
         self.counters = SharedCounters(
             runtime / "counters", spec.index, spec.workers, settings.gateway.max_limited_keys
         )
@@ -118,7 +129,7 @@ class GatewayPlatform:
             prepare=self._prepare,
             sync_seconds=TOLD_SYNC_SECONDS,
         )
-        self._admission = Admission(settings.gateway, self.counters, self.journal, self.ledger.spent, clock)
+        self._admission = Admission(settings.gateway, self.counters, self.journal, self.ledger.balance, clock)
         self._settlement = Settlement(self.counters, self.journal, clock)
         self.lineups = Lineups(self._lineup(settings), self.declared_secrets, self._prepare_lineup)
         self.metrics.declare(self.lineups.current.catalog.names())
@@ -129,6 +140,7 @@ class GatewayPlatform:
         self.attempts = Attempts(self.database, clock)
         self.signing_keys = SigningKeys(self.database, clock, self.master, self.recorder)
         self.tokens = TokenCallers(self.database, clock, self.signing_keys, self.principals, self.address)
+        self.usage = UsagePlatform(self.database, self.counters, clock, self.recorder)
         self._listen()
         self.token_service = TokenService(
             self.database,
@@ -147,7 +159,6 @@ class GatewayPlatform:
             settings, self.database, clock, self.master, self.recorder, self.principals, self.attempts, self.address
         )
         self.key_service = KeyService(self.database, clock, self.recorder, self.keys.wake)
-        self.usage_service = UsageService(self.database, clock)
         self.responses = Responses(settings.responses, self.database, clock, self.master)
         self.sealing = Sealing(self.database, self.master, SEALED)
         self.vault_service = VaultService(self.database, clock, self.recorder, self.master)
@@ -156,7 +167,13 @@ class GatewayPlatform:
         """What hears of changes by other processes as they happen."""
         self.events.listen(("keys",), lambda _: self.keys.wake())
         self.events.listen(("people",), self.tokens.heard)
+        self.events.listen(("budgets",), self.usage.corrected_budgets.heard)
         self.events.listen(("secrets",), self.declared_secrets.heard)
+
+    @property
+    def ledger(self) -> LedgerStore:
+        """Where usage records end up."""
+        return self.logs.ledger
 
     @property
     def recorder(self) -> Recorder:
@@ -201,7 +218,9 @@ class GatewayPlatform:
         await self.tracer.open()
         await self.lineups.open()
         await self.audit.exporters.open(self.declared_secrets)
+        await self.logs.exporters.open(self.declared_secrets)
         await self.keys.open()
+        await self.usage.corrected_budgets.open()
         await self.events.open()
         await self.declared_secrets.open()
         await self.operations.open()
@@ -213,9 +232,11 @@ class GatewayPlatform:
         await self.people.close()
         await self.declared_secrets.close()
         await self.events.close()
+        await self.usage.corrected_budgets.close()
         await self.tokens.close()
         await self.keys.close()
         await self.audit.exporters.close()
+        await self.logs.exporters.close()
         await self.lineups.close()
         await self.tracer.close()
         self.journal.close()
@@ -238,6 +259,11 @@ class GatewayPlatform:
         """Send audit events to their sinks, once there is a database to read them from."""
         await self._wait_for_schema()
         await self.audit.exporters.run()
+
+    async def export_logs(self) -> None:
+        """Send the log of requests to its sinks, once there is a database to read it from."""
+        await self._wait_for_schema()
+        await self.logs.exporters.run()
 
     async def renew_seals(self) -> None:
         """Seal again what an earlier master key sealed; one process of a machine is enough, and they take turns."""
@@ -267,6 +293,7 @@ class GatewayPlatform:
         readings = [Reading(COOLING, deployment, 1.0) for deployment in sorted(cooling)]
         readings.append(Reading(JOURNAL_LAG, (), float(self.drainer.backlog_bytes())))
         readings += [Reading(AUDIT_LAG, (name,), float(lag)) for name, lag in self.audit.exporters.lags().items()]
+        readings += [Reading(REQUEST_LOG_LAG, (name,), lag) for name, lag in self.logs.exporters.lags().items()]
         return self.metrics.render(readings)
 
 

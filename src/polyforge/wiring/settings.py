@@ -127,10 +127,29 @@ class AuditSettings(BaseModel):
     @field_validator("exports")
     @classmethod
     def _have_names(cls, exports: dict[str, Chosen]) -> dict[str, Chosen]:
-        for name in exports:
-            if not EXPORT_NAME.match(name):
-                raise ValueError(f"{name[:70]!r} must be 1 to 64 of a-z, 0-9, `_` and `-`")
-        return exports
+        return _named(exports)
+
+
+class LogSettings(BaseModel):
+    """Where the log of requests is sent to: their facts and numbers, never what was asked or answered."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    exports: dict[str, Chosen] = Field(
+        default_factory=dict, description="Sinks by name. Each gets every request from then on, at least once."
+    )
+
+    @field_validator("exports")
+    @classmethod
+    def _have_names(cls, exports: dict[str, Chosen]) -> dict[str, Chosen]:
+        return _named(exports)
+
+
+def _named(exports: dict[str, Chosen]) -> dict[str, Chosen]:
+    for name in exports:
+        if not EXPORT_NAME.match(name):
+            raise ValueError(f"{name[:70]!r} must be 1 to 64 of a-z, 0-9, `_` and `-`")
+    return exports
 
 
 class Settings(BaseModel):
@@ -148,6 +167,7 @@ class Settings(BaseModel):
     events: EventSettings = Field(default_factory=EventSettings)
     secrets: SecretsSettings = Field(default_factory=SecretsSettings)
     audit: AuditSettings = Field(default_factory=AuditSettings)
+    logs: LogSettings = Field(default_factory=LogSettings)
     telemetry: TelemetrySettings = Field(default_factory=TelemetrySettings)
     serving: ServingSettings = Field(default_factory=ServingSettings)
     people: PeopleSettings = Field(default_factory=PeopleSettings)

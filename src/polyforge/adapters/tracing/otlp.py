@@ -24,11 +24,12 @@ from polyforge.egress.http import Answer, HttpClient
 from polyforge.kernel.clock import Clock, SystemClock
 from polyforge.kernel.errors import PolyforgeError, SettingsError
 from polyforge.kernel.retry_after import read_retry_after
-from polyforge.kernel.tasks import Task
 from polyforge.ports.tracing import Trace, TracedAttempt, TracedRequest, new_span_id
 from polyforge.secrets.references import SecretRef
+from polyforge.telemetry.gen_ai import operation_of
 from polyforge.telemetry.hops import HOPS
 from polyforge.telemetry.logs import get_logger
+from polyforge.telemetry.protobuf import LONGEST_TEXT, Attribute, attribute, nested, number, varint
 from polyforge.telemetry.tracing import Sampler
 
 log = get_logger(__name__)
@@ -49,11 +50,9 @@ class Settings(BaseModel):
     most_held: int = Field(default=2048, ge=1, description="Most traces waiting to be sent; more are dropped.")
 
 
-Attribute = str | int | bool
 Attributes = Iterable[tuple[str, Attribute | None]]
 
 _BATCH = 256
-_LONGEST = 256
 _RETRYABLE = frozenset({429, 502, 503, 504})
 _INTERNAL, _SERVER, _CLIENT = 1, 2, 3
 _ERROR = 2
@@ -63,47 +62,10 @@ _REMOTE_PARENT = 0x301
 _FAILED_STATUS = 500
 _DISPATCH = HOPS.index("dispatch")
 
-OPERATIONS: Mapping[Task, str] = {"chat": "chat", "completion": "text_completion", "embedding": "embeddings"}
-"""gen_ai.operation.name per task; a task without a name in the conventions goes by its own."""
-
-
-# --- protobuf wire format: https://protobuf.dev/programming-guides/encoding/
-
-
-_ONE_BYTE = tuple(bytes((value,)) for value in range(256))
-_VARINT_STEP = 0x80
-
-
-def _varint(value: int) -> bytes:
-    if value < _VARINT_STEP:
-        return _ONE_BYTE[value]
-    return _ONE_BYTE[value & 0x7F | _VARINT_STEP] + _varint(value >> 7)
-
-
-def _nested(field: int, payload: bytes) -> bytes:
-    return _ONE_BYTE[field << 3 | 2] + _varint(len(payload)) + payload
-
-
-def _number(field: int, value: int) -> bytes:
-    return _ONE_BYTE[field << 3] + _varint(value & 0xFFFF_FFFF_FFFF_FFFF)
-
-
-@lru_cache(maxsize=128)
-def _key(key: str) -> bytes:
-    return _nested(1, key.encode())
-
-
-def _attribute(field: int, key: str, value: Attribute) -> bytes:
-    if isinstance(value, str):
-        content = _nested(1, value[:_LONGEST].encode("utf-8", "replace"))
-    else:
-        content = _number(2 if isinstance(value, bool) else 3, value)
-    return _nested(field, _key(key) + _nested(2, content))
-
 
 _TIMES = struct.Struct("<BQBQ")
 _START_TAG, _END_TAG = 7 << 3 | 1, 8 << 3 | 1
-_FLAGS_TAG = _varint(16 << 3 | 5)
+_FLAGS_TAG = varint(16 << 3 | 5)
 _SPAN_ATTRIBUTE = 9
 _TRACE_ID = bytes((1 << 3 | 2, 16))
 _SPAN_ID = bytes((2 << 3 | 2, 8))
@@ -112,7 +74,7 @@ _PARENT_ID = bytes((4 << 3 | 2, 8))
 
 @lru_cache(maxsize=256)
 def _name_and_kind(name: str, kind: int) -> bytes:
-    return _nested(5, name[:_LONGEST].encode("utf-8", "replace")) + _number(6, kind)
+    return nested(5, name[:LONGEST_TEXT].encode("utf-8", "replace")) + number(6, kind)
 
 
 def _span(
@@ -137,16 +99,16 @@ def _span(
         _name_and_kind(name, kind),
         _TIMES.pack(_START_TAG, times[0], _END_TAG, times[1]),
     ]
-    parts += [_attribute(_SPAN_ATTRIBUTE, key, value) for key, value in attributes if value is not None]
+    parts += [attribute(_SPAN_ATTRIBUTE, key, value) for key, value in attributes if value is not None]
     parts.append(events)
     if failed:
-        parts.append(_nested(15, _number(3, _ERROR)))
+        parts.append(nested(15, number(3, _ERROR)))
     parts.append(_FLAGS_TAG + flags.to_bytes(4, "little"))
-    return _nested(2, b"".join(parts))
+    return nested(2, b"".join(parts))
 
 
 def _event(name: str, at: int) -> bytes:
-    return _nested(11, bytes((1 << 3 | 1,)) + at.to_bytes(8, "little") + _nested(2, name.encode()))
+    return nested(11, bytes((1 << 3 | 1,)) + at.to_bytes(8, "little") + nested(2, name.encode()))
 
 
 # --- what a request looks like
@@ -178,7 +140,7 @@ def _encode_root(request: TracedRequest, offset: int) -> bytes:
         ("polyforge.key.id", request.key_id),
         ("polyforge.stream", request.stream),
         ("polyforge.price_micros", request.price),
-        ("gen_ai.operation.name", _operation(request.task)),
+        ("gen_ai.operation.name", operation_of(request.task)),
         ("gen_ai.request.model", request.model),
         ("gen_ai.usage.input_tokens", usage.input_total or None),
         ("gen_ai.usage.cache_read.input_tokens", usage.cache_read or None),
@@ -199,7 +161,7 @@ def _encode_root(request: TracedRequest, offset: int) -> bytes:
 
 def _encode_attempt(request: TracedRequest, attempt: TracedAttempt, parent: bytes, offset: int) -> bytes:
     failed = attempt.outcome != "ok"
-    operation = _operation(request.task)
+    operation = operation_of(request.task)
     attributes: Attributes = (
         ("gen_ai.operation.name", operation),
         ("gen_ai.provider.name", attempt.provider),
@@ -221,15 +183,11 @@ def _encode_attempt(request: TracedRequest, attempt: TracedAttempt, parent: byte
     )
 
 
-def _operation(task: Task | None) -> str | None:
-    return None if task is None else OPERATIONS.get(task, task)
-
-
 def encode_batch(spans: Iterable[bytes], resource: Mapping[str, str]) -> bytes:
     """An ExportTraceServiceRequest with the spans of many requests."""
-    described = b"".join(_attribute(1, key, value) for key, value in resource.items())
-    scope = _nested(1, _nested(1, b"polyforge"))
-    return _nested(1, _nested(1, described) + _nested(2, scope + b"".join(spans)))
+    described = b"".join(attribute(1, key, value) for key, value in resource.items())
+    scope = nested(1, nested(1, b"polyforge"))
+    return nested(1, nested(1, described) + nested(2, scope + b"".join(spans)))
 
 
 # --- the tracer

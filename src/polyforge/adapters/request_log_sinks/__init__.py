@@ -1,0 +1,1 @@
+"""Where the log of requests can be sent to."""

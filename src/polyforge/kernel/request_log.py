@@ -1,0 +1,68 @@
+"""What the log of requests says of one of them: facts and numbers, never what was asked or answered."""
+
+import time
+
+import msgspec
+
+from polyforge.kernel.money import Micros
+from polyforge.kernel.usage import Usage
+
+
+class LoggedRequest(msgspec.Struct, frozen=True, gc=False):
+    """One call."""
+
+    id: str
+    """The request id, a ULID."""
+    key_id: str
+    organization_id: str
+    project_id: str
+    task: str
+    model: str
+    """What the caller asked for."""
+    provider: str
+    deployment: str
+    """The provider's own name of the model; empty, as is the provider, where no attempt was answered."""
+    status: str
+    """`ok`, `error`, `cancelled` or `interrupted`."""
+    http_status: int
+    started_at: float
+    """Seconds since the epoch."""
+    duration_ms: int
+    stream: bool
+    usage: Usage
+    cost: Micros
+    price: Micros
+
+    @property
+    def ended_at(self) -> float:
+        """Seconds since the epoch."""
+        return self.started_at + self.duration_ms / 1000
+
+    @property
+    def failed(self) -> bool:
+        """Whether the caller did not get an answer that is of use."""
+        return self.status != "ok"
+
+
+class RequestBatch(msgspec.Struct, frozen=True):
+    """Requests that are handed over together. When it is repeated it has the same `first`, and may be longer."""
+
+    first: int
+    """Rises from batch to batch."""
+    requests: list[LoggedRequest]
+
+
+def iso_time(seconds: float) -> str:
+    """A moment in UTC, to the millisecond, as `2026-01-31T12:00:00.000Z`."""
+    milliseconds = round(seconds * 1000)
+    moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(milliseconds // 1000))
+    return f"{moment}.{milliseconds % 1000:03d}Z"
+
+
+def line_of(request: LoggedRequest) -> bytes:
+    """A line of JSON without its line break; money in micro-USD."""
+    fields = msgspec.structs.asdict(request)
+    usage = msgspec.structs.asdict(fields.pop("usage"))
+    cost, price = fields.pop("cost"), fields.pop("price")
+    times = {"time": iso_time(request.started_at), **fields}
+    return msgspec.json.encode({**times, "cost_micros": cost, "price_micros": price, "usage": usage})

@@ -1,0 +1,258 @@
+"""Sends the log of requests to one sink: at least once, for as long as it takes.
+
+Every process has an exporter per sink, on every machine. Whoever holds the export's row sends what comes next; when a
+process dies in the middle of it, the row is free once its time is up. How far the sink is moves only after the sink
+accepted, and only from where it was read, so whatever goes wrong a request is sent again, never left out.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from polyforge.database.database import Database
+from polyforge.kernel.clock import Clock
+from polyforge.kernel.errors import Invalid, PolyforgeError
+from polyforge.kernel.request_log import LoggedRequest, RequestBatch
+from polyforge.ports.request_log_sink import SEND_SECONDS, RequestLogSink
+from polyforge.ports.secret_source import SecretSource
+from polyforge.telemetry.logs import get_logger
+from polyforge.tenancy.request_logs.store import LogExportState, SystemLogEditor, SystemLogStore, WaitingBatch
+
+MOST_REQUESTS: Final = 1_000
+"""A bound on what is sent together; what the ledger took in together is not torn apart."""
+_MOST_BATCHES: Final = 200
+_HELD_SECONDS: Final = SEND_SECONDS + 10.0
+_IDLE_SECONDS: Final = 1.0
+_LOOK_SECONDS: Final = 5.0
+_FIRST_WAIT: Final = 1.0
+_LONGEST_WAIT: Final = 60.0
+_DOUBLINGS: Final = 10
+_LONGEST_ASKED: Final = 600.0
+"""The longest that a sink is left alone because it asked for it."""
+_PRUNE_SECONDS: Final = 60.0
+_REASON_LENGTH: Final = 500
+
+_log = get_logger(__name__)
+
+
+class LogExporter:
+    """One sink's share of a process. `holder` is unique to the process; `refused` counts what the sink refused."""
+
+    def __init__(
+        self,
+        name: str,
+        sink: RequestLogSink,
+        database: Database,
+        clock: Clock,
+        holder: str,
+        refused: Callable[[int], None],
+    ) -> None:
+        self.name = name
+        self._sink = sink
+        self._database = database
+        self._clock = clock
+        self._holder = holder
+        self._refused = refused
+        self._failing = False
+        self.lag_seconds = 0.0
+        """How long the request has waited that the sink does not have yet, as far as this process knows."""
+
+    async def run(self) -> None:
+        """Send for as long as this process lives; what the database or the sink does does not end it."""
+        while True:
+            try:
+                wait = await self.step()
+            except PolyforgeError as error:
+                self._tell(error.message)
+                wait = _IDLE_SECONDS
+            except Exception:  # noqa: BLE001 - whatever it was, no gateway ends because its log is not exported
+                _log.exception("requests cannot be exported", export=self.name)
+                wait = _LOOK_SECONDS
+            await asyncio.sleep(wait)
+
+    async def open(self, secrets: SecretSource) -> None:
+        """Get the sink ready."""
+        await self._sink.open(secrets)
+
+    async def close(self) -> None:
+        """Let go of the sink."""
+        await self._sink.close()
+
+    async def step(self) -> float:
+        """Send what is next, if anything; how many seconds there is nothing to do then."""
+        now = self._clock.now()
+        async with self._database.read() as session:
+            store = SystemLogStore(session)
+            state = await store.state(self.name)
+            batches = _together(await store.waiting(state.sequence if state else 0, _MOST_BATCHES))
+        self.lag_seconds = max(0.0, now - batches[0].created_at) if batches else 0.0
+        if not batches:
+            return _IDLE_SECONDS
+        if state is not None and state.held_by_another(self._holder, now):
+            return _LOOK_SECONDS
+        rest = self._rest(state, batches, now)
+        if rest > 0:
+            return min(rest, _LOOK_SECONDS)
+        claimed = await self._claim()
+        if claimed is None or claimed.sequence != (state.sequence if state else 0):
+            return _LOOK_SECONDS
+        return await self._export(claimed, batches)
+
+    def _rest(self, state: LogExportState | None, batches: Sequence[WaitingBatch], now: float) -> float:
+        """How long to leave the sink alone: it failed, or there may soon be more to send with."""
+        if state is not None and state.retry_at > now:
+            return state.retry_at - now
+        if len(batches) >= _MOST_BATCHES or sum(len(batch.record_ids) for batch in batches) >= MOST_REQUESTS:
+            return 0.0
+        return batches[0].created_at + self._sink.gather_seconds - now
+
+    async def _claim(self) -> LogExportState | None:
+        now = self._clock.now()
+        async with self._database.write() as session:
+            return await SystemLogEditor(session).claim(self.name, self._holder, now, now + _HELD_SECONDS)
+
+    async def _export(self, state: LogExportState, batches: Sequence[WaitingBatch]) -> float:
+        first, through = batches[0].sequence, batches[-1].sequence
+        async with self._database.read() as session:
+            requests = await SystemLogStore(session).requests([each for batch in batches for each in batch.record_ids])
+        try:
+            refused = await self._send_parts(first, requests)
+        except _SinkFailed as failure:
+            return await self._fail(state, failure)
+        async with self._database.write() as session:
+            values = {**_SETTLED, "sequence": through}
+            moved = await SystemLogEditor(session).change(state, self._holder, values)
+        if moved and refused:
+            self._refused(refused)
+        self._tell(None)
+        return 0 if moved else _LOOK_SECONDS
+
+    async def _send_parts(self, first: int, requests: list[LoggedRequest]) -> int:
+        """Send them all. Of a part with refused ones in it, ever smaller ones; how many were refused alone."""
+        parts = [requests] if requests else []
+        refused = 0
+        while parts:
+            part = parts.pop()
+            reason = await self._send(RequestBatch(first, part))
+            if reason is None:
+                continue
+            if len(part) == 1:
+                refused += 1
+                _log.warning("a sink refused a request", export=self.name, request_id=part[0].id, reason=reason)
+                continue
+            middle = len(part) // 2
+            parts += [part[middle:], part[:middle]]
+            if await self._claim() is None:
+                raise _SinkFailed(TimeoutError())
+        return refused
+
+    async def _send(self, batch: RequestBatch) -> str | None:
+        """None once the sink has it, or why it refuses it for good."""
+        try:
+            async with asyncio.timeout(SEND_SECONDS):
+                await self._sink.send(batch)
+        except Invalid as error:
+            return error.message[:_REASON_LENGTH]
+        except Exception as error:
+            # Whatever a sink raises, its requests are kept for it.
+            raise _SinkFailed(error) from error
+        return None
+
+    async def _fail(self, state: LogExportState, failure: "_SinkFailed") -> float:
+        """Leave the sink alone for a while, longer each time."""
+        wait = min(_FIRST_WAIT * 2 ** min(state.failures, _DOUBLINGS), _LONGEST_WAIT)
+        wait = max(wait, min(failure.retry_after, _LONGEST_ASKED))
+        failed = {"failures": state.failures + 1, "retry_at": self._clock.now() + wait, "error": failure.reason}
+        async with self._database.write() as session:
+            await SystemLogEditor(session).change(state, self._holder, {**_SETTLED, **failed})
+        self._tell(failure.reason)
+        return min(wait, _LOOK_SECONDS)
+
+    def _tell(self, problem: str | None) -> None:
+        if problem is not None and not self._failing:
+            _log.warning("requests cannot be exported", export=self.name, reason=problem)
+        elif problem is None and self._failing:
+            _log.info("requests are exported again", export=self.name)
+        self._failing = problem is not None
+
+
+_SETTLED: Final[dict[str, Any]] = {"failures": 0, "retry_at": 0.0, "error": None, "held_until": 0.0}
+"""What is so after a batch; the row is free again."""
+
+
+def _together(batches: Sequence[WaitingBatch]) -> list[WaitingBatch]:
+    """The first of them, as many as may be sent together, but one at least."""
+    chosen: list[WaitingBatch] = []
+    total = 0
+    for batch in batches:
+        total += len(batch.record_ids)
+        if chosen and total > MOST_REQUESTS:
+            break
+        chosen.append(batch)
+    return chosen
+
+
+class _SinkFailed(Exception):
+    """A sink did not take a batch. Of an error that is not ours only its kind is told: it may say anything."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.reason = type(error).__name__
+        self.retry_after = 0.0
+        if isinstance(error, PolyforgeError):
+            self.reason = error.message[:_REASON_LENGTH]
+            self.retry_after = error.retry_after or 0.0
+        elif isinstance(error, TimeoutError):
+            self.reason = "it took too long"
+
+
+class LogExporters:
+    """All exporters of a process."""
+
+    def __init__(self, exporters: Sequence[LogExporter], database: Database, holder: str) -> None:
+        self._exporters = exporters
+        self._database = database
+        self._holder = holder
+
+    async def open(self, secrets: SecretSource) -> None:
+        """Get the sinks ready; SettingsError for one that cannot be used as it is set."""
+        for exporter in self._exporters:
+            await exporter.open(secrets)
+
+    async def run(self) -> None:
+        """Export until this is cancelled."""
+        if not self._exporters:
+            return
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._prune(), name="request-log-pruning")
+            for exporter in self._exporters:
+                group.create_task(exporter.run(), name=f"request-log-export-{exporter.name}")
+
+    async def prune(self) -> int:
+        """Let go of batches that every sink has; how many."""
+        async with self._database.write() as session:
+            return await SystemLogEditor(session).prune([exporter.name for exporter in self._exporters])
+
+    async def _prune(self) -> None:
+        while True:
+            await asyncio.sleep(_PRUNE_SECONDS)
+            try:
+                await self.prune()
+            except PolyforgeError as error:
+                _log.warning("batches of exported requests are kept for another minute", reason=error.message)
+
+    async def close(self) -> None:
+        """Let other processes go on at once, and let go of the sinks."""
+        if not self._exporters:
+            return
+        try:
+            async with self._database.write() as session:
+                await SystemLogEditor(session).release(self._holder)
+        except PolyforgeError as error:
+            _log.warning("the log exports of this process are free only in a minute", reason=error.message)
+        for exporter in self._exporters:
+            await exporter.close()
+
+    def lags(self) -> dict[str, float]:
+        """Seconds that the oldest request has waited that a sink does not have yet."""
+        return {exporter.name: exporter.lag_seconds for exporter in self._exporters}

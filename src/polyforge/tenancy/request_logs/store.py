@@ -1,0 +1,166 @@
+"""All SQL of the export of request logs. It stands behind all tenants: a sink has the requests of all of them."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import RowMapping, delete, func, insert, or_, select, text, update
+
+from polyforge.database.counting import generations, take_number
+from polyforge.database.sessions import ReadSession, WriteSession
+from polyforge.kernel.request_log import LoggedRequest
+from polyforge.kernel.usage import Usage
+from polyforge.tenancy.request_logs.tables import request_log_batches, request_log_exports
+from polyforge.tenancy.tables import usage_records
+
+COUNTER: Final = "request_logs"
+_ENSURE = text(
+    "INSERT INTO request_log_exports (name, sequence, failures, retry_at, held_until) "
+    "VALUES (:name, 0, 0, 0, 0) ON CONFLICT (name) DO NOTHING"
+)
+_exports = request_log_exports.c
+_batches = request_log_batches.c
+_records = usage_records.c
+_USAGE: Final[dict[str, str]] = {
+    "input": "input_tokens",
+    "cache_read": "cache_read_tokens",
+    "cache_write": "cache_write_tokens",
+    "output": "output_tokens",
+    "reasoning": "reasoning_tokens",
+    "exact": "exact",
+    "audio_input": "audio_input_tokens",
+    "audio_output": "audio_output_tokens",
+    "image_input": "image_input_tokens",
+    "images": "images",
+    "milliseconds": "milliseconds",
+    "characters": "characters",
+}
+"""From the fields of `Usage` to the columns that hold them."""
+
+
+class LogExportState(msgspec.Struct, frozen=True):
+    """How far an export is."""
+
+    name: str
+    sequence: int
+    """The sink has every batch up to this one."""
+    failures: int
+    """Tries that failed since the last that did not."""
+    retry_at: float
+    error: str | None
+    holder: str | None
+    held_until: float
+
+    def held_by_another(self, holder: str, now: float) -> bool:
+        """Whether another process sends."""
+        return self.holder not in (None, holder) and self.held_until > now
+
+
+class WaitingBatch(msgspec.Struct, frozen=True):
+    """Records that the ledger took in together."""
+
+    sequence: int
+    record_ids: list[str]
+    created_at: float
+
+
+class SystemLogStore:
+    """Batches that wait, and the state of the exports."""
+
+    def __init__(self, session: ReadSession) -> None:
+        self._session = session
+
+    async def newest(self) -> int:
+        """The number of the newest batch, 0 before the first."""
+        query = select(generations.c.value).where(generations.c.name == COUNTER)
+        return await self._session.scalar(query) or 0
+
+    async def state(self, name: str) -> LogExportState | None:
+        """One export; None when it never ran."""
+        row = await self._session.first(select(request_log_exports).where(_exports.name == name))
+        return None if row is None else LogExportState(**dict(row))
+
+    async def waiting(self, after: int, limit: int) -> list[WaitingBatch]:
+        """Up to `limit` batches after one, oldest first."""
+        query = select(request_log_batches).where(_batches.sequence > after).order_by(_batches.sequence).limit(limit)
+        return [_batch_of(row) for row in await self._session.all(query)]
+
+    async def requests(self, record_ids: Sequence[str]) -> list[LoggedRequest]:
+        """The records of these ids that are there, in the order of the ids."""
+        query = select(usage_records).where(_records.id.in_(sorted(set(record_ids)))).order_by(_records.id)
+        return [_request_of(row) for row in await self._session.all(query)]
+
+
+class SystemLogEditor(SystemLogStore):
+    """The same, to be changed."""
+
+    def __init__(self, session: WriteSession) -> None:
+        super().__init__(session)
+        self._writer = session
+
+    async def add(self, record_ids: Sequence[str], now: float) -> None:
+        """Records that the transaction adds to the ledger are to be exported."""
+        sequence = await take_number(self._writer, COUNTER)
+        values = {"sequence": sequence, "record_ids": " ".join(record_ids), "created_at": now}
+        await self._writer.change(insert(request_log_batches).values(values))
+
+    async def claim(self, name: str, holder: str, now: float, until: float) -> LogExportState | None:
+        """Become, or stay, the one that sends; None when another process does."""
+        if not await self._take(name, holder, now, until):
+            await self._writer.change(_ENSURE.bindparams(name=name))
+            if not await self._take(name, holder, now, until):
+                return None
+        return await self.state(name)
+
+    async def _take(self, name: str, holder: str, now: float, until: float) -> bool:
+        free = or_(_exports.holder.is_(None), _exports.holder == holder, _exports.held_until <= now)
+        values = {"holder": holder, "held_until": until}
+        return (
+            await self._writer.change(update(request_log_exports).where(_exports.name == name, free).values(values)) > 0
+        )
+
+    async def change(self, state: LogExportState, holder: str, values: dict[str, Any]) -> bool:
+        """Change an export that this process holds, and that is where it should be; False when that is not so."""
+        mine = (_exports.name == state.name, _exports.holder == holder, _exports.sequence == state.sequence)
+        return await self._writer.change(update(request_log_exports).where(*mine).values(values)) > 0
+
+    async def release(self, holder: str) -> None:
+        """Let other processes send."""
+        values = {"holder": None, "held_until": 0.0}
+        await self._writer.change(update(request_log_exports).where(_exports.holder == holder).values(values))
+
+    async def prune(self, names: Sequence[str]) -> int:
+        """Let go of batches that every one of these exports has; how many."""
+        query = select(func.count().label("count"), func.min(_exports.sequence).label("least")).where(
+            _exports.name.in_(names)
+        )
+        row = await self._session.first(query)
+        if row is None or row["count"] < len(names):
+            return 0
+        return await self._writer.change(delete(request_log_batches).where(_batches.sequence <= row["least"]))
+
+
+def _batch_of(row: RowMapping) -> WaitingBatch:
+    return WaitingBatch(row["sequence"], row["record_ids"].split(), row["created_at"])
+
+
+def _request_of(row: RowMapping) -> LoggedRequest:
+    usage: dict[str, Any] = {field: row[column] for field, column in _USAGE.items()}
+    return LoggedRequest(
+        id=row["id"],
+        key_id=row["key_id"],
+        organization_id=row["organization_id"],
+        project_id=row["project_id"],
+        task=row["task"],
+        model=row["model"],
+        provider=row["provider"],
+        deployment=row["deployment"],
+        status=row["status"],
+        http_status=row["http_status"],
+        started_at=row["started_at"],
+        duration_ms=row["duration_ms"],
+        stream=row["stream"],
+        usage=Usage(**usage),
+        cost=row["cost_micros"],
+        price=row["price_micros"],
+    )

@@ -18,6 +18,11 @@ _NAME: Final = re.compile(NAME_PATTERN)
 _SCHEMES: Final = ("env:", "file:", "secret:")
 
 
+def in_environment(name: str) -> str | None:
+    """What a provider's own tools read by this name, None where it is not set or empty."""
+    return os.environ.get(name) or None
+
+
 class SecretRef:
     """Where a secret lies. `reveal()` reads it; `str()` shows the reference, and stars for a literal."""
 

@@ -1,7 +1,6 @@
 """One account at one service of AWS: where the service is, and how calls to it are signed."""
 
 import asyncio
-import os
 from collections.abc import Mapping
 from typing import Final, Self
 from urllib.parse import urlsplit
@@ -16,7 +15,7 @@ from polyforge.kernel.clock import Clock, SystemClock
 from polyforge.kernel.errors import NotConfigured, SettingsError
 from polyforge.kernel.hidden import Hidden
 from polyforge.ports.secret_source import SecretSource, Stop
-from polyforge.secrets.references import SecretRef
+from polyforge.secrets.references import SecretRef, in_environment
 from polyforge.upstreams.account import bearer
 from polyforge.upstreams.calls import ReadError
 
@@ -124,18 +123,32 @@ class AwsAccount:
         credentials = self._credentials or self._read_credentials()
         if isinstance(credentials, Hidden):
             return self._http.post(path, body, headers, bearer(credentials.reveal()))
-        large = len(body) > _LARGE_BODY
-        hashed = await asyncio.to_thread(payload_hash, body) if large else payload_hash(body)
-        signed = sign(
-            "POST",
+        signed = self._signed("POST", path, {"content-type": _JSON}, await _hash(body), credentials)
+        return self._http.post(path, body, headers, signed)
+
+    async def put(self, path: str, body: bytes, content_type: str) -> Answer:
+        """A call to be opened that stores an object of S3. `path` holds only what S3 does not encode: -._~/ and
+        letters and digits of ASCII.
+        """
+        credentials = self._credentials or self._read_credentials()
+        if isinstance(credentials, Hidden):
+            raise NotConfigured("S3 wants an access key")
+        hashed = await _hash(body)
+        headers = {"content-type": content_type, "x-amz-content-sha256": hashed}
+        return self._http.put(path, body, headers | self._signed("PUT", path, headers, hashed, credentials))
+
+    def _signed(
+        self, method: str, path: str, headers: Mapping[str, str], hashed: str, credentials: AwsCredentials
+    ) -> dict[str, str]:
+        return sign(
+            method,
             self._prefix + path,
-            {"host": self._host, "content-type": _JSON},
+            {"host": self._host, **headers},
             hashed,
             credentials=credentials,
             service=self._service,
             now=self._clock.now(),
         )
-        return self._http.post(path, body, headers, signed)
 
     def _forget(self) -> None:
         """Look for the credentials again before the next call."""
@@ -157,6 +170,11 @@ class AwsAccount:
         raise error(f"{ref} holds characters that credentials of AWS do not have")
 
 
+async def _hash(body: bytes) -> str:
+    large = len(body) > _LARGE_BODY
+    return await asyncio.to_thread(payload_hash, body) if large else payload_hash(body)
+
+
 def reads_error(answer: Answer) -> ReadError:
     """What reads the error in an answer, whose header names it."""
 
@@ -172,12 +190,12 @@ def _references(settings: AwsSettings) -> list[SecretRef]:
         refs = [settings.access_key_id, settings.secret_access_key]
         return refs if settings.session_token is None else [*refs, settings.session_token]
     names = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]
-    names += ["AWS_SESSION_TOKEN"] if os.environ.get("AWS_SESSION_TOKEN") else []
+    names += ["AWS_SESSION_TOKEN"] if in_environment("AWS_SESSION_TOKEN") else []
     return [SecretRef(f"env:{name}") for name in names]
 
 
 def _region_of_environment() -> str:
-    region = next((found for name in _REGIONS if (found := os.environ.get(name))), None)
+    region = next((found for name in _REGIONS if (found := in_environment(name))), None)
     if region is None:
         raise SettingsError("region: give the region of AWS, or set AWS_REGION")
     return region

@@ -1,6 +1,5 @@
 """Amazon Bedrock: every model that its Converse API reaches, and embeddings of Titan and Cohere."""
 
-import os
 from contextlib import aclosing
 from typing import ClassVar, Final
 from urllib.parse import quote
@@ -20,7 +19,7 @@ from polyforge.kernel.clock import Clock
 from polyforge.kernel.errors import Unsupported
 from polyforge.ports.provider import Call, Capabilities, Provider, Reply, StreamEvent
 from polyforge.ports.secret_source import SecretSource
-from polyforge.secrets.references import SecretRef
+from polyforge.secrets.references import SecretRef, in_environment
 from polyforge.upstreams.aws import AwsAccount, AwsSettings, reads_error
 from polyforge.upstreams.aws_streams import EventPayloads
 from polyforge.upstreams.calls import NO_ANSWER, read_stream, read_whole
@@ -139,7 +138,7 @@ def _path(call: Call, operation: str) -> str:
 
 
 def _api_key(settings: Settings) -> SecretRef | None:
-    if settings.api_key is None and settings.access_key_id is None and os.environ.get(_KEY_VARIABLE):
+    if settings.api_key is None and settings.access_key_id is None and in_environment(_KEY_VARIABLE):
         return SecretRef(f"env:{_KEY_VARIABLE}")
     return settings.api_key
 

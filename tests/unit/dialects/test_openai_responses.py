@@ -8,10 +8,12 @@ import msgspec
 import pytest
 from openai.types.responses import Response
 
+from polyforge.dialects.openai_chat.requests import PARAMETERS, write_chat
 from polyforge.dialects.openai_responses.facts import decode_response
 from polyforge.dialects.openai_responses.replies import write_reply
 from polyforge.dialects.openai_responses.requests import read_chat
 from polyforge.dialects.openai_responses.streams import EventWriter
+from polyforge.dialects.parameters import unsupported, without_unsupported
 from polyforge.dialects.writing import Answering
 from polyforge.kernel.chat import (
     Audio,
@@ -235,6 +237,13 @@ def test_what_changes_the_answer_but_has_no_place_is_not_lost() -> None:
         "truncation": b'"auto"',
         "context_management": b"[]",
     }
+
+
+def test_how_long_winded_an_answer_shall_be_reaches_openais_models() -> None:
+    chat = read_chat(encoded(input="x", text={"verbosity": "low"}))
+    assert unsupported(chat, PARAMETERS) == []
+    written = json.loads(write_chat(without_unsupported(chat, PARAMETERS), model="m", stream=False))
+    assert written["verbosity"] == "low"
 
 
 def test_a_choice_of_allowed_tools_leaves_the_others_out() -> None:

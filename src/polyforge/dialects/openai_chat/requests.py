@@ -47,6 +47,7 @@ PARAMETERS: Final = frozenset(
         "top_logprobs",
         "choices",
         "user",
+        "verbosity",
     }
 )
 """What a request in this dialect can say of the canonical form."""
@@ -376,6 +377,7 @@ def write_chat(chat: ChatRequest, *, model: str, stream: bool, limit_field: str 
         "tool_choice": _write_choice(chat.tool_choice),
         "response_format": _write_format(chat.output_format),
         "reasoning_effort": effort_of(chat.thinking),
+        "verbosity": chat.others.get("verbosity"),
         limit_field: chat.output_limit,
     }
     fields |= {name: value for name, value in plain.items() if value is not None}

@@ -239,7 +239,7 @@ class Inference:
             job.model = counting
             await self._complete(endpoint, exchange, job, lineup, presence, send)
             return
-        body = estimate(job.request.body)
+        body = await asyncio.to_thread(estimate, job.request.body)
         presence.end()
         exchange.status = 200
         headers = [(b"content-type", b"application/json"), _ESTIMATED, *_own_headers(endpoint, job)]

@@ -22,11 +22,13 @@ from tests.support.scripted.callers import (
     OpenAIResponses,
     Turn,
 )
+from tests.support.scripted.gemini import Gemini
 from tests.support.scripted.huggingface import HuggingFace
 from tests.support.scripted.openai import OpenAI
 from tests.support.scripted.sagemaker import SageMaker
 from tests.support.scripted.scenarios import SCENARIOS, Scenario, ScriptedProvider, Seen
 from tests.support.scripted.server import ScriptedServer
+from tests.support.scripted.vertex import Vertex, VertexAnthropic, VertexServer
 from tests.support.server import Polyforge, stopping
 
 PROVIDERS: tuple[ScriptedProvider, ...] = (
@@ -36,7 +38,11 @@ PROVIDERS: tuple[ScriptedProvider, ...] = (
     SageMaker(),
     AzureOpenAI(),
     HuggingFace(),
+    Gemini(),
+    Vertex(),
+    VertexAnthropic(),
 )
+ON_VERTEX = ("vertex", "vertex_anthropic")
 CALLERS = {"openai_chat": OpenAIChat, "openai_responses": OpenAIResponses, "anthropic": AnthropicMessages}
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 WEATHER = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
@@ -65,7 +71,8 @@ def servers() -> Iterator[Mapping[str, ScriptedServer]]:
     with contextlib.ExitStack() as running:
         started: dict[str, ScriptedServer] = {}
         for provider in PROVIDERS:
-            server = started[provider.name] = ScriptedServer(provider)
+            make = VertexServer if provider.name in ON_VERTEX else ScriptedServer
+            server = started[provider.name] = make(provider)
             server.start()
             running.callback(server.stop)
         yield started

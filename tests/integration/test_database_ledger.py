@@ -11,6 +11,7 @@ from polyforge.database.database import Database
 from polyforge.database.scopes import Scope
 from polyforge.kernel.errors import Conflict, Unavailable
 from polyforge.kernel.ids import new_ulid
+from polyforge.kernel.usage import Usage
 from polyforge.tenancy.ledger.records import UsageRecord
 from polyforge.tenancy.store import LedgerStore
 from polyforge.tenancy.tables import budget_counters, usage_records
@@ -40,7 +41,16 @@ async def assert_counters_are_the_sums_of_the_rows(database: Database) -> None:
 
 
 async def test_a_record_becomes_a_row_with_all_it_says(ledger: LedgerStore, database: Database) -> None:
-    call = record(stream=True, period_start=1_699_920_000, status="cancelled", http_status=499)
+    units: dict[str, Any] = {
+        "audio_input": 1,
+        "audio_output": 2,
+        "image_input": 3,
+        "images": 4,
+        "milliseconds": 5_000,
+        "characters": 6,
+    }
+    usage = Usage(input=10, cache_read=5, cache_write=1, output=20, reasoning=7, **units)
+    call = record(stream=True, period_start=1_699_920_000, status="cancelled", http_status=499, usage=usage)
     await ledger.append("j", 0, 100, [call])
     (row,) = await rows_of(database)
     assert row == {
@@ -67,6 +77,12 @@ async def test_a_record_becomes_a_row_with_all_it_says(ledger: LedgerStore, data
         "cost_micros": 40,
         "price_micros": 50,
         "stream": True,
+        "audio_input_tokens": 1,
+        "audio_output_tokens": 2,
+        "image_input_tokens": 3,
+        "images": 4,
+        "milliseconds": 5_000,
+        "characters": 6,
     }
     assert await ledger.spent(call.key_id, 1_699_920_000) == 50
     assert await ledger.spent(call.key_id, 0) == 0

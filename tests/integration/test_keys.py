@@ -315,6 +315,10 @@ async def test_usage_is_summed_by_key_model_and_day(api: Api, database: Database
         "cached_tokens": 20,
         "output_tokens": 80,
         "total_tokens": 144,
+        "reasoning_tokens": 28,
+        "images": 0,
+        "audio_seconds": 0.0,
+        "characters": 0,
         "cost_usd": 0.00016,
         "price_usd": 1.00015,
     }

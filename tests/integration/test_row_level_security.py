@@ -30,6 +30,7 @@ WALLED = {
     "roles",
     "secrets",
     "service_accounts",
+    "usage_corrections",
     "usage_records",
 }
 

@@ -19,7 +19,7 @@ from polyforge.registry.tariffs import Tariff
 from polyforge.tenancy.callers import KeyLimits
 from polyforge.tenancy.ledger.counters import Refusal, SharedCounters
 from polyforge.tenancy.ledger.journal import Journal
-from polyforge.tenancy.ledger.records import Intent
+from polyforge.tenancy.ledger.records import NOTHING_SPENT, Balance, Intent
 from polyforge.tenancy.periods import PeriodClock
 
 PART_TOKENS: Final = 16
@@ -28,7 +28,7 @@ _BYTES_PER_TOKEN: Final = 4
 _HEADROOM_SHARE: Final = 4
 _LEAST_OUTPUT: Final = 16
 
-Spent = Callable[[str, int], Awaitable[Micros]]
+Spent = Callable[[str, int], Awaitable[Balance]]
 """What the ledger says a key spent in the period that began at a second."""
 
 
@@ -56,8 +56,8 @@ class Admission:
             slot_name = limits.period[0] + job.caller.key_id
             slot = self._counters.find(slot_name)
             if slot is None:
-                spent = await self._spent(job.caller.key_id, job.period) if limits.budget is not None else 0
-                slot = self._counters.create(slot_name, job.period, spent)
+                known = NOTHING_SPENT if limits.budget is None else await self._spent(job.caller.key_id, job.period)
+                slot = self._counters.create(slot_name, job.period, known.spent, known.corrected)
             self._reserve(job, limits, slot)
         else:
             self._check_priced(job)

@@ -1,14 +1,18 @@
 """Routes of models: which there are, how they do, and where a request would go."""
 
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
 
+from polyforge.gateway.comparing import Comparing, Comparison
 from polyforge.gateway.explaining import Judgement
 from polyforge.gateway.guide import ModelGuide, needs_for
 from polyforge.gateway.health import Health
 from polyforge.gateway.schemas import (
     AttemptView,
+    CandidateView,
+    ComparisonView,
     DeploymentView,
     Explanation,
     HealthView,
@@ -25,8 +29,11 @@ from polyforge.registry.settings import Hardware, Strategy
 from polyforge.registry.tariffs import SpecialRates, Tariff
 from polyforge.tenancy.callers import Caller
 from polyforge.tenancy.permission import Permission
+from polyforge.tenancy.schemas import Moment
 
 Reader = Annotated[Caller, Depends(Permission("models:read"))]
+UsageReader = Annotated[Caller, Depends(Permission("usage:read"))]
+Names = Annotated[str, Query(max_length=2_000, description="With commas between.")]
 Tokens = Annotated[int, Query(ge=0, le=100_000_000)]
 _COSTS = "usage:read"
 _PLAIN = SpecialRates()
@@ -72,6 +79,53 @@ def router(guide: ModelGuide) -> APIRouter:
         return _model(guide.find(caller, name), guide, caller)
 
     return routes
+
+
+def usage_router(comparing: Comparing) -> APIRouter:
+    """The route under /api/v1/usage that needs prices."""
+    routes = APIRouter(prefix="/api/v1/usage", tags=["usage"])
+
+    @routes.get("/compare")
+    async def compare_usage(
+        caller: UsageReader,
+        providers: Names = "",
+        models: Names = "",
+        since: Annotated[
+            Moment | None, Query(description="From this time on; default: 30 days before `until`.")
+        ] = None,
+        until: Annotated[Moment | None, Query(description="Up to this time, without it; default: now.")] = None,
+    ) -> ComparisonView:
+        """What the same traffic would have cost at other providers, model by model, or all at other models."""
+        return _comparison(await comparing.compare(caller, _split(providers), _split(models), since, until))
+
+    return routes
+
+
+def _split(names: str) -> list[str]:
+    return list(dict.fromkeys(filter(None, (name.strip() for name in names.split(",")))))
+
+
+def _comparison(found: Comparison) -> ComparisonView:
+    return ComparisonView(
+        since=datetime.fromtimestamp(found.since, UTC),
+        until=datetime.fromtimestamp(found.until, UTC),
+        requests=sum(row.calls for row in found.traffic),
+        input_tokens=sum(row.usage.input_total for row in found.traffic),
+        cached_tokens=sum(row.usage.cache_read for row in found.traffic),
+        output_tokens=sum(row.usage.output for row in found.traffic),
+        cost_usd=to_usd(sum(row.cost for row in found.traffic)),
+        candidates=[
+            CandidateView(
+                name=each.name,
+                cost_usd=to_usd(each.cost),
+                actual_cost_usd=to_usd(each.actual),
+                covered_requests=each.calls,
+                origins=list(each.origins),
+                unknown=list(each.unknown),
+            )
+            for each in found.candidates
+        ],
+    )
 
 
 def _explanation(model: Model, judged: list[Judgement], strategy: Strategy | None) -> Explanation:

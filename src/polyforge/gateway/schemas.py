@@ -1,5 +1,6 @@
 """What the management API of models gives."""
 
+from datetime import datetime
 from typing import Literal
 
 from pydantic import BaseModel, Field
@@ -98,6 +99,30 @@ class AttemptView(JudgementView):
     """A deployment that would be tried."""
 
     attempt: int = Field(description="From 1.")
+
+
+class CandidateView(BaseModel):
+    """Where the traffic might have gone instead."""
+
+    name: str
+    cost_usd: float = Field(description="What the covered calls would have cost.")
+    actual_cost_usd: float = Field(description="What the covered calls did cost.")
+    covered_requests: int = Field(description="Calls that the candidate has a price for.")
+    origins: list[str] = Field(description="Where its prices come from.")
+    unknown: list[str] = Field(description="Models that it has no price for.")
+
+
+class ComparisonView(BaseModel):
+    """What the same traffic would have cost elsewhere, by plain rates: without what long prompts add."""
+
+    since: datetime
+    until: datetime
+    requests: int
+    input_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    cost_usd: float = Field(description="What it did cost.")
+    candidates: list[CandidateView]
 
 
 class Explanation(BaseModel):

@@ -101,12 +101,21 @@ class Catalog:
         self._wildcards = sorted(wildcards, key=lambda pair: len(pair[0]), reverse=True)
         self._matched: dict[str, Model] = {}
 
+    @property
+    def costs(self) -> Costs:
+        """What finds published costs."""
+        return self._costs
+
     def find(self, name: str) -> Model:
         """The model that answers to `name`; ModelNotFound when there is none."""
         model = self._exact.get(name) or self._matched.get(name) or self._match(name)
         if model is None:
             raise ModelNotFound(f"there is no model {name!r}; GET /v1/models lists those you may use", param="model")
         return model
+
+    def knows(self, name: str) -> bool:
+        """Whether there is a model that answers to `name`."""
+        return name in self._exact or any(name.startswith(prefix) and name != prefix for prefix, _ in self._wildcards)
 
     def listed(self) -> list[Model]:
         """Every declared model, wildcards included, in the order of declaration."""

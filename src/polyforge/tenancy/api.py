@@ -154,6 +154,10 @@ def _sums(row: UsageRow) -> dict[str, float]:
         "cached_tokens": row.cached_tokens,
         "output_tokens": row.output_tokens,
         "total_tokens": row.input_tokens + row.output_tokens,
+        "reasoning_tokens": row.reasoning_tokens,
+        "images": row.images,
+        "audio_seconds": row.milliseconds / 1000,
+        "characters": row.characters,
         "cost_usd": to_usd(row.cost),
         "price_usd": to_usd(row.price),
     }

@@ -38,6 +38,12 @@ _TYPES = {
     "cost_micros": "bigint",
     "price_micros": "bigint",
     "stream": "boolean",
+    "audio_input_tokens": "bigint",
+    "audio_output_tokens": "bigint",
+    "image_input_tokens": "bigint",
+    "images": "bigint",
+    "milliseconds": "bigint",
+    "characters": "bigint",
 }
 """The columns in the order of `row_of`, with their PostgreSQL types."""
 
@@ -130,6 +136,12 @@ def row_of(record: UsageRecord) -> Row:
         record.cost,
         record.price,
         record.stream,
+        usage.audio_input,
+        usage.audio_output,
+        usage.image_input,
+        usage.images,
+        usage.milliseconds,
+        usage.characters,
     )
 
 

@@ -21,6 +21,7 @@ LEVELS: Final[Mapping[str, Level]] = {
     "keys:read": "project",
     "keys:write": "project",
     "usage:read": "project",
+    "usage:write": "project",
     "events:read": "project",
     "secrets:use": "project",
     "service_accounts:read": "project",
@@ -65,7 +66,7 @@ BUILT_IN_ROLES: Final[Mapping[str, Role]] = {
         Role("admin", _PROJECT | _ORGANIZATION - {"organization:write"}, "Everything but the organization itself."),
         Role(
             "developer",
-            _PROJECT | {"organization:read", "members:read", "secrets:read"},
+            _PROJECT - {"usage:write"} | {"organization:read", "members:read", "secrets:read"},
             "Calls models, makes keys and service accounts, uses secrets.",
         ),
         Role("analyst", _READ | {"inference", "members:read"}, "Calls models and reads what was used."),

@@ -142,6 +142,10 @@ class UsageSums(BaseModel):
     cached_tokens: int = Field(description="The part of the input that the provider read from its cache.")
     output_tokens: int
     total_tokens: int
+    reasoning_tokens: int = Field(description="The part of the output that is thought.")
+    images: int = Field(description="Images made.")
+    audio_seconds: float = Field(description="Seconds of audio heard or spoken.")
+    characters: int = Field(description="Characters spoken or translated.")
     cost_usd: float = Field(description="What the providers charge.")
     price_usd: float = Field(description="What the callers are charged; budgets count it.")
 

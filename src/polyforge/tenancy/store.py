@@ -17,8 +17,9 @@ from polyforge.database.scopes import Scope, ScopedReader, ScopedWriter
 from polyforge.database.sessions import ReadSession, WriteSession
 from polyforge.kernel.errors import NotFound
 from polyforge.kernel.money import Micros
+from polyforge.kernel.usage import Usage
 from polyforge.tenancy.keys import ApiKey
-from polyforge.tenancy.ledger.records import UsageRecord
+from polyforge.tenancy.ledger.records import CORRECTION, NOTHING_SPENT, Balance, UsageRecord
 from polyforge.tenancy.ledger_rows import DAY_SECONDS, advance, append_postgres, append_sqlite
 from polyforge.tenancy.tables import (
     api_keys,
@@ -26,9 +27,10 @@ from polyforge.tenancy.tables import (
     journal_offsets,
     organizations,
     projects,
+    usage_corrections,
     usage_records,
 )
-from polyforge.tenancy.usage import GROUPS, GroupBy, UsageRow
+from polyforge.tenancy.usage import GROUPS, GroupBy, Traffic, UsageRow
 
 MAX_USAGE_ROWS = 10_000
 
@@ -41,6 +43,21 @@ _GROUP_COLUMNS: dict[GroupBy, ColumnElement[Any]] = {
     "day": usage_records.c.day,
 }
 _FAILED = ("error", "interrupted")
+_CHARGED = ("ok", "cancelled")
+_USAGE_COLUMNS: dict[str, ColumnElement[int]] = {
+    "input": usage_records.c.input_tokens,
+    "cache_read": usage_records.c.cache_read_tokens,
+    "cache_write": usage_records.c.cache_write_tokens,
+    "output": usage_records.c.output_tokens,
+    "reasoning": usage_records.c.reasoning_tokens,
+    "audio_input": usage_records.c.audio_input_tokens,
+    "audio_output": usage_records.c.audio_output_tokens,
+    "image_input": usage_records.c.image_input_tokens,
+    "images": usage_records.c.images,
+    "milliseconds": usage_records.c.milliseconds,
+    "characters": usage_records.c.characters,
+}
+"""From the fields of `Usage` to the columns that hold them."""
 
 
 class KeyStore:
@@ -119,6 +136,21 @@ class UsageStore:
             return query.group_by(*groups).order_by(*groups).limit(MAX_USAGE_ROWS + 1)
 
         return [_usage_of(row) for row in await self._records.all(*groups, *_usage_sums(), refine=refine)]
+
+    async def traffic(self, since: float, until: float) -> list[Traffic]:
+        """What calls that were answered in [since, until) used, by deployment; at most MAX_USAGE_ROWS + 1 rows."""
+        columns = usage_records.c
+        groups = (columns.provider, columns.deployment)
+        sums = [func.sum(column).label(field) for field, column in _USAGE_COLUMNS.items()]
+        calls = func.sum(case((columns.status.in_(_CHARGED), 1), else_=0)).label("calls")
+
+        def refine(query: Select[Any]) -> Select[Any]:
+            query = query.where(columns.day >= int(since // DAY_SECONDS), columns.day <= int(until // DAY_SECONDS))
+            query = query.where(columns.started_at >= since, columns.started_at < until, columns.deployment != "")
+            return query.group_by(*groups).order_by(*groups).limit(MAX_USAGE_ROWS + 1)
+
+        cost = func.sum(columns.cost_micros).label("cost")
+        return [_traffic_of(row) for row in await self._records.all(*groups, *sums, calls, cost, refine=refine)]
 
 
 class SystemStore:
@@ -229,6 +261,21 @@ class LedgerStore:
         async with self._database.read() as session:
             return await session.scalar(query) or 0
 
+    async def balance(self, key_id: str, period_start: int) -> Balance:
+        """The same, told apart: what the calls were priced, and what that was corrected by."""
+        columns = usage_corrections.c
+        mine = (columns.key_id == key_id, columns.period_start == period_start)
+        corrected = select(func.sum(columns.price_micros)).where(*mine).scalar_subquery()
+        counters = budget_counters.c
+        counted = (counters.key_id == key_id, counters.period_start == period_start)
+        spent = select(counters.spent_micros).where(*counted).scalar_subquery()
+        async with self._database.read() as session:
+            row = await session.first(select(spent.label("spent"), corrected.label("corrected")))
+        if row is None:
+            return NOTHING_SPENT
+        by = int(row["corrected"] or 0)
+        return Balance(int(row["spent"] or 0) - by, by)
+
     async def usage(self, scope: Scope, group_by: frozenset[GroupBy], since: float, until: float) -> list[UsageRow]:
         """Sums over the calls of one project that started in [since, until)."""
         async with self._database.read() as session:
@@ -250,11 +297,15 @@ def _key_of(row: RowMapping) -> ApiKey:
 def _usage_sums() -> list[ColumnElement[Any]]:
     columns = usage_records.c
     return [
-        func.count().label("requests"),
+        func.sum(case((columns.status == CORRECTION, 0), else_=1)).label("requests"),
         func.sum(case((columns.status.in_(_FAILED), 1), else_=0)).label("errors"),
         func.sum(columns.input_tokens + columns.cache_read_tokens + columns.cache_write_tokens).label("input_tokens"),
         func.sum(columns.cache_read_tokens).label("cached_tokens"),
         func.sum(columns.output_tokens).label("output_tokens"),
+        func.sum(columns.reasoning_tokens).label("reasoning_tokens"),
+        func.sum(columns.images).label("images"),
+        func.sum(columns.milliseconds).label("milliseconds"),
+        func.sum(columns.characters).label("characters"),
         func.sum(columns.cost_micros).label("cost"),
         func.sum(columns.price_micros).label("price"),
     ]
@@ -264,3 +315,8 @@ def _usage_of(row: RowMapping) -> UsageRow:
     # PostgreSQL sums bigint into numeric, and a sum over no rows is NULL.
     fields: dict[str, Any] = {name: value if name in GROUPS else int(value or 0) for name, value in row.items()}
     return UsageRow(**fields)
+
+
+def _traffic_of(row: RowMapping) -> Traffic:
+    used: dict[str, Any] = {field: int(row[field] or 0) for field in _USAGE_COLUMNS}
+    return Traffic(row["provider"], row["deployment"], int(row["calls"] or 0), Usage(**used), int(row["cost"] or 0))

@@ -95,9 +95,37 @@ usage_records = Table(
     Column("cost_micros", BigInteger, nullable=False),
     Column("price_micros", BigInteger, nullable=False),
     Column("stream", Boolean, nullable=False),
+    Column("audio_input_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("audio_output_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("image_input_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("images", BigInteger, nullable=False, server_default="0"),
+    Column("milliseconds", BigInteger, nullable=False, server_default="0"),
+    Column("characters", BigInteger, nullable=False, server_default="0"),
     Index(None, "project_id", "day"),
     # Ids rise with time, so rows are appended; without row ids SQLite keeps one tree less, a fifth of the time per row.
     sqlite_with_rowid=False,
+)
+
+usage_corrections = Table(
+    "usage_corrections",
+    metadata,
+    # Of each correction the ledger has a row too, under the same id, so that every sum over it is right.
+    id_column("id", primary_key=True),
+    id_column("organization_id"),
+    id_column("project_id"),
+    id_column("key_id"),
+    Column("period_start", BigInteger, nullable=False),
+    id_column("record_id", nullable=True),
+    Column("model", Text, nullable=False),
+    time_column("at"),
+    Column("cost_micros", BigInteger, nullable=False),
+    Column("price_micros", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+    time_column("created_at"),
+    id_column("created_by"),
+    Index(None, "project_id", "id"),
+    Index(None, "key_id", "period_start"),
+    Index(None, "record_id"),
 )
 
 budget_counters = Table(

@@ -6,6 +6,7 @@ import msgspec
 
 from polyforge.kernel.errors import Invalid
 from polyforge.kernel.money import Micros
+from polyforge.kernel.usage import Usage
 
 GroupBy = Literal["key", "model", "project", "day"]
 GROUPS: tuple[GroupBy, ...] = get_args(GroupBy)
@@ -29,8 +30,24 @@ class UsageRow(msgspec.Struct, frozen=True, gc=False):
     cached_tokens: int = 0
     """The part of the input that the provider read from its cache."""
     output_tokens: int = 0
+    reasoning_tokens: int = 0
+    """The part of the output that is thought."""
+    images: int = 0
+    milliseconds: int = 0
+    characters: int = 0
     cost: Micros = 0
     price: Micros = 0
+
+
+class Traffic(msgspec.Struct, frozen=True, gc=False):
+    """What the calls of one deployment used and cost."""
+
+    provider: str
+    deployment: str
+    """The provider's own name of the model."""
+    calls: int
+    usage: Usage
+    cost: Micros
 
 
 class UsageSummary(msgspec.Struct, frozen=True):
@@ -59,6 +76,10 @@ def total(rows: list[UsageRow]) -> UsageRow:
         input_tokens=sum(row.input_tokens for row in rows),
         cached_tokens=sum(row.cached_tokens for row in rows),
         output_tokens=sum(row.output_tokens for row in rows),
+        reasoning_tokens=sum(row.reasoning_tokens for row in rows),
+        images=sum(row.images for row in rows),
+        milliseconds=sum(row.milliseconds for row in rows),
+        characters=sum(row.characters for row in rows),
         cost=sum(row.cost for row in rows),
         price=sum(row.price for row in rows),
     )

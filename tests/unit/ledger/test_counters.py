@@ -222,3 +222,20 @@ def test_calls_of_a_killed_worker_are_no_longer_under_way_but_their_price_stays_
     assert isinstance(counters.reserve(slot, KeyLimits(concurrency=1), NOW, 0, 0, 0), Refusal)
     assert counters.headroom(slot, KeyLimits(budget=100), 0) == 90
     counters.close()
+
+
+def test_corrections_count_in_their_period_only_and_are_absolute(
+    pair: tuple[SharedCounters, SharedCounters],
+) -> None:
+    first, second = pair
+    slot = first.create("dkey", 10, 100, -30)
+    limits = KeyLimits(budget=1_000)
+    assert second.headroom(slot, limits, 10) == 930
+    for _ in range(3):
+        second.correct(slot, 10, 50)
+    assert first.headroom(slot, limits, 10) == 850
+    first.correct(slot, 5, 7_000)
+    assert first.headroom(slot, limits, 10) == 850
+    assert first.headroom(slot, limits, 20) == 1_000
+    first.correct(slot, 20, 300)
+    assert second.headroom(slot, limits, 20) == 700

@@ -6,6 +6,8 @@ slot, each written by that worker alone, so a total is the sum over the workers.
 are written in turn, each with its turn and a check word, so that a process killed in the middle of a write leaves the
 copy before. Each cell says up to which journal record it is complete; `recovery` replays the rest.
 
+Corrections of the ledger are their sum for the newest period that has some, taken from the ledger whenever it changes.
+
 A window is the number of its newest tick of five seconds, the sums of what it holds, and the requests and tokens of
 each tick, in a ring: a tick stands at its number modulo thirteen. Thirteen ticks cover the last 60 to 65 seconds, so a
 limit per minute holds in every minute, wherever it begins. The sums are made anew with each tick, because a process may
@@ -29,17 +31,20 @@ from polyforge.kernel.errors import Unavailable
 from polyforge.kernel.money import Micros
 from polyforge.tenancy.callers import KeyLimits
 
-MAGIC = b"PFCOUNT2"
+MAGIC = b"PFCOUNT3"
 _HEADER = struct.Struct("<8sqq")
 _HEADER_BYTES = 4096
 _KEY_BYTES = 32
-_SLOT = struct.Struct("<32sqq")
-_BASE = struct.Struct("<qq")
+_SLOT = struct.Struct("<32sqqqq")
+_BASE = struct.Struct("<qqqq")
+_NUMBER = struct.Struct("<q")
+_CORRECTED_PERIOD_AT = _KEY_BYTES + 16
+_CORRECTED_AT = _KEY_BYTES + 24
 _TICK_SECONDS = 5
 _TICKS = 13
 _SLOT_BYTES = 512
 _NUMBER_BYTES = 8
-_WINDOW_OFFSET = _KEY_BYTES + 16
+_WINDOW_OFFSET = _KEY_BYTES + 32
 _TICK, _REQUEST_SUM, _TOKEN_SUM, _REQUESTS, _TOKENS = 0, 1, 2, 3, 3 + _TICKS
 _CELL = struct.Struct("<qqqqqqqq")
 _CELL_BYTES = 2 * _CELL.size
@@ -142,13 +147,16 @@ class SharedCounters:
             self._slots[name] = slot
         return slot
 
-    def create(self, name: str, period: int, spent: Micros) -> int:
-        """The slot of `name`, made with what the ledger says was spent in `period` unless another worker was first."""
+    def create(self, name: str, period: int, spent: Micros, corrected: Micros = 0) -> int:
+        """The slot of `name`, made with what the ledger says of `period` unless another worker was first.
+
+        `spent` is the price of its calls, without what they were `corrected` by.
+        """
         fcntl.lockf(self._fd, fcntl.LOCK_EX, 1, _DIRECTORY_LOCK)
         try:
             slot, found = self._probe(name)
             if not found:
-                _SLOT.pack_into(self._memory, self._slot_at(slot), name.encode(), period, spent)
+                _SLOT.pack_into(self._memory, self._slot_at(slot), name.encode(), period, spent, period, corrected)
         finally:
             fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, _DIRECTORY_LOCK)
         self._slots[name] = slot
@@ -230,9 +238,13 @@ class SharedCounters:
         return self._room(slot, limits)
 
     def _totals(self, slot: int, period: int) -> tuple[Cell, Micros, int]:
-        base_period, used = _BASE.unpack_from(self._memory, self._slot_at(slot) + _KEY_BYTES)
+        base_period, used, corrected_period, corrected = _BASE.unpack_from(
+            self._memory, self._slot_at(slot) + _KEY_BYTES
+        )
         if base_period != period:
             used = 0
+        if corrected_period == period:
+            used += corrected
         own, _ = self._own_cell(slot)
         in_flight = 0
         for worker in range(self._workers):
@@ -335,6 +347,18 @@ class SharedCounters:
         try:
             self._advance(slot, now)
             self._add_to_window(slot, 0, max(tokens, -self._used(slot, _TOKEN_SUM)))
+        finally:
+            fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, _FIRST_SLOT_LOCK + slot)
+
+    def correct(self, slot: int, period: int, corrected: Micros) -> None:
+        """Count all corrections of a period, which come to `corrected`; those of an earlier one no longer matter."""
+        at = self._slot_at(slot)
+        fcntl.lockf(self._fd, fcntl.LOCK_EX, 1, _FIRST_SLOT_LOCK + slot)
+        try:
+            (known,) = _NUMBER.unpack_from(self._memory, at + _CORRECTED_PERIOD_AT)
+            if period >= known:
+                _NUMBER.pack_into(self._memory, at + _CORRECTED_AT, corrected)
+                _NUMBER.pack_into(self._memory, at + _CORRECTED_PERIOD_AT, period)
         finally:
             fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, _FIRST_SLOT_LOCK + slot)
 

@@ -1,6 +1,6 @@
 """What is written down about one call."""
 
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -10,6 +10,18 @@ from polyforge.kernel.usage import NO_USAGE, Usage
 
 Status = Literal["ok", "error", "cancelled", "interrupted"]
 """`error`: the caller got one; `cancelled`: the caller hung up; `interrupted`: the gateway died during the call."""
+CORRECTION: Final = "correction"
+"""Stands where the status of a call does, in rows that are no calls but correct what calls came to."""
+
+
+class Balance(msgspec.Struct, frozen=True):
+    """What the calls of a key were priced in a period, and what that was corrected by afterwards."""
+
+    spent: Micros = 0
+    corrected: Micros = 0
+
+
+NOTHING_SPENT: Final = Balance()
 
 
 class UsageRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):

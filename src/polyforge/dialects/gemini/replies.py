@@ -131,7 +131,7 @@ def decode_reply(data: bytes) -> WireReply:
         wire = _reply.decode(data)
     except (ValueError, RecursionError) as error:
         raise UpstreamFailed("the upstream's answer is not what was asked for") from error
-    if is_given(wire.error):
+    if wire.error is not ABSENT and is_given(wire.error):
         raise UpstreamFailed(decode_error(data).message or "the upstream broke off with an error")
     return wire
 

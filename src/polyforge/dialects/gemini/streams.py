@@ -99,7 +99,7 @@ class EventReader:
             logprobs = None
         if wire.finish_reason is not None:
             progress.finish = finish_of(wire.finish_reason, wire.finish_message, called=progress.calls > 0)
-        elif any(not isinstance(delta, ReasoningEnd) for delta in deltas[before:]):
+        elif progress.finish is not None and any(not isinstance(delta, ReasoningEnd) for delta in deltas[before:]):
             progress.finish = None
 
     def _read_part(

@@ -57,8 +57,8 @@ class TokenCounter:
             if fnmatchcase(model, pattern):
                 return None, "file", partial(self._encodings.of_file, path)
         family = family_of(model)
-        if family is None:
-            return None, "estimate", None
+        if family is None or not self._encodings.has_openais:
+            return family, "estimate", None
         return family, family.encoding, partial(self._encodings.named, family.encoding)
 
 

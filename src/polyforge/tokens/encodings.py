@@ -6,16 +6,20 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, Final, Protocol, cast
 
-from rs_bpe import openai as bundled  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 from tokenizers import Tokenizer
 
 from polyforge.kernel.errors import Unavailable
 from polyforge.tokens.families import EncodingName
 
+try:
+    from rs_bpe import openai as bundled  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
+except ImportError:  # It has no wheels for the newest versions of Python.
+    _library: Any = None
+else:
+    _library = cast(Any, bundled)
+
 MAX_FILE_BYTES: Final = 64 * 1024 * 1024
 _MAX_FILES: Final = 8
-_LIBRARY = cast(Any, bundled)
-"""It has no types."""
 _SLICE: Final = 65_536
 _SEAM: Final = re.compile(r"(?<=[A-Za-z]) (?=[A-Za-z])")
 """Where both encodings always begin a new piece, so that counts on either side add up."""
@@ -39,12 +43,14 @@ class Encodings:
     def __init__(self) -> None:
         self._lock = Lock()
         self._loaded: dict[str | Path, Encoding] = {}
+        self.has_openais = _library is not None
+        """Whether OpenAI's are there: their library is missing under Python 3.14 and later."""
 
     def named(self, name: EncodingName) -> Encoding:
         """One of OpenAI's."""
         return self._once(
             name,
-            lambda: _Bundled(cast(Encoding, _LIBRARY.o200k_base() if name == "o200k_base" else _LIBRARY.cl100k_base())),
+            lambda: _Bundled(cast(Encoding, _library.o200k_base() if name == "o200k_base" else _library.cl100k_base())),
         )
 
     def of_file(self, path: Path) -> Encoding:

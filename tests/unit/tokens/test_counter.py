@@ -210,3 +210,12 @@ def test_slices_of_a_long_text_count_as_the_whole() -> None:
         encoding = ENCODINGS.named(name)
         assert encoding.encode(text) == encoding._encoding.encode(text)  # pyright: ignore[reportAttributeAccessIssue]
         assert encoding.count(text) == len(encoding.encode(text))
+
+
+async def test_without_openais_encodings_there_is_an_estimate_that_says_so() -> None:
+    encodings = Encodings()
+    encodings.has_openais = False
+    counted = await TokenCounter(encodings, {}).count_texts(["Hello, world, this is a text."], "gpt-4o")
+    exact = await TokenCounter(Encodings(), {}).count_texts(["Hello, world, this is a text."], "gpt-4o")
+    assert (counted.exact, counted.tokenizer, exact.exact) == (False, "estimate", True)
+    assert counted.low <= exact.tokens <= counted.high

@@ -360,6 +360,11 @@ class HttpClient:
         head = self._head("POST", path) if credentials is None else self._begin("POST", path) + _fields(credentials)
         return Answer(self, b"%b%bcontent-length: %d\r\n\r\n" % (head, more, len(body)), body)
 
+    def put(self, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+        """A call that stores `body`; `open` it."""
+        head = self._begin("PUT", path) + _fields(headers)
+        return Answer(self, b"%bcontent-length: %d\r\n\r\n" % (head, len(body)), body)
+
     def get(self, path: str, headers: Mapping[str, str] | None = None) -> Answer:
         """A call without a body; `open` it."""
         more = _fields(headers) if headers else b""

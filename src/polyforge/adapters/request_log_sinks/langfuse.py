@@ -38,7 +38,7 @@ class Settings(BaseModel):
     public_key: SecretRef = Field(description="The project's public key.")
     secret_key: SecretRef = Field(description="The project's secret key.")
     environment: str | None = Field(
-        default=None, pattern=r"^(?!langfuse)[a-z0-9_-]{1,40}$", description="Langfuse's environment of the traces."
+        default=None, pattern=r"^[a-z0-9_-]{1,40}$", description="Langfuse's environment of the traces."
     )
     timeout_seconds: float = Field(default=10.0, gt=0, lt=SEND_SECONDS, description="For one call.")
     gather_seconds: float = Field(default=2.0, ge=0, le=3600, description="How long requests wait for others.")

@@ -26,7 +26,7 @@ from polyforge.telemetry.protobuf import Attribute, attribute, nested, number
 EVENT: Final = b"gen_ai.client.inference.operation.details"
 _PATH: Final = "/v1/logs"
 _ANSWER_BYTES: Final = 65_536
-_NANO: Final = 1_000_000_000
+_MICRO: Final = 1_000_000
 _TIME, _OBSERVED = 1, 11
 _SEVERITIES: Final = {"ok": (9, b"INFO"), "cancelled": (13, b"WARN")}
 _ERROR: Final = (17, b"ERROR")
@@ -116,8 +116,8 @@ def _encode(request: LoggedRequest) -> bytes:
 
 
 def _fixed(field: int, seconds: float) -> bytes:
-    """A moment as a fixed64 of nanoseconds."""
-    return bytes((field << 3 | 1,)) + round(seconds * _NANO).to_bytes(8, "little")
+    """A moment as a fixed64 of nanoseconds; floats hold no more than microseconds of it."""
+    return bytes((field << 3 | 1,)) + (1_000 * round(seconds * _MICRO)).to_bytes(8, "little")
 
 
 def _attributes(request: LoggedRequest) -> Iterable[tuple[str, Attribute | None]]:

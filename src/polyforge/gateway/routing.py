@@ -78,7 +78,7 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
 
 def needs_of(request: InferenceRequest, wish: Wish | None) -> Needs:
     """What can be told of a request without reading all of it."""
-    size = len(request.body)
+    size = len(request.body) - request.binary
     expected = request.output_limit or EXPECTED_OUTPUT
     return Needs(
         # The bytes of images and files tell nothing of tokens.

@@ -28,11 +28,20 @@ class _StreamOptions(msgspec.Struct, gc=False):
     include_obfuscation: bool | None = None
 
 
+class _Format(msgspec.Struct, gc=False):
+    type: str | None = None
+
+
+class _TextOptions(msgspec.Struct, gc=False):
+    format: _Format | None = None
+
+
 class _Request(msgspec.Struct, kw_only=True, gc=False):
     model: str
     input: str | list[_Item] | None = None
     max_output_tokens: int | None = None
     tools: list[msgspec.Raw] | None = None
+    text: _TextOptions | None = None
     stream: bool | None = None
     stream_options: _StreamOptions | None = None
     store: bool | None = None
@@ -67,6 +76,8 @@ def decode_response(body: bytes) -> InferenceRequest:
         output_limit=wire.max_output_tokens,
         parts=1 + parts + len(wire.tools or ()),
         images=images,
+        tools=bool(wire.tools),
+        structured=wire.text is not None and wire.text.format is not None and wire.text.format.type == "json_schema",
         recalls=wire.previous_response_id is not None or any(item.type == _REFERENCE for item in items),
         keeps=wire.store is not False,
     )

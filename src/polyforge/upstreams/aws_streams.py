@@ -54,6 +54,7 @@ class StreamInEvents:
         self._splitter = MessageSplitter()
         self.has_content = False
         self.ended = False
+        self.failure: PolyforgeError | None = None
 
     def feed(self, chunk: bytes) -> list[StreamEvent]:
         """The events that these bytes complete; raises what an exception among the messages means."""
@@ -77,6 +78,7 @@ class StreamInEvents:
 
     def _noted(self, events: list[StreamEvent]) -> list[StreamEvent]:
         self.has_content, self.ended = self._inner.has_content, self._inner.ended
+        self.failure = self._inner.failure
         return events
 
 

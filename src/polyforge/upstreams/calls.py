@@ -9,7 +9,7 @@ from typing_extensions import AsyncGenerator
 from polyforge.dialects.upstream_error import UpstreamError
 from polyforge.egress.deadlines import Deadline
 from polyforge.egress.http import Answer
-from polyforge.kernel.errors import TimedOut, UpstreamFailed
+from polyforge.kernel.errors import PolyforgeError, TimedOut, UpstreamFailed
 from polyforge.kernel.retry_after import read_retry_after
 from polyforge.ports.provider import Call, StreamEvent
 from polyforge.upstreams.refusals import refusal
@@ -30,6 +30,8 @@ class StreamReader(Protocol):
     """Whether something has come that a reader would see."""
     ended: bool
     """Whether the stream has finished as it should."""
+    failure: PolyforgeError | None
+    """What went wrong after the events that `feed` gave last, which are still the caller's."""
 
     def feed(self, chunk: bytes) -> list[StreamEvent]:
         """The events that these bytes complete; UpstreamFailed when one is malformed or an error."""
@@ -96,6 +98,8 @@ async def read_stream(
                 if found:
                     deadline.pause()
                     yield found
+                if reader.failure is not None:
+                    raise reader.failure
                 if reader.has_content:
                     deadline.when = min(call.deadline, clock() + idle)
                     deadline.message = "the upstream stopped in the middle of its answer"

@@ -9,7 +9,7 @@ from polyforge.dialects.openai_errors import decode_error
 from polyforge.dialects.openai_media_usage import WireUsage, read_usage
 from polyforge.dialects.raw import ABSENT, is_given
 from polyforge.egress.http import Answer
-from polyforge.kernel.errors import UpstreamFailed
+from polyforge.kernel.errors import PolyforgeError, UpstreamFailed
 from polyforge.kernel.sse import DONE, EventSplitter, data_of
 from polyforge.kernel.tasks import InferenceRequest
 from polyforge.kernel.usage import NO_USAGE, Usage
@@ -45,6 +45,7 @@ class MediaStream:
         self._kind: str | None = None
         self.has_content = False
         self.ended = False
+        self.failure: PolyforgeError | None = None
 
     def feed(self, chunk: bytes) -> list[StreamEvent]:
         """What these bytes complete; UpstreamFailed for an event that is malformed or an error."""

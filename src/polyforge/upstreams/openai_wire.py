@@ -17,7 +17,7 @@ from polyforge.dialects.openai_errors import decode_error
 from polyforge.dialects.openai_models import decode_model_names
 from polyforge.dialects.rewriting import with_fields
 from polyforge.egress.http import Answer
-from polyforge.kernel.errors import Unsupported, UpstreamFailed
+from polyforge.kernel.errors import PolyforgeError, Unsupported, UpstreamFailed
 from polyforge.kernel.sse import DONE, EventSplitter, EventTooLarge, data_of, event_of
 from polyforge.kernel.tasks import InferenceRequest, Task
 from polyforge.kernel.usage import Usage
@@ -172,16 +172,21 @@ class PassingStream:
         self._envelope = 0
         self.has_content = False
         self.ended = False
+        self.failure: PolyforgeError | None = None
 
     def feed(self, chunk: bytes) -> list[StreamEvent]:
-        """The events that these bytes complete; UpstreamFailed when one is malformed or an error."""
+        """The events that these bytes complete; the `failure` is one after them that is malformed or an error."""
         try:
             frames = self._splitter.feed(chunk)
         except EventTooLarge as error:
             raise UpstreamFailed(f"the upstream's stream is broken: {error}") from error
         events: list[StreamEvent] = []
         for frame in frames:
-            events.append(self._read(frame))
+            try:
+                events.append(self._read(frame))
+            except PolyforgeError as error:
+                self.failure = error
+                break
             if self.ended:
                 break
         return events

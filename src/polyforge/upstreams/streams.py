@@ -13,7 +13,7 @@ from polyforge.kernel.chat import (
     ToolCallStart,
     Used,
 )
-from polyforge.kernel.errors import UpstreamFailed
+from polyforge.kernel.errors import PolyforgeError, UpstreamFailed
 from polyforge.kernel.sse import EventSplitter, data_of
 from polyforge.kernel.usage import Usage
 from polyforge.ports.provider import StreamEvent
@@ -61,16 +61,21 @@ class CanonicalStream:
         self._payloads = payloads or SsePayloads()
         self.has_content = False
         self.ended = False
+        self.failure: PolyforgeError | None = None
 
     def feed(self, chunk: bytes) -> list[StreamEvent]:
-        """The events that these bytes complete, in one."""
+        """The events that these bytes complete, in one; what is wrong after them is the `failure`."""
         try:
             found = self._payloads.feed(chunk)
         except ValueError as error:
             raise UpstreamFailed(f"the upstream's stream is broken: {error}") from error
         deltas: list[Delta] = []
         for payload in found:
-            deltas += self._reader.read(payload)
+            try:
+                deltas += self._reader.read(payload)
+            except PolyforgeError as error:
+                self.failure = error
+                break
             if self._reader.ended:
                 break
         return self._events(deltas)

@@ -7,6 +7,8 @@ import pytest
 
 from polyforge.adapters.providers.openai import OpenAI, Settings
 from polyforge.dialects.openai_chat.facts import decode_chat
+from polyforge.dialects.openai_chat.requests import read_chat
+from polyforge.kernel.chat import TextDelta
 from polyforge.kernel.errors import NotConfigured, SettingsError, UpstreamDenied, UpstreamFailed, UpstreamRefused
 from polyforge.kernel.hidden import Hidden
 from polyforge.ports.provider import KEY_HEADER, Call, StreamEvent, Timeouts
@@ -68,6 +70,12 @@ def call() -> Call:
     return Call(request, "id", "m", None, Timeouts(), now, now + 30, {})
 
 
+async def collect(provider: OpenAI, one: Call, got: list[StreamEvent]) -> None:
+    """Into `got`, so that what came is there however the stream ends."""
+    async for batch in provider.stream(one):
+        got += batch
+
+
 async def events_of(provider: OpenAI) -> list[StreamEvent]:
     return [event async for batch in provider.stream(call()) for event in batch]
 
@@ -77,6 +85,21 @@ async def test_a_connection_is_used_again_after_a_stream(provider: OpenAI, upstr
     for _ in range(3):
         assert (await events_of(provider))[-1].end
     assert upstream.connections == 1
+
+
+@pytest.mark.parametrize("canonical", [False, True], ids=["passed on", "translated"])
+async def test_text_that_comes_together_with_an_error_is_not_lost(
+    provider: OpenAI, upstream: Upstream, canonical: bool
+) -> None:
+    upstream.answer = HEAD + chunk(TEXT + MORE + b'data: {"error":{"message":"overloaded"}}\n\n')
+    one, got = call(), list[StreamEvent]()
+    one.chat = read_chat(one.request.body) if canonical else None
+    with pytest.raises(UpstreamFailed, match="overloaded"):
+        await collect(provider, one, got)
+    said = b"".join(event.frame for event in got) or "".join(
+        delta.text for event in got for delta in event.deltas if isinstance(delta, TextDelta)
+    )
+    assert said in (TEXT + MORE, "hello, world")
 
 
 async def test_an_upstream_that_goes_on_after_its_end_is_hung_up_on_and_no_failure(

@@ -128,6 +128,8 @@ def test_what_is_no_answer_is_a_failure(body: bytes) -> None:
 def read(*chunks: bytes) -> list[Delta]:
     stream = CanonicalStream(EventReader(), EventPayloads())
     found = [one for chunk in chunks for one in stream.feed(chunk)]
+    if stream.failure is not None:
+        raise stream.failure
     found += [] if stream.ended else stream.finish()
     assert stream.ended
     return [delta for one in found for delta in one.deltas]

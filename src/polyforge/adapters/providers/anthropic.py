@@ -14,7 +14,7 @@ from polyforge.dialects.anthropic_messages.usage import WireUsage, merged, read_
 from polyforge.dialects.anthropic_models import decode_model_names
 from polyforge.egress.deadlines import Deadline
 from polyforge.egress.http import Answer, HttpClient
-from polyforge.kernel.errors import UpstreamFailed
+from polyforge.kernel.errors import PolyforgeError, UpstreamFailed
 from polyforge.kernel.sse import EventSplitter, EventTooLarge, data_of
 from polyforge.kernel.tasks import Task
 from polyforge.kernel.usage import NO_USAGE
@@ -186,16 +186,21 @@ class _StreamReader:
         self._finished = False
         self.has_content = False
         self.ended = False
+        self.failure: PolyforgeError | None = None
 
     def feed(self, chunk: bytes) -> list[StreamEvent]:
-        """The events that these bytes complete; UpstreamFailed when one is malformed or an error."""
+        """The events that these bytes complete; the `failure` is one after them that is malformed or an error."""
         try:
             frames = self._splitter.feed(chunk)
         except EventTooLarge as error:
             raise UpstreamFailed(f"the upstream's stream is broken: {error}") from error
         events: list[StreamEvent] = []
         for frame in frames:
-            events.append(self._read(frame))
+            try:
+                events.append(self._read(frame))
+            except PolyforgeError as error:
+                self.failure = error
+                break
             if self.ended:
                 break
         return events

@@ -36,6 +36,8 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("PATCH", "/api/v1/service-accounts/{account_id}"): {"role": "viewer"},
 }
 """Bodies that the shortest one that the schema accepts would not do for."""
+SHARED = {"models"}
+"""Collections of what the installation declares for everybody; which of it a key may use is the key's to say."""
 Make = Callable[["World", "Tenant"], Awaitable[str]]
 
 
@@ -61,7 +63,9 @@ class Route:
     @property
     def tenants(self) -> bool:
         """Whether what it is about belongs to a tenant, and not to the installation or to the caller alone."""
-        return self.permission is not None and LEVELS[self.permission] != "installation"
+        return (
+            self.permission is not None and LEVELS[self.permission] != "installation" and self.collection not in SHARED
+        )
 
     @property
     def harmless(self) -> bool:

@@ -11,7 +11,7 @@ from tests.architecture.sources import imported, importers, sources
 
 BELOW_DATABASE = {
     "adapters", "upstreams", "telemetry", "tokens", "scoring", "egress", "isolation", "secrets", "ports", "dialects",
-    "kernel",
+    "kernel", "__version__",
 }  # fmt: skip
 READ_ENVIRONMENT = ("cli/*", "supervisor/*", "wiring/*", "secrets/references.py")
 IMPORT_BY_NAME = ("wiring/adapters.py", "cli/adapters.py", "cli/lazy.py", "database/*")

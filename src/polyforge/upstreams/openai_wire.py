@@ -17,14 +17,14 @@ from polyforge.dialects.openai_errors import decode_error
 from polyforge.dialects.openai_models import decode_model_names
 from polyforge.dialects.rewriting import with_fields
 from polyforge.egress.http import Answer
-from polyforge.kernel.errors import PolyforgeError, Unsupported, UpstreamFailed
-from polyforge.kernel.sse import DONE, EventSplitter, EventTooLarge, data_of, event_of
+from polyforge.kernel.errors import Unsupported, UpstreamFailed
+from polyforge.kernel.sse import DONE, data_of, event_of
 from polyforge.kernel.tasks import InferenceRequest, Task
 from polyforge.kernel.usage import Usage
 from polyforge.ports.provider import Call, Reply, StreamEvent
 from polyforge.upstreams.calls import ReadError, StreamReader, read_stream, read_typed, read_whole
 from polyforge.upstreams.openai_media import MediaStream
-from polyforge.upstreams.streams import CanonicalStream
+from polyforge.upstreams.streams import CanonicalStream, PassedEvents
 
 LimitField = Literal["max_tokens", "max_completion_tokens"]
 PATHS: Final[dict[Task, str]] = {
@@ -163,33 +163,13 @@ def _read_transcript(request: InferenceRequest, body: bytes, kind: str) -> Usage
         raise UpstreamFailed(_NOT_ASKED) from error
 
 
-class PassingStream:
+class PassingStream(PassedEvents):
     """Turns arriving bytes into events and knows how far the stream has come."""
 
     def __init__(self) -> None:
-        self._splitter = EventSplitter()
+        super().__init__()
         self._finished = False
         self._envelope = 0
-        self.has_content = False
-        self.ended = False
-        self.failure: PolyforgeError | None = None
-
-    def feed(self, chunk: bytes) -> list[StreamEvent]:
-        """The events that these bytes complete; the `failure` is one after them that is malformed or an error."""
-        try:
-            frames = self._splitter.feed(chunk)
-        except EventTooLarge as error:
-            raise UpstreamFailed(f"the upstream's stream is broken: {error}") from error
-        events: list[StreamEvent] = []
-        for frame in frames:
-            try:
-                events.append(self._read(frame))
-            except PolyforgeError as error:
-                self.failure = error
-                break
-            if self.ended:
-                break
-        return events
 
     def finish(self) -> list[StreamEvent]:
         """The end of a stream whose connection closed: fine after a finish, even where `[DONE]` was forgotten."""

@@ -1,5 +1,6 @@
 """A stream of an upstream's own dialect as canonical events."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -14,7 +15,7 @@ from polyforge.kernel.chat import (
     Used,
 )
 from polyforge.kernel.errors import PolyforgeError, UpstreamFailed
-from polyforge.kernel.sse import EventSplitter, data_of
+from polyforge.kernel.sse import EventSplitter, EventTooLarge, data_of
 from polyforge.kernel.usage import Usage
 from polyforge.ports.provider import StreamEvent
 
@@ -51,6 +52,37 @@ class SsePayloads:
     def feed(self, chunk: bytes) -> list[bytes]:
         """The payloads that `chunk` completes, comments left out."""
         return [data for frame in self._splitter.feed(chunk) if (data := data_of(frame)) is not None]
+
+
+class PassedEvents(ABC):
+    """Hands on server-sent events as they came; what is known of one is for the dialect to say in `_read`."""
+
+    def __init__(self) -> None:
+        self._splitter = EventSplitter()
+        self.has_content = False
+        self.ended = False
+        self.failure: PolyforgeError | None = None
+
+    def feed(self, chunk: bytes) -> list[StreamEvent]:
+        """The events that these bytes complete; the `failure` is one after them that is malformed or an error."""
+        try:
+            frames = self._splitter.feed(chunk)
+        except EventTooLarge as error:
+            raise UpstreamFailed(f"the upstream's stream is broken: {error}") from error
+        events: list[StreamEvent] = []
+        for frame in frames:
+            try:
+                events.append(self._read(frame))
+            except PolyforgeError as error:
+                self.failure = error
+                break
+            if self.ended:
+                break
+        return events
+
+    @abstractmethod
+    def _read(self, frame: bytes) -> StreamEvent:
+        """What an event says; UpstreamFailed when it is malformed or an error."""
 
 
 class CanonicalStream:

@@ -14,8 +14,8 @@ from polyforge.dialects.anthropic_messages.usage import WireUsage, merged, read_
 from polyforge.dialects.anthropic_models import decode_model_names
 from polyforge.egress.deadlines import Deadline
 from polyforge.egress.http import Answer, HttpClient
-from polyforge.kernel.errors import PolyforgeError, UpstreamFailed
-from polyforge.kernel.sse import EventSplitter, EventTooLarge, data_of
+from polyforge.kernel.errors import UpstreamFailed
+from polyforge.kernel.sse import data_of
 from polyforge.kernel.tasks import Task
 from polyforge.kernel.usage import NO_USAGE
 from polyforge.ports.provider import Call, Capabilities, Provider, Reply, StreamEvent
@@ -24,7 +24,7 @@ from polyforge.secrets.references import SecretRef
 from polyforge.telemetry.masking import names_secret
 from polyforge.upstreams.account import Account
 from polyforge.upstreams.calls import NO_ANSWER, read_stream, read_whole
-from polyforge.upstreams.streams import CanonicalStream
+from polyforge.upstreams.streams import CanonicalStream, PassedEvents
 
 OWN_URL: Final = "https://api.anthropic.com/v1"
 BETA: Final = "anthropic-beta"
@@ -177,33 +177,13 @@ def _read_count(body: bytes) -> Reply:
     return Reply(usage=NO_USAGE, body=body)
 
 
-class _StreamReader:
+class _StreamReader(PassedEvents):
     """Hands on events as they came, and knows how far the stream has come."""
 
     def __init__(self) -> None:
-        self._splitter = EventSplitter()
+        super().__init__()
         self._usage: WireUsage | None = None
         self._finished = False
-        self.has_content = False
-        self.ended = False
-        self.failure: PolyforgeError | None = None
-
-    def feed(self, chunk: bytes) -> list[StreamEvent]:
-        """The events that these bytes complete; the `failure` is one after them that is malformed or an error."""
-        try:
-            frames = self._splitter.feed(chunk)
-        except EventTooLarge as error:
-            raise UpstreamFailed(f"the upstream's stream is broken: {error}") from error
-        events: list[StreamEvent] = []
-        for frame in frames:
-            try:
-                events.append(self._read(frame))
-            except PolyforgeError as error:
-                self.failure = error
-                break
-            if self.ended:
-                break
-        return events
 
     def finish(self) -> list[StreamEvent]:
         """The connection has closed: too early, since a stream ends with an event of its own."""

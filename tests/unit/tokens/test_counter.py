@@ -192,7 +192,7 @@ def test_bounds_hold_where_pieces_are_odd(text: str) -> None:
 )
 def test_bounds_hold_on_real_texts_and_the_estimate_is_near(path: str) -> None:
     if not (DATA / path).exists():
-        pytest.skip("needs ../shared/data")
+        pytest.skip(f"needs the texts of {DATA}, which lie outside of the repository")
     text = (DATA / path).read_text()
     bounds = estimate(text)
     for name in NAMES:

@@ -17,6 +17,7 @@ from polyforge.ports.request_log_sink import SEND_SECONDS, RequestLogSink
 from polyforge.ports.secret_source import SecretSource
 from polyforge.telemetry.logs import get_logger
 from polyforge.tenancy.request_logs.store import LogExportState, SystemLogEditor, SystemLogStore, WaitingBatch
+from polyforge.tenancy.sink_failed import REASON_LENGTH, SinkFailed
 
 MOST_REQUESTS: Final = 1_000
 """A bound on what is sent together; what the ledger took in together is not torn apart."""
@@ -30,7 +31,6 @@ _DOUBLINGS: Final = 10
 _LONGEST_ASKED: Final = 600.0
 """The longest that a sink is left alone because it asked for it."""
 _PRUNE_SECONDS: Final = 60.0
-_REASON_LENGTH: Final = 500
 
 _log = get_logger(__name__)
 
@@ -117,7 +117,7 @@ class LogExporter:
             requests = await SystemLogStore(session).requests([each for batch in batches for each in batch.record_ids])
         try:
             refused = await self._send_parts(first, requests)
-        except _SinkFailed as failure:
+        except SinkFailed as failure:
             return await self._fail(state, failure)
         async with self._database.write() as session:
             values = {**_SETTLED, "sequence": through}
@@ -143,7 +143,7 @@ class LogExporter:
             middle = len(part) // 2
             parts += [part[middle:], part[:middle]]
             if await self._claim() is None:
-                raise _SinkFailed(TimeoutError())
+                raise SinkFailed(TimeoutError())
         return refused
 
     async def _send(self, batch: RequestBatch) -> str | None:
@@ -152,13 +152,13 @@ class LogExporter:
             async with asyncio.timeout(SEND_SECONDS):
                 await self._sink.send(batch)
         except Invalid as error:
-            return error.message[:_REASON_LENGTH]
+            return error.message[:REASON_LENGTH]
         except Exception as error:
             # Whatever a sink raises, its requests are kept for it.
-            raise _SinkFailed(error) from error
+            raise SinkFailed(error) from error
         return None
 
-    async def _fail(self, state: LogExportState, failure: "_SinkFailed") -> float:
+    async def _fail(self, state: LogExportState, failure: "SinkFailed") -> float:
         """Leave the sink alone for a while, longer each time."""
         wait = min(_FIRST_WAIT * 2 ** min(state.failures, _DOUBLINGS), _LONGEST_WAIT)
         wait = max(wait, min(failure.retry_after, _LONGEST_ASKED))
@@ -190,20 +190,6 @@ def _together(batches: Sequence[WaitingBatch]) -> list[WaitingBatch]:
             break
         chosen.append(batch)
     return chosen
-
-
-class _SinkFailed(Exception):
-    """A sink did not take a batch. Of an error that is not ours only its kind is told: it may say anything."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__()
-        self.reason = type(error).__name__
-        self.retry_after = 0.0
-        if isinstance(error, PolyforgeError):
-            self.reason = error.message[:_REASON_LENGTH]
-            self.retry_after = error.retry_after or 0.0
-        elif isinstance(error, TimeoutError):
-            self.reason = "it took too long"
 
 
 class LogExporters:

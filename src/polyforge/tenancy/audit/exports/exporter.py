@@ -26,6 +26,7 @@ from polyforge.tenancy.audit.exports.store import (
 )
 from polyforge.tenancy.audit.lines import line_of
 from polyforge.tenancy.audit.store import SystemAuditStore
+from polyforge.tenancy.sink_failed import REASON_LENGTH, SinkFailed
 
 MOST_EVENTS: Final = 500
 MOST_BYTES: Final = 1_000_000
@@ -40,7 +41,6 @@ _LONGEST_WAIT: Final = 60.0
 _DOUBLINGS: Final = 10
 _LONGEST_ASKED: Final = 600.0
 """The longest that a sink is left alone because it asked for it."""
-_REASON_LENGTH: Final = 500
 _UNREADABLE: Final = "the event cannot be read; `polyforge audit verify` tells more"
 
 _log = get_logger(__name__)
@@ -115,7 +115,7 @@ class Exporter:
                 return 0
             await self._move(state, through, refusal.message)
             return 0
-        except _SinkFailed as failure:
+        except SinkFailed as failure:
             return await self._fail(state, failure)
         self._most = min(2 * self._most, MOST_EVENTS)
         await self._move(state, through)
@@ -127,8 +127,8 @@ class Exporter:
         try:
             await self._send(letter.sequence - 1, letter.sequence)
         except Invalid as error:
-            refusal = error.message[:_REASON_LENGTH]
-        except _SinkFailed as failure:
+            refusal = error.message[:REASON_LENGTH]
+        except SinkFailed as failure:
             return await self._fail(state, failure)
         async with self._database.write() as session:
             editor = SystemExportEditor(session)
@@ -162,7 +162,7 @@ class Exporter:
             raise
         except Exception as error:
             # Whatever a sink raises, its events are kept for it.
-            raise _SinkFailed(error) from error
+            raise SinkFailed(error) from error
 
     async def _lines(self, after: int, through: int) -> Sequence[bytes]:
         """Invalid when somebody changed a row into what no event can be."""
@@ -184,7 +184,7 @@ class Exporter:
             values = {**self._settled(), "sequence": through}
             moved = await editor.change(self.name, self._holder, state.sequence, values)
             if moved and refusal is not None:
-                await editor.bury(DeadLetter(new_ulid(), self.name, through, refusal[:_REASON_LENGTH], now))
+                await editor.bury(DeadLetter(new_ulid(), self.name, through, refusal[:REASON_LENGTH], now))
         self._tell(None)
         if moved:
             self.lag = max(0, self.lag - (through - state.sequence))
@@ -195,7 +195,7 @@ class Exporter:
         """What is so after a batch; the row is free again."""
         return {"failures": 0, "retry_at": 0.0, "error": None, "changed_at": self._clock.now(), "held_until": 0.0}
 
-    async def _fail(self, state: ExportState, failure: "_SinkFailed") -> float:
+    async def _fail(self, state: ExportState, failure: "SinkFailed") -> float:
         """Leave the sink alone for a while, longer each time."""
         wait = min(_FIRST_WAIT * 2 ** min(state.failures, _DOUBLINGS), _LONGEST_WAIT)
         wait = max(wait, min(failure.retry_after, _LONGEST_ASKED))
@@ -213,20 +213,6 @@ class Exporter:
         elif problem is None and self._failing:
             _log.info("audit events are exported again", export=self.name)
         self._failing = problem is not None
-
-
-class _SinkFailed(Exception):
-    """A sink did not take a batch. Of an error that is not ours only its kind is told: it may say anything."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__()
-        self.reason = type(error).__name__
-        self.retry_after = 0.0
-        if isinstance(error, PolyforgeError):
-            self.reason = error.message[:_REASON_LENGTH]
-            self.retry_after = error.retry_after or 0.0
-        elif isinstance(error, TimeoutError):
-            self.reason = "it took too long"
 
 
 class Exporters:

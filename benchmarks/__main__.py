@@ -12,7 +12,7 @@ from benchmarks.checks import verdicts
 from benchmarks.report import disturbance, page, publish
 from benchmarks.results import Result, newest, save
 from benchmarks.runner import Plan, run, say
-from benchmarks.scenarios import PACED, SCENARIOS
+from benchmarks.scenarios import FIRST_BYTE, PACED, SCENARIOS
 from benchmarks.targets import all_targets
 
 SUBJECT = "polyforge"
@@ -50,7 +50,7 @@ def _plan(options: argparse.Namespace) -> Plan:
     return Plan(
         targets=targets,
         scenarios=scenarios,
-        paced=not options.scenario or PACED in options.scenario,
+        paced=[name for name in (PACED, FIRST_BYTE) if not options.scenario or name in options.scenario],
         seconds=options.seconds,
         rounds=options.rounds,
         streams=options.streams,
@@ -86,7 +86,7 @@ def _outcome(result: Result) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     names = [target.name for target in all_targets()]
-    scenarios = [scenario.name for scenario in SCENARIOS] + [PACED]
+    scenarios = [scenario.name for scenario in SCENARIOS] + [PACED, FIRST_BYTE]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("command", nargs="?", choices=("run", "report"), default="run")
     parser.add_argument("--seconds", type=float, default=5.0, help="length of a window")

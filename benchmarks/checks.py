@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from benchmarks.results import Result, difference, middle, ratio
-from benchmarks.scenarios import LATENCY, THROUGHPUT
+from benchmarks.results import PacedWindow, Result, difference, middle, ratio
+from benchmarks.scenarios import CROSSED, FIRST_BYTE, LATENCY, PASSED, THROUGHPUT
 
 US = "polyforge"
 MEGABYTE = 1_000_000
@@ -67,9 +67,28 @@ def chunk_cost(result: Result) -> float | None:
     return ratio(result.paced_of(US), result.paced_of("bare-stream"), lambda window: window.cpu_micros)
 
 
+def crossing_cost(result: Result) -> float | None:
+    """CPU per paced chunk of the dearest pair of dialects over that of a stream passed through."""
+    passed = result.paced_of(US)
+    found = [ratio(result.paced_of(US, pair), passed, lambda window: window.cpu_micros) for pair in CROSSED]
+    return max((cost for cost in found if cost is not None), default=None)
+
+
+def first_byte_millis(other: str, figure: Callable[[PacedWindow], float | None]) -> Figure:
+    """What the slowest pair adds to the first chunk of a stream over another target, in milliseconds."""
+
+    def added(result: Result) -> float | None:
+        theirs = result.paced_of(other, scenario=FIRST_BYTE)
+        pairs = (PASSED, *CROSSED)
+        found = [difference(result.paced_of(US, pair, FIRST_BYTE), theirs, figure) for pair in pairs]
+        return max((micros / 1000 for micros in found if micros is not None), default=None)
+
+    return added
+
+
 def frames_lost(result: Result) -> float | None:
     """Chunks that did not arrive, or arrived out of order, in all paced windows, and streams that broke."""
-    windows = result.paced_of(US)
+    windows = [window for window in result.paced if window.target == US]
     return float(sum(window.lost + window.broken for window in windows)) if windows else None
 
 
@@ -93,6 +112,9 @@ def idle_megabytes(result: Result) -> float | None:
     return None if idle is None else idle / MEGABYTE
 
 
+_FIRST_P50 = first_byte_millis("direct", lambda window: window.p50_micros)
+_FIRST_P99 = first_byte_millis("bare-stream", lambda window: window.p99_micros)
+"""Over the bare proxy, because at that percentile most of it is the machine's and its scheduler's."""
 PROMISES = (
     Promise("requests/s at 32 callers, over the bare proxy's", rate_over("bare-plain"), 0.4, True, "x", 2),
     Promise("requests/s at 32 callers, over Portkey's", rate_over("portkey"), 4, True, "x", 1),
@@ -100,6 +122,11 @@ PROMISES = (
     Promise("CPU per request at 32 callers", cpu_per_request, 150, False, "us", 0),
     Promise("median latency at 1 caller, added to the bare proxy's", added_millis, 0.3, False, "ms", 3),
     Promise("CPU per streamed chunk, over the bare streaming proxy's", chunk_cost, 1.5, False, "x", 2),
+    Promise("CPU per chunk of the dearest pair of dialects, over passing through", crossing_cost, 3, False, "x", 2),
+    Promise(
+        "first byte of a stream, median added by the slowest pair to the upstream's", _FIRST_P50, 2, False, "ms", 2
+    ),
+    Promise("first byte of a stream, 99th percentile added to the bare proxy's", _FIRST_P99, 2, False, "ms", 2),
     Promise("frames lost or streams broken in paced streams", frames_lost, 0, False, "", 0),
     Promise("errors in all windows", errors, 0, False, "", 0),
     Promise("answered calls without a usage record", unrecorded, 0, False, "", 0),

@@ -1,17 +1,15 @@
 """Streams at the pace of a model: many at once, each chunk on its own, stamped with the time it left the upstream.
 
 wrk cannot do this: it needs an upstream that waits between chunks and a client that looks into every frame.
-`python -m benchmarks.paced PORT CHUNKS PACE_MS` runs the upstream.
 """
 
 import asyncio
-import itertools
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import quantiles
-from typing import Any, cast
+from typing import Any
 from urllib.parse import urlsplit
 
 import httptools
@@ -19,26 +17,21 @@ import msgspec
 import uvloop
 
 from benchmarks.load import Call
-from benchmarks.upstream import DONE, content_chunk, finish_chunk, frame, usage_chunk
+from benchmarks.readers import Read
 
-HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-STAMP = "@stamp@"
-RAMP_SECONDS = 1.0
-"""The streams start spread over this time, so that their chunks do not come in bursts."""
 GRACE_SECONDS = 60.0
 
 
-class _Delta(msgspec.Struct):
-    content: str | None = None
+@dataclass(frozen=True)
+class Pacing:
+    """So many streams of so many chunks; they begin spread over `ramp` seconds."""
 
-
-class _Choice(msgspec.Struct):
-    delta: _Delta
-    finish_reason: str | None = None
-
-
-class _Chunk(msgspec.Struct):
-    choices: list[_Choice] = []
+    streams: int
+    chunks: int
+    pace: float
+    """Seconds between two chunks."""
+    ramp: float = 1.0
+    """At least so long that the chunks of all streams do not come in bursts."""
 
 
 @dataclass(frozen=True)
@@ -79,13 +72,13 @@ class Received:
 class _Client(asyncio.Protocol):
     """Reads one streamed answer and looks into each frame as it comes."""
 
-    def __init__(self, ended: asyncio.Future[None]) -> None:
+    def __init__(self, read: Read, ended: asyncio.Future[None]) -> None:
         self.received = Received()
+        self._read = read
         self._ended = ended
         self._parser: Any = httptools.HttpResponseParser(self)
         self._pending = b""
         self._now = 0
-        self._decode = msgspec.json.Decoder(_Chunk).decode
 
     def data_received(self, data: bytes) -> None:
         self._now = time.monotonic_ns()
@@ -110,17 +103,15 @@ class _Client(asyncio.Protocol):
         self._end(None)
 
     def _take(self, frame: bytes) -> None:
-        data = frame.removeprefix(b"data:").strip()
-        if data == b"[DONE]":
-            self.received.done = True
+        data = frame[frame.rfind(b"\n") + 1 :]
+        if not data.startswith(b"data:"):
             return
-        if not frame.startswith(b"data:"):
-            return
-        for choice in self._decode(data).choices:
-            if choice.delta.content:
-                stream, chunk, sent = choice.delta.content.split(":")
-                self.received.stamps.append((int(stream), int(chunk), self._now - int(sent)))
-            self.received.finished |= choice.finish_reason == "stop"
+        seen = self._read(data.removeprefix(b"data:").strip())
+        if seen.text:
+            stream, chunk, sent = seen.text.split(":")
+            self.received.stamps.append((int(stream), int(chunk), self._now - int(sent)))
+        self.received.finished |= seen.finished
+        self.received.done |= seen.done
 
     def _end(self, error: Exception | None) -> None:
         if self._ended.done():
@@ -131,67 +122,32 @@ class _Client(asyncio.Protocol):
             self._ended.set_result(None)
 
 
-class _Upstream(asyncio.Protocol):
-    """Answers every POST with a paced stream of stamped chunks."""
-
-    numbers = itertools.count()
-
-    def __init__(self, chunks: int, pace: float) -> None:
-        self._chunks = chunks
-        self._pace = pace
-        before, _, after = frame(content_chunk(STAMP)).partition(STAMP.encode())
-        self._before, self._after = before, after
-        self._end = frame(finish_chunk()) + frame(usage_chunk(chunks)) + DONE
-        self._parser: Any = httptools.HttpRequestParser(self)
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports have the methods of asyncio.Transport without being one.
-        self._transport = cast("asyncio.Transport", transport)
-
-    def data_received(self, data: bytes) -> None:
-        self._parser.feed_data(data)
-
-    def on_message_complete(self) -> None:
-        self._transport.write(HEAD)
-        loop = asyncio.get_running_loop()
-        self._send(loop, next(self.numbers), 0, loop.time())
-
-    def _send(self, loop: asyncio.AbstractEventLoop, stream: int, chunk: int, started: float) -> None:
-        if self._transport.is_closing():
-            return
-        if chunk == self._chunks:
-            self._transport.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(self._end), self._end))
-            return
-        data = b"%b%d:%d:%d%b" % (self._before, stream, chunk, time.monotonic_ns(), self._after)
-        self._transport.write(b"%x\r\n%b\r\n" % (len(data), data))
-        loop.call_at(started + (chunk + 1) * self._pace, self._send, loop, stream, chunk + 1, started)
-
-
-def run_paced(call: Call, streams: int, chunks: int, pace: float) -> PacedLoad:
+def run_paced(call: Call, read: Read, pacing: Pacing) -> PacedLoad:
     """Open the streams against a target and read them all to the end."""
     started = time.monotonic()
-    received = uvloop.run(_all(call, streams, chunks, pace))
+    received = uvloop.run(_all(call, read, pacing))
     seconds = time.monotonic() - started
     on_the_way = sorted(stamp[2] // 1000 for each in received for stamp in each.stamps)
     p50, p99 = _p50_p99(on_the_way)
-    lost = sum(each.lost(chunks) for each in received)
-    broken = sum(not each.is_whole(chunks) for each in received)
-    return PacedLoad(streams, chunks, lost, broken, p50, p99, seconds)
+    lost = sum(each.lost(pacing.chunks) for each in received)
+    broken = sum(not each.is_whole(pacing.chunks) for each in received)
+    return PacedLoad(pacing.streams, pacing.chunks, lost, broken, p50, p99, seconds)
 
 
-async def _all(call: Call, streams: int, chunks: int, pace: float) -> list[Received]:
-    limit = RAMP_SECONDS + chunks * pace + GRACE_SECONDS
-    return await asyncio.gather(*(_one(call, index * RAMP_SECONDS / streams, limit) for index in range(streams)))
+async def _all(call: Call, read: Read, pacing: Pacing) -> list[Received]:
+    limit = pacing.ramp + pacing.chunks * pacing.pace + GRACE_SECONDS
+    gap = pacing.ramp / pacing.streams
+    return await asyncio.gather(*(_one(call, read, index * gap, limit) for index in range(pacing.streams)))
 
 
-async def _one(call: Call, delay: float, limit: float) -> Received:
+async def _one(call: Call, read: Read, delay: float, limit: float) -> Received:
     await asyncio.sleep(delay)
     loop = asyncio.get_running_loop()
     url = urlsplit(call.url)
     assert url.hostname
     assert url.port
     ended: asyncio.Future[None] = loop.create_future()
-    client = _Client(ended)
+    client = _Client(read, ended)
     try:
         async with asyncio.timeout(limit):
             transport, _ = await loop.create_connection(lambda: client, url.hostname, url.port)
@@ -216,19 +172,3 @@ def _p50_p99(values: Sequence[int]) -> tuple[int, int]:
         return 0, 0
     cuts = quantiles(values, n=100)
     return round(cuts[49]), round(cuts[98])
-
-
-async def _serve(port: int, chunks: int, pace: float) -> None:
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: _Upstream(chunks, pace), "127.0.0.1", port, backlog=4096)
-    await server.serve_forever()
-
-
-def main() -> None:
-    """Serve paced streams until killed."""
-    port, chunks, pace_millis = (int(argument) for argument in sys.argv[1:])
-    uvloop.run(_serve(port, chunks, pace_millis / 1000))
-
-
-if __name__ == "__main__":
-    main()

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from benchmarks.checks import MEGABYTE, Verdict, verdicts
-from benchmarks.results import Result, ScenarioInfo, TargetInfo, difference, middle, ratio
-from benchmarks.scenarios import LATENCY, STREAM, THROUGHPUT
+from benchmarks.checks import MEGABYTE, US, Verdict, verdicts
+from benchmarks.results import PacedWindow, Result, ScenarioInfo, TargetInfo, difference, middle, ratio
+from benchmarks.scenarios import CROSSED, FIRST_BYTE, LATENCY, PASSED, STREAM, THROUGHPUT, Pair
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "benchmarks.md"
@@ -35,6 +35,17 @@ wrk scenario a slow target reads many chunks at once and looks cheaper per chunk
 upstream's write of a chunk to the client's read.
 """
 
+CROSSED_HEAD = """## Where dialects meet
+
+The same paced streams through Polyforge, but the caller speaks another dialect than the upstream, so that every chunk
+is read and written anew. The ratio is to the stream that Polyforge passes through in the same rounds.
+"""
+
+FIRST_HEAD = """## First byte: {streams} streams of one chunk, over {seconds:g} s
+
+From the upstream's write of the first chunk to the client's read, while the target has little else to do.
+"""
+
 
 def publish(result: Result) -> list[Path]:
     """Write the page, and the README's table where its markers are; returns what was written."""
@@ -58,8 +69,12 @@ def page(result: Result) -> str:
         parts.append(f"**{warning}**\n")
     parts += [_targets(result), _verdicts(result)]
     parts += [_scenario(result, scenario) for scenario in result.scenarios]
-    if result.paced:
+    if result.paced_of("direct") or result.paced_of(US):
         parts.append(_paced(result))
+    if any(result.paced_of(US, pair) for pair in CROSSED):
+        parts.append(_crossed(result))
+    if short := [window for window in result.paced if window.scenario == FIRST_BYTE]:
+        parts.append(_first_byte(result, short[0].streams))
     return "\n".join([*parts, _noise(result)])
 
 
@@ -208,6 +223,55 @@ def _paced(result: Result) -> str:
         )
     head = PACED_HEAD.format(streams=options.paced_streams, chunks=options.paced_chunks, pace=options.pace_millis)
     return f"{head}\n{_table(header, rows)}"
+
+
+def _crossed(result: Result) -> str:
+    passed = result.paced_of(US)
+    header = ["caller and upstream", "CPU per chunk", "of passing through", "p50", "p99", "lost", "broken"]
+    rows: list[list[str]] = []
+    for pair in (PASSED, *CROSSED):
+        windows = result.paced_of(US, pair)
+        rows.append(
+            [
+                pair.title,
+                _number(middle(windows, lambda window: window.cpu_micros), " µs", 1),
+                _number(ratio(windows, passed, lambda window: window.cpu_micros), "", 2),
+                _number(middle(windows, lambda window: window.p50_micros), " ms", 2, 1000),
+                _number(middle(windows, lambda window: window.p99_micros), " ms", 2, 1000),
+                str(sum(window.lost for window in windows)),
+                str(sum(window.broken for window in windows)),
+            ]
+        )
+    return f"{CROSSED_HEAD}\n{_table(header, rows)}"
+
+
+def _first_byte(result: Result, streams: int) -> str:
+    direct = result.paced_of("direct", scenario=FIRST_BYTE)
+    header = ["target", "p50", "p99", "added p50", "added p99", "broken"]
+    rows: list[list[str]] = []
+    for title, windows in _first_byte_windows(result):
+        rows.append(
+            [
+                title,
+                _number(middle(windows, lambda window: window.p50_micros), " ms", 2, 1000),
+                _number(middle(windows, lambda window: window.p99_micros), " ms", 2, 1000),
+                _number(difference(windows, direct, lambda window: window.p50_micros), " ms", 2, 1000),
+                _number(difference(windows, direct, lambda window: window.p99_micros), " ms", 2, 1000),
+                str(sum(window.broken for window in windows)),
+            ]
+        )
+    return f"{FIRST_HEAD.format(streams=streams, seconds=result.options.seconds)}\n{_table(header, rows)}"
+
+
+def _first_byte_windows(result: Result) -> list[tuple[str, list[PacedWindow]]]:
+    """Every target with its windows; those of Polyforge by what meets in them."""
+    found: list[tuple[str, list[PacedWindow]]] = []
+    for target in result.targets:
+        pairs: tuple[Pair, ...] = (PASSED, *CROSSED) if target.name == US else (PASSED,)
+        for pair in pairs:
+            title = f"{target.title}, {pair.title}" if target.name == US else target.title
+            found.append((title, result.paced_of(target.name, pair, FIRST_BYTE)))
+    return [(title, windows) for title, windows in found if windows]
 
 
 def _noise(result: Result) -> str:

@@ -8,6 +8,8 @@ from typing import TypeVar
 
 import msgspec
 
+from benchmarks.scenarios import PACED, PASSED, Pair
+
 FORMAT = 1
 FOLDER = Path(__file__).parent / "results"
 
@@ -44,7 +46,7 @@ class Window(msgspec.Struct, frozen=True):
 
 
 class PacedWindow(msgspec.Struct, frozen=True):
-    """One target under paced streams."""
+    """One target under paced streams; of short ones only the first chunk is timed, since there is no other."""
 
     target: str
     round: int
@@ -58,6 +60,8 @@ class PacedWindow(msgspec.Struct, frozen=True):
     """CPU of the whole process tree per chunk."""
     memory_bytes: int | None
     conditions: Conditions
+    scenario: str = PACED
+    pair: str = PASSED.name
 
 
 AnyWindow = TypeVar("AnyWindow", Window, PacedWindow)
@@ -125,14 +129,16 @@ class Result(msgspec.Struct, frozen=True):
     scenarios: list[ScenarioInfo]
     windows: list[Window]
     paced: list[PacedWindow]
+    """Of long streams and of short ones."""
 
     def of(self, scenario: str, target: str) -> list[Window]:
         """The windows of one cell of the table, by round."""
         return [window for window in self.windows if (window.scenario, window.target) == (scenario, target)]
 
-    def paced_of(self, target: str) -> list[PacedWindow]:
-        """The paced windows of one target, by round."""
-        return [window for window in self.paced if window.target == target]
+    def paced_of(self, target: str, pair: Pair = PASSED, scenario: str = PACED) -> list[PacedWindow]:
+        """The windows of one target under paced streams of a pair, by round."""
+        wanted = (target, pair.name, scenario)
+        return [window for window in self.paced if (window.target, window.pair, window.scenario) == wanted]
 
 
 def middle(windows: Sequence[AnyWindow], figure: Callable[[AnyWindow], float | None]) -> float | None:

@@ -11,14 +11,16 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from msgspec.structs import replace
 
 from benchmarks.load import LoadFailed, run_wrk
 from benchmarks.measure import CoreTimes, cpu_seconds, machine, memory_bytes, pin_self, spin_seconds, version_of
-from benchmarks.paced import PacedLoad, run_paced
+from benchmarks.paced import PacedLoad, Pacing, run_paced
 from benchmarks.processes import Program, StartFailed, call, cores, free_port
+from benchmarks.readers import READERS
 from benchmarks.results import (
     FORMAT,
     Conditions,
@@ -30,13 +32,17 @@ from benchmarks.results import (
     TargetInfo,
     Window,
 )
-from benchmarks.scenarios import Kind, Scenario
+from benchmarks.scenarios import FIRST_BYTE, PACED, Kind, Pair, Scenario
 from benchmarks.targets import ROOT, Absent, Site, Target
 from benchmarks.upstream import STREAM_CHUNKS, CannedUpstream, whole_reply
 
 OK = 200
 PACED_BODY_BYTES = 1_000
 WARM_UP_SHARE = 0.25
+SHORT_STREAMS_PER_SECOND = 20
+"""Few enough that every stream finds its target idle, or nearly so."""
+Measure = Callable[[int], None]
+"""Makes one window, in the round of that number."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,8 @@ class Plan:
 
     targets: Sequence[Target]
     scenarios: Sequence[Scenario]
-    paced: bool
+    paced: Sequence[str]
+    """Which of the scenarios of paced streams."""
     seconds: float
     rounds: int
     streams: int
@@ -90,11 +97,14 @@ class Runner:
                 stack.callback(target.stop)
                 self._bring_up(target, site_upstreams)
             for scenario in self._plan.scenarios:
-                self._rounds(
-                    scenario.title, scenario.kind, lambda target, number, s=scenario: self._wrk(s, target, number)
-                )
-            if self._plan.paced:
-                self._rounds("paced streams", "paced", self._paced_window)
+                self._rounds(scenario.title, self._wrk_windows(scenario))
+            if PACED in self._plan.paced:
+                pacing = Pacing(self._plan.streams, self._plan.chunks, self._plan.pace_millis / 1000)
+                self._rounds("paced streams", self._paced_windows(PACED, pacing))
+            if FIRST_BYTE in self._plan.paced:
+                count = round(self._plan.seconds * SHORT_STREAMS_PER_SECOND)
+                pacing = Pacing(count, 1, self._plan.pace_millis / 1000, self._plan.seconds)
+                self._rounds("first byte of a stream", self._paced_windows(FIRST_BYTE, pacing))
             for target in self._present:
                 self._count(target)
         return self._result(about)
@@ -106,14 +116,7 @@ class Runner:
 
     def _site_upstreams(self, stack: ExitStack) -> dict[Kind, str]:
         port = free_port()
-        command = [
-            sys.executable,
-            "-m",
-            "benchmarks.paced",
-            str(port),
-            str(self._plan.chunks),
-            str(self._plan.pace_millis),
-        ]
+        command = [sys.executable, "-m", "benchmarks.paced_upstream", str(port), str(self._plan.pace_millis)]
         paced = Program(command, self._load_core, self._folder / "paced.log", folder=ROOT)
         stack.callback(paced.stop)
         paced.start()
@@ -131,8 +134,8 @@ class Runner:
             version = target.version()
             target.start(site)
             idle = memory_bytes(target.program.pid) if target.program else None
-            for kind in target.kinds:
-                verify(target, kind, self._plan.chunks if kind == "paced" else STREAM_CHUNKS)
+            for check in _checks(target, self._plan.chunks):
+                check()
                 self._answered[target.name] += 1
         except (Absent, StartFailed, OSError, ValueError) as error:
             self._give_up(target, str(error))
@@ -141,16 +144,28 @@ class Runner:
         ready = target.ready_seconds or None
         self._infos[target.name] = TargetInfo(target.name, target.title, version, None, ready, idle)
 
-    def _rounds(self, title: str, kind: Kind, window: Callable[[Target, int], None]) -> None:
+    def _wrk_windows(self, scenario: Scenario) -> list[tuple[Target, Measure]]:
+        fit = [target for target in self._present if scenario.kind in target.kinds]
+        return [(target, partial(self._wrk, scenario, target)) for target in fit]
+
+    def _paced_windows(self, scenario: str, pacing: Pacing) -> list[tuple[Target, Measure]]:
+        fit = [target for target in self._present if "paced" in target.kinds]
+        return [
+            (target, partial(self._paced_window, scenario, pacing, target, pair))
+            for target in fit
+            for pair in target.pairs
+        ]
+
+    def _rounds(self, title: str, windows: Sequence[tuple[Target, Measure]]) -> None:
         say(f"\n{title}")
         for number in range(self._plan.rounds):
-            order = [target for target in self._present if kind in target.kinds]
-            random.shuffle(order)
-            for target in order:
+            for target, measure in random.sample(windows, len(windows)):
+                if target not in self._present:
+                    continue
                 self._upstream.check()
                 try:
                     target.check()
-                    window(target, number)
+                    measure(number)
                 except (StartFailed, LoadFailed) as error:
                     self._give_up(target, f"failed in round {number} of {title}: {error}")
 
@@ -194,18 +209,20 @@ class Runner:
         cpu = "" if window.cpu_micros is None else f", {window.cpu_micros:.0f} us of CPU"
         say(f"  {number} {target.title:20} {window.requests_per_second:9.0f}/s, p50 {load.p50_micros} us{cpu}{errors}")
 
-    def _paced_window(self, target: Target, number: int) -> None:
-        request = target.call("paced", PACED_BODY_BYTES)
-        plan = self._plan
+    def _paced_window(self, scenario: str, pacing: Pacing, target: Target, pair: Pair, number: int) -> None:
+        request = target.stream_call(pair, PACED_BODY_BYTES, pacing.chunks)
         with self._costs(target) as cost:
-            load = run_paced(request, plan.streams, plan.chunks, plan.pace_millis / 1000)
+            load = run_paced(request, READERS[pair.caller], pacing)
         self._answered[target.name] += load.streams - load.broken
         assert cost.conditions
-        window = paced_window(target.name, number, load, cost, cost.conditions)
+        window = replace(
+            paced_window(target.name, number, load, cost, cost.conditions), scenario=scenario, pair=pair.name
+        )
         self._paced.append(window)
         cpu = "" if window.cpu_micros is None else f", {window.cpu_micros:.1f} us of CPU per chunk"
         faults = f", {load.lost} LOST, {load.broken} BROKEN" if load.lost or load.broken else ""
-        say(f"  {number} {target.title:20} p50 {load.p50_micros} us, p99 {load.p99_micros} us{cpu}{faults}")
+        times = f"p50 {load.p50_micros} us, p99 {load.p99_micros} us"
+        say(f"  {number} {target.title:20} {pair.name:16} {times}{cpu}{faults}")
 
     @contextmanager
     def _costs(self, target: Target) -> Generator[Cost]:
@@ -264,13 +281,25 @@ def run(plan: Plan) -> Result:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def verify(target: Target, kind: Kind, chunks: int) -> None:
+def _checks(target: Target, chunks: int) -> list[Callable[[], None]]:
+    """One call of each kind; ValueError when its whole answer is not the canned one."""
+    paced = target.pairs if "paced" in target.kinds else ()
+    return [
+        *(partial(verify, target, kind) for kind in target.kinds if kind != "paced"),
+        *(partial(verify_paced, target, pair, chunks) for pair in paced),
+    ]
+
+
+def verify_paced(target: Target, pair: Pair, chunks: int) -> None:
+    """One paced stream; ValueError when it is not all there."""
+    request = target.stream_call(pair, PACED_BODY_BYTES, chunks)
+    load = run_paced(request, READERS[pair.caller], Pacing(1, chunks, 0.0))
+    if load.lost or load.broken:
+        raise ValueError(f"a paced stream of {pair.name} lost {load.lost} of {chunks} chunks")
+
+
+def verify(target: Target, kind: Kind) -> None:
     """One call whose whole answer is looked at; ValueError when it is not the canned one."""
-    if kind == "paced":
-        load = run_paced(target.call(kind, PACED_BODY_BYTES), 1, chunks, 0.0)
-        if load.lost or load.broken:
-            raise ValueError(f"a paced stream lost {load.lost} of {chunks} chunks")
-        return
     request = target.call(kind, PACED_BODY_BYTES)
     status, answer = call("POST", request.url, request.body, request.headers)
     if status != OK:
@@ -279,7 +308,7 @@ def verify(target: Target, kind: Kind, chunks: int) -> None:
         wanted = json.loads(whole_reply())["choices"][0]["message"]["content"]
         good = json.loads(answer)["choices"][0]["message"]["content"] == wanted
     else:
-        good = _content_frames(answer) == chunks and answer.rstrip().endswith(b"[DONE]")
+        good = _content_frames(answer) == STREAM_CHUNKS and answer.rstrip().endswith(b"[DONE]")
     if not good:
         raise ValueError(f"{kind} did not answer what the upstream says: {answer.decode(errors='replace')[:500]}")
 

@@ -15,12 +15,13 @@ from typing import Any
 
 from benchmarks.load import Call
 from benchmarks.processes import Program, StartFailed, call, free_port
-from benchmarks.scenarios import MODELS, Kind, body
+from benchmarks.scenarios import CROSSED, MODELS, PASSED, Caller, Kind, Pair, Wire, body, stream_body
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 PEERS = HERE / ".peers"
 CHAT = "/v1/chat/completions"
+PATHS: Mapping[Caller, str] = {"chat": CHAT, "messages": "/v1/messages", "responses": "/v1/responses"}
 UPSTREAM_KEY = "sk-benchmark"
 DRAIN_SECONDS = 60
 
@@ -46,6 +47,8 @@ class Target(ABC):
     name: str
     title: str
     kinds: tuple[Kind, ...] = ("whole", "stream", "paced")
+    pairs: tuple[Pair, ...] = (PASSED,)
+    """What meets in its paced streams."""
     peer = False
     start_seconds = 30.0
 
@@ -78,6 +81,12 @@ class Target(ABC):
         """A complete request."""
         headers = {"content-type": "application/json", **self.headers(kind)}
         return Call(self.url(kind), headers, body(kind, payload_bytes))
+
+    def stream_call(self, pair: Pair, payload_bytes: int, tokens: int) -> Call:
+        """A complete request for a paced stream."""
+        headers = {"content-type": "application/json", **self.headers("paced")}
+        url = self.url("paced").removesuffix(CHAT) + PATHS[pair.caller]
+        return Call(url, headers, stream_body(pair, payload_bytes, tokens))
 
     def check(self) -> None:
         """Raise StartFailed if it has ended."""
@@ -152,6 +161,7 @@ class Polyforge(Target):
     """`polyforge up` with one worker and everything on: a limited key, prices, metrics, access log, tracing at 1 %."""
 
     name, title = "polyforge", "Polyforge"
+    pairs = (PASSED, *CROSSED)
 
     def __init__(self) -> None:
         super().__init__()
@@ -209,15 +219,20 @@ class Polyforge(Target):
     def _settings(site: Site) -> dict[str, object]:
         price = {"input": 0.15, "cached_input": 0.075, "output": 0.60}
         provider = {"use": "openai", "api_key": "env:BENCHMARK_UPSTREAM_KEY"}
+        openai = {kind: {**provider, "base_url": f"{base}/v1"} for kind, base in site.upstreams.items()}
+        others = _providers_of_other_dialects(site.upstreams["paced"])
+        served = {MODELS[kind]: kind for kind in site.upstreams} | {
+            f"{MODELS['paced']}-{wire}": wire for wire in others
+        }
         return {
-            "providers": {kind: {**provider, "base_url": f"{base}/v1"} for kind, base in site.upstreams.items()},
+            "providers": {**openai, **others},
             "models": {
-                MODELS[kind]: {
+                name: {
                     "task": "chat",
-                    "deployments": [{"provider": kind, "model": "canned-1", "cost": price}],
+                    "deployments": [{"provider": provider, "model": "canned-1", "cost": price}],
                     "price": price,
                 }
-                for kind in site.upstreams
+                for name, provider in served.items()
             },
             "telemetry": {"otlp_endpoint": site.trace_sink, "trace_sample": 0.01},
         }
@@ -359,6 +374,16 @@ class LiteLLM(Target):
             for kind, base in site.upstreams.items()
         ]
         return {"model_list": models, "litellm_settings": {"telemetry": False}}
+
+
+def _providers_of_other_dialects(base: str) -> dict[Wire, dict[str, str]]:
+    key = "env:BENCHMARK_UPSTREAM_KEY"
+    signed = {"region": "eu-central-1", "access_key_id": key, "secret_access_key": key}
+    return {
+        "anthropic": {"use": "anthropic", "api_key": key, "base_url": f"{base}/v1"},
+        "gemini": {"use": "gemini", "api_key": key, "base_url": f"{base}/v1beta"},
+        "bedrock": {"use": "bedrock", "endpoint": base, **signed},
+    }
 
 
 def all_targets() -> list[Target]:

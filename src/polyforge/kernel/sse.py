@@ -4,6 +4,7 @@ Source: https://html.spec.whatwg.org/multipage/server-sent-events.html#event-str
 """
 
 DONE = b"[DONE]"
+_BLANK = b"\r\n\r\n"
 
 
 class EventTooLarge(ValueError):
@@ -30,6 +31,9 @@ class EventSplitter:
         return [event + b"\n\n" for event in whole if event]
 
     def _feed_any_newline(self, chunk: bytes) -> list[bytes]:
+        end = len(chunk) - len(_BLANK)
+        if not self._rest and chunk.find(b"\r") == end and chunk.find(b"\n") == end + 1 and chunk.endswith(_BLANK):
+            return [chunk[:end] + b"\n\n"]
         data = self._rest + chunk
         held = b""
         if data.endswith(b"\r"):

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from polyforge.kernel.chat import (
     Delta,
@@ -18,6 +18,8 @@ from polyforge.kernel.errors import PolyforgeError, UpstreamFailed
 from polyforge.kernel.sse import EventSplitter, EventTooLarge, data_of
 from polyforge.kernel.usage import Usage
 from polyforge.ports.provider import StreamEvent
+
+_SPOKEN: Final = (TextDelta, ReasoningDelta, RefusalDelta)
 
 
 class DeltaReader(Protocol):
@@ -132,7 +134,7 @@ def event_of_deltas(deltas: Sequence[Delta], *, end: bool = False) -> StreamEven
     usage: Usage | None = None
     finish: str | None = None
     for delta in deltas:
-        if isinstance(delta, TextDelta | ReasoningDelta | RefusalDelta):
+        if isinstance(delta, _SPOKEN):
             size += len(delta.text)
             content = True
         elif isinstance(delta, ToolCallDelta):

@@ -2,13 +2,11 @@
 
 from typing import Final
 
-import msgspec
-
 from polyforge.dialects.gemini.replies import (
     BLOCKED,
     CallReader,
+    WireCall,
     WireCandidate,
-    WirePart,
     decode_reply,
     finish_of,
     write_logprobs,
@@ -64,7 +62,7 @@ class EventReader:
             deltas.append(Started(wire.model_version or "", wire.response_id or ""))
         for place, candidate in enumerate(wire.candidates or ()):
             self._read_candidate(candidate, place if candidate.index is None else candidate.index, calls, deltas)
-        if wire.is_blocked and not self._choices:
+        if not self._choices and wire.is_blocked:
             self._progress(0).finish = finish_of(BLOCKED, None, called=False)
         if (usage := read_usage(wire.usage_metadata)) is not None:
             deltas.append(Used(usage))
@@ -93,33 +91,28 @@ class EventReader:
     def _read_candidate(self, wire: WireCandidate, choice: int, calls: CallReader, deltas: list[Delta]) -> None:
         progress = self._progress(choice)
         before = len(deltas)
-        logprobs = write_logprobs(wire.logprobs_result)
+        logprobs = None if wire.logprobs_result is None else write_logprobs(wire.logprobs_result)
         for part in (wire.content.parts if wire.content else None) or ():
-            self._read_part(part, choice, progress, calls, deltas, logprobs)
+            if part.function_call is not None:
+                deltas += self._read_call(part.function_call, part.thought_signature, choice, progress, calls)
+            elif part.text:
+                thought = part.thought
+                deltas.append(ReasoningDelta(part.text, choice) if thought else TextDelta(part.text, choice, logprobs))
+            if part.thought_signature is not None and part.function_call is None:
+                deltas.append(ReasoningEnd(part.thought_signature, choice=choice))
             logprobs = None
         if wire.finish_reason is not None:
             progress.finish = finish_of(wire.finish_reason, wire.finish_message, called=progress.calls > 0)
         elif progress.finish is not None and any(not isinstance(delta, ReasoningEnd) for delta in deltas[before:]):
             progress.finish = None
 
-    def _read_part(
-        self,
-        part: WirePart,
-        choice: int,
-        progress: _Progress,
-        calls: CallReader,
-        deltas: list[Delta],
-        logprobs: msgspec.Raw | None,
-    ) -> None:
-        if part.function_call is not None:
-            if progress.calls >= _MOST_CALLS:
-                raise UpstreamFailed("the upstream called more tools than it may")
-            call = calls.read(part.function_call, part.thought_signature)
-            deltas.append(ToolCallStart(progress.calls, call.id, call.name, call.signature, choice))
-            deltas.append(ToolCallDelta(progress.calls, call.arguments, choice))
-            progress.calls += 1
-            return
-        if part.text:
-            deltas.append(ReasoningDelta(part.text, choice) if part.thought else TextDelta(part.text, choice, logprobs))
-        if part.thought_signature is not None:
-            deltas.append(ReasoningEnd(part.thought_signature, choice=choice))
+    def _read_call(
+        self, wire: WireCall, signature: str | None, choice: int, progress: _Progress, calls: CallReader
+    ) -> tuple[Delta, Delta]:
+        index = progress.calls
+        if index >= _MOST_CALLS:
+            raise UpstreamFailed("the upstream called more tools than it may")
+        progress.calls += 1
+        call = calls.read(wire, signature)
+        start = ToolCallStart(index, call.id, call.name, call.signature, choice)
+        return start, ToolCallDelta(index, call.arguments, choice)

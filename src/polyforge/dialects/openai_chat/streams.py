@@ -185,6 +185,8 @@ class ChunkWriter:
     def _write(self, delta: Delta) -> bytes:
         if isinstance(delta, TextDelta):
             return self._piece(delta.choice, b'"content":' + _encode(delta.text), delta.logprobs)
+        if isinstance(delta, Used):  # Before the others, because some providers tell it with every piece.
+            return b""
         if isinstance(delta, ReasoningDelta):
             self._thoughts[delta.choice] = self._thoughts.get(delta.choice, "") + delta.text
             return self._piece(delta.choice, b'"reasoning_content":' + _encode(delta.text))

@@ -1,5 +1,6 @@
 """What every notifier does, and what is particular to each."""
 
+import asyncio
 import base64
 import email
 import email.policy
@@ -19,6 +20,7 @@ from tests.support.mail import MailServer
 from tests.support.people import NoSecrets
 from tests.support.ports import refusing_port, silent_port
 from tests.support.vault import Secrets
+from tests.support.waiting import DEADLINE
 
 TOKEN = "A" * 43
 NOTICE = Notice(
@@ -178,6 +180,17 @@ async def test_a_server_that_is_down_or_says_nothing_is_given_up(certificate: Pa
         await smtp.SmtpNotifier(settings(port, certificate, timeout_seconds=0.2), tmp_path).send(NOTICE)
 
 
+@pytest.mark.parametrize("security", ["starttls", "tls"])
+async def test_a_server_that_goes_on_for_ever_is_cut_off(certificate: Path, tmp_path: Path, security: str) -> None:
+    """Each byte comes in good time, so only the deadline of the whole message ends it, and the thread with it."""
+    with MailServer(certificate, tls_at_once=security == "tls") as server:
+        server.drips = True
+        patient = settings(server.port, certificate, security=security, timeout_seconds=60, total_seconds=0.5)
+        with pytest.raises(UpstreamFailed, match="TimeoutError"):
+            await smtp.SmtpNotifier(patient, tmp_path).send(NOTICE)
+        assert await asyncio.to_thread(server.hung_up.wait, DEADLINE)
+
+
 @pytest.mark.parametrize(
     ("wrong", "why"),
     [
@@ -186,6 +199,7 @@ async def test_a_server_that_is_down_or_says_nothing_is_given_up(certificate: Pa
         ({"sender": "nobody"}, "pattern"),
         ({"sender": "a@b.org\nBcc: c@d.org"}, "pattern"),
         ({"timeout_seconds": 0}, "greater than 0"),
+        ({"total_seconds": 0}, "greater than 0"),
     ],
 )
 def test_settings_that_would_not_protect_what_is_sent_are_refused(wrong: dict[str, Any], why: str) -> None:

@@ -124,7 +124,9 @@ class Process:
 
     async def rows(self) -> list[ConfigurationRow]:
         async with self.database.read() as session:
-            return (await SystemConfigurations(session).page(100, None))[::-1]
+            store = SystemConfigurations(session)
+            found = [await store.get(each.version) for each in (await store.page(100, None))[::-1]]
+        return [row for row in found if row is not None]
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from sqlalchemy import column, select, table
 
 from polyforge.database.database import Database
 from polyforge.database.scopes import Scope
@@ -14,9 +13,8 @@ from polyforge.tenancy.organizations.records import OWNER
 from polyforge.tenancy.organizations.service import membership_row
 from polyforge.tenancy.organizations.store import MEMBERSHIPS, OrganizationEditor, is_owned, lock_organizations
 from polyforge.tenancy.people.store import SystemUserEditor
-from tests.support.databases import Place
+from tests.support.databases import Place, somebody_waits
 from tests.support.people import House, house
-from tests.support.waiting import DEADLINE, PAUSE
 from tests.unit.tenancy.samples import NOW
 
 ANN, BEN, CLEO = "ann@example.org", "ben@example.org", "cleo@example.org"
@@ -53,18 +51,6 @@ async def membership_of(home: House, user_id: str) -> str:
 async def is_still_owned(database: Database, organization_id: str = DEFAULT_ORGANIZATION_ID) -> bool:
     async with database.write() as session:
         return await is_owned(session, organization_id)
-
-
-async def somebody_waits(database: Database) -> None:
-    """Until a statement of another connection waits for a lock."""
-    activity = table("pg_stat_activity", column("pid"), column("wait_event_type"))
-    waiting = select(activity.c.pid).where(activity.c.wait_event_type == "Lock")
-    async with asyncio.timeout(DEADLINE):
-        while True:
-            async with database.read() as session:
-                if await session.first(waiting) is not None:
-                    return
-            await asyncio.sleep(PAUSE)
 
 
 async def test_of_two_owners_one_may_go_at_a_time(home: House, database: Database) -> None:

@@ -32,14 +32,16 @@ from polyforge.tenancy.people.callers import Principals
 from polyforge.tenancy.people.cookies import CsrfKey, SessionCookie
 from polyforge.tenancy.people.records import User, hash_of
 from polyforge.tenancy.people.sessions import Sessions
+from polyforge.tenancy.people.store import SystemSessionEditor
 from polyforge.tenancy.people.tables import memberships, refresh_tokens, service_accounts, signing_keys, users
 from polyforge.tenancy.people.tokens.access import TTL_SECONDS
 from polyforge.tenancy.people.tokens.api import router
 from polyforge.tenancy.people.tokens.callers import KEPT_SECONDS, TokenCallers
-from polyforge.tenancy.people.tokens.service import MAX_FAMILIES, REFRESH_SECONDS, TokenService
+from polyforge.tenancy.people.tokens.service import MAX_FAMILIES, REFRESH_SECONDS, Issued, TokenService
 from polyforge.tenancy.people.tokens.signing import LEAD_SECONDS, ROTATE_SECONDS, SigningKeys
 from polyforge.tenancy.service import KeyService, UsageService
 from tests.support.application import application, client_of
+from tests.support.databases import somebody_waits
 from tests.support.principals import add_service_account, add_user, install_default
 from tests.support.recording import MASTER, recorder
 from tests.support.waiting import eventually_async
@@ -358,6 +360,40 @@ async def test_signing_out_everywhere_ends_tokens_within_a_second_in_every_worke
     await other.close()
 
 
+async def test_tokens_that_are_asked_for_while_everything_ends_do_not_outlive_it(
+    database: Database, worker: Worker, user: User
+) -> None:
+    """Ending is under way, and waits for the session, when tokens are asked for in that session."""
+    token = await worker.sessions.begin(user, Origin("192.0.2.1"), "test")
+    signed_in = await worker.sessions.authenticate(token, None)
+    async with database.write() as session:
+        assert await SystemSessionEditor(session).hold(user.id, signed_in.session.id, NOW)
+        ending = asyncio.create_task(worker.sessions.end_all(signed_in.caller))
+        if database.dialect == "postgresql":
+            await somebody_waits(database)
+        issuing = asyncio.create_task(worker.service.issue(signed_in.caller, signed_in.session.id, None))
+        await asyncio.sleep(0)
+    assert await ending == 1
+    with pytest.raises(Unauthenticated):
+        await _lives(worker, await issuing)
+
+
+async def _lives(worker: Worker, issued: Issued) -> None:
+    """Unauthenticated when these tokens open nothing any more."""
+    await worker.caller(issued.access_token)
+
+
+async def test_a_session_that_is_over_gives_no_tokens(database: Database, worker: Worker, user: User) -> None:
+    """It ended after the request was let in, and before it was answered."""
+    token = await worker.sessions.begin(user, Origin("192.0.2.1"), "test")
+    signed_in = await worker.sessions.authenticate(token, None)
+    await worker.sessions.end(signed_in.caller, signed_in.session.id)
+    with pytest.raises(Unauthenticated):
+        await worker.service.issue(signed_in.caller, signed_in.session.id, None)
+    async with database.read() as session:
+        assert await session.all(select(refresh_tokens)) == []
+
+
 async def test_disabling_a_user_and_taking_a_role_away_hold_within_a_second(
     database: Database, worker: Worker, user: User
 ) -> None:
@@ -563,6 +599,37 @@ async def test_unknown_keys_do_not_reach_the_database_each_time(
     for number in range(50):
         assert await worker.keys.public(f"forged {number}") is None
     assert len(looks) == 1
+
+
+async def test_many_who_need_the_keys_at_once_read_them_once_and_make_one(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[object] = []
+    take = worker.keys._take
+    monkeypatch.setattr(worker.keys, "_take", lambda rows: (looks.append(rows), take(rows)))
+    signers = await asyncio.gather(*(worker.keys.signer() for _ in range(20)))
+    assert len({kid for kid, _ in signers}) == 1
+    assert len(looks) == 2  # one read, one made
+
+
+async def test_a_change_of_the_keys_while_they_are_read_is_not_lost(
+    worker: Worker, user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await worker.sign_in(user)
+    looks: list[object] = []
+    take = worker.keys._take
+
+    def taken(rows: Any) -> None:
+        if not looks:
+            worker.keys.forget()  # as when the event arrives just then
+        looks.append(rows)
+        take(rows)
+
+    worker.keys.forget()
+    monkeypatch.setattr(worker.keys, "_take", taken)
+    for _ in range(3):
+        await worker.keys.key_set()
+    assert len(looks) == 2
 
 
 async def test_another_master_key_makes_keys_of_its_own_and_still_verifies(

@@ -146,21 +146,26 @@ class World:
         for role in BUILT_IN_ROLES.values():
             for project_id in (None, tenant.project_id):
                 caller = await self.user(tenant, role.name, project_id)
-                issued = await self.platform.token_service.issue(caller, tenant.project_id)
+                token = await self._begin(caller)
+                here = (await self.platform.people.sessions.authenticate(token, tenant.project_id)).session
+                issued = await self.platform.token_service.issue(caller, here.id, tenant.project_id)
                 reach = {"project"} if project_id else {"project", "organization"}
                 allowed = frozenset(name for name in role.permissions if LEVELS[name] in reach)
                 title = f"{role.name} of {'the project' if project_id else 'the organization'}"
                 found.append(Credential(title, _bearer(issued.access_token), allowed))
                 if role.name == "owner":
-                    found.append(Credential(f"session of {title}", await self._session(caller), allowed))
+                    found.append(Credential(f"session of {title}", self._sent_with(token, caller), allowed))
         return found
 
-    async def _session(self, caller: Caller) -> dict[str, str]:
-        """What a browser sends along once somebody has signed in on our own page."""
-        people = self.platform.people
+    async def _begin(self, caller: Caller) -> str:
+        """The token of a new session."""
         async with self.platform.database.read() as session:
             row = await session.first(select(users).where(users.c.id == caller.key_id))
-        token = await people.sessions.begin(User(**dict(row or {})), Origin(), "password")
+        return await self.platform.people.sessions.begin(User(**dict(row or {})), Origin(), "password")
+
+    def _sent_with(self, token: str, caller: Caller) -> dict[str, str]:
+        """What a browser sends along once somebody has signed in on our own page."""
+        people = self.platform.people
         return {
             "cookie": people.cookie.issued(token, 60).partition(";")[0],
             "origin": str(self.client.base_url),

@@ -1,5 +1,6 @@
 """Migrated databases for tests, of both kinds: each test has an empty one, made from one that was migrated once."""
 
+import asyncio
 import shutil
 from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import contextmanager
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from sqlalchemy import column, select, table
 
 from polyforge.database.counting import generations
 from polyforge.database.database import Database
@@ -17,6 +19,7 @@ from polyforge.tenancy.audit.tables import audit_heads
 from polyforge.wiring.migrate import migrate
 from polyforge.wiring.settings import Settings
 from tests.support.postgres import Postgres, run_apart
+from tests.support.waiting import DEADLINE, PAUSE
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,18 @@ def created(postgres: Postgres, name: str) -> Generator[DatabaseSettings]:
     postgres.execute(f"CREATE DATABASE {name} TEMPLATE template0")
     yield DatabaseSettings(url=postgres.url(name))
     postgres.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def somebody_waits(database: Database) -> None:
+    """Until a statement of another connection to PostgreSQL waits for a lock."""
+    activity = table("pg_stat_activity", column("pid"), column("wait_event_type"))
+    waiting = select(activity.c.pid).where(activity.c.wait_event_type == "Lock")
+    async with asyncio.timeout(DEADLINE):
+        while True:
+            async with database.read() as session:
+                if await session.first(waiting) is not None:
+                    return
+            await asyncio.sleep(PAUSE)
 
 
 NO_AUDIT = "UPDATE audit_heads SET sequence = 0, hash = decode(repeat('00', 32), 'hex')"

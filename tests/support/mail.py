@@ -1,5 +1,6 @@
 """A mail server that does what tests tell it to: it speaks enough of SMTP, with or without TLS."""
 
+import select
 import socket
 import socketserver
 import ssl
@@ -17,6 +18,8 @@ class MailServer:
         self.plain_verbs: list[str] = []
         self.refuse: dict[str, bytes] = {}
         self.tls_at_once = tls_at_once
+        self.drips = False
+        self.hung_up = threading.Event()
         self.context: ssl.SSLContext | None = None
         if certificate is not None:
             self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -68,6 +71,8 @@ class _Conversation:
     def run(self) -> None:
         if self._server.tls_at_once:
             self._secure()
+        if self._server.drips:
+            self._drip()
         self._say(b"220 ready")
         while line := self._file.readline():
             text = line.decode().strip()
@@ -80,6 +85,14 @@ class _Conversation:
             getattr(self, f"_{verb.lower()}", self._fine)(text)
             if verb == "QUIT":
                 return
+
+    def _drip(self) -> None:
+        """A greeting that never ends, byte by byte, until the client hangs up."""
+        try:
+            while not select.select([self._connection], [], [], 0.02)[0]:
+                self._connection.sendall(b"2")
+        finally:
+            self._server.hung_up.set()
 
     def _ehlo(self, text: str) -> None:
         offers = b"AUTH PLAIN" if self._secured or self._server.context is None else b"STARTTLS"

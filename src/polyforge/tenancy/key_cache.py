@@ -12,8 +12,8 @@ import asyncio
 import contextlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from functools import partial
 from hashlib import sha256
-from typing import Any
 
 import msgspec
 
@@ -22,6 +22,7 @@ from polyforge.kernel.clock import Clock
 from polyforge.kernel.errors import PolyforgeError, Unauthenticated, Unavailable
 from polyforge.telemetry.logs import get_logger
 from polyforge.tenancy.callers import Caller
+from polyforge.tenancy.flights import Flights
 from polyforge.tenancy.keys import MAX_TOKEN_BYTES, ApiKey, caller_of, is_well_formed
 from polyforge.tenancy.store import SystemStore
 
@@ -74,9 +75,8 @@ class KeyCache:
         self._grace = grace_seconds
         self._callers = _Callers(capacity)
         self._unknown = _Unknown(negative_capacity, negative_seconds)
-        self._flights: dict[bytes, asyncio.Task[Caller]] = {}
+        self._flights: Flights[bytes, Caller] = Flights("unknown keys", waiting)
         self._lookups = asyncio.Semaphore(lookups)
-        self._waiting = waiting
         self._sync_seconds = sync_seconds
         self._seen: int | None = None
         self._usable_until = NEVER
@@ -94,11 +94,11 @@ class KeyCache:
 
     async def close(self) -> None:
         """Stop following."""
-        tasks: list[asyncio.Task[Any]] = [*self._flights.values(), *([self._task] if self._task else [])]
-        for task in tasks:
+        task, self._task = self._task, None
+        if task is not None:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        self._task = None
+            await asyncio.gather(task, return_exceptions=True)
+        await self._flights.close()
 
     def wake(self) -> None:
         """Look for changes now rather than at the next tick."""
@@ -134,27 +134,13 @@ class KeyCache:
         if caller is not None:
             return caller
         hash_ = sha256(token).digest()
-        flight = self._flights.get(hash_) or self._take_off(hash_)
-        return await asyncio.shield(flight)
+        return await self._flights.join(hash_, partial(self._fetch, hash_))
 
     def _refuse_hopeless(self, token: bytes, hash_: bytes) -> None:
         if len(token) > MAX_TOKEN_BYTES or not (is_well_formed(token) or hash_ == self._given):
             raise Unauthenticated("this is not an API key of this server; keys look like pf-...")
         if self._unknown.holds(hash_, self._clock.monotonic()):
             raise _no_such_key()
-
-    def _take_off(self, hash_: bytes) -> asyncio.Task[Caller]:
-        if len(self._flights) >= self._waiting:
-            raise Unavailable("too many unknown keys at once; try again", retry_after=1.0)
-        flight = asyncio.create_task(self._fetch(hash_))
-        self._flights[hash_] = flight
-        flight.add_done_callback(lambda done: self._land(hash_, done))
-        return flight
-
-    def _land(self, hash_: bytes, flight: asyncio.Task[Caller]) -> None:
-        del self._flights[hash_]
-        if not flight.cancelled():
-            flight.exception()  # Read here too, because whoever waited for it may have gone.
 
     async def _fetch(self, hash_: bytes) -> Caller:
         async with self._lookups:

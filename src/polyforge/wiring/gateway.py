@@ -234,6 +234,7 @@ class GatewayPlatform:
         await self.events.close()
         await self.usage.corrected_budgets.close()
         await self.tokens.close()
+        await self.signing_keys.close()
         await self.keys.close()
         await self.audit.exporters.close()
         await self.logs.exporters.close()

@@ -227,3 +227,18 @@ async def test_too_many_messages_are_refused() -> None:
         post.put(lambda: made("a"))
     with pytest.raises(Unavailable):
         post.put(lambda: made("a"))
+
+
+async def test_room_that_was_given_is_not_taken_by_others_and_comes_back_when_nothing_was_done() -> None:
+    post = Post(Scripted(0))
+    with post.room() as add:
+        for _ in range(MAX_WAITING - 1):
+            post.put(lambda: made("a"))
+        with pytest.raises(Unavailable):
+            post.put(lambda: made("a"))
+        add(lambda: made("a"))
+    full = Post(Scripted(0))
+    with pytest.raises(ValueError, match="not done"), full.room():
+        raise ValueError("not done")
+    for _ in range(MAX_WAITING):
+        full.put(lambda: made("a"))

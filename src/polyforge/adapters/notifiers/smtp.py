@@ -3,9 +3,14 @@
 import asyncio
 import ipaddress
 import smtplib
+import socket
 import ssl
+import threading
+from collections.abc import Callable
+from contextlib import suppress
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
@@ -34,6 +39,7 @@ class Settings(BaseModel):
     password: SecretRef | None = Field(default=None, description="Its password.")
     sender: str = Field(pattern=r"^[^@\s]+@[^@\s]+$", description="The address that messages come from.")
     timeout_seconds: float = Field(default=10.0, gt=0, le=120, description="For each step of the conversation.")
+    total_seconds: float = Field(default=60.0, gt=0, le=600, description="For a whole message.")
 
     @model_validator(mode="after")
     def _protects_what_it_sends(self) -> "Settings":
@@ -68,13 +74,16 @@ class SmtpNotifier:
 
     async def send(self, notice: Notice) -> None:
         """Hand the message to the server; UpstreamFailed when it does not take it."""
-        message = self._message(notice)
+        message, line = self._message(notice), _Line()
         async with self._slots:
             try:
-                await asyncio.to_thread(self._deliver, message)
+                async with asyncio.timeout(self._settings.total_seconds):
+                    await asyncio.to_thread(self._deliver, message, line)
             except (OSError, smtplib.SMTPException) as error:
                 # What the server says may repeat the message, so only the kind of the error is told.
                 raise UpstreamFailed(f"the mail server did not take the message: {type(error).__name__}") from error
+            finally:
+                line.cut()
 
     def _message(self, notice: Notice) -> EmailMessage:
         message = EmailMessage()
@@ -88,23 +97,68 @@ class SmtpNotifier:
         message.set_content(notice.text)
         return message
 
-    def _deliver(self, message: EmailMessage) -> None:
+    def _deliver(self, message: EmailMessage, line: "_Line") -> None:
         settings = self._settings
-        with self._connect() as server:
+        with _Conversation(settings, self._tls, line) as server:
             if settings.security == "starttls":
                 server.starttls(context=self._tls())
             if settings.username is not None and settings.password is not None:
                 server.login(settings.username, settings.password.reveal(self._secrets))
             server.send_message(message)
 
-    def _connect(self) -> smtplib.SMTP:
-        settings = self._settings
-        if settings.security == "tls":
-            return smtplib.SMTP_SSL(settings.host, settings.port, timeout=settings.timeout_seconds, context=self._tls())
-        return smtplib.SMTP(settings.host, settings.port, timeout=settings.timeout_seconds)
-
     def _tls(self) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=str(self._settings.ca) if self._settings.ca else None)
+
+
+class _Line:
+    """The connection of a thread as the event loop holds it: to be cut, since a thread cannot be cancelled."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._is_cut = False
+        self._held: socket.socket | None = None
+
+    def hold(self, connection: socket.socket) -> None:
+        """Cut this connection when the time comes, or now if it has come."""
+        with self._lock:
+            # A handle of its own: TLS takes the connection over, and closes it.
+            self._held = connection.dup()
+            if self._is_cut:
+                self._shut()
+
+    def cut(self) -> None:
+        """Nothing comes or goes over the connection any more, if there is or will be one."""
+        with self._lock:
+            self._is_cut = True
+            self._shut()
+
+    def _shut(self) -> None:
+        held, self._held = self._held, None
+        if held is not None:
+            with held, suppress(OSError):
+                held.shutdown(socket.SHUT_RDWR)
+
+
+class _Conversation(smtplib.SMTP):
+    """With the server, over a connection that `line` can cut."""
+
+    def __init__(self, settings: Settings, tls: Callable[[], ssl.SSLContext], line: _Line) -> None:
+        self._open = partial(_connect, settings, tls, line)
+        super().__init__(settings.host, settings.port, timeout=settings.timeout_seconds)
+
+    def connect(self, host: str = "localhost", port: int = 0, source_address: object = None) -> tuple[int, bytes]:
+        """Connect, and read the server's greeting."""
+        self.sock = self._open()
+        self.file = None
+        return self.getreply()
+
+
+def _connect(settings: Settings, tls: Callable[[], ssl.SSLContext], line: _Line) -> socket.socket:
+    connection = socket.create_connection((settings.host, settings.port), settings.timeout_seconds)
+    line.hold(connection)
+    if settings.security != "tls":
+        return connection
+    return tls().wrap_socket(connection, server_hostname=settings.host)
 
 
 def _ignore() -> None:

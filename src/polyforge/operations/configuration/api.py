@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path, Query
 
 from polyforge.kernel.clock import utc
-from polyforge.operations.configuration.content import decode, is_masked, sections_of
+from polyforge.operations.configuration.content import sections_of
 from polyforge.operations.configuration.schemas import (
     LAST_VERSION,
     MAX_PAGE,
@@ -43,8 +43,8 @@ def router(configurations: ConfigurationService) -> APIRouter:
     @routes.get("/configurations/{version}", tags=["configurations"])
     async def get_configuration(caller: Reader, version: Version) -> ConfigurationContent:
         """One version with what it declares."""
-        known = await configurations.get(version)
-        return ConfigurationContent(**_facts(known), **sections_of(decode(known.row.content)))
+        known, sections = await configurations.get(version)
+        return ConfigurationContent(**_facts(known), **sections_of(sections))
 
     @routes.post("/configurations/{version}/rollback", status_code=201, tags=["configurations"])
     async def roll_back_configuration(caller: Editor, version: Version) -> ConfigurationView:
@@ -55,7 +55,7 @@ def router(configurations: ConfigurationService) -> APIRouter:
 
 
 def _facts(known: Known) -> dict[str, Any]:
-    row = known.row
+    row = known.facts
     return {
         "version": row.version,
         "source": row.source,
@@ -63,7 +63,7 @@ def _facts(known: Known) -> dict[str, Any]:
         "accepted": row.accepted,
         "reason": row.reason,
         "active": known.active,
-        "restorable": row.accepted and not is_masked(decode(row.content)),
+        "restorable": row.accepted and not known.masked,
         "needs_restart": row.needs_restart,
         "created_at": utc(row.created_at),
         "created_by": row.created_by,

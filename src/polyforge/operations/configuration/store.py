@@ -9,22 +9,20 @@ from sqlalchemy import RowMapping, insert, select
 from polyforge.database.counting import take_number
 from polyforge.database.sessions import ReadSession, WriteSession
 from polyforge.operations.configuration.tables import configurations
+from polyforge.telemetry.masking import MASK
 
 _CONFIGURATIONS: Final = "configurations"
 
 Source = Literal["file", "rollback"]
 
 
-class ConfigurationRow(msgspec.Struct, frozen=True):
-    """One version of what is declared."""
+class ConfigurationFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """One version of what is declared, but for its content."""
 
     version: int
     source: Source
     of_version: int | None
     """The version that a rollback returned to."""
-    digest: bytes
-    content: str
-    """JSON, its secrets only as references."""
     needs_restart: list[str]
     """Paths of other settings that changed with it."""
     created_at: float
@@ -33,6 +31,24 @@ class ConfigurationRow(msgspec.Struct, frozen=True):
     accepted: bool
     reason: str | None
     """Why it was refused."""
+
+
+class ListedConfiguration(ConfigurationFacts, frozen=True, kw_only=True):
+    """One version as lists have it."""
+
+    masked: bool
+    """Whether there are stars in its content, in place of secrets."""
+
+
+class ConfigurationRow(ConfigurationFacts, frozen=True, kw_only=True):
+    """One version with its content."""
+
+    digest: bytes
+    content: str
+    """JSON, its secrets only as references."""
+
+
+_FACTS: Final = tuple(configurations.c[name] for name in ConfigurationFacts.__struct_fields__)
 
 
 class SystemConfigurations:
@@ -45,20 +61,27 @@ class SystemConfigurations:
         """One version."""
         return self._row(await self._session.first(select(configurations).where(configurations.c.version == version)))
 
-    async def page(self, limit: int, before: int | None) -> list[ConfigurationRow]:
-        """Up to `limit` versions, newest first, earlier than `before`."""
-        query = select(configurations).order_by(configurations.c.version.desc()).limit(limit)
+    async def page(self, limit: int, before: int | None) -> list[ListedConfiguration]:
+        """Up to `limit` versions, newest first, earlier than `before`; their contents stay in the database."""
+        masked = configurations.c.content.contains(MASK, autoescape=True).label("masked")
+        query = select(*_FACTS, masked).order_by(configurations.c.version.desc()).limit(limit)
         if before is not None:
             query = query.where(configurations.c.version < before)
-        return [ConfigurationRow(**row) for row in await self._session.all(query)]
+        return [ListedConfiguration(**row) for row in await self._session.all(query)]
 
     async def newest(self) -> ConfigurationRow | None:
         """The latest version, refused or not."""
-        return next(iter(await self.page(1, None)), None)
+        return await self._latest()
 
     async def active(self) -> ConfigurationRow | None:
         """The version that is to be in force: the latest that was accepted."""
         return await self._latest(configurations.c.accepted.is_(True))
+
+    async def active_version(self) -> int | None:
+        """The number of that version."""
+        columns = configurations.c
+        query = select(columns.version).where(columns.accepted.is_(True)).order_by(columns.version.desc()).limit(1)
+        return await self._session.scalar(query)
 
     async def newest_of_file(self) -> ConfigurationRow | None:
         """The latest version that came from a file and was accepted."""

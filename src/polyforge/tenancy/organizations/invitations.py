@@ -14,7 +14,7 @@ from polyforge.tenancy.audit.log import Subject
 from polyforge.tenancy.audit.recorder import Recorder
 from polyforge.tenancy.callers import Caller, Origin
 from polyforge.tenancy.organizations.granting import granting_of
-from polyforge.tenancy.organizations.records import Invitation
+from polyforge.tenancy.organizations.records import Invitation, Organization
 from polyforge.tenancy.organizations.service import membership_row
 from polyforge.tenancy.organizations.store import (
     INVITATIONS,
@@ -66,8 +66,17 @@ class InvitationService:
         self._site = site
 
     async def create(self, caller: Caller, email: str, role: str, project_id: str | None) -> Invitation:
-        """Invite somebody to a role that the caller could give."""
-        token, now = new_token(), self._clock.now()
+        """Invite somebody to a role that the caller could give; Unavailable when too many messages wait."""
+        token = new_token()
+        with self._post.room() as add:
+            made, organization = await self._create(caller, token, email, role, project_id)
+            add(partial(_ready, invitation_letter(email, self._site, token, organization.name, role)))
+        return made
+
+    async def _create(
+        self, caller: Caller, token: str, email: str, role: str, project_id: str | None
+    ) -> tuple[Invitation, Organization]:
+        now = self._clock.now()
         values = {
             "id": new_ulid(),
             "project_id": project_id,
@@ -91,8 +100,7 @@ class InvitationService:
             organization = await editor.organization()
             made = await editor.edit(INVITATIONS).add(values)
             await record(self._recorder, session, caller, "invitation.created", _subject(made), None, made)
-        self._post.put(partial(_ready, invitation_letter(email, self._site, token, organization.name, role)))
-        return made
+        return made, organization
 
     async def page(self, caller: Caller, limit: int, cursor: str | None) -> tuple[list[Invitation], str | None]:
         """The organization's invitations, newest first."""

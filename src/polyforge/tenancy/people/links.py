@@ -4,6 +4,8 @@ A link carries 256 random bits, of which only the SHA-256 is kept, works once, f
 and sent in the background, so that asking for one tells nobody whether there is such an account.
 """
 
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from functools import partial
 from typing import Final
 
@@ -44,9 +46,14 @@ class LinkService(CredentialService):
         self._post = post
         self._site = site
 
-    def send_verification(self, user: User) -> None:
-        """Ask somebody whose account was just made to show that the address is theirs."""
-        self._post.put(partial(self._verification, user.id))
+    @contextmanager
+    def room(self) -> Generator[Callable[[User], None]]:
+        """Room to ask somebody, whose account is about to be made, to show that the address is theirs.
+
+        Unavailable when too many messages wait.
+        """
+        with self._post.room() as add:
+            yield lambda user: add(partial(self._verification, user.id))
 
     async def ask_verification(self, caller: Caller) -> None:
         """Send the caller such a link again; RateLimited after a few."""

@@ -5,8 +5,8 @@ what it can until then.
 """
 
 import asyncio
-import contextlib
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Generator, Iterable
+from contextlib import contextmanager, suppress
 from typing import Final
 
 import msgspec
@@ -46,6 +46,7 @@ class Post:
         self._notifier = notifier
         self._pauses = pauses
         self._letters: set[_Letter] = set()
+        self._promised = 0
         self._queue: asyncio.Queue[_Letter] = asyncio.Queue()
         self._resting: dict[_Letter, asyncio.TimerHandle] = {}
         self._settled = asyncio.Event()
@@ -68,7 +69,7 @@ class Post:
     async def close(self) -> None:
         """Stop sending, after what `drain` gave; says what was not sent."""
         if self._ends_at is not None:
-            with contextlib.suppress(TimeoutError):
+            with suppress(TimeoutError):
                 async with asyncio.timeout_at(self._ends_at):
                     await self.settled()
         tasks, self._tasks = self._tasks, []
@@ -81,10 +82,26 @@ class Post:
         if self._letters:
             _log.error("messages were not sent", count=len(self._letters), to=_masked(self._letters))
 
+    @contextmanager
+    def room(self) -> Generator[Callable[[Make], None]]:
+        """Room for one message of what is about to be done; Unavailable, so that it is not done, when too many wait.
+
+        Gives what is to be called with the message once it is done.
+        """
+        if len(self._letters) + self._promised >= MAX_WAITING:
+            raise Unavailable("too many messages wait to be sent; try again later", retry_after=60.0)
+        self._promised += 1
+        try:
+            yield self._add
+        finally:
+            self._promised -= 1
+
     def put(self, make: Make) -> None:
         """Have a message made and sent later; Unavailable when too many wait."""
-        if len(self._letters) >= MAX_WAITING:
-            raise Unavailable("too many messages wait to be sent; try again later", retry_after=60.0)
+        with self.room() as add:
+            add(make)
+
+    def _add(self, make: Make) -> None:
         letter = _Letter(make)
         self._letters.add(letter)
         self._settled.clear()

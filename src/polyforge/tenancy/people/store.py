@@ -168,9 +168,16 @@ class SystemSessionEditor(SystemSessionStore):
     async def end_all(self, user_id: str, now: float, *, but: str | None = None) -> int:
         """End a user's sessions, and refresh tokens with them, but for the session `but`; how many sessions."""
         every = update(sessions).where(*_going_on(user_id, now), sessions.c.id != (but or NOBODY))
+        ended = await self._writer.change(every.values(ended_at=now))
+        # After the sessions, which `hold` keeps until the tokens that it is held for can be seen.
         tokens = update(refresh_tokens).where(refresh_tokens.c.principal_id == user_id)
         await self._writer.change(tokens.where(refresh_tokens.c.ended_at.is_(None)).values(ended_at=now))
-        return await self._writer.change(every.values(ended_at=now))
+        return ended
+
+    async def hold(self, user_id: str, session_id: str, now: float) -> bool:
+        """Whether a session of a user goes on; if so, nobody ends it before this transaction ends."""
+        one = select(sessions.c.id).where(*_going_on(user_id, now), sessions.c.id == session_id)
+        return await self._writer.first(one.with_for_update()) is not None
 
     async def trim(self, user_id: str, keep: int, forget_before: float) -> None:
         """Keep a user's newest sessions, and those that began after a time even when they have ended."""

@@ -47,6 +47,15 @@ class UserService:
 
         The first user of all, made with the admin key, is an operator and owns the default organization.
         """
+        with self._links.room() as ask_to_verify:
+            user = await self._create(caller, email, name, password, role, operator=operator)
+            if user.verified_at is None:
+                ask_to_verify(user)
+        return user
+
+    async def _create(
+        self, caller: Caller, email: str, name: str, password: str, role: str | None, *, operator: bool
+    ) -> User:
         kept = await self._passwords.hash(password, email, name)
         async with self._database.write() as session:
             editor = SystemUserEditor(session)
@@ -66,8 +75,6 @@ class UserService:
                 row = membership_row(user.id, "user", role, None, user.created_at)
                 await places.edit(MEMBERSHIPS).add(row)
             await self._record(session, caller, "user.created", user, None, {**_told(user), "role": role})
-        if not first:
-            self._links.send_verification(user)
         return user
 
     async def get(self, user_id: str) -> User:

@@ -1,6 +1,7 @@
 """Secrets for those rooms that use them on behalf of a project, which must be allowed to."""
 
 from collections import OrderedDict
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -10,10 +11,12 @@ from polyforge.kernel.clock import Clock
 from polyforge.kernel.errors import NotFound
 from polyforge.kernel.hidden import Hidden
 from polyforge.secrets.sealing import MasterKeys
+from polyforge.tenancy.flights import Flights
 from polyforge.tenancy.vault.records import StoredSecret, unseal
 from polyforge.tenancy.vault.store import SystemVault
 
 FRESH_SECONDS: Final = 1.0
+_MOST_AT_ONCE: Final = 256
 
 
 class _Opened(msgspec.Struct):
@@ -32,16 +35,21 @@ class SecretResolver:
         self._master = master
         self._capacity = capacity
         self._opened: OrderedDict[tuple[str, str], _Opened] = OrderedDict()
+        self._flights: Flights[tuple[str, str], _Opened | None] = Flights("secrets", _MOST_AT_ONCE)
+
+    async def close(self) -> None:
+        """Let go of who still waits."""
+        await self._flights.close()
 
     async def value(self, organization_id: str, project_id: str, name: str) -> Hidden:
-        """The value; NotFound when there is none or the project may not use it, which look the same.
+        """The value, looked up once however many ask; NotFound when there is none or the project may not use it.
 
-        Unavailable when the database does not answer, or the value cannot be opened.
+        Those two look the same. Unavailable when the database does not answer, or the value cannot be opened.
         """
         place = (organization_id, name)
         opened = self._opened.get(place)
         if opened is None or self._clock.monotonic() - opened.checked >= FRESH_SECONDS:
-            opened = await self._look(place)
+            opened = await self._flights.join(place, partial(self._look, place))
         if opened is None or not opened.secret.serves(project_id):
             raise NotFound(f"there is no secret {name[:200]!r}")
         return opened.value

@@ -112,7 +112,7 @@ class Sealing:
         return SealingReport(self._master.current, self._master.known, rows)
 
     async def run(self) -> None:
-        """Seal every row again that needs it, then return. Waits for a database that is down."""
+        """Seal every row again that needs it, then return; waits for a database that is down, and tries again."""
         for column in self._columns:
             await self._renew(column)
 
@@ -120,10 +120,8 @@ class Sealing:
         after: str | None = ""
         renewed = failed = 0
         while after is not None:
-            try:
-                batch = await self.renew_some(column, after)
-            except PolyforgeError as error:
-                _log.warning("sealing again has to wait", table=column.table.name, reason=error.message)
+            batch = await self._try(column, after)
+            if batch is None:
                 await asyncio.sleep(_RETRY_SECONDS)
                 continue
             after, renewed, failed = batch.last, renewed + batch.renewed, failed + batch.failed
@@ -132,6 +130,17 @@ class Sealing:
             _log.info("sealed again with the current master key", table=column.table.name, rows=renewed)
         if failed:
             _log.error("some sealed values cannot be opened", table=column.table.name, rows=failed)
+
+    async def _try(self, column: SealedColumn, after: str) -> "Batch | None":
+        """Some rows, or None when that has to wait."""
+        try:
+            return await self.renew_some(column, after)
+        except PolyforgeError as error:
+            reason = error.message
+        except Exception as error:  # noqa: BLE001  # whatever it was, nobody else would go on before the next start
+            reason = repr(error)
+        _log.warning("sealing again has to wait", table=column.table.name, reason=reason)
+        return None
 
     async def renew_some(self, column: SealedColumn, after: str) -> "Batch":
         """Seal some rows again, of those beyond the id `after`."""

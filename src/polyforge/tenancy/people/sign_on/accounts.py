@@ -20,6 +20,7 @@ from polyforge.kernel.sizes import NAME_LENGTH
 from polyforge.tenancy.audit.log import Subject
 from polyforge.tenancy.audit.recorder import Recorder
 from polyforge.tenancy.callers import Caller, Origin
+from polyforge.tenancy.organizations.owners import owned_of, require_owned
 from polyforge.tenancy.organizations.records import Group
 from polyforge.tenancy.organizations.store import GROUPS, MAX_GROUPS, MEMBERSHIPS, OrganizationEditor
 from polyforge.tenancy.people.records import NOBODY, User
@@ -52,16 +53,21 @@ class SignOnAccounts:
     async def admit(
         self, provider: str, settings: IdentityProviderSettings, identity: Identity, origin: Origin
     ) -> User:
-        """The user that an identity is, made if need be; Denied when the settings keep them out."""
+        """The user that an identity is, made if need be; Denied when the settings keep them out.
+
+        Conflict when following the provider's groups would leave the organization without an owner: they stay out, and
+        nothing changes, until somebody else owns it.
+        """
         email = _checked(settings, identity)
         scope = Scope(settings.organization)
         async with self._database.write() as session:
             organization = OrganizationEditor(session, scope)
-            await organization.lock()
+            owned = await owned_of(session, [scope.organization_id])
             await organization.organization()
             admission = _Admission(session, settings, self._clock.now())
             user = await admission.user(identity, email)
             await admission.follow(organization, provider, identity, user)
+            await require_owned(session, owned)
             caller = Caller(user.id, user.email, scope.organization_id, NOBODY, frozenset(), kind="user", origin=origin)
             for change in admission.changes:
                 subject = Subject(change.kind, change.id, scope.organization_id)

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from polyforge.kernel.errors import Denied, Invalid, TooLarge, UnsupportedGrantType
 from polyforge.tenancy.callers import Caller, Origin
+from polyforge.tenancy.people.records import Session
 from polyforge.tenancy.people.tokens.parameters import MAX_BODY_BYTES, client_of, parameters_of
 from polyforge.tenancy.people.tokens.schemas import NewTokens, TokenAnswer
 from polyforge.tenancy.people.tokens.service import Issued, TokenService
@@ -68,10 +69,11 @@ def router(tokens: TokenService) -> APIRouter:
         caller: Somebody, request: Request, response: Response, body: NewTokens | None = None
     ) -> TokenAnswer:
         """Give an API client an access token and a refresh token of your own. Needs a session, not a token."""
-        if getattr(request.state, "session", None) is None:
+        session: Session | None = getattr(request.state, "session", None)
+        if session is None:
             raise Denied("sign in with a session to make tokens; a key or a token cannot make others")
         _keep_nowhere(response)
-        return _answer(await tokens.issue(caller, body.project_id if body else None))
+        return _answer(await tokens.issue(caller, session.id, body.project_id if body else None))
 
     return routes
 

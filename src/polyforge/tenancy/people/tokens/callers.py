@@ -7,6 +7,7 @@ within half a second in every process, and after a minute in any case.
 import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import partial
 from hashlib import sha256
 from typing import Final
 
@@ -15,8 +16,9 @@ import msgspec
 from polyforge.database.database import Database
 from polyforge.database.events.store import Event
 from polyforge.kernel.clock import Clock
-from polyforge.kernel.errors import NotFound, Unauthenticated, Unavailable
+from polyforge.kernel.errors import NotFound, Unauthenticated
 from polyforge.tenancy.callers import Caller
+from polyforge.tenancy.flights import Flights
 from polyforge.tenancy.people.callers import Principals
 from polyforge.tenancy.people.tokens.access import Claims, kid_of, verify
 from polyforge.tenancy.people.tokens.signing import SUBJECT, SigningKeys
@@ -60,9 +62,8 @@ class TokenCallers:
         self._issuer = issuer
         self._capacity = capacity
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
-        self._flights: dict[bytes, asyncio.Task[Caller]] = {}
+        self._flights: Flights[bytes, Caller] = Flights("new access tokens", waiting)
         self._lookups = asyncio.Semaphore(lookups)
-        self._waiting = waiting
         self._changes = 0
 
     def heard(self, events: Sequence[Event]) -> None:
@@ -96,8 +97,7 @@ class TokenCallers:
             return known
         claims = await self.read(token)
         hash_ = sha256(token).digest()
-        flight = self._flights.get(hash_) or self._take_off(hash_, claims)
-        return await asyncio.shield(flight)
+        return await self._flights.join(hash_, partial(self._fetch, hash_, claims))
 
     async def read(self, token: bytes) -> Claims:
         """What a token says, once it is verified; Unauthenticated when it is not good."""
@@ -108,10 +108,7 @@ class TokenCallers:
 
     async def close(self) -> None:
         """Let go of who still waits."""
-        flights = list(self._flights.values())
-        for flight in flights:
-            flight.cancel()
-        await asyncio.gather(*flights, return_exceptions=True)
+        await self._flights.close()
 
     def _apply(self, event: Event) -> None:
         kind = msgspec.json.decode(event.data, type=_Data).resource
@@ -125,19 +122,6 @@ class TokenCallers:
         theirs = [hash_ for hash_, known in self._known.items() if known.caller.key_id == event.resource_id]
         for hash_ in theirs:
             del self._known[hash_]
-
-    def _take_off(self, hash_: bytes, claims: Claims) -> asyncio.Task[Caller]:
-        if len(self._flights) >= self._waiting:
-            raise Unavailable("too many new access tokens at once; try again", retry_after=1.0)
-        flight = asyncio.create_task(self._fetch(hash_, claims))
-        self._flights[hash_] = flight
-        flight.add_done_callback(lambda done: self._land(hash_, done))
-        return flight
-
-    def _land(self, hash_: bytes, flight: asyncio.Task[Caller]) -> None:
-        del self._flights[hash_]
-        if not flight.cancelled():
-            flight.exception()  # Read here too, because whoever waited for it may have gone.
 
     async def _fetch(self, hash_: bytes, claims: Claims) -> Caller:
         async with self._lookups:

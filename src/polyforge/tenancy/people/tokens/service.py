@@ -26,6 +26,7 @@ from polyforge.tenancy.people.callers import Principals
 from polyforge.tenancy.people.paging import is_id
 from polyforge.tenancy.people.records import NOBODY, hash_of, is_token, new_token
 from polyforge.tenancy.people.sessions import require_user
+from polyforge.tenancy.people.store import SystemSessionEditor
 from polyforge.tenancy.people.tokens.access import TOKEN_MARK, TTL_SECONDS, Claims, PrincipalKind, sign
 from polyforge.tenancy.people.tokens.callers import TokenCallers, narrowed
 from polyforge.tenancy.people.tokens.signing import SigningKeys
@@ -77,10 +78,11 @@ class TokenService:
         self._recorder = recorder
         self.issuer = issuer
 
-    async def issue(self, caller: Caller, project_id: str | None) -> Issued:
-        """The first tokens of a family, for a user who is signed in.
+    async def issue(self, caller: Caller, session_id: str, project_id: str | None) -> Issued:
+        """The first tokens of a family, for a user who is signed in by a session.
 
-        NotFound for a project that is not theirs, and when they have none at all.
+        NotFound for a project that is not theirs, and when they have none at all; Unauthenticated when the session has
+        just been ended, as signing out everywhere does, so that these tokens do not outlive it.
         """
         require_user(caller)
         found = await self._principals.of_user(caller.key_id, project_id or caller.project_id)
@@ -88,6 +90,8 @@ class TokenService:
         now, family = self._clock.now(), new_ulid()
         token, row = _new_token(family, caller.key_id, caller.project_id, now)
         async with self._database.write() as session:
+            if not await SystemSessionEditor(session).hold(caller.key_id, session_id, now):
+                raise Unauthenticated("this session is over; sign in again")
             editor = SystemTokenEditor(session)
             await editor.forget_expired(caller.key_id, now)
             await self._end_surplus(editor, caller.key_id, now)

@@ -24,6 +24,7 @@ from polyforge.tenancy.audit.log import Subject
 from polyforge.tenancy.audit.recorder import Recorder
 from polyforge.tenancy.callers import Caller
 from polyforge.tenancy.defaults import DEFAULT_ORGANIZATION_ID, DEFAULT_PROJECT_ID
+from polyforge.tenancy.flights import Flights
 from polyforge.tenancy.people.tokens.access import ALGORITHM, LEEWAY_SECONDS, TTL_SECONDS
 from polyforge.tenancy.people.tokens.store import SystemSigningKeyEditor, SystemSigningKeys
 
@@ -31,6 +32,8 @@ ROTATE_SECONDS: Final = 30 * 86_400.0
 LEAD_SECONDS: Final = 10 * 60.0
 """How long a key is published before it signs."""
 SUBJECT: Final = "signing_key"
+_READ: Final = "read"
+_MAKE: Final = "make"
 _OVERLAP_SECONDS: Final = LEAD_SECONDS + TTL_SECONDS + 2 * LEEWAY_SECONDS
 _LOOK_AGAIN_SECONDS: Final = 1.0
 _LOOK_ANYWAY_SECONDS: Final = 60.0
@@ -60,16 +63,23 @@ class SigningKeys:
         self._recorder = recorder
         self._keys: dict[str, SigningKey] = {}
         self._looked_at = _NEVER
+        self._changes = 0
+        self._flights: Flights[str, None] = Flights("look-ups of keys", 2)
+
+    async def close(self) -> None:
+        """Let go of who still waits."""
+        await self._flights.close()
 
     def forget(self) -> None:
         """Look again before the next use: the keys have changed."""
         self._looked_at = _NEVER
+        self._changes += 1
 
     async def signer(self) -> tuple[str, Ed25519PrivateKey]:
         """The id of the key that signs now, and the key; made when there is none, or when the newest is old."""
         await self._look(_LOOK_ANYWAY_SECONDS)
         if _is_due(self._ordered(), self._clock.now()):
-            await self._make()
+            await self._flights.join(_MAKE, self._make)
         key = _signer_of(self._ordered(), self._clock.now())
         if key is None or key.private is None:
             raise Unavailable("there is no key to sign access tokens with; try again", retry_after=1.0)
@@ -96,13 +106,17 @@ class SigningKeys:
 
     async def _look(self, seconds: float) -> None:
         """Read the keys, unless that was less than `seconds` ago."""
-        now = self._clock.monotonic()
-        if now - self._looked_at < seconds:
-            return
+        if self._clock.monotonic() - self._looked_at >= seconds:
+            await self._flights.join(_READ, self._read)
+
+    async def _read(self) -> None:
+        now, changes = self._clock.monotonic(), self._changes
         async with self._database.read() as session:
             rows = await SystemSigningKeys(session).usable()
         self._take(rows)
-        self._looked_at = now
+        if changes == self._changes:
+            # Otherwise they changed meanwhile, perhaps after they were read.
+            self._looked_at = now
 
     async def _make(self) -> None:
         """Make the next key, unless somebody else just did, and retire those that have signed nothing for long."""

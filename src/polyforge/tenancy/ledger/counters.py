@@ -13,7 +13,11 @@ each tick, in a ring: a tick stands at its number modulo thirteen. Thirteen tick
 limit per minute holds in every minute, wherever it begins. The sums are made anew with each tick, because a process may
 be killed between a tick and its sum.
 
-Locks are `fcntl` byte ranges: the kernel lets go of them when their process dies, and they cost about 1.5 us.
+Locks are `fcntl` byte ranges: the kernel lets go of them when their process dies. They cost about 1.5 us each, so a
+slot's lock is taken only where there is another worker to keep out.
+
+The file is read and written as 64-bit numbers, at places that are computed once per call: this is the hottest code of
+the house, and every further function call in it can be measured.
 """
 
 import fcntl
@@ -34,18 +38,18 @@ from polyforge.tenancy.callers import KeyLimits
 MAGIC = b"PFCOUNT3"
 _HEADER = struct.Struct("<8sqq")
 _HEADER_BYTES = 4096
+_NUMBER_BYTES = 8
 _KEY_BYTES = 32
 _SLOT = struct.Struct("<32sqqqq")
-_BASE = struct.Struct("<qqqq")
-_NUMBER = struct.Struct("<q")
-_CORRECTED_PERIOD_AT = _KEY_BYTES + 16
-_CORRECTED_AT = _KEY_BYTES + 24
+_SLOT_BYTES = 512
+_BASE_PERIOD, _BASE_SPENT, _CORRECTED_PERIOD, _CORRECTED = 4, 5, 6, 7
+"""Where these numbers stand in a slot, behind its name."""
+_WINDOW = 8
 _TICK_SECONDS = 5
 _TICKS = 13
-_SLOT_BYTES = 512
-_NUMBER_BYTES = 8
-_WINDOW_OFFSET = _KEY_BYTES + 32
 _TICK, _REQUEST_SUM, _TOKEN_SUM, _REQUESTS, _TOKENS = 0, 1, 2, 3, 3 + _TICKS
+"""Where these numbers stand in a window."""
+_FORGOTTEN_SECONDS = float(_TICKS * _TICK_SECONDS)
 _CELL = struct.Struct("<qqqqqqqq")
 _CELL_BYTES = 2 * _CELL.size
 _DIRECTORY_LOCK = 0
@@ -87,6 +91,25 @@ class Refusal(msgspec.Struct, frozen=True, gc=False):
     headroom: Headroom = Headroom()
 
 
+class _OwnCell:
+    """This worker's cell of one slot, kept here because nobody else writes it."""
+
+    __slots__ = ("applied", "at", "in_flight", "incarnation", "period", "reserved", "spent", "turn")
+
+    def __init__(self, cell: Cell, turn: int, at: int) -> None:
+        self.incarnation, self.applied, self.period, self.spent, self.reserved, self.in_flight = cell
+        self.turn = turn
+        """How often it was written."""
+        self.at = at
+        """Where its first copy begins, in bytes."""
+
+    def write(self, memory: "memoryview[int]") -> None:
+        """Write it to the file, over the older of its copies."""
+        turn = self.turn = self.turn + 1
+        values = (self.incarnation, self.applied, self.period, self.spent, self.reserved, self.in_flight, turn)
+        _CELL.pack_into(memory, self.at + (turn & 1) * _CELL.size, *values, hash(values))
+
+
 class SharedCounters:
     """One process's view of the file. `worker` owns the cells it writes; every other process only reads them."""
 
@@ -95,9 +118,11 @@ class SharedCounters:
         self._worker = worker
         self._workers = workers
         self._capacity = capacity
+        self._others = tuple(other for other in range(workers) if other != worker)
         self._slots: dict[str, int] = {}
-        self._own: dict[int, tuple[Cell, int]] = {}
-        self._numbers: memoryview[int] = memoryview(b"").cast("q")
+        self._own: dict[int, _OwnCell] = {}
+        self._bytes: memoryview[int] = memoryview(b"")
+        self._numbers: memoryview[int] = self._bytes.cast("q")
         self._incarnation = 0
         self._fd = -1
         self._life_fd = -1
@@ -117,7 +142,8 @@ class SharedCounters:
         finally:
             fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, _DIRECTORY_LOCK)
         self._map = mmap.mmap(self._fd, size)
-        self._numbers = memoryview(self._map).cast("q")
+        self._bytes = memoryview(self._map)
+        self._numbers = self._bytes.cast("q")
 
     def _check_header(self) -> None:
         header = _HEADER.unpack(os.pread(self._fd, _HEADER.size, 0))
@@ -128,6 +154,7 @@ class SharedCounters:
         """Unmap; the file stays for the other workers."""
         if self._map is not None:
             self._numbers.release()
+            self._bytes.release()
             self._map.close()
             self._map = None
         for descriptor in (self._fd, self._life_fd):
@@ -140,11 +167,13 @@ class SharedCounters:
     def find(self, name: str) -> int | None:
         """The slot of `name`, if any worker has made one."""
         slot = self._slots.get(name)
-        if slot is None:
-            slot, found = self._probe(name)
-            if not found:
-                return None
-            self._slots[name] = slot
+        return self._look_up(name) if slot is None else slot
+
+    def _look_up(self, name: str) -> int | None:
+        slot, found = self._probe(name)
+        if not found:
+            return None
+        self._slots[name] = slot
         return slot
 
     def create(self, name: str, period: int, spent: Micros, corrected: Micros = 0) -> int:
@@ -202,103 +231,108 @@ class SharedCounters:
         self, slot: int, limits: KeyLimits, now: float, period: int, amount: Micros, tokens: int
     ) -> Refusal | Headroom:
         """Take one request, `tokens` and `amount` at once, or nothing and the limit that stands in the way."""
+        if not self._others:
+            return self._reserve(slot, limits, now, period, amount, tokens)
         fcntl.lockf(self._fd, fcntl.LOCK_EX, 1, _FIRST_SLOT_LOCK + slot)
         try:
-            return self._reserve_locked(slot, limits, now, period, amount, tokens)
+            return self._reserve(slot, limits, now, period, amount, tokens)
         finally:
             fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, _FIRST_SLOT_LOCK + slot)
 
-    def _reserve_locked(
+    def _reserve(
         self, slot: int, limits: KeyLimits, now: float, period: int, amount: Micros, tokens: int
     ) -> Refusal | Headroom:
-        own, used, in_flight = self._totals(slot, period)
+        numbers, window = self._numbers, (_HEADER_BYTES + slot * _SLOT_BYTES) // _NUMBER_BYTES + _WINDOW
         rpm, tpm = limits.rpm, limits.tpm
-        windowed = rpm is not None or tpm is not None
-        if windowed:
-            self._advance(slot, now)
-            if rpm is not None and self._used(slot, _REQUEST_SUM) >= rpm:
-                return Refusal("rpm", self._wait(slot, _REQUESTS, rpm - 1, now), self._room(slot, limits))
-            if tpm is not None:
-                tokens = min(tokens, tpm)
-                wanted = max(tokens, 1)
-                if self._used(slot, _TOKEN_SUM) + wanted > tpm:
-                    return Refusal("tpm", self._wait(slot, _TOKENS, tpm - wanted, now), self._room(slot, limits))
-        if limits.concurrency is not None and in_flight >= limits.concurrency:
-            in_flight -= self._in_flight_of_the_dead(slot)
-            if in_flight >= limits.concurrency:
-                return Refusal("concurrency", 1.0, self._room(slot, limits))
-        if limits.budget is not None and used + amount > limits.budget:
-            return Refusal("budget", 0.0, self._room(slot, limits))
-        if windowed:
-            self._add_to_window(slot, 1, tokens)
-        _, applied, cell_period, spent, reserved, own_in_flight = own
-        if cell_period != period:
-            spent = reserved = 0
-        self._write_cell(slot, Cell(self._incarnation, applied, period, spent, reserved + amount, own_in_flight + 1))
-        return self._room(slot, limits)
+        own = self._own.get(slot) or self._own_cell(slot)
+        if rpm is not None or tpm is not None:
+            if numbers[window + _TICK] < now // _TICK_SECONDS:
+                self._advance(window, now)
+            if tpm is not None and tokens > tpm:
+                tokens = tpm
+            if rpm is not None and numbers[window + _REQUEST_SUM] >= rpm:
+                return self._over("rpm", window, limits, rpm - 1, now)
+            if tpm is not None and numbers[window + _TOKEN_SUM] + (tokens or 1) > tpm:
+                return self._over("tpm", window, limits, tpm - (tokens or 1), now)
+        if limits.concurrency is not None and self._in_flight(slot, own, limits.concurrency) >= limits.concurrency:
+            return Refusal("concurrency", 1.0, self._room(window, limits))
+        if limits.budget is not None and self._used(slot, own, period) + amount > limits.budget:
+            return Refusal("budget", 0.0, self._room(window, limits))
+        own.incarnation = self._incarnation
+        own.in_flight += 1
+        if own.period == period:
+            own.reserved += amount
+        else:
+            own.period, own.spent, own.reserved = period, 0, amount
+        own.write(self._bytes)
+        if rpm is tpm is None:
+            return _NO_ROOM
+        place = window + numbers[window + _TICK] % _TICKS
+        numbers[place + _REQUESTS] += 1
+        numbers[window + _REQUEST_SUM] += 1
+        numbers[place + _TOKENS] += tokens
+        numbers[window + _TOKEN_SUM] += tokens
+        return self._room(window, limits)
 
-    def _totals(self, slot: int, period: int) -> tuple[Cell, Micros, int]:
-        base_period, used, corrected_period, corrected = _BASE.unpack_from(
-            self._memory, self._slot_at(slot) + _KEY_BYTES
-        )
-        if base_period != period:
-            used = 0
-        if corrected_period == period:
-            used += corrected
-        own, _ = self._own_cell(slot)
-        in_flight = 0
-        for worker in range(self._workers):
-            cell = own if worker == self._worker else self.cell(slot, worker)
-            in_flight += cell.in_flight
+    def _used(self, slot: int, own: _OwnCell, period: int) -> Micros:
+        """What all workers have spent and reserved in a period, with what the ledger knew and corrected."""
+        numbers, at = self._numbers, (_HEADER_BYTES + slot * _SLOT_BYTES) // _NUMBER_BYTES
+        used = numbers[at + _BASE_SPENT] if numbers[at + _BASE_PERIOD] == period else 0
+        if numbers[at + _CORRECTED_PERIOD] == period:
+            used += numbers[at + _CORRECTED]
+        if own.period == period:
+            used += own.spent + own.reserved
+        for worker in self._others:
+            cell = self.cell(slot, worker)
             if cell.period == period:
                 used += cell.spent + cell.reserved
-        return own, used, in_flight
+        return used
 
-    def _advance(self, slot: int, now: float) -> None:
+    def _in_flight(self, slot: int, own: _OwnCell, limit: int) -> int:
+        """Calls under way in all workers; those of workers that died are looked for only where they matter."""
+        in_flight = own.in_flight
+        for worker in self._others:
+            in_flight += self.cell(slot, worker).in_flight
+        return in_flight if in_flight < limit else in_flight - self._in_flight_of_the_dead(slot)
+
+    def _over(self, limit: str, window: int, limits: KeyLimits, room: int, now: float) -> Refusal:
+        """A window is full; there will be a place in it once no more than `room` is left of what was used."""
+        ring = window + (_REQUESTS if limit == "rpm" else _TOKENS)
+        return Refusal(limit, self._wait(ring, self._numbers[window + _TICK], room, now), self._room(window, limits))
+
+    def _advance(self, window: int, now: float) -> None:
         """Let the window reach to now: ticks that fell out of it are cleared."""
-        numbers, at = self._numbers, self._window_at(slot)
-        tick, newest = int(now // _TICK_SECONDS), numbers[at + _TICK]
+        numbers = self._numbers
+        tick, newest = int(now // _TICK_SECONDS), numbers[window + _TICK]
         if newest >= tick:
             return
         for passed in range(max(newest + 1, tick - _TICKS + 1), tick + 1):
-            place = at + passed % _TICKS
+            place = window + passed % _TICKS
             numbers[place + _REQUESTS] = numbers[place + _TOKENS] = 0
-        numbers[at + _REQUEST_SUM] = sum(numbers[at + _REQUESTS : at + _REQUESTS + _TICKS])
-        numbers[at + _TOKEN_SUM] = sum(numbers[at + _TOKENS : at + _TOKENS + _TICKS])
-        numbers[at + _TICK] = tick
+        requests, tokens = window + _REQUESTS, window + _TOKENS
+        numbers[window + _REQUEST_SUM] = sum(numbers[requests : requests + _TICKS])
+        numbers[window + _TOKEN_SUM] = sum(numbers[tokens : tokens + _TICKS])
+        numbers[window + _TICK] = tick
 
-    def _add_to_window(self, slot: int, requests: int, tokens: int) -> None:
-        """Count so many more requests and tokens in the tick under way."""
-        numbers, at = self._numbers, self._window_at(slot)
-        place = at + numbers[at + _TICK] % _TICKS
-        numbers[place + _REQUESTS] += requests
-        numbers[at + _REQUEST_SUM] += requests
-        numbers[place + _TOKENS] += tokens
-        numbers[at + _TOKEN_SUM] += tokens
+    def _room(self, window: int, limits: KeyLimits) -> Headroom:
+        numbers, rpm, tpm = self._numbers, limits.rpm, limits.tpm
+        if rpm is tpm is None:
+            return _NO_ROOM
+        return Headroom(
+            None if rpm is None else max(0, rpm - numbers[window + _REQUEST_SUM]),
+            None if tpm is None else max(0, tpm - numbers[window + _TOKEN_SUM]),
+            _FORGOTTEN_SECONDS,
+        )
 
-    def _used(self, slot: int, which: int) -> int:
-        return self._numbers[self._window_at(slot) + which]
-
-    def _room(self, slot: int, limits: KeyLimits) -> Headroom:
-        rpm, tpm = limits.rpm, limits.tpm
-        requests = None if rpm is None else max(0, rpm - self._used(slot, _REQUEST_SUM))
-        tokens = None if tpm is None else max(0, tpm - self._used(slot, _TOKEN_SUM))
-        return _NO_ROOM if requests is tokens is None else Headroom(requests, tokens, float(_TICKS * _TICK_SECONDS))
-
-    def _wait(self, slot: int, which: int, room: int, now: float) -> float:
+    def _wait(self, ring: int, tick: int, room: int, now: float) -> float:
         """Seconds until no more than `room` is left of what was used, if nothing else comes."""
-        at = self._window_at(slot)
-        used, tick = self._numbers[at + which : at + which + _TICKS], self._numbers[at + _TICK]
+        used = self._numbers[ring : ring + _TICKS]
         left = sum(used)
         for age in range(1, _TICKS + 1):
             left -= used[(tick + age) % _TICKS]
             if left <= room:
                 return max(0.05, (tick + age) * _TICK_SECONDS - now)
-        return float(_TICKS * _TICK_SECONDS)
-
-    def _window_at(self, slot: int) -> int:
-        """Where a slot's window begins, in numbers."""
-        return (_HEADER_BYTES + _WINDOW_OFFSET + slot * _SLOT_BYTES) // _NUMBER_BYTES
+        return _FORGOTTEN_SECONDS
 
     def live(self) -> None:
         """From now on, and for as long as this process lives, its cells speak of calls that are really under way."""
@@ -310,8 +344,7 @@ class SharedCounters:
 
     def _in_flight_of_the_dead(self, slot: int) -> int:
         """Calls of workers that were killed and have not recovered yet: their connections are gone."""
-        others = (worker for worker in range(self._workers) if worker != self._worker)
-        return sum(self.cell(slot, worker).in_flight for worker in others if not self._is_alive(worker))
+        return sum(self.cell(slot, worker).in_flight for worker in self._others if not self._is_alive(worker))
 
     def _is_alive(self, worker: int) -> bool:
         try:
@@ -331,41 +364,53 @@ class SharedCounters:
 
         Needs no lock: the cell has one writer, and its readers see the copy before or the copy after.
         """
-        own, _ = self._own_cell(slot)
-        spent, held = own.spent, own.reserved
+        own = self._own.get(slot) or self._own_cell(slot)
+        own.incarnation, own.applied = self._incarnation, applied
+        own.in_flight -= 1
         if own.period == period:
-            spent, held = spent + price, held - reserved
-        self._write_cell(slot, Cell(self._incarnation, applied, own.period, spent, held, own.in_flight - 1))
+            own.spent += price
+            own.reserved -= reserved
+        own.write(self._bytes)
 
     def release(self, slot: int, period: int, reserved: Micros) -> None:
         """Give a reservation back that no journal record speaks of."""
-        self.settle(slot, period, reserved, 0, self._own_cell(slot)[0].applied)
+        self.settle(slot, period, reserved, 0, self._own_cell(slot).applied)
 
     def add_tokens(self, slot: int, now: float, tokens: int) -> None:
         """Correct the token window by the difference between what was used and what was reserved."""
+        if not tokens:
+            return
+        if not self._others:
+            self._add_tokens(slot, now, tokens)
+            return
         fcntl.lockf(self._fd, fcntl.LOCK_EX, 1, _FIRST_SLOT_LOCK + slot)
         try:
-            self._advance(slot, now)
-            self._add_to_window(slot, 0, max(tokens, -self._used(slot, _TOKEN_SUM)))
+            self._add_tokens(slot, now, tokens)
         finally:
             fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, _FIRST_SLOT_LOCK + slot)
 
+    def _add_tokens(self, slot: int, now: float, tokens: int) -> None:
+        numbers, window = self._numbers, (_HEADER_BYTES + slot * _SLOT_BYTES) // _NUMBER_BYTES + _WINDOW
+        if numbers[window + _TICK] < now // _TICK_SECONDS:
+            self._advance(window, now)
+        tokens = max(tokens, -numbers[window + _TOKEN_SUM])
+        numbers[window + numbers[window + _TICK] % _TICKS + _TOKENS] += tokens
+        numbers[window + _TOKEN_SUM] += tokens
+
     def correct(self, slot: int, period: int, corrected: Micros) -> None:
         """Count all corrections of a period, which come to `corrected`; those of an earlier one no longer matter."""
-        at = self._slot_at(slot)
+        numbers, at = self._numbers, self._slot_at(slot) // _NUMBER_BYTES
         fcntl.lockf(self._fd, fcntl.LOCK_EX, 1, _FIRST_SLOT_LOCK + slot)
         try:
-            (known,) = _NUMBER.unpack_from(self._memory, at + _CORRECTED_PERIOD_AT)
-            if period >= known:
-                _NUMBER.pack_into(self._memory, at + _CORRECTED_AT, corrected)
-                _NUMBER.pack_into(self._memory, at + _CORRECTED_PERIOD_AT, period)
+            if period >= numbers[at + _CORRECTED_PERIOD]:
+                numbers[at + _CORRECTED] = corrected
+                numbers[at + _CORRECTED_PERIOD] = period
         finally:
             fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, _FIRST_SLOT_LOCK + slot)
 
     def headroom(self, slot: int, limits: KeyLimits, period: int) -> Micros:
         """What is left of the budget after everything spent and reserved."""
-        _, used, _ = self._totals(slot, period)
-        return (limits.budget or 0) - used
+        return (limits.budget or 0) - self._used(slot, self._own_cell(slot), period)
 
     # Cells
 
@@ -381,25 +426,19 @@ class SharedCounters:
             return Cell(*older[:6])
         return EMPTY_CELL
 
-    def _own_cell(self, slot: int) -> tuple[Cell, int]:
-        """This worker's cell and how often it was written; kept here because nobody else writes it."""
+    def _own_cell(self, slot: int) -> _OwnCell:
         known = self._own.get(slot)
         if known is None:
             at = self._cell_at(slot, self._worker)
             turns = _CELL.unpack_from(self._memory, at)[6], _CELL.unpack_from(self._memory, at + _CELL.size)[6]
-            known = self._own[slot] = self.cell(slot, self._worker), max(turns)
+            known = self._own[slot] = _OwnCell(self.cell(slot, self._worker), max(turns), at)
         return known
-
-    def _write_cell(self, slot: int, cell: Cell) -> None:
-        turn = self._own_cell(slot)[1] + 1
-        values = (*cell, turn)
-        at = self._cell_at(slot, self._worker) + (turn & 1) * _CELL.size
-        _CELL.pack_into(self._memory, at, *values, hash(values))
-        self._own[slot] = cell, turn
 
     def restore(self, slot: int, cell: Cell) -> None:
         """Set this worker's cell to what its journals say, at recovery."""
-        self._write_cell(slot, cell)
+        earlier = self._own_cell(slot)
+        own = self._own[slot] = _OwnCell(cell, earlier.turn, earlier.at)
+        own.write(self._bytes)
 
     @property
     def incarnation(self) -> int:

@@ -16,7 +16,7 @@ from polyforge.tenancy.ledger.records import Intent, UsageRecord
 FINISHED = 1 << 62
 """The offset of a segment whose last record, and the intents it left open, are in the ledger."""
 _BATCH = 1000
-_SLICE = 100
+_SLICE = 50
 _PAUSE_SECONDS = 0.5
 _RETRY_SECONDS = 1.0
 _FINISH_SECONDS = 3.0
@@ -188,6 +188,6 @@ def _left_open(path: Path, now: float) -> list[UsageRecord]:
     for entry in read(path):
         if isinstance(entry.record, Intent):
             intents[entry.record.id] = entry.record
-        elif entry.record is not None:
+        else:
             intents.pop(entry.record.id, None)
     return [intent.interrupted(now) for intent in intents.values()]

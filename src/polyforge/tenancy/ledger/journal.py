@@ -30,10 +30,12 @@ MAGIC = b"PFJRNL01"
 HEADER_BYTES = len(MAGIC)
 INTENT, SETTLEMENT = 1, 2
 _LONGEST = 1024 * 1024
+_UNREAD = (0, 0, INTENT, 0)
+"""Stands for the beginning of a record that is not whole yet."""
 _READ_BYTES = 256 * 1024
 _NAME = re.compile(r"^(?P<session>[0-9A-Z]{26})-(?P<worker>\d+)-(?P<incarnation>\d+)-(?P<segment>\d+)\.journal$")
 
-_encoder = msgspec.msgpack.Encoder()
+_encode = msgspec.msgpack.Encoder().encode
 _intents = msgspec.msgpack.Decoder(Intent)
 _settlements = msgspec.msgpack.Decoder(UsageRecord)
 
@@ -63,8 +65,7 @@ class Entry(NamedTuple):
 
     number: int
     end: int
-    record: Intent | UsageRecord | None
-    """None for an intent that was not asked for."""
+    record: Intent | UsageRecord
 
 
 def segments(folder: Path) -> list[SegmentName]:
@@ -86,52 +87,36 @@ def is_owned(path: Path) -> bool:
 def read(path: Path, start: int = 0, *, intents: bool = True) -> Iterator[Entry]:
     """The whole records after offset `start` (0: from the first); stops before a torn tail.
 
-    Without `intents` these are checked, but not decoded.
+    Without `intents` these are checked, but neither decoded nor given out.
     """
     with path.open("rb") as file:
         _check_magic(path, file.read(HEADER_BYTES))
         at = max(start, HEADER_BYTES)
         file.seek(at)
-        data = file.read(_READ_BYTES)
-        used = 0
+        data, used = file.read(_READ_BYTES), 0
         while True:
-            entry, wanted = _parse(data, used, at, intents)
-            if entry is not None:
-                yield entry
-                used += entry.end - at
-                at = entry.end
-                continue
-            more = file.read(max(_READ_BYTES, wanted)) if wanted else b""
-            if not more:
+            length, check, kind, number = _FRAME.unpack_from(data, used) if len(data) - used >= _FRAME.size else _UNREAD
+            if length > _LONGEST or kind not in (INTENT, SETTLEMENT):
                 return
-            data, used = data[used:] + more, 0
+            begin, end = used + _FRAME.size, used + _FRAME.size + length
+            if end > len(data):
+                more = file.read(max(_READ_BYTES, end - len(data)))
+                if not more:
+                    return
+                data, at, used = data[used:] + more, at + used, 0
+                continue
+            body, used = data[begin:end], end
+            if zlib.crc32(body, number << 1 & 0xFFFFFFFF | kind & 1) != check:
+                return
+            if kind == SETTLEMENT:
+                yield Entry(number, at + used, _settlements.decode(body))
+            elif intents:
+                yield Entry(number, at + used, _intents.decode(body))
 
 
 def _check_magic(path: Path, found: bytes) -> None:
     if found != MAGIC[: len(found)]:
         raise Unavailable(f"{path} is not a journal of this version")
-
-
-def _parse(data: bytes, used: int, at: int, intents: bool) -> tuple[Entry | None, int]:
-    """The record at `used`, or how many bytes are missing for it (0: it is torn, and nothing after it counts)."""
-    left = len(data) - used
-    if left < _FRAME.size:
-        return None, _FRAME.size - left
-    length, check, kind, number = _FRAME.unpack_from(data, used)
-    if length > _LONGEST or kind not in (INTENT, SETTLEMENT):
-        return None, 0
-    size = _FRAME.size + length
-    if left < size:
-        return None, size - left
-    body = data[used + _FRAME.size : used + size]
-    if zlib.crc32(body, number << 1 & 0xFFFFFFFF | kind & 1) != check:
-        return None, 0
-    record: Intent | UsageRecord | None = None
-    if kind == SETTLEMENT:
-        record = _settlements.decode(body)
-    elif intents:
-        record = _intents.decode(body)
-    return Entry(number, at + size, record), 0
 
 
 class Journal:
@@ -171,8 +156,7 @@ class Journal:
             raise Unavailable("the journal cannot be written; see the log of the gateway", retry_after=1.0)
         if self._size > self._limit:
             self._rotate()
-        frame = self._frame(INTENT, _encoder.encode(intent))
-        if not self._append(frame):
+        if not self._append(self._frame(INTENT, _encode(intent))):
             raise Unavailable("the journal cannot be written; is the disk full?", retry_after=1.0)
         self._open[intent.id] = intent
 
@@ -182,7 +166,7 @@ class Journal:
         Where the disk refuses, the record waits in memory for `make_durable` to try again; until then no new intent
         is taken.
         """
-        frame = self._frame(SETTLEMENT, _encoder.encode(record))
+        frame = self._frame(SETTLEMENT, _encode(record))
         if self._unwritten or not self._append(frame):
             self._unwritten.append(frame)
         self._open.pop(record.id, None)
@@ -237,5 +221,5 @@ class Journal:
             self._fd, self._size, self._name = old, size, name
             return
         for intent in self._open.values():
-            self._append(self._frame(INTENT, _encoder.encode(intent)))
+            self._append(self._frame(INTENT, _encode(intent)))
         os.close(old)

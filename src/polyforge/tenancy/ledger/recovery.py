@@ -59,8 +59,6 @@ def _charges(folder: Path, session: str, worker: int) -> defaultdict[str, list[_
             if isinstance(entry.record, Intent):
                 unsettled[name.incarnation, entry.record.id] = entry.record
                 continue
-            if entry.record is None:
-                continue
             intent = unsettled.pop((name.incarnation, entry.record.id), None)
             if intent is not None and intent.slot:
                 charge = _Charge(name.incarnation, entry.number, entry.record.period_start, entry.record.price)

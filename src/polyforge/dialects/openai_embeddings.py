@@ -6,6 +6,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from polyforge.dialects.end_users import read_end_user
 from polyforge.dialects.openai_chat.facts import check_model_name
 from polyforge.dialects.openai_errors import explain_validation
 from polyforge.dialects.openai_inputs import read_inputs
@@ -21,6 +22,7 @@ class _EmbeddingRequest(msgspec.Struct, gc=False):
     input: str | list[Any]
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: int | None = None
+    user: str | None = None
 
 
 class _Item(msgspec.Struct, gc=False):
@@ -71,6 +73,7 @@ def decode_embeddings(body: bytes) -> InferenceRequest:
         dimensions=wire.dimensions,
         encoding=wire.encoding_format or "float",
         output_limit=0,
+        end_user=read_end_user(wire.user, None),
     )
 
 

@@ -4,6 +4,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from polyforge.dialects.end_users import read_end_user
 from polyforge.dialects.multipart import Form, is_form, read_form
 from polyforge.dialects.openai_chat.facts import check_model_name
 from polyforge.dialects.openai_errors import explain_validation
@@ -23,6 +24,7 @@ class _Generation(msgspec.Struct, gc=False):
     prompt: str
     n: int | None = None
     stream: bool | None = None
+    user: str | None = None
 
 
 class _Edit(_Generation, gc=False):
@@ -83,7 +85,7 @@ def _read_form(form: Form) -> _Generation:
         raise Invalid("prompt is missing", param="prompt")
     if number is not None and not (number.isascii() and number.isdigit() and len(number) <= 2):  # noqa: PLR2004
         raise Invalid(f"n must be between 1 and {_MOST_IMAGES}", param="n")
-    return _Generation(model, prompt, int(number) if number else None, form.text("stream") == "true")
+    return _Generation(model, prompt, int(number) if number else None, form.text("stream") == "true", form.text("user"))
 
 
 def _request(body: bytes, wire: _Generation) -> InferenceRequest:
@@ -101,4 +103,5 @@ def _request(body: bytes, wire: _Generation) -> InferenceRequest:
         choices=number,
         parts=1,
         units=Usage(images=number),
+        end_user=read_end_user(wire.user, None),
     )

@@ -75,6 +75,8 @@ class Job(msgspec.Struct, gc=False):
     """A key of the caller's own account at the provider."""
     wish: Wish | None = None
     """What the caller wants of the deployment that answers."""
+    tags: tuple[str, ...] = ()
+    """What the caller labels the call with, sorted: `name` or `name=value`."""
     slot: int = -1
     """The key's slot in the shared counters; -1 for a key without limits."""
     period: int = 0

@@ -68,6 +68,8 @@ class InferenceRequest(msgspec.Struct, gc=False):
     """Whether it refers to earlier answers, which have to be put into the body first."""
     keeps: bool = False
     """Whether the answer shall be kept, so that later requests can refer to it."""
+    end_user: str = ""
+    """Whom the caller asks for, as the caller names them; empty where it says nothing."""
 
 
 class EmbeddingResult(msgspec.Struct, gc=False):

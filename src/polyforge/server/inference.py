@@ -18,6 +18,7 @@ from polyforge.gateway.job import Job
 from polyforge.gateway.lineup import Lineup, Lineups
 from polyforge.gateway.routing import Wish
 from polyforge.gateway.settings import GatewaySettings
+from polyforge.gateway.tags import TAGS_HEADER, read_tags
 from polyforge.gateway.wishes import ROUTE_HEADER, read_wish
 from polyforge.kernel.chat import ChatResult
 from polyforge.kernel.errors import Denied, Invalid, ModelNotFound, PolyforgeError, Unauthenticated, UpstreamFailed
@@ -55,6 +56,7 @@ _CLIENT_CLOSED: Final = 499
 _LONG_RESULT_BYTES: Final = 256 * 1024
 _KEY_HEADER: Final = KEY_HEADER.encode()
 _ROUTE_HEADER: Final = ROUTE_HEADER.encode()
+_TAGS_HEADER: Final = TAGS_HEADER.encode()
 _KEY: Final = re.compile(rb"[\x21-\x7e]{1,512}")
 _FORWARDED: Final = re.compile(rb"[\x20-\x7e]{1,2000}")
 _ESTIMATED: Final = (b"x-polyforge-estimated", b"true")
@@ -165,6 +167,7 @@ class Inference:
             _forward(name, headers, job)
         job.provider_key = provider_key
         job.wish = self._wish(headers)
+        job.tags = _tags(headers)
         job.read_chat = endpoint.read_chat
         job.examine = endpoint.examine
         if endpoint.open_stream is not None and request.stream:
@@ -333,6 +336,12 @@ def _overhead(hops: Hops) -> tuple[bytes, bytes]:
     """Milliseconds that were ours so far, on every answer of an inference path."""
     spent = perf_counter_ns() - hops.marks[0] - hops.waited
     return b"x-polyforge-overhead-ms", b"%.3f" % (spent / 1_000_000)
+
+
+def _tags(headers: HeaderMap) -> tuple[str, ...]:
+    """What the caller labels the call with."""
+    said = headers.get(_TAGS_HEADER)
+    return () if said is None else read_tags(said.decode("latin-1"))
 
 
 def _forward(name: bytes, headers: HeaderMap, job: Job) -> None:

@@ -64,6 +64,10 @@ class Caller(msgspec.Struct, frozen=True):
     kind: CallerKind = "key"
     origin: Origin = Origin()
     """Set where a change may be made, for the audit log."""
+    user_id: str | None = None
+    """The user who calls, or who made the key; None for one that a service account, another key or nobody made."""
+    group_ids: tuple[str, ...] = ()
+    """The user's groups in the organization, sorted."""
 
     def may(self, permission: str) -> bool:
         """Whether it holds `permission`, by its scopes or its roles; whether it may act is `authorize`'s to say."""

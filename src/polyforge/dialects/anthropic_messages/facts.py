@@ -5,6 +5,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from polyforge.dialects.anthropic_messages.usage import WireUsage, read_usage
+from polyforge.dialects.end_users import check_end_user
 from polyforge.dialects.openai_chat.facts import MOST_OUTPUT, check_model_name
 from polyforge.dialects.openai_errors import explain_validation
 from polyforge.dialects.raw import ABSENT, is_given
@@ -47,8 +48,13 @@ class _OutputConfig(msgspec.Struct, gc=False):
     format: _Typed | None = None
 
 
+class _Metadata(msgspec.Struct, gc=False):
+    user_id: str | None = None
+
+
 class _Request(_CountRequest, kw_only=True, gc=False):
     max_tokens: int
+    metadata: _Metadata | None = None
     stream: bool | None = None
     output_config: _OutputConfig | None = None
 
@@ -117,6 +123,8 @@ def decode_messages(body: bytes) -> InferenceRequest:
     request = _read(wire, body)
     request.output_limit = wire.max_tokens
     request.stream = bool(wire.stream)
+    if wire.metadata is not None:
+        request.end_user = check_end_user(wire.metadata.user_id or "", "metadata.user_id")
     request.structured = wire.output_config is not None and wire.output_config.format is not None
     return request
 

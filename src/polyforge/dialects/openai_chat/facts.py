@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from polyforge.dialects.end_users import read_end_user
 from polyforge.dialects.openai_chat.usage import WireUsage, read_usage
 from polyforge.dialects.openai_errors import explain_validation
 from polyforge.dialects.openai_inputs import read_inputs
@@ -47,6 +48,8 @@ class _Sampling(msgspec.Struct, kw_only=True, gc=False):
     stream: bool | None = None
     stream_options: _StreamOptions | None = None
     n: int | None = None
+    user: str | None = None
+    safety_identifier: str | None = None
 
 
 class _ChatRequest(_Sampling, kw_only=True, gc=False):
@@ -186,6 +189,7 @@ def _request(
         choices=wire.n or 1,
         parts=parts,
         images=images,
+        end_user=read_end_user(wire.user, wire.safety_identifier),
     )
 
 

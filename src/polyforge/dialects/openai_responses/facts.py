@@ -4,6 +4,7 @@ from typing import Final
 
 import msgspec
 
+from polyforge.dialects.end_users import read_end_user
 from polyforge.dialects.openai_chat.facts import MOST_OUTPUT, check_model_name
 from polyforge.dialects.openai_errors import explain_validation
 from polyforge.kernel.errors import Invalid
@@ -45,6 +46,8 @@ class _Request(msgspec.Struct, kw_only=True, gc=False):
     stream: bool | None = None
     stream_options: _StreamOptions | None = None
     store: bool | None = None
+    user: str | None = None
+    safety_identifier: str | None = None
     previous_response_id: str | None = None
 
 
@@ -80,6 +83,7 @@ def decode_response(body: bytes) -> InferenceRequest:
         structured=wire.text is not None and wire.text.format is not None and wire.text.format.type == "json_schema",
         recalls=wire.previous_response_id is not None or any(item.type == _REFERENCE for item in items),
         keeps=wire.store is not False,
+        end_user=read_end_user(wire.user, wire.safety_identifier),
     )
 
 

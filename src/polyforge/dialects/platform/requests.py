@@ -5,6 +5,7 @@ from typing import Annotated, Final, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
+from polyforge.dialects.end_users import LONGEST_END_USER
 from polyforge.dialects.openai_chat.facts import MOST_OUTPUT, check_model_name
 from polyforge.dialects.openai_errors import explain_validation
 from polyforge.dialects.platform.parts import FilePart, ImagePart, Part, ToolCallPart, read_content
@@ -16,6 +17,9 @@ from polyforge.kernel.tasks import InferenceRequest
 MOST_STOPS: Final = 16
 _T = TypeVar("_T")
 _Limit = Annotated[int, Meta(ge=1, le=MOST_OUTPUT, description="The most tokens of the answer.")]
+EndUser = Annotated[
+    str, Meta(max_length=LONGEST_END_USER, description="Whom you ask for, in your words: limits and usage know them.")
+]
 _Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 _Schema = Annotated[msgspec.Raw, Meta(description="A JSON schema.", extra_json_schema={"type": "object"})]
 _Effort = Annotated[str, Meta(max_length=32, description="How much to think first, as in `low` or `high`.")]
@@ -52,6 +56,7 @@ class _Sampling(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     stop: _Stops = []
     seed: _Seed | None = None
     stream: Annotated[bool, Meta(description="Whether the answer comes as server-sent events.")] = False
+    user: EndUser = ""
 
 
 class ChatBody(_Sampling, kw_only=True, forbid_unknown_fields=True):
@@ -111,6 +116,7 @@ def _request(wire: _Sampling, body: bytes) -> InferenceRequest:
         wants_usage=True,
         output_limit=wire.max_output_tokens,
         parts=2,
+        end_user=wire.user,
     )
 
 

@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from polyforge.dialects.openai_chat.facts import MOST_OUTPUT
+from polyforge.dialects.platform.requests import EndUser
 
 Level = Literal["beginner", "intermediate", "expert"]
 Focus = Literal["bugs", "security", "performance", "readability", "tests"]
@@ -26,6 +27,7 @@ class CommonBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     max_output_tokens: _Limit | None = None
     temperature: Annotated[float, Meta(ge=0)] | None = None
     stream: Annotated[bool, Meta(description="Not supported: the answer is checked as a whole.")] = False
+    user: EndUser = ""
 
 
 class CodeBody(CommonBody, kw_only=True, forbid_unknown_fields=True):

@@ -103,6 +103,7 @@ class Operation(Generic[_Body]):
             output_limit=wire.max_output_tokens,
             parts=-(-added // _BYTES_PER_PART),
             tries=2,
+            end_user=wire.user,
         )
 
     def read_chat(self, body: bytes) -> ChatRequest:

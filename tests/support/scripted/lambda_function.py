@@ -5,6 +5,7 @@ Source: the service's model in botocore, which reads what is written here in tes
 
 import json
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -12,6 +13,7 @@ from tests.support.scripted.bedrock import ACCESS_KEY, REGION, SECRET_KEY
 from tests.support.scripted.eventstream import event
 from tests.support.scripted.openai import OpenAI
 from tests.support.scripted.scenarios import Failure, Played, Scenario, Seen
+from tests.support.scripted.server import ScriptedServer
 
 _JSON: Final = {"content-type": "application/json"}
 _STREAM: Final = {"content-type": "application/vnd.amazon.eventstream"}
@@ -83,6 +85,25 @@ class LambdaFunction:
         seen = self._function.read(path, body)
         seen.model = self.model_of(path, body)
         return seen
+
+
+class LambdaServer(ScriptedServer):
+    """Streams what functions say themselves, refusals as well."""
+
+    def __init__(self) -> None:
+        super().__init__(LambdaFunction())
+
+    def _answer(self, model: str, *, stream: bool) -> Played:
+        played = super()._answer(model, stream=stream)
+        return streamed(played) if stream and played.status == HTTPStatus.OK else played
+
+
+def streamed(played: Played) -> Played:
+    """How what a function says in JSON comes from InvokeWithResponseStream."""
+    if played.headers["content-type"] != _JSON["content-type"]:
+        return played
+    end = {"ErrorCode": "Unhandled", "ErrorDetails": "scripted"} if "x-amz-function-error" in played.headers else {}
+    return _wrapped(played, end)
 
 
 def _wrapped(played: Played, end: Mapping[str, str]) -> Played:

@@ -31,7 +31,7 @@ from polyforge.kernel.usage import Usage
 from polyforge.ports.provider import Call, Provider, Timeouts
 from tests.support.behaviours import Behaviour
 from tests.support.scripted import bedrock, eventstream
-from tests.support.scripted.lambda_function import LambdaFunction
+from tests.support.scripted.lambda_function import LambdaFunction, streamed
 from tests.support.scripted.openai import OpenAI
 from tests.support.scripted.sagemaker import SageMaker
 from tests.support.scripted.scenarios import SCENARIOS, Failure, Played, Scenario, ScriptedProvider
@@ -302,6 +302,40 @@ async def test_a_function_may_answer_as_to_a_gateway(
     await one.close()
     assert isinstance(reply.result, ChatResult)
     assert text_of(reply.result.choices[0].content) == SCENARIOS["text"].text
+
+
+@pytest.mark.parametrize("failure", ["invalid", "context", "server"])
+async def test_a_function_that_refuses_says_so_in_a_stream_too(servers: dict[str, Server], failure: Failure) -> None:
+    server = servers["lambda"]
+    server.played = streamed(server.provider.failure(failure))
+    one = provider(server)
+    with pytest.raises(REFUSALS[failure]) as refused:
+        await ask(one, "text", stream=True)
+    await one.close()
+    if failure == "invalid":
+        assert (refused.value.status, refused.value.param) == (400, "temperature")
+
+
+async def test_a_function_may_cut_its_events_anywhere(servers: dict[str, Server]) -> None:
+    server, data = servers["lambda"], b"".join(OPENAI_STREAM)
+    cut = data.index(b"{")
+    server.played = streamed(Played(200, {"content-type": "application/json"}, (data[:cut], data[cut:])))
+    one = provider(server)
+    deltas = await deltas_of(one, call("text", stream=True))
+    await one.close()
+    assert "".join(delta.text for delta in deltas if isinstance(delta, TextDelta)) == SCENARIOS["text"].text
+
+
+@pytest.mark.parametrize("said", ["whole", "endless"])
+async def test_a_function_that_does_not_stream_is_a_failure(servers: dict[str, Server], said: str) -> None:
+    server = servers["lambda"]
+    whole = server.provider.whole(SCENARIOS["text"])
+    chunks = whole.chunks if said == "whole" else (b'{"choices":"', *[b"x" * 10_000] * 7)
+    server.played = streamed(Played(200, whole.headers, chunks))
+    one = provider(server)
+    with pytest.raises(UpstreamFailed, match="did not stream"):
+        await ask(one, "text", stream=True)
+    await one.close()
 
 
 # --- the scripted servers, by AWS's own client ---

@@ -14,12 +14,12 @@ from polyforge.dialects.openai_errors import decode_error
 from polyforge.egress.deadlines import Deadline
 from polyforge.egress.http import Answer
 from polyforge.kernel.clock import Clock
-from polyforge.kernel.errors import Unsupported, UpstreamFailed
+from polyforge.kernel.errors import PolyforgeError, Unsupported, UpstreamFailed
 from polyforge.ports.provider import Call, Capabilities, Provider, Reply, StreamEvent
 from polyforge.ports.secret_source import SecretSource
 from polyforge.upstreams.aws import AwsAccount, AwsSettings, reads_error
 from polyforge.upstreams.aws_streams import StreamInEvents
-from polyforge.upstreams.calls import NO_ANSWER, read_stream, read_whole
+from polyforge.upstreams.calls import NO_ANSWER, StreamReader, read_stream, read_whole
 from polyforge.upstreams.openai_wire import OpenAIWire, reader_of, reply_of
 from polyforge.upstreams.refusals import refusal
 
@@ -27,6 +27,8 @@ _ERROR_HEADER: Final = "x-amz-function-error"
 _PART: Final = "PayloadChunk"
 _ANY_TYPE: Final = ""
 _OK: Final = 200
+_LONGEST_OBJECT: Final = 64 * 1024
+_NO_STREAM: Final = "the function did not stream its answer as server-sent events"
 
 
 class Settings(AwsSettings):
@@ -76,7 +78,7 @@ class LambdaFunction(Provider):
     async def stream(self, call: Call) -> AsyncGenerator[list[StreamEvent]]:
         """The events as they come; UpstreamFailed when the function failed, or ended without a finish."""
         answer = await self._post(call, "2021-11-15", "response-streaming-invocations")
-        reader = StreamInEvents(reader_of(call), _PART)
+        reader = StreamInEvents(_Streamed(reader_of(call)), _PART)
         async with aclosing(read_stream(answer, call, reader, reads_error(answer), wanted=_ANY_TYPE)) as events:
             async for batch in events:
                 yield batch
@@ -89,6 +91,43 @@ class LambdaFunction(Provider):
         path = f"/{version}/functions/{quote(call.model, safe='')}/{operation}"
         named = msgspec.structs.replace(call, model=self._settings.served_model or call.model)
         return await self._account.post(path, self._wire.ask(named).body, call.headers)
+
+
+class _Streamed:
+    """What a function streams: server-sent events, or one JSON object where it refuses as if to an API Gateway."""
+
+    def __init__(self, events: StreamReader) -> None:
+        self._events = events
+        self._begun = False
+        self._object: bytearray | None = None
+        """What came of it, where it is that."""
+        self.has_content = False
+        self.ended = False
+        self.failure: PolyforgeError | None = None
+
+    def feed(self, chunk: bytes) -> list[StreamEvent]:
+        """The events that these bytes complete."""
+        if not self._begun:
+            self._begun = True
+            self._object = bytearray() if chunk.startswith(b"{") else None
+        if self._object is None:
+            return self._noted(self._events.feed(chunk))
+        self._object += chunk
+        if len(self._object) > _LONGEST_OBJECT:
+            raise UpstreamFailed(_NO_STREAM)
+        return []
+
+    def finish(self) -> list[StreamEvent]:
+        """The end of what the function says; raises what a status other than 200 means."""
+        if self._object is None:
+            return self._noted(self._events.finish())
+        _unwrapped(bytes(self._object))
+        raise UpstreamFailed(_NO_STREAM)
+
+    def _noted(self, events: list[StreamEvent]) -> list[StreamEvent]:
+        self.has_content, self.ended = self._events.has_content, self._events.ended
+        self.failure = self._events.failure
+        return events
 
 
 def _unwrapped(body: bytes) -> bytes:

@@ -1,0 +1,87 @@
+"""Text as detectors read it: other scripts' digits, full-width signs, dashes and spaces as ASCII, invisible signs gone.
+
+Everything that stays keeps its place, so offsets differ only where invisible characters were taken out.
+"""
+
+import re
+from bisect import bisect_left
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+INVISIBLE: Final = (
+    "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e"
+    "\u2060\u2061\u2062\u2063\u2064\u2066\u2067\u2068\u2069\ufe00\ufe01\ufe0e\ufe0f\ufeff"
+)
+"""Takes no room on a screen, and splits a number all the same."""
+_DASHES: Final = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58\ufe63"
+_SPACES: Final = "\u00a0\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
+_FULL_WIDTH: Final = range(0xFF01, 0xFF5F)
+_FULL_WIDTH_SHIFT: Final = 0xFEE0
+# fmt: off
+_ZEROS: Final = (
+    0x660, 0x6F0, 0x7C0, 0x966, 0x9E6, 0xA66, 0xAE6, 0xB66, 0xBE6, 0xC66, 0xCE6, 0xD66, 0xDE6, 0xE50, 0xED0, 0xF20,
+    0x1040, 0x1090, 0x17E0, 0x1810, 0x1946, 0x19D0, 0x1A80, 0x1A90, 0x1B50, 0x1BB0, 0x1C40, 0x1C50, 0xA620, 0xA8D0,
+    0xA900, 0xA9D0, 0xA9F0, 0xAA50, 0xABF0, 0x104A0, 0x10D30, 0x10D40, 0x11066, 0x110F0, 0x11136, 0x111D0, 0x112F0,
+    0x11450, 0x114D0, 0x11650, 0x116C0, 0x116D0, 0x116DA, 0x11730, 0x118E0, 0x11950, 0x11BF0, 0x11C50, 0x11D50,
+    0x11DA0, 0x11F50, 0x16130, 0x16A60, 0x16AC0, 0x16B50, 0x16D70, 0x1CCF0, 0x1D7CE, 0x1D7D8, 0x1D7E2, 0x1D7EC,
+    0x1D7F6, 0x1E140, 0x1E2F0, 0x1E4F0, 0x1E5F1, 0x1E950, 0x1FBF0,
+)
+# fmt: on
+"""The zero of each script that writes decimal numbers (Unicode 16, category Nd); its other digits follow it."""
+
+_FOLDS: Final = {
+    **{chr(zero + digit): str(digit) for zero in _ZEROS for digit in range(10)},
+    **dict.fromkeys(_DASHES, "-"),
+    **dict.fromkeys(_SPACES, " "),
+    **{chr(code): chr(code - _FULL_WIDTH_SHIFT) for code in _FULL_WIDTH},
+    "\u2024": ".",
+    "\u3002": ".",
+    "\ufe52": ".",
+    "\ufe6b": "@",
+}
+_FOLDABLE: Final = re.compile(f"[{re.escape(''.join(_FOLDS))}]")
+_INVISIBLE: Final = re.compile(f"[{INVISIBLE}]+")
+
+
+class Folded(NamedTuple):
+    """A folded text. `taken`: for each run of invisible characters, where it was in the folded text and its length."""
+
+    text: str
+    gaps: Sequence[tuple[int, int]] = ()
+
+
+def fold(text: str) -> Folded:
+    """Fold a text; one that is plain ASCII is what it was."""
+    if text.isascii():
+        return Folded(text)
+    folded = _FOLDABLE.sub(_fold_sign, text)
+    if not _INVISIBLE.search(folded):
+        return Folded(folded)
+    gaps: list[tuple[int, int]] = []
+    taken = 0
+    for run in _INVISIBLE.finditer(folded):
+        gaps.append((run.start() - taken, run.end() - run.start()))
+        taken += run.end() - run.start()
+    return Folded(_INVISIBLE.sub("", folded), gaps)
+
+
+def _fold_sign(found: re.Match[str]) -> str:
+    return _FOLDS[found[0]]
+
+
+class Offsets:
+    """From places in a folded text to places in the text that it was made of."""
+
+    def __init__(self, gaps: Sequence[tuple[int, int]]) -> None:
+        self._places = [place for place, _ in gaps]
+        self._sums = [0]
+        for _, length in gaps:
+            self._sums.append(self._sums[-1] + length)
+
+    def start(self, place: int) -> int:
+        """Where the character at a place was; invisible ones before it are left outside."""
+        return place + self._sums[bisect_left(self._places, place + 1)]
+
+    def end(self, place: int) -> int:
+        """Where the character before a place ended; invisible ones after it are left outside."""
+        return place + self._sums[bisect_left(self._places, place)]

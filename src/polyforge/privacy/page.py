@@ -1,0 +1,110 @@
+"""A folded text as finders read it: where its numbers and codes are, worked out once for all of them."""
+
+import re
+from functools import cached_property
+from typing import Final, NamedTuple, Protocol
+
+from polyforge.privacy.matches import Match
+
+CONTEXT: Final = 80
+"""Characters before a match that a finder may look at."""
+LOOK_AHEAD: Final = 40
+"""Characters after a match that a finder may look at; a stream waits for them where they matter."""
+_DIGITS: Final = re.compile("[0-9]+")
+_LINK: Final = " -./()"
+_LONGEST_LINK: Final = 3
+_TOKEN_REACH: Final = 24
+_ALPHANUMERIC: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+_WORD: Final = frozenset(_ALPHANUMERIC + "_")
+_REST_OF_TOKEN: Final = re.compile("[A-Za-z0-9]*")
+
+
+class Group(NamedTuple):
+    """Digits in a row. `link`: what stands between it and the digits before it when they may belong together."""
+
+    start: int
+    end: int
+    link: str | None
+
+
+class Page:
+    """A folded text. Finds begin at `start` or later; what is before it is there to be looked at only."""
+
+    def __init__(self, text: str, start: int = 0) -> None:
+        self.text = text
+        self.start = start
+
+    @cached_property
+    def lower(self) -> str:
+        """In lower case; its offsets are not those of the text, so it is good for asking whether something is there."""
+        return self.text.lower()
+
+    @cached_property
+    def groups(self) -> list[Group]:
+        """All digits in a row, in order."""
+        text, groups, last = self.text, list[Group](), -1
+        for found in _DIGITS.finditer(text):
+            start, end = found.span()
+            gap = text[last:start] if last >= 0 and start - last <= _LONGEST_LINK else None
+            groups.append(Group(start, end, gap if gap is not None and not gap.strip(_LINK) else None))
+            last = end
+        return groups
+
+    @cached_property
+    def codes(self) -> list[tuple[int, int]]:
+        """Letters and digits in a row with a digit among the first 25; one that began out of reach is left out."""
+        text, codes, done = self.text, list[tuple[int, int]](), 0
+        for group in self.groups:
+            if group.start < done:
+                continue
+            head = text[max(done, group.start - _TOKEN_REACH - 1) : group.start]
+            reach = len(head) - len(head.rstrip(_ALPHANUMERIC))
+            done = rest_of_token(text, group.end)
+            if reach <= _TOKEN_REACH:
+                codes.append((group.start - reach, done))
+        return codes
+
+    def before(self, place: int, length: int = CONTEXT) -> str:
+        """The text that leads to a place, in lower case."""
+        return self.text[max(0, place - length) : place].lower()
+
+    def after(self, place: int, length: int = LOOK_AHEAD) -> str:
+        """The text that follows a place, in lower case."""
+        return self.text[place : place + length].lower()
+
+    def stands_alone(self, start: int, end: int) -> bool:
+        """Whether no ASCII letter, digit or underscore touches a span; other scripts write words without spaces."""
+        text = self.text
+        return (start == 0 or text[start - 1] not in _WORD) and (end >= len(text) or text[end] not in _WORD)
+
+
+class Finder(Protocol):
+    """Looks for some kinds on a page. What it finds depends on nothing further away than `CONTEXT` and its longest."""
+
+    def find(self, page: Page) -> list[Match]:
+        """All finds that begin at `page.start` or later; they may overlap."""
+        ...
+
+    def opening(self, page: Page) -> int:
+        """The first place, from `page.start` on, where a find may be that the end of the page cuts off.
+
+        The length of the text when there is none. Finds that begin before it are the same whatever comes next.
+        """
+        ...
+
+
+class Walker(Protocol):
+    """Looks for finds one after the other, so that where it looks next hangs on what it has found."""
+
+    longest: int
+    """The most characters that a stream waits for it."""
+
+    def walk(self, text: str, place: int, *, last: bool) -> tuple[list[Match], int]:
+        """The finds from a place on that are final, and where to go on; `last` when no more text comes."""
+        ...
+
+
+def rest_of_token(text: str, place: int) -> int:
+    """Where the letters and digits that stand at a place end."""
+    found = _REST_OF_TOKEN.match(text, place)
+    return found.end() if found else place

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from polyforge.database.engine import Engines, postgres_engines, sqlite_engines
-from polyforge.database.failures import translated
+from polyforge.database.failures import connecting, translated
 from polyforge.database.scopes import Scope
 from polyforge.database.sessions import ReadSession, WriteSession
 from polyforge.database.settings import DatabaseSettings, Dialect
@@ -103,7 +103,7 @@ class Database:
 
 @asynccontextmanager
 async def _transaction(engine: AsyncEngine) -> AsyncGenerator[AsyncConnection]:
-    with translated():
+    with connecting():
         connection = await engine.connect()
     try:
         with translated():

@@ -3,13 +3,18 @@
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from sqlalchemy.exc import DBAPIError, PendingRollbackError
+from sqlalchemy.exc import DBAPIError, InterfaceError, PendingRollbackError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from polyforge.kernel.errors import Unavailable
+from polyforge.kernel.errors import SettingsError, Unavailable
 
 RETRY_AFTER = 1.0
 """Seconds that a refused caller is told to wait."""
+
+_UNREADABLE = (
+    "database.url: this address cannot be read; special characters of the password have to be percent-encoded, the "
+    "port is a number, and parameters are such as libpq has"
+)
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html: connection, credentials, no such database, deadlock
 # and serialization, resources, lock not available, operator intervention, system error.
@@ -32,6 +37,17 @@ def translated() -> Generator[None]:
         if is_transient(error):
             raise _unavailable() from error
         raise
+
+
+@contextmanager
+def connecting() -> Generator[None]:
+    """The same around connecting; SettingsError when the driver can make nothing of the address."""
+    try:
+        with translated():
+            yield
+    except (ValueError, OverflowError, InterfaceError):
+        # Without the driver's words and traceback: they may repeat a part of the password.
+        raise SettingsError(_UNREADABLE) from None
 
 
 def is_transient(error: DBAPIError) -> bool:

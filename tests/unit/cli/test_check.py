@@ -1,5 +1,7 @@
 """`polyforge check`, as far as it needs no process."""
 
+import re
+import traceback
 from typing import Any
 
 import pytest
@@ -57,6 +59,20 @@ def test_links_need_an_address_once_others_can_reach_the_gateway(server: dict[st
     assert [line.partition(":")[0] for line in caveats] == ["people.public_url"] * warned
     named = {"server": server, "people": {"public_url": "https://forge.example"}}
     assert caveats_of(Settings.model_validate(named)) == []
+
+
+@pytest.mark.parametrize(
+    "rest",
+    ["h:x/db", "[bad/db", "127.0.0.1:1/db?sslmode=bogus", "127.0.0.1:1/db?unreadable", "127.0.0.1:99999/db"],
+)
+def test_an_address_that_cannot_be_read_is_told_without_its_password(rest: str) -> None:
+    """A password with a slash that is not encoded makes the rest of it look like a port."""
+    for password in ("marzipan", "marz/ipan"):
+        database = {"url": f"postgresql://ann:{password}@{rest}"}
+        with pytest.raises(SettingsError, match=r"database\.url: this address cannot be read") as told:
+            caveats_of(Settings.model_validate({"database": database}))
+        words = "".join(traceback.format_exception(told.value))
+        assert re.search("marz|ipan", words) is None
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 The cache is a replica of the key table. Every change of a key takes the next version inside its transaction, so asking
 for what is later than the last version seen gives each change exactly once and in order, in every process, within a
-second.
+second. Who joins or leaves a group changes no key: of that the cache is told, and reads the groups again.
 
 Looking a token up by its SHA-256 takes no time that depends on how much of it is right: a guess that is nearly a key
 hashes to something unrelated, so there is nothing to compare in constant time.
@@ -11,19 +11,20 @@ hashes to something unrelated, so there is nothing to compare in constant time.
 import asyncio
 import contextlib
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from hashlib import sha256
 
 import msgspec
 
 from polyforge.database.database import Database
+from polyforge.database.events.store import Event
 from polyforge.kernel.clock import Clock
 from polyforge.kernel.errors import PolyforgeError, Unauthenticated, Unavailable
 from polyforge.telemetry.logs import get_logger
 from polyforge.tenancy.callers import Caller
 from polyforge.tenancy.flights import Flights
-from polyforge.tenancy.keys import MAX_TOKEN_BYTES, ApiKey, caller_of, is_well_formed
+from polyforge.tenancy.keys import MAX_TOKEN_BYTES, NOBODYS, ApiKey, Owner, caller_of, is_well_formed
 from polyforge.tenancy.store import SystemStore
 
 _log = get_logger(__name__)
@@ -33,6 +34,10 @@ TOLD_SYNC_SECONDS = 5.0
 """Between looks of a cache that is woken by every change, and looks by itself only in case it was not."""
 PAGE = 500
 NEVER = float("-inf")
+_REGROUPINGS = frozenset({"group.joined", "group.left", "group.removed"})
+
+Groups = Mapping[str, Mapping[str, tuple[str, ...]]]
+"""The groups of users, by user and organization."""
 
 Prepare = Callable[[], Awaitable[None]]
 
@@ -79,6 +84,8 @@ class KeyCache:
         self._lookups = asyncio.Semaphore(lookups)
         self._sync_seconds = sync_seconds
         self._seen: int | None = None
+        self._regroupings = 0
+        self._regrouped = 0
         self._usable_until = NEVER
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -103,6 +110,12 @@ class KeyCache:
     def wake(self) -> None:
         """Look for changes now rather than at the next tick."""
         self._wake.set()
+
+    def heard(self, events: Sequence[Event]) -> None:
+        """Something happened to people; no events: anything may have."""
+        if not events or any(event.kind in _REGROUPINGS for event in events):
+            self._regroupings += 1
+            self._wake.set()
 
     @property
     def synchronised(self) -> bool:
@@ -144,17 +157,20 @@ class KeyCache:
 
     async def _fetch(self, hash_: bytes) -> Caller:
         async with self._lookups:
-            seen = self._seen
+            seen = (self._seen, self._regroupings)
             async with self._database.read() as session:
-                key = await SystemStore(session).by_hash(hash_)
+                store = SystemStore(session)
+                key = await store.by_hash(hash_)
+                owners = await store.owners_of([key]) if key else {}
         now = self._clock.now()
-        caller = _callers_by_hash(key, now).get(hash_) if key else None
+        owner = owners.get(key.id, NOBODYS) if key else NOBODYS
+        caller = _callers_by_hash(key, owner, now).get(hash_) if key else None
         if key is None or caller is None:
             self._unknown.add(hash_, self._clock.monotonic())
             raise _no_such_key()
-        if seen == self._seen:
+        if seen == (self._seen, self._regroupings):
             # Otherwise a change came in meanwhile, perhaps the revocation of this very key: answer, but keep nothing.
-            self._callers.put(key, now)
+            self._callers.put(key, owner, now)
         return caller
 
     async def _follow(self) -> None:
@@ -187,6 +203,8 @@ class KeyCache:
             await self._load()
         else:
             await self._catch_up(self._seen)
+        if self._regrouped != self._regroupings:
+            await self._regroup()
         self._usable_until = started + self._grace
 
     async def _load(self) -> None:
@@ -197,8 +215,9 @@ class KeyCache:
             before: int | None = None
             for left in range(self._preload, 0, -PAGE):
                 page = await store.latest_usable(now, before, min(PAGE, left))
+                owners = await store.owners_of(page)
                 for key in page:
-                    self._callers.put(key, now)
+                    self._callers.put(key, owners.get(key.id, NOBODYS), now)
                 if len(page) < PAGE:
                     break
                 before = page[-1].version
@@ -207,15 +226,26 @@ class KeyCache:
     async def _catch_up(self, seen: int) -> None:
         while True:
             async with self._database.read() as session:
-                changed = await SystemStore(session).changed_since(seen, PAGE)
+                store = SystemStore(session)
+                changed = await store.changed_since(seen, PAGE)
+                owners = await store.owners_of(changed)
             now = self._clock.now()
             for key in changed:
                 self._unknown.discard(key.hash)
-                self._callers.put(key, now)
+                self._callers.put(key, owners.get(key.id, NOBODYS), now)
                 seen = key.version
             self._seen = seen
             if len(changed) < PAGE:
                 return
+
+    async def _regroup(self) -> None:
+        """Read again which groups the users of known keys are in."""
+        regroupings, user_ids = self._regroupings, self._callers.user_ids()
+        for start in range(0, len(user_ids), PAGE):
+            async with self._database.read() as session:
+                groups = await SystemStore(session).groups_of(user_ids[start : start + PAGE])
+            self._callers.regroup(groups)
+        self._regrouped = regroupings
 
     def _note_failure(self, reason: str) -> None:
         if not self._failing:
@@ -242,16 +272,28 @@ class _Callers:
             self._by_hash.move_to_end(hash_)
         return caller
 
-    def put(self, key: ApiKey, now: float) -> None:
+    def put(self, key: ApiKey, owner: Owner, now: float) -> None:
         """Replace what is known of a key by what it is now: nothing, when it no longer works."""
         self._drop(key.id)
-        callers = _callers_by_hash(key, now)
+        callers = _callers_by_hash(key, owner, now)
         if not callers:
             return
         self._by_hash.update(callers)
         self._hashes[key.id] = tuple(callers)
         while len(self._by_hash) > self._capacity:
             self._drop(next(iter(self._by_hash.values())).key_id)
+
+    def user_ids(self) -> list[str]:
+        """The users to whom known keys belong."""
+        return sorted({caller.user_id for caller in self._by_hash.values() if caller.user_id is not None})
+
+    def regroup(self, groups: Groups) -> None:
+        """Put these users' keys into the groups that the users are in now."""
+        for hash_, caller in self._by_hash.items():
+            theirs = None if caller.user_id is None else groups.get(caller.user_id)
+            if theirs is not None:
+                now = theirs.get(caller.organization_id, ())
+                self._by_hash[hash_] = msgspec.structs.replace(caller, group_ids=now)
 
     def _drop(self, key_id: str) -> None:
         for hash_ in self._hashes.pop(key_id, ()):
@@ -279,11 +321,11 @@ class _Unknown:
         self._until.pop(hash_, None)
 
 
-def _callers_by_hash(key: ApiKey, now: float) -> dict[bytes, Caller]:
+def _callers_by_hash(key: ApiKey, owner: Owner, now: float) -> dict[bytes, Caller]:
     """The callers of a key's secrets that work: the one of before the last rotation until its grace ends."""
     if key.revoked_at is not None or (key.expires_at is not None and key.expires_at <= now):
         return {}
-    caller = caller_of(key)
+    caller = caller_of(key, owner)
     callers = {key.hash: caller}
     if key.previous_hash is not None and key.previous_until is not None and key.previous_until > now:
         end = key.previous_until if key.expires_at is None else min(key.previous_until, key.expires_at)

@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from functools import lru_cache
+from typing import Final
 
 import msgspec
 
@@ -62,6 +63,16 @@ class ApiKey(msgspec.Struct, frozen=True, gc=False):
     """Rises with every change of any key, in the order of the commits."""
 
 
+class Owner(msgspec.Struct, frozen=True, gc=False):
+    """The user who made a key, and the user's groups in the key's organization."""
+
+    user_id: str | None = None
+    group_ids: tuple[str, ...] = ()
+
+
+NOBODYS: Final = Owner()
+
+
 def new_secret() -> Secret:
     """A key of 256 random bits: `pf-` and 43 characters of base64url (RFC 4648, section 5)."""
     return secret_of(KEY_MARK + base64.urlsafe_b64encode(os.urandom(32)).rstrip(b"=").decode())
@@ -108,7 +119,7 @@ def _limits(
     return KeyLimits(rpm=rpm, tpm=tpm, concurrency=concurrency, budget=budget, period=period)
 
 
-def caller_of(key: ApiKey) -> Caller:
+def caller_of(key: ApiKey, owner: Owner = NOBODYS) -> Caller:
     """The caller that requests with this key act for. What many keys have in common is kept once."""
     return Caller(
         key_id=key.id,
@@ -119,4 +130,6 @@ def caller_of(key: ApiKey) -> Caller:
         models=key.models,
         limits=_limits(key.rpm, key.tpm, key.concurrency, key.budget_micros, key.budget_period),
         expires_at=key.expires_at,
+        user_id=owner.user_id,
+        group_ids=owner.group_ids,
     )

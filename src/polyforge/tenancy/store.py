@@ -18,9 +18,10 @@ from polyforge.database.sessions import ReadSession, WriteSession
 from polyforge.kernel.errors import NotFound
 from polyforge.kernel.money import Micros
 from polyforge.kernel.usage import Usage
-from polyforge.tenancy.keys import ApiKey
+from polyforge.tenancy.keys import ApiKey, Owner
 from polyforge.tenancy.ledger.records import CORRECTION, NOTHING_SPENT, Balance, UsageRecord
 from polyforge.tenancy.ledger_rows import DAY_SECONDS, advance, append_postgres, append_sqlite
+from polyforge.tenancy.people.tables import group_members, users
 from polyforge.tenancy.tables import (
     api_keys,
     budget_counters,
@@ -193,6 +194,28 @@ class SystemStore:
         """The key with this id, in whichever project."""
         row = await self._session.first(select(api_keys).where(api_keys.c.id == key_id))
         return _key_of(row) if row else None
+
+    async def owners_of(self, keys: Sequence[ApiKey]) -> dict[str, Owner]:
+        """Whom keys belong to, by the key's id; those that no user made are left out."""
+        makers = sorted({key.created_by for key in keys if key.created_by is not None})
+        known = await self.groups_of(makers) if makers else {}
+        return {
+            key.id: Owner(key.created_by, known[key.created_by].get(key.organization_id, ()))
+            for key in keys
+            if key.created_by in known
+        }
+
+    async def groups_of(self, user_ids: Sequence[str]) -> dict[str, dict[str, tuple[str, ...]]]:
+        """The groups of users, sorted, by user and organization; whoever is no user is left out."""
+        columns = group_members.c
+        query = select(users.c.id, columns.organization_id, columns.group_id)
+        query = query.outerjoin(group_members, columns.user_id == users.c.id).where(users.c.id.in_(user_ids))
+        found: dict[str, dict[str, tuple[str, ...]]] = {}
+        for row in await self._session.all(query.order_by(columns.group_id)):
+            groups = found.setdefault(row["id"], {})
+            if row["group_id"] is not None:
+                groups[row["organization_id"]] = (*groups.get(row["organization_id"], ()), row["group_id"])
+        return found
 
 
 class SystemEditor(SystemStore):

@@ -167,6 +167,7 @@ class GatewayPlatform:
         """What hears of changes by other processes as they happen."""
         self.events.listen(("keys",), lambda _: self.keys.wake())
         self.events.listen(("people",), self.tokens.heard)
+        self.events.listen(("people",), self.keys.heard)
         self.events.listen(("budgets",), self.usage.corrected_budgets.heard)
         self.events.listen(("secrets",), self.declared_secrets.heard)
 

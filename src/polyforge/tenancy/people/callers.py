@@ -45,6 +45,7 @@ class Principals:
             held = await store.memberships(user_id)
             place = await store.place(held, project_id)
             custom = await store.custom_roles(place["organization_id"], held)
+            group_ids = await store.groups(user_id, place["organization_id"])
         grants = _grants(held, place["organization_id"], custom)
         scopes = effective(grants, place["id"], operator=user["operator"])
         return Caller(
@@ -54,6 +55,8 @@ class Principals:
             project_id=place["id"],
             scopes=scopes,
             kind="user",
+            user_id=user["id"],
+            group_ids=group_ids,
         )
 
     async def of_service(self, account_id: str) -> Caller:
@@ -107,6 +110,12 @@ class _PrincipalStore:
         query = select(columns.organization_id, columns.project_id, columns.role).where(held)
         rows = await self._session.all(query.order_by(columns.id).limit(MAX_MEMBERSHIPS))
         return [Membership(row["organization_id"], row["project_id"], row["role"]) for row in rows]
+
+    async def groups(self, user_id: str, organization_id: str) -> tuple[str, ...]:
+        """The user's groups in an organization, sorted."""
+        columns = group_members.c
+        query = select(columns.group_id).where(columns.user_id == user_id, columns.organization_id == organization_id)
+        return tuple(row["group_id"] for row in await self._session.all(query.order_by(columns.group_id)))
 
     async def place(self, held: Sequence[Membership], project_id: str | None) -> RowMapping:
         """The project to act in; NotFound when it is none of the memberships'."""

@@ -27,6 +27,7 @@ _JOIN_BYTES: Final = 64 * 1024
 _KNOWN_PATHS: Final = 256
 _TYPE: Final = "content-type"
 _FIRST_FINAL: Final = 200
+_END_OF_HEAD: Final = b"\r\n\r\n"
 
 
 class ConnectionBroken(UpstreamFailed):
@@ -55,11 +56,12 @@ class _Connection(asyncio.Protocol):
     def _reset(self) -> None:
         self.pieces: list[bytes] = []
         self._buffered = 0
-        self._head_bytes = 0
+        self._received = b""
+        self._informed = 0
+        self._head = b""
         self._error: Exception | None = None
         self._keeps = False
         self._paused = False
-        self.headers: list[tuple[bytes, bytes]] = []
         self.status = 0
         self.began = False
         self.complete = False
@@ -68,12 +70,8 @@ class _Connection(asyncio.Protocol):
     @property
     def usable(self) -> bool:
         """Whether another call may be made on it."""
-        return self.complete and self._keeps and self.alive
-
-    @property
-    def alive(self) -> bool:
-        """Whether the connection stands."""
-        return self._transport is not None and not self._transport.is_closing()
+        transport = self._transport
+        return self.complete and self._keeps and transport is not None and not transport.is_closing()
 
     def send(self, head: bytes, body: bytes) -> None:
         """Begin a call."""
@@ -85,27 +83,39 @@ class _Connection(asyncio.Protocol):
         else:
             self._transport.writelines((head, body))
 
-    async def wait_for_head(self) -> None:
-        """Return once the status and the headers are there; _Lost when the connection ends first."""
-        while self.status < _FIRST_FINAL:
-            await self._wait()
-
-    async def wait_for_all(self, limit: int) -> bytes:
-        """The whole body; UpstreamFailed as soon as it is larger than `limit`."""
-        self._limit = limit
-        self._resume()
-        while not self.complete:
-            await self._wait()
-        return self.take()
-
-    def next_piece(self) -> asyncio.Future[None] | None:
-        """What to wait for before `take`; None when there is something to take, or nothing any more."""
-        if self.pieces or self.complete:
-            return None
+    def arrival(self) -> asyncio.Future[None]:
+        """What to wait for until more has come; raises what went wrong instead."""
         if self._error is not None:
             raise self._error
         waiter = self._waiter = self._loop.create_future()
         return waiter
+
+    def expect_all(self, limit: int) -> None:
+        """From now on the body is kept until it is whole; UpstreamFailed as soon as it is larger than `limit`."""
+        self._limit = limit
+        self._resume()
+
+    def next_piece(self) -> asyncio.Future[None] | None:
+        """What to wait for before `take`; None when there is something to take, or nothing any more."""
+        return None if self.pieces or self.complete else self.arrival()
+
+    def header(self, name: bytes) -> str | None:
+        """The first value of a header, which is named in lower case.
+
+        Heads are searched, not cut into pieces: of an answer's dozen headers nobody asks for more than two.
+        """
+        head = self._head
+        if not head:
+            begin = 0
+            for _ in range(self._informed):
+                begin = self._received.index(_END_OF_HEAD, begin) + len(_END_OF_HEAD)
+            head = self._head = self._received[begin : self._received.find(_END_OF_HEAD, begin) + 2]
+            self._received = b""
+        at = head.lower().find(b"\r\n%b:" % name)
+        if at < 0:
+            return None
+        value = at + len(name) + 3
+        return head[value : head.index(b"\r\n", value)].strip(b" \t").decode("latin-1")
 
     def take(self) -> bytes:
         """What has come of the body since the last time."""
@@ -119,15 +129,6 @@ class _Connection(asyncio.Protocol):
         if self._paused and self._transport is not None:
             self._paused = False
             self._transport.resume_reading()
-
-    async def _wait(self) -> None:
-        if self._error is not None:
-            raise self._error
-        self._waiter = self._loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -154,6 +155,12 @@ class _Connection(asyncio.Protocol):
             self.close()
             return
         self.began = True
+        if self.status < _FIRST_FINAL:
+            self._received = self._received + data if self._received else data
+            if len(self._received) > _HEAD_BYTES and _END_OF_HEAD not in self._received[:_HEAD_BYTES]:
+                self._fail(UpstreamFailed("the headers of the upstream's answer are too long"))
+                self.close()
+                return
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
@@ -168,18 +175,9 @@ class _Connection(asyncio.Protocol):
 
     def _ends_with_connection(self) -> bool:
         """Without a declared length the body lasts until the connection ends (RFC 9112 section 6.3)."""
-        return not any(name in (b"content-length", b"transfer-encoding") for name, _ in self.headers)
+        return self.header(b"content-length") is None and self.header(b"transfer-encoding") is None
 
     # httptools' callbacks
-
-    def on_message_begin(self) -> None:
-        self.headers = []
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._head_bytes += len(name) + len(value)
-        if self._head_bytes > _HEAD_BYTES:
-            raise ValueError("the headers are too long")
-        self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         self.status = self._parser.get_status_code()
@@ -203,6 +201,7 @@ class _Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         if self.status < _FIRST_FINAL:
+            self._informed += 1
             return
         self._keeps = self._parser.should_keep_alive()
         self.complete = True
@@ -224,7 +223,8 @@ class Answer:
 
     async def open(self) -> None:
         """Send the request and wait for the head; Unavailable when there is no connection to be had."""
-        await self._client.take_turn()
+        if not self._client.took_turn():
+            await self._client.wait_for_turn()
         self._turn = True
         connection = self._client.kept()
         if connection is not None:
@@ -242,9 +242,10 @@ class Answer:
     async def _begin(self, connection: _Connection) -> None:
         self._connection = connection
         connection.send(self._head, self._body)
-        await connection.wait_for_head()
+        while connection.status < _FIRST_FINAL:
+            await connection.arrival()
         self.status = connection.status
-        encoding = self.header("content-encoding")
+        encoding = connection.header(b"content-encoding")
         if encoding is not None and encoding.lower() != "identity":
             raise UpstreamFailed(
                 f"the upstream compressed its answer with {encoding[:50]} although it was not asked to"
@@ -261,11 +262,7 @@ class Answer:
 
     def header(self, name: str) -> str | None:
         """The first value of a header."""
-        wanted = name.encode()
-        for known, value in self._opened.headers:
-            if known == wanted:
-                return value.decode("latin-1")
-        return None
+        return self._opened.header(name.encode())
 
     async def chunk(self) -> bytes | None:
         """What has come of the body, None at its end; UpstreamFailed when it breaks off."""
@@ -279,10 +276,14 @@ class Answer:
 
     async def body(self, limit: int) -> bytes:
         """The whole body; UpstreamFailed when it is larger than `limit` bytes or breaks off."""
+        connection = self._opened
+        connection.expect_all(limit)
         try:
-            body = await self._opened.wait_for_all(limit)
+            while not connection.complete:
+                await connection.arrival()
         except _Lost as lost:
             raise _broken(lost) from lost
+        body = connection.take()
         if len(body) > limit:
             raise UpstreamFailed(f"the upstream's answer is larger than {limit} bytes")
         return body
@@ -383,11 +384,15 @@ class HttpClient:
 
     # For Answer
 
-    async def take_turn(self) -> None:
-        """Wait for one of the connections that may be in use at once; Unavailable when that takes too long."""
+    def took_turn(self) -> bool:
+        """Take one of the connections that may be in use at once; False when none is free."""
         if self._free > 0:
             self._free -= 1
-            return
+            return True
+        return False
+
+    async def wait_for_turn(self) -> None:
+        """Wait for one; Unavailable when that takes too long."""
         turn = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         try:

@@ -48,17 +48,15 @@ class Account:
         """
         if brought is not None:
             return self._http.post(path, body, headers, self._brought(brought.reveal()))
-        self._be_ready()
+        if not self._ready:
+            self._authorize()
         return self._http.post(path, body, headers)
 
     def get(self, path: str) -> Answer:
         """A call without a body, to be opened; NotConfigured as for `post`."""
-        self._be_ready()
-        return self._http.get(path)
-
-    def _be_ready(self) -> None:
         if not self._ready:
             self._authorize()
+        return self._http.get(path)
 
     def _forget(self) -> None:
         """Look for the key again before the next call."""

@@ -57,7 +57,8 @@ async def read_whole(
     """
     try:
         await answer.open()
-        await _check_head(answer, wanted, read_error, brought)
+        if answer.status != _OK or wanted not in (answer.header("content-type") or ""):
+            raise await _unwanted(answer, wanted, read_error, brought)
         if look is not None:
             look(answer)
         return await answer.body(limit)
@@ -71,7 +72,9 @@ async def read_typed(
     """The same with its media type, which is one of those that are `wanted`."""
     try:
         await answer.open()
-        kind = await _check_head(answer, wanted, read_error, brought)
+        kind = answer.header("content-type") or ""
+        if answer.status != _OK or not any(one in kind for one in wanted):
+            raise await _unwanted(answer, " or ".join(wanted), read_error, brought)
         return await answer.body(limit), kind
     finally:
         await answer.close()
@@ -90,7 +93,9 @@ async def read_stream(
     try:
         with Deadline(first_token, "the upstream sent no first token in time") as deadline:
             await answer.open()
-            await _check_head(answer, wanted, read_error, call.key is not None)
+            kinds, kind = (wanted,) if isinstance(wanted, str) else wanted, answer.header("content-type") or ""
+            if answer.status != _OK or not any(one in kind for one in kinds):
+                raise await _unwanted(answer, " or ".join(kinds), read_error, call.key is not None)
             clock, idle = asyncio.get_running_loop().time, call.timeouts.idle
             while not reader.ended:
                 chunk = await answer.chunk()
@@ -110,17 +115,13 @@ async def read_stream(
         await answer.close()
 
 
-async def _check_head(answer: Answer, wanted: str | tuple[str, ...], read_error: ReadError, brought: bool) -> str:
-    """The media type."""
-    if answer.status != _OK:
-        said = read_error(await answer.error_body())
-        raise refusal(answer.status, said, read_retry_after(answer.header), brought=brought)
-    kind = answer.header("content-type") or ""
-    kinds = (wanted,) if isinstance(wanted, str) else wanted
-    if not any(one in kind for one in kinds):
-        asked = " or ".join(kinds)
-        raise UpstreamFailed(f"the upstream answered with {kind[:100] or 'no content type'} instead of {asked}")
-    return kind
+async def _unwanted(answer: Answer, wanted: str, read_error: ReadError, brought: bool) -> PolyforgeError:
+    """What an answer means that is a refusal, or of another media type."""
+    if answer.status == _OK:
+        kind = answer.header("content-type") or "no content type"
+        return UpstreamFailed(f"the upstream answered with {kind[:100]} instead of {wanted}")
+    said = read_error(await answer.error_body())
+    return refusal(answer.status, said, read_retry_after(answer.header), brought=brought)
 
 
 async def _read_tail(answer: Answer) -> None:

@@ -50,7 +50,10 @@ async def test_a_record_becomes_a_row_with_all_it_says(ledger: LedgerStore, data
         "characters": 6,
     }
     usage = Usage(input=10, cache_read=5, cache_write=1, output=20, reasoning=7, **units)
-    call = record(stream=True, period_start=1_699_920_000, status="cancelled", http_status=499, usage=usage)
+    kept: dict[str, Any] = {"cached": "exact", "saved": 60}
+    whose: dict[str, Any] = {"user_id": KEY, "end_user": "ann", "tags": "app=chat,team=red"}
+    ended: dict[str, Any] = {"status": "cancelled", "http_status": 499, "usage": usage}
+    call = record(stream=True, period_start=1_699_920_000, **ended, **whose, **kept)
     await ledger.append("j", 0, 100, [call])
     (row,) = await rows_of(database)
     assert row == {
@@ -83,6 +86,11 @@ async def test_a_record_becomes_a_row_with_all_it_says(ledger: LedgerStore, data
         "images": 4,
         "milliseconds": 5_000,
         "characters": 6,
+        "user_id": KEY,
+        "end_user": "ann",
+        "tags": "app=chat,team=red",
+        "cached": "exact",
+        "saved_micros": 60,
     }
     assert await ledger.spent(call.key_id, 1_699_920_000) == 50
     assert await ledger.spent(call.key_id, 0) == 0

@@ -31,6 +31,8 @@ WALLED = {
     "secrets",
     "service_accounts",
     "usage_corrections",
+    "usage_days",
+    "usage_hours",
     "usage_records",
 }
 

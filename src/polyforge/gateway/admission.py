@@ -77,6 +77,9 @@ class Admission:
             slot_name,
             job.reserved,
             request.stream,
+            caller.user_id or "",
+            request.end_user,
+            ",".join(job.tags),
         )
         try:
             self._journal.intend(intent)

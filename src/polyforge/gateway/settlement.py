@@ -63,6 +63,9 @@ class Settlement:
                 job.cost,
                 job.price,
                 request.stream,
+                caller.user_id or "",
+                request.end_user,
+                ",".join(job.tags),
             )
         )
         if job.slot < 0:

@@ -44,6 +44,11 @@ _TYPES = {
     "images": "bigint",
     "milliseconds": "bigint",
     "characters": "bigint",
+    "user_id": "text",
+    "end_user": "text",
+    "tags": "text",
+    "cached": "text",
+    "saved_micros": "bigint",
 }
 """The columns in the order of `row_of`, with their PostgreSQL types."""
 
@@ -142,6 +147,11 @@ def row_of(record: UsageRecord) -> Row:
         usage.images,
         usage.milliseconds,
         usage.characters,
+        record.user_id,
+        _storable(record.end_user),
+        _storable(record.tags),
+        record.cached,
+        record.saved,
     )
 
 

@@ -8,6 +8,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     SmallInteger,
     String,
     Table,
@@ -101,10 +102,68 @@ usage_records = Table(
     Column("images", BigInteger, nullable=False, server_default="0"),
     Column("milliseconds", BigInteger, nullable=False, server_default="0"),
     Column("characters", BigInteger, nullable=False, server_default="0"),
-    Index(None, "project_id", "day"),
+    # Empty for a key that is nobody's.
+    Column("user_id", String(26), nullable=False, server_default=""),
+    Column("end_user", Text, nullable=False, server_default=""),
+    # `app=chat,team=red`, sorted.
+    Column("tags", Text, nullable=False, server_default=""),
+    Column("cached", String(16), nullable=False, server_default=""),
+    Column("saved_micros", BigInteger, nullable=False, server_default="0"),
+    Index(None, "project_id", "started_at"),
     # Ids rise with time, so rows are appended; without row ids SQLite keeps one tree less, a fifth of the time per row.
     sqlite_with_rowid=False,
 )
+
+
+def _rolled_up(name: str, unit: str) -> Table:
+    """What the ledger's rows come to by hour or by day, exactly: written in the transaction that writes the rows."""
+    return Table(
+        name,
+        metadata,
+        id_column("organization_id"),
+        id_column("project_id", primary_key=True),
+        # Hours or days since the epoch, UTC.
+        Column(unit, Integer, primary_key=True, autoincrement=False),
+        # Of what the sums are grouped by, since that itself may be longer than PostgreSQL takes into an index.
+        Column("digest", LargeBinary(16), primary_key=True),
+        id_column("key_id"),
+        Column("user_id", String(26), nullable=False),
+        Column("end_user", Text, nullable=False),
+        Column("task", String(32), nullable=False),
+        Column("model", Text, nullable=False),
+        Column("provider", Text, nullable=False),
+        Column("deployment", Text, nullable=False),
+        Column("tags", Text, nullable=False),
+        *(Column(measure, BigInteger, nullable=False) for measure in MEASURES),
+        Index(None, "organization_id", unit),
+        sqlite_with_rowid=False,
+    )
+
+
+MEASURES = (
+    # Rows but corrections; those that failed; those with an answer, whole or begun; those answered from a cache.
+    "requests",
+    "errors",
+    "answered",
+    "cached",
+    "duration_ms",
+    "input_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+    "audio_input_tokens",
+    "audio_output_tokens",
+    "image_input_tokens",
+    "images",
+    "milliseconds",
+    "characters",
+    "cost_micros",
+    "price_micros",
+    "saved_micros",
+)
+usage_hours = _rolled_up("usage_hours", "hour")
+usage_days = _rolled_up("usage_days", "day")
 
 usage_corrections = Table(
     "usage_corrections",

@@ -1,9 +1,12 @@
 """The journal as the ledger relies on it: whole records only, in order, whatever happened to the writer."""
 
 import asyncio
+import struct
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from polyforge.kernel.clock import FakeClock
@@ -276,3 +279,29 @@ def test_recovery_frees_reservations_and_counts_every_call_once(tmp_path: Path) 
     worker.settle("later", 30, 5)
     worker.die()
     assert Worker(tmp_path).headroom == 1_000 - 10 - 20 - 50 - 5
+
+
+def test_records_of_an_earlier_version_are_read(tmp_path: Path) -> None:
+    """Until the fifth issue a record ended with `stream`."""
+    journal = Journal(tmp_path, SESSION, 0, 1)
+    journal.open()
+    journal.intend(intent("a"))
+    journal.settle(settlement("a"))
+    journal.close()
+    path = tmp_path / str(segments(tmp_path)[0])
+    path.write_bytes(_shortened(path.read_bytes(), {1: 11, 2: 17}))
+    assert [entry.record for entry in read(path)] == [intent("a"), settlement("a")]
+
+
+def _shortened(content: bytes, fields: dict[int, int]) -> bytes:
+    """A segment whose records have only their first fields, by the kind of record."""
+    frame = struct.Struct("<IIBQ")
+    shortened, at = content[:HEADER_BYTES], HEADER_BYTES
+    while at < len(content):
+        length, _, kind, number = frame.unpack_from(content, at)
+        at += frame.size + length
+        whole = msgspec.msgpack.decode(content[at - length : at])
+        body = msgspec.msgpack.encode(whole[: fields[kind]])
+        check = zlib.crc32(body, number << 1 & 0xFFFFFFFF | kind & 1)
+        shortened += frame.pack(len(body), check, kind, number) + body
+    return shortened

@@ -10,6 +10,8 @@ from polyforge.kernel.usage import NO_USAGE, Usage
 
 Status = Literal["ok", "error", "cancelled", "interrupted"]
 """`error`: the caller got one; `cancelled`: the caller hung up; `interrupted`: the gateway died during the call."""
+Cached = Literal["", "exact", "semantic", "idempotent"]
+"""How an answer came from what was kept: the same request, one that means the same, or one that was sent again."""
 CORRECTION: Final = "correction"
 """Stands where the status of a call does, in rows that are no calls but correct what calls came to."""
 
@@ -48,6 +50,17 @@ class UsageRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     cost: Micros = 0
     price: Micros = 0
     stream: bool = False
+    # What a journal of an earlier version lacks comes last, with a default.
+    user_id: str = ""
+    """The user who called or who made the key; empty for a key that is nobody's."""
+    end_user: str = ""
+    """Whom the caller asked for, as the caller names them."""
+    tags: str = ""
+    """What the caller labelled the call with, as in `app=chat,team=red`, sorted."""
+    cached: Cached = ""
+    """Empty where the answer was made for this call."""
+    saved: Micros = 0
+    """What the call would have cost, had its answer not been kept from an earlier one."""
 
 
 class Intent(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -65,6 +78,9 @@ class Intent(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Name of the key's slot in the shared counters; empty for a key without limits."""
     reserved: Micros = 0
     stream: bool = False
+    user_id: str = ""
+    end_user: str = ""
+    tags: str = ""
 
     def interrupted(self, now: float) -> UsageRecord:
         """The ledger row of a call whose end nobody saw: priced at what was reserved."""
@@ -85,4 +101,7 @@ class Intent(msgspec.Struct, frozen=True, array_like=True, gc=False):
             cost=self.reserved,
             price=self.reserved,
             stream=self.stream,
+            user_id=self.user_id,
+            end_user=self.end_user,
+            tags=self.tags,
         )

@@ -1,0 +1,116 @@
+"""Whom calls were for, how they were labelled and whether their answers were kept; sums by hour and by day."""
+
+from hashlib import blake2b
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0006"
+down_revision = "0005"
+
+SUMMED = (
+    "duration_ms",
+    "input_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+    "audio_input_tokens",
+    "audio_output_tokens",
+    "image_input_tokens",
+    "images",
+    "milliseconds",
+    "characters",
+    "cost_micros",
+    "price_micros",
+    "saved_micros",
+)
+COUNTED = {
+    "requests": "status <> 'correction'",
+    "errors": "status IN ('error', 'interrupted')",
+    "answered": "status IN ('ok', 'cancelled')",
+    "cached": "cached <> ''",
+}
+GROUPS = ("key_id", "user_id", "end_user", "task", "model", "provider", "deployment", "tags")
+
+
+def upgrade() -> None:
+    """Add the columns, which earlier releases leave empty, and the tables, walled off, with the sums so far."""
+    for name, type_ in (("user_id", sa.String(26)), ("end_user", sa.Text()), ("tags", sa.Text())):
+        op.add_column("usage_records", sa.Column(name, type_, server_default="", nullable=False))
+    op.add_column("usage_records", sa.Column("cached", sa.String(16), server_default="", nullable=False))
+    op.add_column("usage_records", sa.Column("saved_micros", sa.BigInteger(), server_default="0", nullable=False))
+    for table, unit in (("usage_hours", "hour"), ("usage_days", "day")):
+        _create(table, unit)
+    _fill()
+    op.create_index("ix_usage_records_project_id_started_at", "usage_records", ["project_id", "started_at"])
+    op.drop_index("ix_usage_records_project_id_day", "usage_records")
+
+
+def _create(table: str, unit: str) -> None:
+    op.create_table(
+        table,
+        sa.Column("organization_id", sa.String(26), nullable=False),
+        sa.Column("project_id", sa.String(26), nullable=False),
+        sa.Column(unit, sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("digest", sa.LargeBinary(16), nullable=False),
+        sa.Column("key_id", sa.String(26), nullable=False),
+        sa.Column("user_id", sa.String(26), nullable=False),
+        sa.Column("end_user", sa.Text(), nullable=False),
+        sa.Column("task", sa.String(32), nullable=False),
+        sa.Column("model", sa.Text(), nullable=False),
+        sa.Column("provider", sa.Text(), nullable=False),
+        sa.Column("deployment", sa.Text(), nullable=False),
+        sa.Column("tags", sa.Text(), nullable=False),
+        *(sa.Column(name, sa.BigInteger(), nullable=False) for name in (*COUNTED, *SUMMED)),
+        sa.PrimaryKeyConstraint("project_id", unit, "digest", name=f"pk_{table}"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index(f"ix_{table}_organization_id_{unit}", table, ["organization_id", unit])
+    if op.get_bind().dialect.name == "postgresql":
+        _wall(table)
+
+
+def _fill() -> None:
+    """Sum up what there is, one project's day after the other, so that memory stays bounded."""
+    bind = op.get_bind()
+    seconds = "floor(started_at)::bigint" if bind.dialect.name == "postgresql" else "CAST(started_at AS INTEGER)"
+    days = bind.execute(sa.text("SELECT DISTINCT project_id, day FROM usage_records")).all()
+    for project, day in days:
+        where = {"project": project, "day": day}
+        _put("usage_hours", "hour", bind.execute(_sums(f"{seconds} / 3600", "hour"), where).mappings().all())
+        _put("usage_days", "day", bind.execute(_sums("day", "day"), where).mappings().all())
+
+
+def _sums(span: str, unit: str) -> sa.TextClause:
+    counted = ", ".join(f"SUM(CASE WHEN {case} THEN 1 ELSE 0 END) AS {name}" for name, case in COUNTED.items())
+    summed = ", ".join(f"CAST(SUM({name}) AS BIGINT) AS {name}" for name in SUMMED)
+    groups = ", ".join(("organization_id", "project_id", *GROUPS))
+    return sa.text(
+        f"SELECT {groups}, {span} AS {unit}, {counted}, {summed} FROM usage_records "  # noqa: S608  # constants
+        f"WHERE project_id = :project AND day = :day GROUP BY {groups}, {span}"
+    )
+
+
+def _put(table: str, unit: str, rows: Any) -> None:
+    columns = ("organization_id", "project_id", unit, *GROUPS, *COUNTED, *SUMMED)
+    values = [{**{name: row[name] for name in columns}, "digest": _digest(row)} for row in rows]
+    described = sa.table(table, *(sa.column(name) for name in (*columns, "digest")))
+    op.bulk_insert(described, values)
+
+
+def _digest(row: Any) -> bytes:
+    """As the ledger has it."""
+    return blake2b("\0".join(row[name] for name in GROUPS).encode(), digest_size=16).digest()
+
+
+def _wall(table: str) -> None:
+    """Rows of other tenants are hidden from a transaction that named its own, even from the owner of the table."""
+    same = " AND ".join(
+        f"coalesce(current_setting('polyforge.{level}', true), '') IN ('', {level}_id)"
+        for level in ("organization", "project")
+    )
+    op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
+    op.execute(f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY")
+    op.execute(f"CREATE POLICY tenant ON {table} USING ({same})")

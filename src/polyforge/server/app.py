@@ -26,6 +26,8 @@ from polyforge.server.inference import Inference
 from polyforge.server.models import PATH as MODELS_PATH
 from polyforge.server.models import Models
 from polyforge.server.operations import Operations
+from polyforge.server.pages import FILES as PAGES
+from polyforge.server.pages import headers_of, read_page
 from polyforge.server.responses import PREFIX as RESPONSES_PREFIX
 from polyforge.server.responses import Conversations
 from polyforge.server.well_known import WellKnown
@@ -130,7 +132,7 @@ class Application:
             await send_whole(send, 200, [(b"content-type", _JSON)], told)
             return
         status, kind, body = await self._read_only(path, scope)
-        await send_whole(send, status, [(b"content-type", kind)], body)
+        await send_whole(send, status, [(b"content-type", kind), *headers_of(path)], body)
 
     async def _read_only(self, path: str, scope: Scope) -> tuple[int, bytes, bytes]:
         answer = self._answer_for(path)
@@ -145,6 +147,8 @@ class Application:
             return self._list_models
         if path in self._well_known.answers:
             return self._tell
+        if path in PAGES:
+            return self._show
         return {"/livez": self._live, "/readyz": self._ready, "/metrics": self._metrics}.get(path)
 
     async def _list_models(self, path: str, scope: Scope) -> tuple[int, bytes, bytes]:
@@ -153,6 +157,9 @@ class Application:
 
     async def _tell(self, path: str, scope: Scope) -> tuple[int, bytes, bytes]:
         return 200, _JSON, await self._well_known.answers[path]()
+
+    async def _show(self, path: str, scope: Scope) -> tuple[int, bytes, bytes]:
+        return 200, *await read_page(path)
 
     async def _live(self, path: str, scope: Scope) -> tuple[int, bytes, bytes]:
         return 200, _JSON, b'{"live":true}'

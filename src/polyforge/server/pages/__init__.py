@@ -1,0 +1,40 @@
+"""The pages that links in messages lead to. They know nothing of anybody: the browser brings the link's secret."""
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from polyforge.server.http import RawHeaders
+
+_FOLDER: Final = Path(__file__).parent
+_HTML: Final = b"text/html; charset=utf-8"
+FILES: Final[Mapping[str, tuple[str, bytes]]] = {
+    "/auth/verify": ("link.html", _HTML),
+    "/auth/reset": ("link.html", _HTML),
+    "/auth/invitation": ("link.html", _HTML),
+    "/auth/link.js": ("link.js", b"text/javascript; charset=utf-8"),
+    "/auth/link.css": ("link.css", b"text/css; charset=utf-8"),
+}
+"""By path: the file, and its type."""
+_POLICY: Final = (
+    b"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; "
+    b"form-action 'none'; frame-ancestors 'none'"
+)
+_HEADERS: Final = (
+    (b"content-security-policy", _POLICY),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-cache"),
+)
+
+
+async def read_page(path: str) -> tuple[bytes, bytes]:
+    """The type and the bytes of a page or of what belongs to it; KeyError for a path that is not in `FILES`."""
+    name, kind = FILES[path]
+    return kind, await asyncio.to_thread((_FOLDER / name).read_bytes)
+
+
+def headers_of(path: str) -> RawHeaders:
+    """What an answer says beside its type: for pages, what keeps them from being framed, changed and kept."""
+    return list(_HEADERS) if path in FILES else []

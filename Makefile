@@ -26,7 +26,7 @@ install: $(VENV)/installed ## Make .venv with Polyforge and what it needs, from 
 ##@ Work on it
 .PHONY: test
 test: $(VENV)/installed-dev ## Run the whole suite, with what it needs installed (ARGS="-k name" to choose)
-	@tools/need-programs postgres nginx wrk
+	@tools/need-programs postgres redis-server nginx wrk
 	$(BIN)/python -m pytest $(ARGS)
 
 .PHONY: check
@@ -49,13 +49,17 @@ docs: $(VENV)/installed-dev ## Write the generated pages of docs/reference
 
 .PHONY: soak
 soak: $(VENV)/installed-dev ## Run the long tests at their full counts (`make test` runs a tenth)
-	@tools/need-programs postgres nginx wrk
+	@tools/need-programs postgres redis-server nginx wrk
 	POLYFORGE_SOAK=1 $(BIN)/python -m pytest -m soak --timeout 7200 $(ARGS)
 
 .PHONY: bench
 bench: $(VENV)/installed-dev ## Measure against other gateways; results go to benchmarks/results
 	@tools/need-programs nginx wrk
 	$(BIN)/python -m benchmarks $(ARGS)
+
+.PHONY: scorecard
+scorecard: $(VENV)/installed-dev ## Try faults and races on us and on other gateways: who does the right thing
+	$(BIN)/python -m benchmarks scorecard $(ARGS)
 
 .PHONY: lock
 lock: $(VENV)/installed-dev ## Resolve the locks again (ARGS=--upgrade for newer versions)

@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: run the benchmarks, or render the newest result again."""
+"""`python -m benchmarks`: run the benchmarks and the scorecard, or render their newest results again."""
 
 import argparse
 import shutil
@@ -13,13 +13,18 @@ from benchmarks.report import disturbance, page, publish
 from benchmarks.results import Result, newest, save
 from benchmarks.runner import Plan, run, say
 from benchmarks.scenarios import FIRST_BYTE, PACED, SCENARIOS
+from benchmarks.scorecard import command as scorecard
+from benchmarks.scorecard import report as scorecard_report
+from benchmarks.scorecard.results import newest as newest_scorecard
 from benchmarks.targets import all_targets
 
 SUBJECT = "polyforge"
 
 
 def main() -> int:
-    """0 when Polyforge was measured without errors and keeps its promises."""
+    """0 when Polyforge was measured without errors, keeps its promises and does what is right."""
+    if sys.argv[1:2] == ["scorecard"]:
+        return scorecard.main(sys.argv[2:])
     options = _parser().parse_args()
     if options.command == "report":
         return _report()
@@ -35,7 +40,10 @@ def main() -> int:
     else:
         path = save(result)
         say(f"\nwritten: {path}, {', '.join(str(each) for each in publish(result))}")
-    return _outcome(result)
+    outcome = _outcome(result)
+    if options.only or options.scenario or options.json:
+        return outcome
+    return max(outcome, scorecard.main(["--targets", SUBJECT] if options.skip_peers else []))
 
 
 def _leave(number: int, _frame: FrameType | None) -> NoReturn:
@@ -60,11 +68,13 @@ def _plan(options: argparse.Namespace) -> Plan:
 
 
 def _report() -> int:
-    result = newest()
-    if not result:
+    result, card = newest(), newest_scorecard()
+    written = publish(result) if result else []
+    written += [scorecard_report.publish(card)] if card else []
+    if not written:
         say("there is no result; run `make bench`")
         return 2
-    say(f"written: {', '.join(str(each) for each in publish(result))}")
+    say(f"written: {', '.join(str(each) for each in written)}")
     return 0
 
 
@@ -88,7 +98,8 @@ def _parser() -> argparse.ArgumentParser:
     names = [target.name for target in all_targets()]
     scenarios = [scenario.name for scenario in SCENARIOS] + [PACED, FIRST_BYTE]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("command", nargs="?", choices=("run", "report"), default="run")
+    commands = ("run", "report", "scorecard")
+    parser.add_argument("command", nargs="?", choices=commands, default="run", help="`scorecard --help` tells of that")
     parser.add_argument("--seconds", type=float, default=5.0, help="length of a window")
     parser.add_argument("--rounds", type=int, default=5, help="windows of each target in each scenario")
     parser.add_argument("--only", action="append", choices=names, help="measure only this target; may be repeated")

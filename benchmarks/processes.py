@@ -145,7 +145,8 @@ def call(method: str, url: str, body: bytes = b"", headers: Mapping[str, str] | 
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=30)
     try:
-        connection.request(method, parts.path or "/", body, dict(headers or {}))
+        target = parts._replace(scheme="", netloc="").geturl() or "/"
+        connection.request(method, target, body, dict(headers or {}))
         response = connection.getresponse()
         return response.status, response.read()
     except http.client.HTTPException as error:

@@ -177,7 +177,7 @@ def save(result: Result, path: Path | None = None) -> Path:
 
 def newest() -> Result | None:
     """The result with the latest date, if there is any."""
-    results = [msgspec.json.decode(path.read_bytes(), type=Result) for path in FOLDER.glob("*.json")]
+    results = [msgspec.json.decode(path.read_bytes(), type=Result) for path in FOLDER.glob("[0-9]*.json")]
     return max(results, key=lambda result: result.date, default=None)
 
 

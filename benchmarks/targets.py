@@ -184,7 +184,7 @@ class Polyforge(Target):
         self._port = free_port()
         self._admin_key = secrets.token_urlsafe(32)
         config = site.folder / "polyforge.yaml"
-        config.write_text(json.dumps(self._settings(site), indent=1))
+        config.write_text(json.dumps(self.settings(site), indent=1))
         options = ["--config", config, "--data", site.folder / "data", "--port", str(self._port), "--workers", "1"]
         program = Program(
             [self._command, "up", *options],
@@ -209,14 +209,14 @@ class Polyforge(Target):
         """The calls in the usage report, once the journal has been drained into the database."""
         counted = -1
         for _ in range(DRAIN_SECONDS):
-            before, counted = counted, int(self._manage("GET", "/api/v1/usage")["totals"]["requests"])
+            before, counted = counted, int(self.manage("GET", "/api/v1/usage")["totals"]["requests"])
             if counted == before:
                 break
             time.sleep(1)
         return counted
 
-    @staticmethod
-    def _settings(site: Site) -> dict[str, object]:
+    def settings(self, site: Site) -> dict[str, Any]:
+        """polyforge.yaml: a provider and a model per kind of answer."""
         price = {"input": 0.15, "cached_input": 0.075, "output": 0.60}
         provider = {"use": "openai", "api_key": "env:BENCHMARK_UPSTREAM_KEY"}
         openai = {kind: {**provider, "base_url": f"{base}/v1"} for kind, base in site.upstreams.items()}
@@ -239,14 +239,15 @@ class Polyforge(Target):
 
     def _make_key(self) -> str:
         wanted = {"name": "benchmark", "rpm": 10**7, "tpm": 10**10, "concurrency": 10_000, "budget_usd": 1_000_000}
-        return str(self._manage("POST", "/api/v1/keys", json.dumps(wanted).encode())["key"])
+        return str(self.manage("POST", "/api/v1/keys", json.dumps(wanted).encode())["key"])
 
-    def _manage(self, method: str, path: str, content: bytes = b"") -> dict[str, Any]:
+    def manage(self, method: str, path: str, content: bytes = b"") -> dict[str, Any]:
+        """A call of the management API with the admin key; StartFailed when it is refused."""
         headers = {"authorization": f"Bearer {self._admin_key}", "content-type": "application/json"}
         status, answer = call(method, f"http://127.0.0.1:{self._port}{path}", content, headers)
-        if status not in (200, 201):
+        if status not in (200, 201, 204):
             raise StartFailed(f"{method} {path} answered {status}: {answer.decode(errors='replace')[:500]}")
-        found: dict[str, Any] = json.loads(answer)
+        found: dict[str, Any] = json.loads(answer or b"{}")
         return found
 
 
@@ -338,7 +339,7 @@ class LiteLLM(Target):
         """Bundled price table, telemetry off, no database."""
         self._port = free_port()
         config = site.folder / "litellm.yaml"
-        config.write_text(json.dumps(self._settings(site), indent=1))
+        config.write_text(json.dumps(self.settings(site), indent=1))
         options = ["--config", config, "--host", "127.0.0.1", "--port", str(self._port), "--num_workers", "1"]
         program = Program(
             [self._folder / "bin/litellm", *options, "--telemetry", "False"],
@@ -364,8 +365,8 @@ class LiteLLM(Target):
         del kind
         return {"authorization": f"Bearer {self._key}"}
 
-    @staticmethod
-    def _settings(site: Site) -> dict[str, object]:
+    def settings(self, site: Site) -> dict[str, Any]:
+        """The proxy's configuration: a model per kind of answer."""
         models = [
             {
                 "model_name": MODELS[kind],

@@ -1,7 +1,8 @@
 """Admission: rate, concurrency and budget in one atomic step, before anything is spent.
 
 What is reserved bounds the price. A token is at least one byte of text, so the prompt has at most as many tokens as the
-body has bytes, plus an allowance per message, tool and image for what a provider adds around them. Output is bounded by
+body has bytes (files in it, which tell nothing of tokens, left out), plus an allowance per message, tool and image for
+what a provider adds around them. Output is bounded by
 what the caller asked for, or by a limit that is then set upstream.
 """
 
@@ -99,9 +100,8 @@ class Admission:
         else:
             job.reserved = self._bound(job, limits, slot)
         if limits.tpm is not None:
-            job.reserved_tokens = (
-                _text_bytes(request) // _BYTES_PER_TOKEN + (request.output_limit or 0) * request.choices
-            )
+            text = len(request.body) - request.binary
+            job.reserved_tokens = text // _BYTES_PER_TOKEN + (request.output_limit or 0) * request.choices
         outcome = self._counters.reserve(slot, limits, self._clock.now(), job.period, job.reserved, job.reserved_tokens)
         if isinstance(outcome, Refusal):
             job.headroom = outcome.headroom
@@ -116,15 +116,7 @@ class Admission:
             headroom = self._counters.headroom(slot, limits, job.period)
             output = min(self._open_output(request, place, headroom) for place in job.model.deployments)
             job.output_limit = output
-        bound = 0
-        for place in job.model.deployments:
-            tokens, asked = request.choices * _capped(output, place), _input_bound(request, place)
-            # Each try is shown the answers before it.
-            tries = [
-                _tariff(place).bound(asked + turn * tokens, tokens, request.units) for turn in range(request.tries)
-            ]
-            bound = max(bound, sum(tries))
-        return bound
+        return max([_bound_at(place, request, output) for place in job.model.deployments])
 
     def _open_output(self, request: InferenceRequest, place: Deployment, headroom: Micros) -> int:
         """Output tokens per choice where nobody asked: the limit, or what a share of the headroom pays for.
@@ -162,14 +154,17 @@ def _tariff(deployment: Deployment) -> Tariff:
     return deployment.price
 
 
+def _bound_at(place: Deployment, request: InferenceRequest, output: int) -> Micros:
+    tariff, asked, tokens = _tariff(place), _input_bound(request, place), request.choices * _capped(output, place)
+    if request.tries == 1:
+        return tariff.bound(asked, tokens, request.units)
+    # Each try is shown the answers before it.
+    return sum([tariff.bound(asked + turn * tokens, tokens, request.units) for turn in range(request.tries)])
+
+
 def _input_bound(request: InferenceRequest, place: Deployment) -> int:
-    bound = _text_bytes(request) + PART_TOKENS * request.parts + IMAGE_TOKENS * request.images
+    bound = len(request.body) - request.binary + PART_TOKENS * request.parts + IMAGE_TOKENS * request.images
     return bound if place.context is None else min(bound, place.context)
-
-
-def _text_bytes(request: InferenceRequest) -> int:
-    """Bytes of the body that can be tokens: files are counted otherwise."""
-    return len(request.body) - request.binary
 
 
 def _capped(limit: int, place: Deployment) -> int:

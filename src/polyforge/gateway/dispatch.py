@@ -96,7 +96,7 @@ class Dispatch:
         """The whole answer of the first deployment that gives one."""
         for turn in range(self._settings.attempts):
             deployment = self._choose(found, turn)
-            provider, started = self._provider(deployment), _begin_attempt(job, deployment)
+            provider, started = self._providers[deployment.provider], _begin_attempt(job, deployment)
             try:
                 reply = await provider.send(self._call(job, deployment, provider, started))
             except PolyforgeError as error:
@@ -115,7 +115,7 @@ class Dispatch:
         """
         for turn in range(self._settings.attempts):
             deployment = self._choose(found, turn)
-            provider, started = self._provider(deployment), _begin_attempt(job, deployment)
+            provider, started = self._providers[deployment.provider], _begin_attempt(job, deployment)
             events: AsyncGenerator[list[StreamEvent]] | None = None
             try:
                 events = provider.stream(self._call(job, deployment, provider, started))
@@ -140,9 +140,6 @@ class Dispatch:
 
     def _choose(self, found: Plan, turn: int) -> Deployment:
         return found.attempts[turn % len(found.attempts)]
-
-    def _provider(self, deployment: Deployment) -> Provider:
-        return self._providers[deployment.provider]
 
     def _call(self, job: Job, deployment: Deployment, provider: Provider, started: float) -> Call:
         if job.request.task not in provider.capabilities.tasks:
@@ -177,7 +174,8 @@ class Dispatch:
         return without_unsupported(chat, parameters)
 
     def _answered(self, job: Job, deployment: Deployment) -> None:
-        self._streaks.pop(deployment.index, None)
+        if self._streaks:
+            self._streaks.pop(deployment.index, None)
         if not job.model.simple:
             attempt = job.attempts[-1]
             self._health.observe(deployment.index, job.request.stream, (attempt.ended - attempt.started) / _NANO)

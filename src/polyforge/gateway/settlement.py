@@ -96,4 +96,5 @@ def _worth(job: Job) -> tuple[Micros, Micros]:
     if not job.attempts or (job.status == "error" and not job.streamed):
         return 0, 0
     deployment = job.attempts[-1].deployment
-    return (deployment.cost or FREE).price(job.usage), (deployment.price or FREE).price(job.usage)
+    cost = (deployment.cost or FREE).price(job.usage)
+    return cost, cost if deployment.price is deployment.cost else (deployment.price or FREE).price(job.usage)

@@ -91,7 +91,10 @@ class Tariff(msgspec.Struct, frozen=True, gc=False):
     def bound(self, input_tokens: int, output_tokens: int, units: Usage = NO_USAGE) -> Micros:
         """The most that a call can come to with at most these tokens and these `units` that are no tokens."""
         if not self.tiers:
-            return _bound(self, input_tokens, output_tokens, units)
+            if self.special is not None:
+                return _bound(self, input_tokens, output_tokens, units)
+            dearest = max(self.input, self.cache_read, self.cache_write)
+            return self.per_call + ceil_micros(output_tokens * self.output + input_tokens * dearest)
         return max(_bound(tariff, input_tokens, output_tokens, units) for tariff in self._within(input_tokens))
 
     def affordable_output(self, input_tokens: int, amount: Micros, units: Usage = NO_USAGE) -> int | None:

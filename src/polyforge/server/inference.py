@@ -355,7 +355,10 @@ def _forward(name: bytes, headers: HeaderMap, job: Job) -> None:
 
 
 def _own_headers(endpoint: Endpoint, job: Job) -> RawHeaders:
-    headers = [*((name, job.id.encode()) for name in endpoint.id_headers), _overhead(job.hops), *_limits(job)]
+    request_id = job.id.encode()
+    headers = [(name, request_id) for name in endpoint.id_headers]
+    headers.append(_overhead(job.hops))
+    headers += _limits(job)
     if job.dropped:
         headers.append((b"x-polyforge-dropped", ",".join(job.dropped).encode("latin-1", "replace")))
     return headers

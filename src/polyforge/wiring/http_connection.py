@@ -34,7 +34,7 @@ _LOOK_SECONDS: Final = 15.0
 _NEVER: Final = float("inf")
 _ASGI: Final = {"version": "3.0", "spec_version": "2.3"}
 _STATUS_LINES: Final = {
-    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode("ascii") for status in HTTPStatus
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}".encode("ascii") for status in HTTPStatus
 }
 _BODILESS: Final = (204, 304)
 _CLOSE: Final = b"connection: close\r\n\r\n"
@@ -316,7 +316,7 @@ class HttpConnection(asyncio.Protocol):
             return
         if self._running is None or not self._running.started:
             text = reason.encode("ascii")
-            head = b"%bcontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\n%b"
+            head = b"%b\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\n%b"
             self._transport.write(head % (_STATUS_LINES[status], len(text), _CLOSE) + text)
         self._close()
 
@@ -456,21 +456,22 @@ class _Turn:
         if self.started or self._head:
             raise RuntimeError("a second head")
         lines, length = [_STATUS_LINES[status]], -1
-        for name, value in headers:
-            if name == b"content-length":
-                length = int(value)
-            lines.append(b"%b: %b\r\n" % (name, value))
+        for header in headers:
+            if header[0] == b"content-length":
+                length = int(header[1])
+            lines.append(b": ".join(header))
         if length >= 0 or status in _BODILESS:
             self._left = None if self._scope["method"] == "HEAD" else max(0, length)
         elif self._scope["http_version"] == "1.0":
             self.keep_alive = False
         else:
             self._chunked = True
-            lines.append(b"transfer-encoding: chunked\r\n")
+            lines.append(b"transfer-encoding: chunked")
         if not self.keep_alive:
-            lines.append(b"connection: close\r\n")
-        self._head = b"".join(lines) + b"\r\n"
-        if not self._head.count(b"\n") == self._head.count(b"\r") == len(lines) + 1:
+            lines.append(b"connection: close")
+        lines.append(b"\r\n")
+        self._head = b"\r\n".join(lines)
+        if not self._head.count(b"\n") == self._head.count(b"\r") == len(lines):
             raise RuntimeError("a header holds a line break")
 
     def _frame(self, body: bytes, more: bool) -> bytes:

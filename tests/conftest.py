@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from tests.support.postgres import postgres
+from tests.support.redis import redis_server
 from tests.support.server import Polyforge, stopping
 from tests.support.settings import UPSTREAM_KEY, Pool, settings, solo
 from tests.support.upstream import Upstream
 
-__all__ = ["postgres"]
+__all__ = ["postgres", "redis_server"]
 
 Serve = Callable[..., Polyforge]
 

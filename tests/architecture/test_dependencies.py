@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from tests.architecture.sources import ROOT, imported, sources
+from tests.architecture.sources import ROOT, imported, importers, sources
 
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LOCKS = {name: (ROOT / "requirements" / f"{name}.lock").read_text() for name in ("installer", "core", "dev")}
@@ -28,6 +28,12 @@ def declared(*groups: str) -> list[Requirement]:
     return [Requirement(line) for line in lines]
 
 
+def extras() -> dict[str, list[Requirement]]:
+    """The libraries that are installed only by who wants them, by extra."""
+    found: dict[str, list[str]] = PROJECT["project"].get("optional-dependencies", {})
+    return {name: [Requirement(line) for line in lines] for name, lines in found.items()}
+
+
 def pins(lock: str) -> dict[str, Version]:
     """The versions that a lock pins, by canonical name."""
     found = re.findall(r"^([\w.-]+)==([^ ;\\]+)", lock, flags=re.MULTILINE)
@@ -40,9 +46,19 @@ def test_what_is_imported_is_what_is_declared() -> None:
     foreign = roots - set(sys.stdlib_module_names) - {"polyforge", "__future__"}
     imports = {canonicalize_name(owner) for root in foreign for owner in owners.get(root, [root])}
     ours = {canonicalize_name(requirement.name) for requirement in declared()}
+    imports -= {canonicalize_name(requirement.name) for extra in extras().values() for requirement in extra}
     # pydantic's core and FastAPI's base come with them and are part of their interface.
     assert imports - ours <= {"pydantic-core", "starlette"}
     assert ours - imports <= DRIVERS
+
+
+def test_what_is_extra_is_imported_by_adapters_alone_and_tested() -> None:
+    pinned = pins(LOCKS["dev"])
+    for requirement in (requirement for extra in extras().values() for requirement in extra):
+        name = canonicalize_name(requirement.name)
+        assert importers(name)
+        assert all(path.startswith("adapters/") for path in importers(name))
+        assert pinned[name] in requirement.specifier
 
 
 def test_what_tests_and_tools_import_is_in_the_development_lock() -> None:

@@ -12,7 +12,7 @@ from benchmarks.processes import StartFailed, cores
 from benchmarks.results import TargetInfo
 from benchmarks.runner import say
 from benchmarks.scorecard.gateways import GATEWAYS, Services
-from benchmarks.scorecard.judging import Judgement, NotOffered, Unclear
+from benchmarks.scorecard.judging import Judgement, NotOffered, Unclear, wrong
 from benchmarks.scorecard.results import FORMAT, Cell, RowInfo, Scorecard
 from benchmarks.scorecard.rows import MODELS, Row, Stage
 from benchmarks.targets import Absent, Site
@@ -100,11 +100,24 @@ def _cell(row: Row, stage: Stage, name: str) -> Cell:
 
 
 def _judged(row: Row, stage: Stage) -> Judgement:
+    if not _lives(stage):
+        return Judgement("unclear", "the gateway had ended in an earlier row")
+    judged = _tried(row, stage)
+    return judged if _lives(stage) else wrong("the gateway ended")
+
+
+def _tried(row: Row, stage: Stage) -> Judgement:
     try:
         return row.trial(stage)
     except NotOffered as reason:
         return Judgement("not offered", str(reason))
     except (Unclear, AssertionError, LookupError, ValueError, OSError, StartFailed) as error:
-        return Judgement("unclear", f"{error}" or repr(error))
-    finally:
+        return Judgement("unclear", str(error) or repr(error))
+
+
+def _lives(stage: Stage) -> bool:
+    try:
         stage.gateway.target.check()
+    except StartFailed:
+        return False
+    return True

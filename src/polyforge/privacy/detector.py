@@ -10,8 +10,7 @@ from polyforge.privacy.kinds import KINDS, expand, finders
 from polyforge.privacy.matches import Match
 from polyforge.privacy.overlaps import Settling
 from polyforge.privacy.page import Finder, Page, Walker
-
-DEFAULT_REGIONS = ("IN",)
+from polyforge.privacy.phones import DEFAULT_REGIONS
 
 LEAST: Final = 0.5
 """How sure a find is at least, when nothing else is asked for."""

@@ -5,11 +5,14 @@ from types import MappingProxyType
 from typing import Final
 
 from polyforge.kernel.errors import Invalid
-from polyforge.privacy import emails
+from polyforge.privacy import cards, emails, national, phones
 from polyforge.privacy.matches import Kind
+from polyforge.privacy.numbers import NumberFinder
 from polyforge.privacy.page import Finder
 
-KINDS: Final[Mapping[str, Kind]] = MappingProxyType({kind.name: kind for kind in (*emails.KINDS,)})
+KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
+    {kind.name: kind for kind in (*emails.KINDS, *phones.KINDS, *cards.KINDS, *national.KINDS)}
+)
 GROUPS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
         group: tuple(kind.name for kind in KINDS.values() if kind.group == group)
@@ -37,4 +40,8 @@ def finders(kinds: Iterable[str], regions: Sequence[str]) -> tuple[Finder, ...]:
     made: list[Finder] = []
     if emails.EMAIL.name in wanted:
         made.append(emails.EmailFinder())
+    if numbers := [number for number in (cards.CARD_ID, *national.IDS) if number.kind.name in wanted]:
+        made.append(NumberFinder(numbers))
+    if phones.PHONE.name in wanted:
+        made.append(phones.PhoneFinder(regions))
     return tuple(made)

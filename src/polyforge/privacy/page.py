@@ -10,12 +10,16 @@ CONTEXT: Final = 80
 """Characters before a match that a finder may look at."""
 LOOK_AHEAD: Final = 40
 """Characters after a match that a finder may look at; a stream waits for them where they matter."""
+NUMBER_REACH: Final = 44
+"""The longest number that is written in groups of digits, with what may follow it and still belong to it."""
+_IN_NUMBERS: Final = "0123456789 -./()+"
+_NOT_FIRST: Final = " -./)"
 _DIGITS: Final = re.compile("[0-9]+")
-_LINK: Final = " -./()"
-_LONGEST_LINK: Final = 3
+_LINKS: Final = frozenset({" ", "  ", "-", ".", "/", " - ", " (", ") ", "(", ")", ")-", ")/", " (-"})
 _TOKEN_REACH: Final = 24
 _ALPHANUMERIC: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
-_WORD: Final = frozenset(_ALPHANUMERIC + "_")
+_WORD: Final = frozenset(_ALPHANUMERIC)
+_LONGEST_LINK: Final = 3
 _REST_OF_TOKEN: Final = re.compile("[A-Za-z0-9]*")
 
 
@@ -42,11 +46,11 @@ class Page:
     @cached_property
     def groups(self) -> list[Group]:
         """All digits in a row, in order."""
-        text, groups, last = self.text, list[Group](), -1
+        text, groups, last = self.text, list[Group](), -_LONGEST_LINK - 1
         for found in _DIGITS.finditer(text):
             start, end = found.span()
-            gap = text[last:start] if last >= 0 and start - last <= _LONGEST_LINK else None
-            groups.append(Group(start, end, gap if gap is not None and not gap.strip(_LINK) else None))
+            gap = text[last:start] if last >= start - _LONGEST_LINK else ""
+            groups.append(Group(start, end, gap if gap in _LINKS else None))
             last = end
         return groups
 
@@ -64,6 +68,13 @@ class Page:
                 codes.append((group.start - reach, done))
         return codes
 
+    @cached_property
+    def number_at_end(self) -> int:
+        """Where a number may begin that the end of the page cuts off or touches; else the page's length."""
+        size = len(self.text)
+        tail = self.text[max(self.start, size - NUMBER_REACH) :]
+        return size - len(tail[len(tail.rstrip(_IN_NUMBERS)) :].lstrip(_NOT_FIRST))
+
     def before(self, place: int, length: int = CONTEXT) -> str:
         """The text that leads to a place, in lower case."""
         return self.text[max(0, place - length) : place].lower()
@@ -73,7 +84,7 @@ class Page:
         return self.text[place : place + length].lower()
 
     def stands_alone(self, start: int, end: int) -> bool:
-        """Whether no ASCII letter, digit or underscore touches a span; other scripts write words without spaces."""
+        """Whether no ASCII letter or digit touches a span; other scripts write words without spaces."""
         text = self.text
         return (start == 0 or text[start - 1] not in _WORD) and (end >= len(text) or text[end] not in _WORD)
 

@@ -5,7 +5,7 @@ from typing import Final, cast
 
 import msgspec
 
-from polyforge.dialects.upstream_error import Cause, UpstreamError
+from polyforge.dialects.upstream_error import CONTEXT_CODE, Cause, UpstreamError
 from polyforge.kernel.errors import PolyforgeError, RateLimited, Unavailable, UpstreamFailed
 
 _TYPES: Final = {
@@ -27,8 +27,10 @@ _CAUSES: Final[dict[str, Cause]] = {
     "billing_error": "quota",
     "not_found_error": "not_found",
 }
+_OVERFLOW: Final = "prompt is too long"
+"""Anthropic's words for an input that is too long, by which clients know it: there is no code."""
 _TOLD: Final[tuple[tuple[str, Cause], ...]] = (
-    ("prompt is too long", "context"),
+    (_OVERFLOW, "context"),
     ("exceed context limit", "context"),
     ("credit balance is too low", "quota"),
     ("spend limit", "quota"),
@@ -45,7 +47,10 @@ _encode: Final = msgspec.json.Encoder().encode
 
 def encode_error(error: PolyforgeError, request_id: str) -> bytes:
     """The error as Anthropic's clients read it."""
-    written = {"type": "error", "error": {"type": type_of(error), "message": error.message}, "request_id": request_id}
+    message = error.message
+    if error.code == CONTEXT_CODE and _OVERFLOW not in message:
+        message = f"{_OVERFLOW}: {message}"
+    written = {"type": "error", "error": {"type": type_of(error), "message": message}, "request_id": request_id}
     return _encode(written)
 
 

@@ -1,16 +1,24 @@
 """OpenAI's error envelope, and what a validation failure says in it."""
 
 import re
-from typing import cast
+from typing import Final, cast
 
 import msgspec
 
-from polyforge.dialects.upstream_error import Cause, UpstreamError
+from polyforge.dialects.upstream_error import CONTEXT_CODE, Cause, UpstreamError
 from polyforge.kernel.errors import BudgetSpent, Invalid, PolyforgeError
 
 _PATH = re.compile(r" - at `(?:key in )?\$\.?(?P<path>[^`]*)`$")
 _UNKNOWN = re.compile(r"^Object contains unknown field `(?P<field>[^`]+)`")
 _MISSING = re.compile(r"missing required field `(?P<field>[^`]+)`")
+_TOO_LONG = re.compile(
+    r"maximum (?:context|model|prompt) length|exceeds? the (?:context window|available context size)"
+    r"|input tokens exceed|`inputs` (?:tokens \+|must have less)",
+    re.IGNORECASE,
+)
+"""What servers say of an input that is too long, where their error has no code for it: vLLM, llama.cpp, TGI."""
+_OVERFLOW: Final = "Input tokens exceed the configured limit"
+"""OpenAI's words for it, by which frameworks know it: they shorten the conversation then and ask again."""
 
 
 class _Body(msgspec.Struct, gc=False):
@@ -28,7 +36,8 @@ _LONGEST_MESSAGE = 2000
 _CAUSES: dict[str, Cause] = {
     "insufficient_quota": "quota",
     "rate_limit_exceeded": "rate",
-    "context_length_exceeded": "context",
+    CONTEXT_CODE: "context",
+    "exceed_context_size_error": "context",
     "content_filter": "content",
     "content_policy_violation": "content",
     "model_not_found": "not_found",
@@ -61,7 +70,10 @@ def explain_validation(error: Exception) -> Invalid:
 
 def encode_error(error: PolyforgeError) -> bytes:
     """The error as OpenAI's clients read it."""
-    return _encode(_Envelope(_Body(error.message, error.kind, error.param, error.code)))
+    message = error.message
+    if error.code == CONTEXT_CODE and _OVERFLOW not in message:
+        message = f"{_OVERFLOW}: {message}"
+    return _encode(_Envelope(_Body(message, error.kind, error.param, error.code)))
 
 
 def status_of(error: PolyforgeError) -> int:
@@ -81,8 +93,9 @@ def decode_error(body: bytes) -> UpstreamError:
     if not isinstance(error, dict):
         return UpstreamError()
     fields = cast(dict[str, object], error)
-    code = _text(fields, "code") or _text(fields, "type")
-    return UpstreamError(_text(fields, "message") or "", _text(fields, "param"), code, _CAUSES.get(code or ""))
+    code, message = _text(fields, "code") or _text(fields, "type"), _text(fields, "message") or ""
+    cause = _CAUSES.get(code or "") or ("context" if _TOO_LONG.search(message) else None)
+    return UpstreamError(message, _text(fields, "param"), code, cause)
 
 
 def _text(fields: dict[str, object], name: str) -> str | None:

@@ -38,7 +38,7 @@ HINTS: Final = frozenset(
 
 def unsupported(chat: ChatRequest, supported: frozenset[str]) -> list[str]:
     """The names, as callers write them, of what is set but not `supported`, hints left out, in order."""
-    needed = [name for name in _set_fields(chat) if name not in HINTS and not _is_prompted(chat, name)]
+    needed = [name for name in _set_fields(chat) if name not in HINTS and not _can_do_without(chat, name)]
     missing = [NAMES.get(name, name) for name in needed if name not in supported]
     return sorted(missing + [name for name in chat.others if name not in HINTS and name not in supported])
 
@@ -50,7 +50,18 @@ def without_unsupported(chat: ChatRequest, supported: frozenset[str]) -> ChatReq
     return msgspec.structs.replace(chat, **unset, others=others)
 
 
-def _is_prompted(chat: ChatRequest, name: str) -> bool:
+def is_sequential_anyway(chat: ChatRequest) -> bool:
+    """Whether one tool at most can be called, of which models hardly ever want several calls at once.
+
+    Clients that take the arguments of a call for their answer ask for a single call, and read the first.
+    """
+    choice = chat.tool_choice
+    return len(chat.tools) <= 1 or (choice is not None and choice.mode in ("named", "none"))
+
+
+def _can_do_without(chat: ChatRequest, name: str) -> bool:
+    if name == "parallel_tool_calls":
+        return is_sequential_anyway(chat)
     return name == "output_format" and chat.output_format is not None and chat.output_format.prompted
 
 

@@ -1,12 +1,15 @@
 """What an upstream says of its refusal, whatever its dialect."""
 
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
 Cause = Literal["rate", "quota", "overloaded", "context", "content", "not_found", "denied"]
 """Too fast, out of credit, too busy, the input is too long for the model, its content is not allowed, no such model, a
 bad key (for providers that say so with another status than 401 and 403)."""
+
+CONTEXT_CODE: Final = "context_length_exceeded"
+"""The code of our error for an input that is too long for the model."""
 
 
 class UpstreamError(msgspec.Struct, gc=False):

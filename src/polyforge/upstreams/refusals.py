@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from polyforge.dialects.upstream_error import UpstreamError
+from polyforge.dialects.upstream_error import CONTEXT_CODE, UpstreamError
 from polyforge.kernel.errors import (
     PolyforgeError,
     QuotaSpent,
@@ -19,7 +19,6 @@ QUOTA_SECONDS: Final = 60.0
 """How long to leave an account alone whose credit is used up."""
 OVERLOADED: Final = 529
 """Anthropic's status for being too busy."""
-CONTEXT_CODE: Final = "context_length_exceeded"
 
 
 def refusal(status: int, said: UpstreamError, retry_after: float | None, *, brought: bool) -> PolyforgeError:

@@ -111,7 +111,8 @@ class Bedrock:
         config = body.get("toolConfig", {})
         for tool in config.get("tools", ()):
             seen.tools[tool["toolSpec"]["name"]] = tool["toolSpec"]["inputSchema"]["json"]
-        seen.tool_choice = _read_choice(config.get("toolChoice"))
+        more = body.get("additionalModelRequestFields", {})
+        seen.tool_choice = _read_choice(config.get("toolChoice")) or _read_anthropic_choice(more.get("tool_choice"))
         inference = body.get("inferenceConfig", {})
         seen.output_limit = inference.get("maxTokens")
         seen.temperature, seen.top_p = inference.get("temperature"), inference.get("topP")
@@ -120,8 +121,7 @@ class Bedrock:
         if form := output.get("textFormat"):
             seen.schema = json.loads(form["structure"]["jsonSchema"]["schema"])
         seen.effort = output.get("effort")
-        thinking = body.get("additionalModelRequestFields", {}).get("thinking", {})
-        seen.budget = thinking.get("budget_tokens")
+        seen.budget = more.get("thinking", {}).get("budget_tokens")
         return seen
 
 
@@ -207,3 +207,8 @@ def _read_choice(choice: Mapping[str, Any] | None) -> str | None:
     if "tool" in choice:
         return choice["tool"]["name"]
     return "required" if "any" in choice else "auto"
+
+
+def _read_anthropic_choice(choice: Mapping[str, Any] | None) -> str | None:
+    """As Anthropic's models on Bedrock take it, for what Converse has no field for."""
+    return None if choice is None else choice.get("name") or {"any": "required"}.get(choice["type"], choice["type"])

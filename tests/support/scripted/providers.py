@@ -7,7 +7,7 @@ from typing import Any
 from tests.support.scripted.anthropic import Anthropic
 from tests.support.scripted.azure_openai import AzureOpenAI
 from tests.support.scripted.bedrock import Bedrock
-from tests.support.scripted.gemini import Gemini
+from tests.support.scripted.gemini import Gemini, GeminiServer
 from tests.support.scripted.huggingface import HuggingFace
 from tests.support.scripted.lambda_function import LambdaFunction, LambdaServer
 from tests.support.scripted.openai import OpenAI
@@ -29,6 +29,7 @@ PROVIDERS: tuple[ScriptedProvider, ...] = (
     VertexAnthropic(),
 )
 _SERVERS: Mapping[str, Callable[[], ScriptedServer]] = {
+    "gemini": GeminiServer,
     "lambda_function": LambdaServer,
     "vertex": lambda: VertexServer(Vertex()),
     "vertex_anthropic": lambda: VertexServer(VertexAnthropic()),

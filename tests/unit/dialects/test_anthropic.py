@@ -36,6 +36,7 @@ from polyforge.kernel.errors import (
     Unavailable,
     Unsupported,
     UpstreamFailed,
+    UpstreamRefused,
 )
 from polyforge.server.counting import estimate_tokens
 
@@ -384,7 +385,6 @@ def test_what_does_not_go_with_thinking_is_refused(fields: dict[str, Any], param
     "chat",
     [
         ChatRequest(messages=HI, temperature=1.5),
-        ChatRequest(messages=HI, output_format=OutputFormat("json_object")),
         ChatRequest(messages=[Message("user", [Audio("x", "wav")])]),
         ChatRequest(messages=[Message("user", [File(id="file-1")])]),
         ChatRequest(messages=[Message("user", [File(data="%%%", media_type="text/plain")])]),
@@ -394,6 +394,25 @@ def test_what_does_not_go_with_thinking_is_refused(fields: dict[str, Any], param
 def test_what_cannot_be_written_is_refused(chat: ChatRequest) -> None:
     with pytest.raises(Invalid):
         written(chat)
+
+
+def test_any_json_object_is_asked_for_in_words() -> None:
+    chat = ChatRequest(
+        messages=[Message("system", [Text("Be brief.")]), *HI], output_format=OutputFormat("json_object")
+    )
+    body = written(chat)
+    assert [block["text"][:30] for block in body["system"]] == ["Be brief.", "Answer with one JSON object an"]
+    assert "output_config" not in body
+    assert chat.output_format is not None
+    chat.output_format.prompted = True
+    assert written(chat)["system"] == "Be brief."
+
+
+def test_a_context_overflow_is_told_in_anthropics_words() -> None:
+    elsewhere = UpstreamRefused("too much", status=400, code="context_length_exceeded")
+    assert json.loads(encode_error(elsewhere, "r"))["error"]["message"] == "prompt is too long: too much"
+    own = UpstreamRefused("prompt is too long: 2 > 1", status=400, code="context_length_exceeded")
+    assert json.loads(encode_error(own, "r"))["error"]["message"] == "prompt is too long: 2 > 1"
 
 
 def test_errors_have_anthropics_names_and_their_own_status() -> None:

@@ -317,8 +317,12 @@ def test_a_schema_for_the_answer() -> None:
     wanted = output["textFormat"]["structure"]["jsonSchema"]
     assert (wanted["name"], wanted["description"], json.loads(wanted["schema"])) == ("person", "who", SCHEMA)
     assert output["effort"] == "low"
-    assert refused(Unsupported, read_chat(b'{"messages":[{"role":"user","content":"x"}],"response_format":'
-                                          b'{"type":"json_object"}}')) == "response_format"  # fmt: skip
+
+
+def test_any_json_object_is_asked_for_in_words() -> None:
+    body = asked(response_format={"type": "json_object"})
+    assert "JSON object" in body["system"][0]["text"]
+    assert "outputConfig" not in body
 
 
 def test_a_guardrail_of_the_account_looks_at_every_call() -> None:
@@ -384,6 +388,8 @@ def test_one_call_at_a_time() -> None:
     chat = read_chat(json.dumps({"messages": [{"role": "user", "content": "x"}], "tools": TOOLS}).encode())
     chat.parallel_tool_calls = False
     assert refused(Unsupported, chat, LLAMA) == "parallel_tool_calls"
+    chat.tool_choice = ToolChoice("named", "f")
+    assert sent(chat, LLAMA)["toolConfig"]["toolChoice"] == {"tool": {"name": "f"}}
     assert "additionalModelRequestFields" not in asked(tools=TOOLS, parallel_tool_calls=True)
 
 

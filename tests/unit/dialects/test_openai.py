@@ -10,7 +10,7 @@ import pytest
 from polyforge.dialects import openai_embeddings
 from polyforge.dialects.openai_chat import facts as openai_chat
 from polyforge.dialects.openai_errors import decode_error, encode_error, status_of
-from polyforge.kernel.errors import BudgetSpent, Invalid
+from polyforge.kernel.errors import BudgetSpent, Invalid, UpstreamRefused
 from polyforge.kernel.tasks import EmbeddingResult
 from polyforge.kernel.usage import Usage
 
@@ -171,6 +171,29 @@ def test_errors_read_as_openai_clients_expect() -> None:
         "error": {"message": "spent", "type": "insufficient_quota", "param": None, "code": "insufficient_quota"}
     }
     assert status_of(error) == 429
+
+
+def test_a_context_overflow_is_told_in_openais_words() -> None:
+    error = UpstreamRefused("prompt is too long: 2 > 1", status=400, code="context_length_exceeded")
+    told = msgspec.json.decode(encode_error(error))["error"]
+    assert told["message"] == "Input tokens exceed the configured limit: prompt is too long: 2 > 1"
+    own = UpstreamRefused("Input tokens exceed the configured limit of 9 tokens.", status=400, code=told["code"])
+    assert msgspec.json.decode(encode_error(own))["error"]["message"] == own.message
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens",
+        "The decoder prompt (length 5000) is longer than the maximum model length of 4096.",
+        "the request exceeds the available context size, try increasing it",
+        "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: 5000",
+        "Your input exceeds the context window of this model.",
+    ],
+)
+def test_servers_without_a_code_for_it_say_that_the_input_is_too_long(message: str) -> None:
+    body = {"object": "error", "message": message, "type": "BadRequestError", "param": None, "code": 400}
+    assert decode_error(json.dumps(body).encode()).cause == "context"
 
 
 @pytest.mark.parametrize(

@@ -172,6 +172,24 @@ def test_what_a_format_cannot_say_is_found_and_hints_are_not() -> None:
     assert unsupported(chat, PARAMETERS) == ["prediction"]
 
 
+@pytest.mark.parametrize(
+    ("tools", "choice", "missing"),
+    [
+        ([], None, []),
+        ([Tool("f")], ToolChoice("required"), []),
+        ([Tool("f"), Tool("g")], ToolChoice("named", "g"), []),
+        ([Tool("f"), Tool("g")], ToolChoice("none"), []),
+        ([Tool("f"), Tool("g")], ToolChoice("required"), ["parallel_tool_calls"]),
+        ([Tool("f"), Tool("g")], None, ["parallel_tool_calls"]),
+    ],
+)
+def test_one_call_at_a_time_matters_where_several_tools_can_be_called(
+    tools: list[Tool], choice: ToolChoice | None, missing: list[str]
+) -> None:
+    chat = ChatRequest(messages=[], tools=tools, tool_choice=choice, parallel_tool_calls=False)
+    assert unsupported(chat, frozenset({"tools", "tool_choice"})) == missing
+
+
 # --- answers ---
 
 

@@ -10,13 +10,13 @@ import msgspec
 
 from polyforge.dialects.anthropic_messages.thinking import ThinkingStyle, budget_of, takes_budget, write_thinking
 from polyforge.dialects.arguments import arguments_object
+from polyforge.dialects.json_mode import with_instruction
 from polyforge.kernel.chat import (
     Block,
     ChatRequest,
     File,
     Image,
     Message,
-    OutputFormat,
     Reasoning,
     Refusal,
     Text,
@@ -77,7 +77,7 @@ def write_fields(
     if stream:
         fields["stream"] = True
     plain = {
-        "system": _write_system(chat.messages),
+        "system": _write_system(with_instruction(chat)),
         "tools": [_write_tool(tool) for tool in chat.tools] or None,
         "tool_choice": _write_choice(chat),
         "temperature": _checked_temperature(chat.temperature),
@@ -88,8 +88,9 @@ def write_fields(
     }
     fields |= {name: value for name, value in plain.items() if value is not None}
     fields |= write_thinking(chat, budgeted=budgeted, limit=limit)
-    if chat.output_format is not None:
-        fields["output_config"] = {**fields.get("output_config", {}), "format": _write_format(chat.output_format)}
+    if chat.output_format is not None and chat.output_format.schema is not None:
+        form = {"type": "json_schema", "schema": chat.output_format.schema}
+        fields["output_config"] = {**fields.get("output_config", {}), "format": form}
     return fields
 
 
@@ -246,9 +247,3 @@ def _write_mode(choice: ToolChoice) -> dict[str, Any]:
     if choice.mode == "named":
         return {"type": "tool", "name": choice.name}
     return {"type": _CHOICES[choice.mode]}
-
-
-def _write_format(wanted: OutputFormat) -> dict[str, Any]:
-    if wanted.schema is None:
-        raise Unsupported("this model answers in JSON only by a json_schema", param="response_format")
-    return {"type": "json_schema", "schema": wanted.schema}

@@ -8,7 +8,9 @@ import msgspec
 from polyforge.dialects.anthropic_messages.requests import DEFAULT_LIMIT
 from polyforge.dialects.anthropic_messages.thinking import budget_of, takes_budget, write_thinking
 from polyforge.dialects.bedrock_converse.content import TurnWriter, write_system
+from polyforge.dialects.json_mode import with_instruction
 from polyforge.dialects.openai_chat.requests import effort_of
+from polyforge.dialects.parameters import is_sequential_anyway
 from polyforge.kernel.chat import ChatRequest, OutputFormat, Tool, ToolCall, ToolChoice, ToolResult
 from polyforge.kernel.errors import Invalid, Unsupported
 
@@ -60,7 +62,7 @@ def write_chat(
     tools, more = _write_tools(chat, maker)
     fields: dict[str, Any] = {
         "messages": turns,
-        "system": write_system(chat.messages),
+        "system": write_system(with_instruction(chat)),
         "inferenceConfig": _write_inference(chat, limit),
         "toolConfig": tools,
         "outputConfig": _write_output(chat.output_format, thinking.pop("output_config", {})),
@@ -133,9 +135,9 @@ def _write_tools(chat: ChatRequest, maker: Maker) -> tuple[dict[str, Any] | None
     written: dict[str, Any] = {"tools": [_write_tool(tool) for tool in chat.tools or called]}
     if not tools:
         return written, {"tool_choice": {"type": "none"}} if maker == "anthropic" else {}
-    if alone and maker != "anthropic":
+    if alone and maker != "anthropic" and not is_sequential_anyway(chat):
         raise Unsupported("this model cannot be held to one call at a time", param="parallel_tool_calls")
-    if alone:
+    if alone and maker == "anthropic":
         return written, {"tool_choice": {**_choose(choice or ToolChoice("auto")), "disable_parallel_tool_use": True}}
     if choice is not None:
         mode = _CHOICES[choice.mode]
@@ -168,10 +170,8 @@ def _write_tool(tool: Tool) -> dict[str, Any]:
 
 
 def _write_output(wanted: OutputFormat | None, effort: dict[str, Any]) -> dict[str, Any]:
-    if wanted is None:
+    if wanted is None or wanted.schema is None:
         return effort
-    if wanted.schema is None:
-        raise Unsupported("this model answers in JSON only by a json_schema", param="response_format")
     schema = {"name": wanted.name, "schema": bytes(wanted.schema).decode()}
     if wanted.description:
         schema["description"] = wanted.description

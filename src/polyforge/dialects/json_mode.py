@@ -10,7 +10,7 @@ _INSTRUCTION: Final = (
 
 
 def with_instruction(chat: ChatRequest) -> list[Message]:
-    """The messages; where JSON is wanted without a schema and nothing asks for it yet, a word of the system after them."""
+    """The messages, and where JSON is wanted without a schema and nothing asks for it, a last word of the system."""
     wanted = chat.output_format
     if wanted is None or wanted.schema is not None or wanted.prompted:
         return chat.messages

@@ -23,6 +23,9 @@ Ending = Literal[
 ]
 
 
+_MOST_DIMENSIONS = 4096
+
+
 class Gate:
     """Holds exchanges up until a test opens it."""
 
@@ -289,7 +292,9 @@ class Answer:
 
 
 def vector_of(text: object, dimensions: int) -> list[float]:
-    """A vector that depends on `text` alone; its numbers are exact in float32."""
+    """A vector that depends on `text` alone; its numbers are exact in float32. ValueError when it would be too long."""
+    if not 0 < dimensions <= _MOST_DIMENSIONS:
+        raise ValueError(f"no vector has {dimensions} dimensions")
     return [(zlib.crc32(f"{text}/{place}".encode()) % 2048 - 1024) / 1024 for place in range(dimensions)]
 
 

@@ -230,10 +230,9 @@ class _Connection(asyncio.Protocol):
             await asyncio.wait([before])
         assert self._transport is not None
         exchange = _Exchange(self._transport, request, self._writable, self._lost)
-        behaviour = self._upstream.note(request)
         lost = True
         try:
-            await self._play(behaviour, exchange)
+            await self._play(self._upstream.note(request), exchange)
             lost = False
         except ConnectionResetError:
             self._transport.abort()

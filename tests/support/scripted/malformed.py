@@ -74,15 +74,97 @@ PLATFORM: dict[str, Any] = {
     "max_output_tokens": 5,
     "stream": False,
 }
+TOLD: dict[str, Any] = {"model": "text", "system": "Be brief.", "prompt": "Once", "max_output_tokens": 5}
+CODE: dict[str, Any] = {"model": "text", "language": "python", "instructions": "Be kind.", "context": "None."}
+EMBEDDINGS: dict[str, Any] = {"model": "text", "input": ["one", "two"], "dimensions": 8, "encoding_format": "float"}
+IMAGE: dict[str, Any] = {"model": "text", "prompt": "a cat", "n": 1, "size": "1024x1024", "quality": "low"}
+SPEECH: dict[str, Any] = {"model": "text", "input": "Hello", "voice": "alloy", "response_format": "mp3"}
+TOKENIZE: dict[str, Any] = {"model": "text", "messages": CHAT["messages"], "tools": CHAT["tools"]}
 GOOD: dict[str, dict[str, Any]] = {
     "/v1/chat/completions": CHAT,
     "/v1/responses": RESPONSES,
     "/v1/messages": MESSAGES,
     "/v1/messages/count_tokens": MESSAGES,
     "/v1/completions": COMPLETION,
+    "/v1/embeddings": EMBEDDINGS,
+    "/v1/images/generations": IMAGE,
+    "/v1/audio/speech": SPEECH,
+    "/v1/moderations": {"model": "text", "input": [{"type": "text", "text": "Hello"}]},
     "/api/v1/chat": PLATFORM,
+    "/api/v1/completion": TOLD,
+    "/api/v1/tokenize": TOKENIZE,
+    "/api/v1/code/generate": CODE,
+    "/api/v1/code/explain": {**CODE, "code": "1 + 1", "level": "expert"},
+    "/api/v1/code/review": {**CODE, "code": "1 + 1", "focus": ["bugs"]},
+    "/api/v1/code/fix": {**CODE, "code": "1 + ", "error": "SyntaxError"},
+    "/api/v1/code/test": {**CODE, "code": "1 + 1", "framework": "pytest"},
+    "/api/v1/code/complete": {**CODE, "prefix": "def f(", "suffix": "pass"},
 }
-"""A valid body for each path; `model` is the provider's and still to be prefixed."""
+"""A valid body for each path that takes JSON; `model` is the provider's and still to be prefixed."""
+FORMS: dict[str, tuple[tuple[str, str | None, bytes], ...]] = {
+    "/v1/audio/transcriptions": (("file", "a.wav", b"RIFF$\0\0\0WAVEfmt "), ("language", None, b"de")),
+    "/v1/audio/translations": (("file", "a.wav", b"RIFF$\0\0\0WAVEfmt "), ("temperature", None, b"0")),
+    "/v1/images/edits": (("image[]", "a.png", b"\x89PNG\r\n\x1a\n"), ("prompt", None, b"a dog")),
+}
+"""For each path that takes a form its fields beside the model: name, name of the file, content."""
+PATHS = (*GOOD, *FORMS)
+_CHATS = ("/v1/chat/completions", "/v1/responses", "/v1/messages", "/api/v1/chat")
+"""Most of what there is to go wrong is in these."""
+_OPTIONAL = (
+    "audio",
+    "background",
+    "cache_control",
+    "container",
+    "conversation",
+    "encoding_format",
+    "frequency_penalty",
+    "functions",
+    "include",
+    "logit_bias",
+    "logprobs",
+    "mcp_servers",
+    "metadata",
+    "modalities",
+    "n",
+    "output_config",
+    "parallel_tool_calls",
+    "prediction",
+    "previous_response_id",
+    "prompt",
+    "reasoning",
+    "reasoning_effort",
+    "response_format",
+    "response_schema",
+    "seed",
+    "service_tier",
+    "stop_sequences",
+    "stream_options",
+    "text",
+    "thinking",
+    "tool_choice",
+    "top_k",
+    "top_logprobs",
+    "top_p",
+    "truncation",
+    "user",
+)
+CALLERS_KEY = "sk-callers-own"
+"""Of an account of the caller's at the provider."""
+_HEADERS: tuple[tuple[str, str], ...] = (
+    ("x-polyforge-route", "provider=openai"),
+    ("x-polyforge-route", "tag=" + "x" * 2000),
+    ("x-polyforge-route", "strategy=\xe9, ,=,hardware="),
+    ("x-polyforge-provider-key", CALLERS_KEY),
+    ("x-polyforge-provider-key", f"{CALLERS_KEY} \xff"),
+    ("anthropic-beta", "files-api-2025-04-14,,\xfc"),
+    ("anthropic-version", "1066-10-14"),
+    ("content-type", "multipart/form-data; boundary=other"),
+    ("content-encoding", "gzip"),
+    ("accept", "\xa0;q=x"),
+    ("traceparent", "00-zz-zz-01"),
+    ("x-request-id", "\xa0" * 300),
+)
+_BOUNDARY = b"polyforge"
 _STRANGE: tuple[Callable[[], Any], ...] = (
     lambda: None,
     lambda: True,
@@ -109,19 +191,53 @@ _STRANGE: tuple[Callable[[], Any], ...] = (
 )
 
 
+def any_path(dice: random.Random) -> str:
+    """Where to send one: mostly a chat."""
+    return dice.choice(_CHATS if dice.random() < 0.5 else PATHS)
+
+
 def malformed(dice: random.Random, path: str, provider: str) -> bytes:
     """A body for `path` that asks for a model of `provider`, most likely wrong."""
-    body = json.loads(json.dumps(GOOD[path]))
-    body["model"] = f"{provider}/{body['model']}"
-    body["stream"] = dice.random() < 0.3
-    for _ in range(dice.randint(1, 3)):
-        _change(dice, body)
-    data = json.dumps(body, ensure_ascii=dice.random() < 0.5).encode("utf-8", "surrogatepass")
+    data = _form(dice, path, provider) if path in FORMS else _json(dice, path, provider)
     return _spoil(dice, data) if dice.random() < 0.15 else data
 
 
+def strange_headers(dice: random.Random) -> dict[str, str]:
+    """Mostly none; else one that should not be there, or not so."""
+    return dict([dice.choice(_HEADERS)]) if dice.random() < 0.1 else {}
+
+
+def _json(dice: random.Random, path: str, provider: str) -> bytes:
+    body = json.loads(json.dumps(GOOD[path]))
+    body["model"] = f"{provider}/{body['model']}"
+    if "/code/" not in path:
+        body["stream"] = dice.random() < 0.3
+    for _ in range(dice.randint(1, 3)):
+        _change(dice, body)
+    return json.dumps(body, ensure_ascii=dice.random() < 0.5).encode("utf-8", "surrogatepass")
+
+
+def _form(dice: random.Random, path: str, provider: str) -> bytes:
+    """Fields in another order, twice, without a name, or with a strange content."""
+    fields = [("model", None, f"{provider}/text".encode()), *FORMS[path]]
+    dice.shuffle(fields)
+    written = [_field(dice, *field) for field in fields for _ in range(dice.choice((1, 1, 1, 1, 2)))]
+    return b"".join(written) + b"--" + _BOUNDARY + b"--\r\n"
+
+
+def _field(dice: random.Random, name: str, file: str | None, content: bytes) -> bytes:
+    if dice.random() < 0.2:
+        content = dice.choice((b"", b"\xff\xfe", b"\r\n--polyforge", b"--polyforge--\r\n", b"x" * 300_000))
+    shown = "" if dice.random() < 0.1 else f'; name="{name}"'
+    shown += "" if file is None else f'; filename="{file}"'
+    return b"--" + _BOUNDARY + f"\r\ncontent-disposition: form-data{shown}\r\n\r\n".encode() + content + b"\r\n"
+
+
 def _change(dice: random.Random, body: Any) -> None:
-    """Replace, remove, rename or repeat one value somewhere."""
+    """Replace, remove, rename or repeat one value somewhere, or add one at the top."""
+    if dice.random() < 0.2:
+        body[dice.choice(_OPTIONAL)] = dice.choice(_STRANGE)()
+        return
     holder, place = dice.choice(_places(body))
     if place == "model" and dice.random() < 0.9:
         return

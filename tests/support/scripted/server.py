@@ -38,9 +38,9 @@ class ScriptedServer(Upstream):
     def note(self, request: Received) -> Behaviour:
         """Write down what is asked; the answer follows from the model."""
         super().note(request)
-        if (vectors := vectors_answer(request.path, request.json)) is not None:
-            return Playing(vectors)
         try:
+            if (vectors := vectors_answer(request.path, request.json)) is not None:
+                return Playing(vectors)
             self.seen.append(self.provider.read(request.path, request.json))
         except (KeyError, TypeError, ValueError, AttributeError, IndexError):
             # As the provider would: the tests that look at `seen` notice that nothing was.

@@ -23,6 +23,8 @@ from tests.support.upstream import Received, Upstream
 EMAIL: Final = "robot@scripted.iam.gserviceaccount.com"
 KEY_ID: Final = "key-1"
 TOKEN_PATH: Final = "/token"
+TOKEN: Final = "ya29.scripted"
+"""What every token that is given out begins with."""
 _PARENT: Final = "/v1/projects/scripted/locations/europe-west4/publishers/"
 _GRANT: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _SCOPE: Final = "https://www.googleapis.com/auth/cloud-platform"
@@ -144,7 +146,7 @@ class VertexServer(ScriptedServer):
         form = parse_qs(request.body.decode())
         if form["grant_type"] != [_GRANT] or not self._is_signed(form["assertion"][0]):
             return answered({"error": "invalid_grant", "error_description": "Invalid JWT Signature."}, 400)
-        self.issued.append(f"ya29.scripted-{len(self.issued)}")
+        self.issued.append(f"{TOKEN}-{len(self.issued)}")
         return answered({"access_token": self.issued[-1], "expires_in": _HOUR, "token_type": "Bearer"})
 
     def _is_signed(self, statement: str) -> bool:

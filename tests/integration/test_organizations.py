@@ -1,5 +1,6 @@
 """Organizations and who may do what in them, with every way to more than one was given; on SQLite and PostgreSQL."""
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
@@ -7,12 +8,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import ColumnElement, LargeBinary, Table, Text, cast, func, insert, literal, select
+from sqlalchemy import BigInteger, ColumnElement, LargeBinary, Table, Text, cast, func, insert, literal, select
 
 from polyforge.database.database import Database
 from polyforge.kernel.clock import FakeClock, SystemClock
 from polyforge.tenancy.audit.tables import audit_events
 from polyforge.tenancy.defaults import DEFAULT_ORGANIZATION_ID, DEFAULT_PROJECT_ID
+from polyforge.tenancy.people.post import MAX_WAITING
 from polyforge.tenancy.people.records import hash_of
 from polyforge.tenancy.people.tables import (
     group_members,
@@ -529,6 +531,26 @@ async def test_every_change_is_in_the_audit_log_without_secrets(home: House, dat
     assert not any(secret in kept for secret in (PASSWORD, OTHER_PASSWORD, str(ann.cookie), ann.csrf, "argon2"))
 
 
+# --- messages that cannot be sent ---
+
+
+async def test_nothing_is_done_that_could_not_be_told(home: House, database: Database) -> None:
+    """Who is invited or made while too many messages wait would never hear of it."""
+
+    async def later() -> None:
+        await asyncio.Event().wait()
+
+    for _ in range(MAX_WAITING):
+        home.people.post.put(later)
+    await home.admin("POST", "/invitations", 503, {"email": EVE, "role": "viewer"})
+    await home.admin("POST", "/users", 503, {"email": EVE, "name": "Eve", "password": PASSWORD})
+    async with database.read() as session:
+        assert await session.all(select(invitations)) == []
+        assert [row["email"] for row in await session.all(select(users))] == [ANN]
+        told = await session.all(select(audit_events.c.action).order_by(audit_events.c.sequence))
+    assert [row["action"] for row in told] == ["user.created"]
+
+
 # --- many ---
 
 
@@ -550,7 +572,7 @@ async def fill(database: Database, user_id: str, count: int) -> str:
 
 async def _fill_some(database: Database, user_id: str, first: int, last: int) -> None:
     """The rows of these numbers, made by the database itself."""
-    numbers = select(literal(first).label("number")).cte("numbers", recursive=True)
+    numbers = select(literal(first, BigInteger).label("number")).cte("numbers", recursive=True)
     numbers = numbers.union_all(select(numbers.c.number + 1).where(numbers.c.number < last))
     digits = func.substr(cast(numbers.c.number + ID_START, Text), 2)
     id_ = literal("01HF7YAT00") + digits

@@ -227,6 +227,31 @@ async def test_a_role_that_the_settings_change_changes(
         assert [row["role"] for row in await later.rows(memberships)] == ["viewer"]
 
 
+async def test_following_groups_takes_no_organization_its_last_owner(
+    database: Database, clock: MovableClock, provider: IdentityProvider
+) -> None:
+    """Neither by a group that they are no longer in, nor by a role that the settings took from it."""
+    owning = declared(provider.issuer, roles={"devs": "viewer", "leads": "owner"})
+    async with housed(database, clock, corp=owning) as house:
+        provider.person["groups"] = ["leads"]
+        await house.sign_in(provider)
+        provider.person["groups"] = ["devs"]
+        assert "without an owner" in (await house.sign_in(provider, 409)).json()["detail"]
+        provider.person["groups"] = ["leads"]
+    async with housed(database, clock, corp=declared(provider.issuer, roles={"leads": "admin"})) as house:
+        assert "without an owner" in (await house.sign_in(provider, 409)).json()["detail"]
+        assert [row["role"] for row in await house.rows(memberships)] == ["owner"]
+        heir = await add_user(database, clock.now(), email="heir@example.org", role="owner")
+        await house.sign_in(provider)
+        held = {row["principal_id"] == heir.id: row["role"] for row in await house.rows(memberships)}
+        assert held == {True: "owner", False: "admin"}
+    async with housed(database, clock, corp=owning) as house:
+        provider.person["groups"] = ["devs"]
+        await house.sign_in(provider)
+        names = {group["id"]: group["name"] for group in await house.rows(groups)}
+        assert [names[row["group_id"]] for row in await house.rows(group_members)] == ["corp/devs"]
+
+
 async def test_one_provider_moves_nobody_in_the_groups_of_another(
     database: Database, clock: MovableClock, provider: IdentityProvider
 ) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import httpx
@@ -30,9 +30,11 @@ from polyforge.tenancy.store import SystemEditor
 from polyforge.tenancy.vault import service as service_module
 from polyforge.tenancy.vault.api import router
 from polyforge.tenancy.vault.declared import DeclaredSecrets
+from polyforge.tenancy.vault.records import StoredSecret
 from polyforge.tenancy.vault.resolver import FRESH_SECONDS, SecretResolver
-from polyforge.tenancy.vault.sealing import Sealing
+from polyforge.tenancy.vault.sealing import Batch, SealedColumn, Sealing
 from polyforge.tenancy.vault.service import VaultService
+from polyforge.tenancy.vault.store import SystemVault
 from polyforge.tenancy.vault.tables import secrets
 from polyforge.wiring.gateway import SEALED
 from tests.support.databases import Place
@@ -334,6 +336,27 @@ async def test_a_change_is_used_within_a_second_and_a_removal_too(
         await use()
 
 
+async def test_many_who_need_a_secret_at_once_look_once(
+    api: Api, installed: Database, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await api("POST", "", 201, {"name": "n", "value": VALUE})
+    looks: list[str] = []
+    named = SystemVault.named
+
+    async def counted(self: SystemVault, organization_id: str, names: Sequence[str]) -> list[StoredSecret]:
+        looks.extend(names)
+        return await named(self, organization_id, names)
+
+    monkeypatch.setattr(SystemVault, "named", counted)
+    resolver = SecretResolver(installed, clock, MASTER)
+    values = await asyncio.gather(
+        *(resolver.value(DEFAULT_ORGANIZATION_ID, DEFAULT_PROJECT_ID, "n") for _ in range(20))
+    )
+    assert {value.reveal() for value in values} == {VALUE}
+    assert looks == ["n"]
+    await resolver.close()
+
+
 async def test_few_values_are_kept_open(api: Api, installed: Database, clock: FakeClock) -> None:
     resolver = SecretResolver(installed, clock, MASTER, capacity=2)
     for name in ("a", "b", "c", "a"):
@@ -521,6 +544,22 @@ async def test_sealing_that_was_interrupted_goes_on_at_the_next_start(
         await first
     await _all_open(installed, clock, 210, NEXT)
     assert 0 < (await Sealing(installed, NEXT, SEALED).report()).left < 212
+    await Sealing(installed, NEXT, SEALED).run()
+    assert (await Sealing(installed, NEXT, SEALED).report()).left == 0
+
+
+async def test_sealing_goes_on_after_any_fault(api: Api, installed: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    await _fill(api, installed, 3)
+    faults: list[Exception] = [OSError("the disk"), RuntimeError("a mistake"), Unavailable("the database")]
+    renew = Sealing.renew_some
+
+    async def faulty(self: Sealing, column: SealedColumn, after: str) -> Batch:
+        if faults:
+            raise faults.pop()
+        return await renew(self, column, after)
+
+    monkeypatch.setattr(Sealing, "renew_some", faulty)
+    monkeypatch.setattr("polyforge.tenancy.vault.sealing._RETRY_SECONDS", 0.0)
     await Sealing(installed, NEXT, SEALED).run()
     assert (await Sealing(installed, NEXT, SEALED).report()).left == 0
 

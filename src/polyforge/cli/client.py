@@ -20,10 +20,7 @@ DEFAULT_DATA = "polyforge-data"
 TIMEOUT_SECONDS = 60.0
 MODEL_SECONDS = 600.0
 """How long a model may take to answer."""
-HINTS = {
-    401: "run `polyforge login`, pass --key, or set POLYFORGE_API_KEY",
-    403: "use a key that has this scope; the admin key has all",
-}
+HINTS = {401: "run `polyforge login`, pass --key, or set POLYFORGE_API_KEY"}
 
 NO_HINT = "wrong_credentials"
 """The code of an error that tells all there is to tell."""

@@ -15,7 +15,7 @@ LOCAL = "http://127.0.0.1:8080"
         (404, {"status": 404, "title": "Not Found", "detail": "there is no key K"}, "there is no key K"),
         (400, {"error": {"message": "name: too long", "code": "invalid_request"}}, "name: too long"),
         (401, {"detail": "no key"}, "no key; run `polyforge login`, pass --key, or set POLYFORGE_API_KEY"),
-        (403, {"detail": "lacks a scope"}, "lacks a scope; use a key that has this scope; the admin key has all"),
+        (403, {"detail": "lacks a scope"}, "lacks a scope"),
         (500, {"detail": "went wrong", "request_id": "R"}, "went wrong (request R)"),
         (409, {"detail": "revoked", "request_id": "R"}, "revoked"),
         (502, ["odd"], "the gateway answered 502"),

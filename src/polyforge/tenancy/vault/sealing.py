@@ -118,6 +118,7 @@ class Sealing:
 
     async def _renew(self, column: SealedColumn) -> None:
         after: str | None = ""
+        table = str(column.table.name)
         renewed = failed = 0
         while after is not None:
             batch = await self._try(column, after)
@@ -127,9 +128,9 @@ class Sealing:
             after, renewed, failed = batch.last, renewed + batch.renewed, failed + batch.failed
             await asyncio.sleep(_PAUSE_SECONDS)
         if renewed:
-            _log.info("sealed again with the current master key", table=column.table.name, rows=renewed)
+            _log.info("sealed again with the current master key", table=table, rows=renewed)
         if failed:
-            _log.error("some sealed values cannot be opened", table=column.table.name, rows=failed)
+            _log.error("some sealed values cannot be opened", table=table, rows=failed)
 
     async def _try(self, column: SealedColumn, after: str) -> "Batch | None":
         """Some rows, or None when that has to wait."""
@@ -139,7 +140,7 @@ class Sealing:
             reason = error.message
         except Exception as error:  # noqa: BLE001  # whatever it was, nobody else would go on before the next start
             reason = repr(error)
-        _log.warning("sealing again has to wait", table=column.table.name, reason=reason)
+        _log.warning("sealing again has to wait", table=str(column.table.name), reason=reason)
         return None
 
     async def renew_some(self, column: SealedColumn, after: str) -> "Batch":

@@ -8,6 +8,7 @@ import pytest
 from polyforge.database.database import Database
 from polyforge.database.events.store import SystemEvents
 from polyforge.database.events.tail import EventTail
+from polyforge.database.sessions import ReadSession
 from polyforge.gateway.lineup import Lineup, Lineups
 from polyforge.kernel.clock import FakeClock
 from polyforge.kernel.errors import SettingsError, Unavailable
@@ -164,6 +165,28 @@ async def test_a_file_that_is_touched_is_no_new_version(processes: Any) -> None:
     worker.file.set("b", NOW + 61)
     await worker.runs("b", 2)
     assert [row.version for row in await worker.rows()] == [1, 2]
+
+
+async def test_a_list_tells_which_versions_held_secrets_and_leaves_the_contents_where_they_are(
+    processes: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = await processes("a")
+    written_out = {"models": {"name": "sk-1234567890123456"}, "providers": {}}
+    await worker.versions.offer(Declared(written_out, frozenset(), (), NOW))
+    read: list[list[str]] = []
+    rows_of = ReadSession.all
+
+    async def watched(self: ReadSession, statement: Any) -> Any:
+        found = await rows_of(self, statement)
+        read.extend([str(name) for name in row] for row in found)
+        return found
+
+    monkeypatch.setattr(ReadSession, "all", watched)
+    async with worker.database.read() as session:
+        listed = await SystemConfigurations(session).page(10, None)
+    assert [(each.version, each.masked) for each in listed] == [(2, True), (1, False)]
+    assert any("masked" in columns for columns in read)
+    assert not any("content" in columns for columns in read)
 
 
 async def test_at_the_start_a_file_that_was_changed_since_wins_and_an_older_one_does_not(processes: Any) -> None:

@@ -5,13 +5,24 @@ from types import MappingProxyType
 from typing import Final
 
 from polyforge.kernel.errors import Invalid
-from polyforge.privacy import cards, emails, national, phones
+from polyforge.privacy import cards, codes, emails, national, network, passwords, phones, secrets
 from polyforge.privacy.matches import Kind
 from polyforge.privacy.numbers import NumberFinder
 from polyforge.privacy.page import Finder
 
 KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
-    {kind.name: kind for kind in (*emails.KINDS, *phones.KINDS, *cards.KINDS, *national.KINDS)}
+    {
+        kind.name: kind
+        for kind in (
+            *emails.KINDS,
+            *phones.KINDS,
+            *cards.KINDS,
+            *codes.KINDS,
+            *network.KINDS,
+            *secrets.KINDS,
+            *national.KINDS,
+        )
+    }
 )
 GROUPS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
@@ -44,4 +55,16 @@ def finders(kinds: Iterable[str], regions: Sequence[str]) -> tuple[Finder, ...]:
         made.append(NumberFinder(numbers))
     if phones.PHONE.name in wanted:
         made.append(phones.PhoneFinder(regions))
+    if any(kind.name in wanted for kind in codes.KINDS):
+        made.append(codes.CodeFinder(wanted))
+    if network.IP.name in wanted or network.MAC.name in wanted:
+        made.append(network.AddressFinder(ip=network.IP.name in wanted, mac=network.MAC.name in wanted))
+    if network.URL.name in wanted:
+        made.append(network.UrlFinder())
+    if secrets.API_KEY.name in wanted or secrets.JWT.name in wanted:
+        made.append(secrets.KeyFinder(keys=secrets.API_KEY.name in wanted, tokens=secrets.JWT.name in wanted))
+    if secrets.PRIVATE_KEY.name in wanted:
+        made.append(secrets.PemFinder())
+    if secrets.PASSWORD.name in wanted:
+        made.append(passwords.PasswordFinder())
     return tuple(made)

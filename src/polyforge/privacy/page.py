@@ -40,8 +40,11 @@ class Page:
 
     @cached_property
     def lower(self) -> str:
-        """In lower case; its offsets are not those of the text, so it is good for asking whether something is there."""
-        return self.text.lower()
+        """In lower case, each character in its place."""
+        lower = self.text.lower()
+        if len(lower) == len(self.text):
+            return lower
+        return "".join(low if len(low := sign.lower()) == 1 else sign for sign in self.text)
 
     @cached_property
     def groups(self) -> list[Group]:

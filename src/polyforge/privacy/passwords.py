@@ -1,0 +1,108 @@
+"""What follows words like `password`, `secret` and `token`, when it looks made up."""
+
+import re
+from typing import Final
+
+from polyforge.privacy.matches import FORM, LIKELY, Match
+from polyforge.privacy.page import Page
+from polyforge.privacy.secrets import PASSWORD
+
+_PASSWORDS: Final = (
+    "password", "passwd", "passphrase", "passcode", "pwd", "passwort", "kennwort", "contraseña", "mot de passe", "senha",
+    "wachtwoord", "parola",
+    "пароль", "पासवर्ड", "পাসওয়ার্ড", "密码", "パスワード",
+)  # fmt: skip
+_NUMBERS: Final = ("pin", "passcode", "password", "otp", "cvv", "cvc", "cvv2", "पिन", "ओटीपी")
+"""After these, digits alone are a secret too."""
+_TOKENS: Final = (
+    "secret", "secret key", "secret_key", "secret-key", "secretkey", "api key", "api_key", "api-key", "apikey",
+    "access key", "access_key", "access-key", "accesskey", "private key", "private_key", "auth key", "auth_key",
+    "token", "bearer", "authorization", "client_secret", "clientsecret", "credential", "credentials", "accountkey",
+    "encryption key", "encryption_key", "signing key", "signing_key",
+)  # fmt: skip
+_WORDS: Final = (*_PASSWORDS, *_NUMBERS, *_TOKENS)
+_STEMS: Final = (
+    "pass", "pwd", "wort", "contrase", "senha", "wachtw", "parola", "пароль", "पासव", "পাসও", "密码", "パスワ", "pin", "otp",
+    "cv", "पिन", "ओटी", "secret", "key", "token", "bearer", "authori", "credential",
+)  # fmt: skip
+"""Something of every word is in one of these: without any of them nothing else is tried."""
+_ASSIGNS: Final = re.compile("[:=]+>?")
+_VERBS: Final = (" is ", " was ", " ist ", " lautet ", " est ", " es ", " è ", " है ")
+_SCHEME: Final = "bearer "
+_REACH: Final = 40
+_AROUND: Final = " \t\"'`*_()[]{}"
+_LONGEST_VALUE: Final = 128
+_VALUE: Final = re.compile(
+    rf"[ \t]{{0,3}}(?:(?:bearer|basic|token)[ ]{{1,2}})?([\"'`]?)([^\s\"'`,;<>]{{4,{_LONGEST_VALUE}}})", re.IGNORECASE
+)
+_PLACEHOLDER: Final = re.compile(
+    r"[$%{<\[(*]|[^(]*\(|https?://|x{3,}|\.{2,}|(?:none|null|true|false|undefined|required|string|str|optional|hidden"
+    r"|redacted|your|changeme|example|placeholder|process\.|os\.|env[:.])",
+    re.IGNORECASE,
+)
+_CAPITAL_INSIDE: Final = re.compile("[a-z][A-Z]")
+_SIGNS: Final = frozenset("!@#$^&*?~+")
+_AFTER: Final = ".,?;:)]}"
+_SHORTEST: Final = 4
+_SHORTEST_TOKEN: Final = 8
+_SHORTEST_QUOTED: Final = 6
+
+
+class PasswordFinder:
+    """Finds values after `password:`, `"secret": `, `api_key=`, `my password is` and the like."""
+
+    def find(self, page: Page) -> list[Match]:
+        """All values that look made up."""
+        lower = page.lower
+        if not any(stem in lower for stem in _STEMS):
+            return []
+        finds = [_after(page, *found.span(), by_verb=False) for found in _ASSIGNS.finditer(page.text)]
+        for verb in (*_VERBS, _SCHEME):
+            place = lower.find(verb)
+            while place >= 0:
+                end = place + len(verb)
+                finds.append(_after(page, end if verb == _SCHEME else place, end, by_verb=True))
+                place = lower.find(verb, place + 1)
+        return [find for find in finds if find]
+
+    def opening(self, page: Page) -> int:
+        """Where the last word begins, when one of the words before it or in it may make it a secret."""
+        text, size = page.text, len(page.text)
+        begin = size
+        while begin > page.start and size - begin < _LONGEST_VALUE + 2 and not text[begin - 1].isspace():
+            begin -= 1
+        near = text[max(0, begin - _REACH) :].lower()
+        return begin if any(stem in near for stem in _STEMS) else size
+
+
+def _after(page: Page, end_of_word: int, place: int, *, by_verb: bool) -> Match | None:
+    """What stands at a place, when a word that ends before it makes it a secret."""
+    before = page.lower[max(0, end_of_word - _REACH) : end_of_word].rstrip(_AROUND)
+    if not before.endswith(_WORDS):
+        return None
+    found = _VALUE.match(page.text, place)
+    if found is None:
+        return None
+    value = found[2].rstrip(_AFTER)
+    if len(value) < _SHORTEST or _PLACEHOLDER.match(value):
+        return None
+    is_made_up = _looks_made_up(before, value, quoted=bool(found[1]) and not by_verb)
+    return (
+        Match(found.start(2), found.start(2) + len(value), FORM if by_verb else LIKELY, PASSWORD.name)
+        if is_made_up
+        else None
+    )
+
+
+def _looks_made_up(word: str, value: str, *, quoted: bool) -> bool:
+    if value.isdigit():
+        return word.endswith(_NUMBERS)
+    if word.endswith(_TOKENS) and not word.endswith(_PASSWORDS):
+        return len(value) >= _SHORTEST_TOKEN and _is_mixed(value)
+    return _is_mixed(value) or (quoted and len(value) >= _SHORTEST_QUOTED)
+
+
+def _is_mixed(value: str) -> bool:
+    has_letter = any(map(str.isalpha, value))
+    has_sign = not _SIGNS.isdisjoint(value)
+    return has_letter and (has_sign or any(map(str.isdigit, value)) or _CAPITAL_INSIDE.search(value) is not None)

@@ -5,7 +5,7 @@ import re
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import pytest
@@ -78,6 +78,7 @@ class Credential:
     """Something to call with, and what the policy says that it may do."""
 
     title: str
+    kind: Literal["key", "access token", "session", "service account"]
     headers: dict[str, str]
     permissions: frozenset[str]
 
@@ -95,6 +96,12 @@ class Tenant:
     def strongest(self) -> Credential:
         """A key that may do everything."""
         return self.credentials[0]
+
+    @property
+    def various(self) -> list[Credential]:
+        """The strongest of each kind, and some of the others."""
+        by_strength = sorted(self.credentials, key=lambda each: len(each.permissions))
+        return [*{each.kind: each for each in by_strength}.values(), *self.credentials[1::5]]
 
     @property
     def owner(self) -> Caller:
@@ -127,6 +134,7 @@ class World:
                 await session.change(insert(projects).values(**row, name="p", created_at=1.0))
         for tenant in self.tenants:
             tenant.credentials = [*await self._keys(tenant), *await self._users(tenant)]
+            tenant.credentials.append(await self._service_account(tenant))
             for collection, make in MAKERS.items():
                 tenant.known[collection] = await make(self, tenant)
         self.routes = await self._described()
@@ -138,7 +146,7 @@ class World:
             body = NewKey(name="wall", scopes=sorted(scopes))
             _, secret = await self.platform.key_service.create(tenant.owner, body)
             allowed = everything if ALL in scopes else frozenset(scopes)
-            found.append(Credential(f"key with {sorted(scopes)}", _bearer(secret.value), allowed))
+            found.append(Credential(f"key with {sorted(scopes)}", "key", _bearer(secret.value), allowed))
         return found
 
     async def _users(self, tenant: Tenant) -> list[Credential]:
@@ -152,10 +160,19 @@ class World:
                 reach = {"project"} if project_id else {"project", "organization"}
                 allowed = frozenset(name for name in role.permissions if LEVELS[name] in reach)
                 title = f"{role.name} of {'the project' if project_id else 'the organization'}"
-                found.append(Credential(title, _bearer(issued.access_token), allowed))
+                found.append(Credential(title, "access token", _bearer(issued.access_token), allowed))
                 if role.name == "owner":
-                    found.append(Credential(f"session of {title}", self._sent_with(token, caller), allowed))
+                    sent = self._sent_with(token, caller)
+                    found.append(Credential(f"session of {title}", "session", sent, allowed))
         return found
+
+    async def _service_account(self, tenant: Tenant) -> Credential:
+        account = await self.make(tenant, "/service-accounts", {"name": "wall", "role": "admin"})
+        tokens = self.platform.token_service
+        issued = await tokens.for_client(account["id"], account["secret"], Origin(), None)
+        admin = BUILT_IN_ROLES["admin"].permissions
+        allowed = frozenset(name for name in admin if LEVELS[name] == "project")
+        return Credential("service account", "service account", _bearer(issued.access_token), allowed)
 
     async def _begin(self, caller: Caller) -> str:
         """The token of a new session."""
@@ -353,7 +370,7 @@ async def _identity(world: World, route: Route, target: Tenant | None) -> str:
 
 
 async def _what_is_foreign_answers_as_what_is_absent(world: World) -> None:
-    """Word for word, with keys and tokens of each tenant, on every route with an id."""
+    """Word for word, with every kind of credential of each tenant, on every route with an id."""
     ours, sister, theirs = world.tenants
     for route in world.routes:
         if route.collection is None or not route.tenants:
@@ -363,7 +380,7 @@ async def _what_is_foreign_answers_as_what_is_absent(world: World) -> None:
                 continue
             identity = target.known[route.collection]
             missing = ABSENT_NAME if route.collection == "secrets" else ABSENT
-            for credential in owner.credentials[::3]:
+            for credential in owner.various:
                 foreign = await world.call(route, identity, credential, owner)
                 absent = await world.call(route, missing, credential, owner)
                 wanted = 404 if route.permission in credential.permissions else 403

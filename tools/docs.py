@@ -35,6 +35,7 @@ ADAPTED = {
     "audit": ("audit_sinks", "audit.exports.<name>"),
     "logs": ("request_log_sinks", "logs.exports.<name>"),
     "prices": ("price_catalogs", "prices"),
+    "cache": ("caches", "cache"),
 }
 """Sections in which adapters are chosen: the port, and where the adapter's own settings stand."""
 

@@ -58,6 +58,8 @@ def examine(settings: Settings) -> dict[str, Any]:
     if settings.prices is not None:
         own = settings_of("price_catalogs", "prices", settings.prices)
         tree["prices"] = {"use": settings.prices.use, **own.model_dump(mode="json")}
+    own = settings_of("caches", "cache", settings.cache)
+    tree["cache"].update(own.model_dump(mode="json"))
     people = settings.people
     own = settings_of("notifiers", "people.notifier", people.notifier)
     tree["people"]["notifier"] = {"use": people.notifier.use, **own.model_dump(mode="json")}

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import msgspec
 
 from polyforge.dialects.writing import StreamWriter
+from polyforge.gateway.caching.lookup import Lookup
 from polyforge.gateway.routing import Wish
 from polyforge.kernel.chat import ChatRequest, ChatResult, Fault
 from polyforge.kernel.hidden import Hidden
@@ -16,7 +17,7 @@ from polyforge.registry.catalog import Deployment, Model
 from polyforge.telemetry.hops import Hops
 from polyforge.tenancy.callers import Caller
 from polyforge.tenancy.ledger.counters import Headroom
-from polyforge.tenancy.ledger.records import Status
+from polyforge.tenancy.ledger.records import Cached, Status
 
 Examine = Callable[[bytes, ChatResult], Fault | None]
 """Says what is wrong with an answer to a body; None when it holds."""
@@ -77,6 +78,12 @@ class Job(msgspec.Struct, gc=False):
     """What the caller wants of the deployment that answers."""
     tags: tuple[str, ...] = ()
     """What the caller labels the call with, sorted: `name` or `name=value`."""
+    lookup: Lookup | None = None
+    """What it wants of the cache; None where its model has none."""
+    cached: Cached = ""
+    """Set where the answer was made for an earlier request."""
+    saved: Micros = 0
+    """What such an answer cost when it was made."""
     slot: int = -1
     """The key's slot in the shared counters; -1 for a key without limits."""
     period: int = 0

@@ -7,6 +7,7 @@ from typing_extensions import AsyncGenerator
 
 from polyforge.dialects.writing import StreamWriter
 from polyforge.gateway.admission import Admission
+from polyforge.gateway.caching.service import AnswerCache
 from polyforge.gateway.dispatch import Dispatch
 from polyforge.gateway.job import Examine, Job, Rejected
 from polyforge.gateway.routing import Plan
@@ -28,22 +29,29 @@ Frames = tuple[bytes, bool]
 class Gateway:
     """Answers jobs. Every job that `admit` let in is settled, however `complete` or `stream` end."""
 
-    def __init__(self, admission: Admission, dispatch: Dispatch, settlement: Settlement) -> None:
+    def __init__(self, admission: Admission, cache: AnswerCache, dispatch: Dispatch, settlement: Settlement) -> None:
         self._admission = admission
+        self._cache = cache
         self._dispatch = dispatch
         self._settlement = settlement
 
     async def complete(self, job: Job) -> Reply:
         """The whole answer. Its usage record is written when this returns."""
-        found = await self._begin(job)
+        await self._admission.admit(job)
+        _enter(job)
         usage: Usage | None = None
         try:
-            reply = await self._dispatch.send(job, found)
+            if job.lookup is not None and (kept := await self._cache.reply(job, job.lookup)) is not None:
+                self._settle_kept(job, kept.usage)
+                return kept
+            reply = await self._dispatch.send(job, self._route(job))
             if job.examine is not None:
                 reply = await self._improve(job, reply, job.examine)
             job.hops.marks.append(perf_counter_ns())
             usage = reply.usage
             self._settlement.settle(job, "ok", usage, http_status=_OK)
+            if job.lookup is not None:
+                self._cache.keep_reply(job, job.lookup, reply)
         except PolyforgeError as error:
             self._settlement.settle(job, "error", usage, http_status=error.status, error=error.code)
             raise
@@ -68,11 +76,15 @@ class Gateway:
 
     async def stream(self, job: Job) -> AsyncGenerator[Frames]:
         """The answer as it comes. Its usage record is written before the last frames are given out."""
-        found = await self._begin(job)
+        await self._admission.admit(job)
+        _enter(job)
         relay = _Relay(job)
         events: AsyncGenerator[list[StreamEvent]] | None = None
         try:
-            first, events = await self._dispatch.stream(job, found)
+            if job.lookup is not None and (kept := await self._cache.events(job, job.lookup)) is not None:
+                yield self._relay_kept(job, relay, kept), True
+                return
+            first, events = await self._dispatch.stream(job, self._route(job))
             if (data := self._relay(job, relay, first)) or relay.ended:
                 yield data, relay.ended
             async for batch in events:
@@ -93,26 +105,45 @@ class Gateway:
 
     def _relay(self, job: Job, relay: "_Relay", batch: list[StreamEvent]) -> bytes:
         """The bytes to send on; the job is settled before the last of them."""
+        lookup = job.lookup
+        if lookup is not None and lookup.recording is not None:
+            lookup.recording.add(batch)
         data = relay.read(batch)
         if relay.ended and not job.settled:
             job.hops.marks.append(perf_counter_ns())
             self._settlement.settle(job, "ok", relay.usage, http_status=_OK)
+            if lookup is not None:
+                self._cache.keep_stream(job, lookup, relay.usage)
         return data
 
-    async def _begin(self, job: Job) -> Plan:
-        """Admission, guardrails (none are configured in this version) and routing."""
-        marks = job.hops.marks
-        await self._admission.admit(job)
+    def _relay_kept(self, job: Job, relay: "_Relay", events: list[StreamEvent]) -> bytes:
+        """All of a stream that is given again."""
+        job.media_type = events[0].media_type
+        data = relay.read(events)
+        self._settle_kept(job, relay.usage)
+        return data
+
+    def _settle_kept(self, job: Job, usage: Usage | None) -> None:
+        """An answer that was kept goes through neither routing nor dispatch."""
         now = perf_counter_ns()
-        marks.append(now)
-        marks.append(now)
-        try:
-            found = self._dispatch.route(job)
-        except PolyforgeError as error:
-            self._settlement.settle(job, "error", None, http_status=error.status, error=error.code)
-            raise
+        job.hops.marks[-1] = now
+        job.hops.marks += (now, now)
+        self._settlement.settle(job, "ok", usage, http_status=_OK)
+
+    def _route(self, job: Job) -> Plan:
+        """The attempts to make, where no answer was kept."""
+        marks = job.hops.marks
+        if job.lookup is not None:
+            marks[-1] = perf_counter_ns()
+        found = self._dispatch.route(job)
         marks.append(perf_counter_ns())
         return found
+
+
+def _enter(job: Job) -> None:
+    """Admission is over; so is what comes before the cache, since no guardrails are configured in this version."""
+    now = perf_counter_ns()
+    job.hops.marks += (now, now)
 
 
 class _Relay:

@@ -66,13 +66,16 @@ class Settlement:
                 caller.user_id or "",
                 request.end_user,
                 ",".join(job.tags),
+                job.cached,
+                job.saved,
             )
         )
         if job.slot < 0:
             return
         self._counters.settle(job.slot, job.period, job.reserved, job.price, number)
         if job.caller.limits.tpm is not None:
-            self._counters.add_tokens(job.slot, now, job.usage.total - job.reserved_tokens)
+            used = 0 if job.cached else job.usage.total
+            self._counters.add_tokens(job.slot, now, used - job.reserved_tokens)
 
 
 def estimate(job: Job, characters: int) -> Usage:
@@ -92,7 +95,12 @@ def _estimate(job: Job, status: Status) -> Usage:
 
 
 def _worth(job: Job) -> tuple[Micros, Micros]:
-    """Cost and price: of an answer, whole or begun, and of one that the caller did not wait for; never of a failure."""
+    """Cost and price: of an answer, whole or begun, and of one that the caller did not wait for; never of a failure.
+
+    An answer that was kept costs nothing; its price was set by whoever found it.
+    """
+    if job.cached:
+        return 0, job.price
     if not job.attempts or (job.status == "error" and not job.streamed):
         return 0, 0
     deployment = job.attempts[-1].deployment

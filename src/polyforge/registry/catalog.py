@@ -1,6 +1,7 @@
 """Which models there are and what can answer for each, resolved once from the settings."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from hashlib import blake2b
 from itertools import count
 
 import msgspec
@@ -8,6 +9,7 @@ import msgspec
 from polyforge.kernel.errors import Invalid, ModelNotFound, SettingsError
 from polyforge.kernel.tasks import Task
 from polyforge.ports.provider import KEY_HEADER, Capabilities
+from polyforge.registry.caching import CacheRules, rules_of
 from polyforge.registry.costs import Costs, UnknownCosts
 from polyforge.registry.settings import DeploymentSettings, Hardware, ModelSettings, Strategy
 from polyforge.registry.tariffs import FREE, Tariff, tariff_of
@@ -67,6 +69,8 @@ class Model(msgspec.Struct, frozen=True, gc=False):
     """Whether a prompt that is too long for one deployment is tried at a larger one."""
     simple: bool = False
     """Has one deployment, which takes whatever comes: there is nothing to choose."""
+    cache: CacheRules | None = None
+    """Which answers are kept and given again; None: none."""
 
     def does(self, task: Task) -> bool:
         """Whether it answers requests of this task; a chat model also completes."""
@@ -192,6 +196,7 @@ class _Builder:
             exploration=model.routing.exploration,
             widens=model.on_context_overflow == "larger",
             simple=len(deployments) == 1 and deployments[0].takes_all,
+            cache=rules_of(model.cache, _tag(deployments)),
         )
 
     def _deployment(
@@ -241,3 +246,9 @@ class _Builder:
         if cost is None:
             raise SettingsError(f"models.{name}: cost_as: the catalogue of prices does not know {listed!r}")
         return cost
+
+
+def _tag(deployments: Iterable[Deployment]) -> bytes:
+    """Differs when others answer for a model."""
+    names = "\n".join(f"{place.provider} {place.model}" for place in deployments)
+    return blake2b(names.encode(), digest_size=8).digest()

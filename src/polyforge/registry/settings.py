@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 from polyforge.kernel.prices import PriceList, Rates
 from polyforge.kernel.tasks import Task
+from polyforge.registry.caching import ModelCacheSettings
 
 Strategy = Literal["weighted", "least_latency", "least_cost"]
 """How deployments of the same priority are put in order."""
@@ -163,6 +164,9 @@ class ModelSettings(BaseModel):
         default="refuse",
         description="What to do when a provider finds the prompt too long: tell the caller, or try the deployments with"
         " a larger `limits.context`.",
+    )
+    cache: ModelCacheSettings | None = Field(
+        default=None, description="Which answers are kept and given again; default: `cache.default`."
     )
 
     @model_validator(mode="after")

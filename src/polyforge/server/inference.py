@@ -14,6 +14,8 @@ from typing import Final
 
 from polyforge.dialects import openai_embeddings
 from polyforge.dialects.writing import Answering, FailureWriter, StreamWriter
+from polyforge.gateway.caching.lookup import CACHE_HEADER
+from polyforge.gateway.caching.service import AnswerCache
 from polyforge.gateway.job import Job
 from polyforge.gateway.lineup import Lineup, Lineups
 from polyforge.gateway.routing import Wish
@@ -81,6 +83,7 @@ class Inference:
         observer: Observer,
         tracer: Tracer,
         conversations: Conversations,
+        answers: AnswerCache,
     ) -> None:
         self._settings = settings
         self._keys = keys
@@ -90,6 +93,7 @@ class Inference:
         self._observer = observer
         self._tracer = tracer
         self._conversations = conversations
+        self._answers = answers
         self.endpoints: Mapping[str, Endpoint] = {endpoint.path: endpoint for endpoint in ENDPOINTS}
 
     async def __call__(self, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
@@ -102,6 +106,8 @@ class Inference:
         try:
             job = await self._read(endpoint, exchange, lineup, scope, receive)
             presence = Presence(scope)
+            if job.model.cache is not None and endpoint.estimate is None:
+                await self._answers.prepare(job, job.model.cache, endpoint.path, first_values(scope["headers"]))
             if endpoint.estimate is not None:
                 await self._count(endpoint, endpoint.estimate, exchange, job, lineup, presence, send)
             elif job.request.stream:
@@ -278,7 +284,7 @@ class Inference:
         exchange.status = rendered.status
         headers = [*rendered.headers, _overhead(exchange.hops)]
         if exchange.job is not None:
-            headers += _limits(exchange.job)
+            headers += [*_limits(exchange.job), *_cache(exchange.job)]
         await send_whole(send, rendered.status, headers, rendered.body)
 
 
@@ -359,9 +365,20 @@ def _own_headers(endpoint: Endpoint, job: Job) -> RawHeaders:
     headers = [(name, request_id) for name in endpoint.id_headers]
     headers.append(_overhead(job.hops))
     headers += _limits(job)
+    if job.lookup is not None:
+        headers += _cache(job)
     if job.dropped:
         headers.append((b"x-polyforge-dropped", ",".join(job.dropped).encode("latin-1", "replace")))
     return headers
+
+
+def _cache(job: Job) -> RawHeaders:
+    """What came of looking for an answer that was kept, where the model has a cache."""
+    lookup = job.lookup
+    if lookup is None:
+        return []
+    headers: RawHeaders = [(CACHE_HEADER.encode(), lookup.outcome.encode())]
+    return [*headers, (b"age", b"%d" % lookup.age)] if job.cached else headers
 
 
 def _limits(job: Job) -> RawHeaders:

@@ -4,7 +4,7 @@ import time
 from time import perf_counter_ns
 
 from polyforge.gateway.job import Job
-from polyforge.kernel.usage import NO_USAGE
+from polyforge.kernel.usage import NO_USAGE, Usage
 from polyforge.ports.tracing import Trace, TracedAttempt, TracedRequest, Tracer
 from polyforge.server.exchange import Exchange
 from polyforge.telemetry.access import AccessLine, milliseconds
@@ -63,11 +63,21 @@ class Observation:
             exchange.error,
             hops.total_ns,
             hops.overhead_ns,
-            job.usage if job.settled else NO_USAGE,
+            _bought(job),
             job.price,
             job.cost,
             job.first_token_ns - hops.marks[0] if job.first_token_ns else None,
         )
+        if job.lookup is not None:
+            answered = exchange.status == 200  # noqa: PLR2004
+            self._metrics.looked_up(job.request.model, job.lookup.outcome, job.saved, answered)
+
+
+def _bought(job: Job) -> Usage:
+    """What was used for this request, and not for an earlier one whose answer was given again."""
+    if not job.settled:
+        return NO_USAGE
+    return Usage() if job.cached else job.usage
 
 
 def _line(exchange: Exchange) -> AccessLine:

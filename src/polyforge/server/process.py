@@ -71,6 +71,7 @@ def create_app(platform: GatewayPlatform) -> Application:
         observation,
         platform.tracer,
         conversations,
+        platform.cache.answers,
     )
     counter = TokenCounter(Encodings(), tokenizer_files(settings.tokens, settings.models))
     management = build_management(

@@ -106,6 +106,29 @@ PRICE = Family(
     per_model=1,
     others=2,
 )
+CACHE = Family(
+    "polyforge_cache_lookups_total",
+    "counter",
+    "Requests for models that have a cache, by what came of it: `hit`, `semantic`, `miss`, `bypass`.",
+    ("model", "outcome"),
+    per_model=4,
+    others=8,
+)
+CACHE_SAVED = Family(
+    "polyforge_cache_saved_usd_total",
+    "counter",
+    "What answers that were given again cost when they were made, in USD.",
+    ("model",),
+    unit=MICRO,
+    per_model=1,
+    others=2,
+)
+CACHE_BYTES = Family(
+    "polyforge_cache_bytes", "gauge", "Memory that answers take which are kept in the gateway workers."
+)
+CACHE_FAILURES = Family(
+    "polyforge_cache_failures_total", "counter", "Look-ups that came to nothing because the cache could not be reached."
+)
 IN_FLIGHT = Family("polyforge_in_flight", "gauge", "Requests being served now.")
 ATTEMPTS = Family(
     "polyforge_upstream_attempts_total",
@@ -201,6 +224,10 @@ FAMILIES: tuple[Family, ...] = (
     TOKENS,
     COST,
     PRICE,
+    CACHE,
+    CACHE_SAVED,
+    CACHE_BYTES,
+    CACHE_FAILURES,
     IN_FLIGHT,
     ATTEMPTS,
     COOLING,

@@ -21,6 +21,8 @@ from polyforge.telemetry.cells import CellFile, Owner
 from polyforge.telemetry.exposition import expose
 from polyforge.telemetry.families import (
     ATTEMPTS,
+    CACHE,
+    CACHE_SAVED,
     COST,
     DURATION,
     FAMILIES,
@@ -264,6 +266,13 @@ class Metrics:
             if len(self._attempts) < ATTEMPTS.others:
                 self._attempts[provider, outcome] = cell
         self._file.cells[cell] += 1.0
+
+    def looked_up(self, model: str, outcome: str, saved: int, answered: bool) -> None:
+        """A request for a model that has a cache is over; `saved` micro-USD. From one thread only."""
+        name, _ = self._names.label(model, answered)
+        self._file.cells[self.cell(CACHE, (name, outcome))] += 1.0
+        if saved:
+            self._file.cells[self.cell(CACHE_SAVED, (name,))] += saved
 
     def render(self, observed: Iterable[Observation] = (), openmetrics: bool = False) -> bytes:
         """The page for a scraper, over all processes. Takes milliseconds with many models: not for an event loop."""

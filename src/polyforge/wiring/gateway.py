@@ -75,6 +75,7 @@ from polyforge.tenancy.vault.service import VaultService
 from polyforge.tenancy.vault.tables import secrets
 from polyforge.wiring import adapters
 from polyforge.wiring.audit import AuditPlatform
+from polyforge.wiring.caching import CachePlatform, with_default
 from polyforge.wiring.operations import OperationsPlatform
 from polyforge.wiring.people import PeoplePlatform
 from polyforge.wiring.prices import costs_of
@@ -105,7 +106,7 @@ class GatewayPlatform:
         self._spec = spec
         self.clock = clock
         runtime = Path(spec.runtime)
-        journal_folder = settings.data / "journal"
+        self.journal_folder = journal_folder = settings.data / "journal"
         name = f"gateway-{spec.index}"
         self.incarnation = next_incarnation(journal_folder, spec.session, spec.index)
         self.admin = admin_key(settings.admin_key, settings.data)
@@ -118,7 +119,6 @@ class GatewayPlatform:
         )
         self.journal = Journal(journal_folder, spec.session, spec.index, self.incarnation)
         self.drainer = Drainer(journal_folder, spec.session, self.ledger, clock, _log_drain_error)
-        self.journal_folder = journal_folder
         self.metrics = Metrics(runtime / "metrics", name, metric_models=settings.telemetry.metric_models)
         self.lines = LineWriter(sys.stderr.fileno(), process=name, on_drop=self._count(LOG_DROPPED))
         self.tracer = _tracer(settings, name, self._count(TRACES_DROPPED))
@@ -131,6 +131,7 @@ class GatewayPlatform:
         )
         self._admission = Admission(settings.gateway, self.counters, self.journal, self.ledger.balance, clock)
         self._settlement = Settlement(self.counters, self.journal, clock)
+        self.cache = CachePlatform(settings.cache, clock)
         self.lineups = Lineups(self._lineup(settings), self.declared_secrets, self._prepare_lineup)
         self.metrics.declare(self.lineups.current.catalog.names())
         self.audit = AuditPlatform(settings.audit, self.database, clock, self.master)
@@ -191,7 +192,7 @@ class GatewayPlatform:
         half_life = self.settings.gateway.latency_half_life_seconds
         health = Health(_health_path(settings, self._spec), catalog.deployment_count(), self.clock, half_life)
         dispatch = Dispatch(self.settings.gateway, providers, health, self.clock)
-        gateway = Gateway(self._admission, dispatch, self._settlement)
+        gateway = Gateway(self._admission, self.cache.answers, dispatch, self._settlement)
         return Lineup(catalog, providers, _digests(settings), health, gateway)
 
     async def _prepare_lineup(self, lineup: Lineup) -> None:
@@ -217,6 +218,7 @@ class GatewayPlatform:
         self.journal.open()
         await self.database.open()
         await self.tracer.open()
+        await self.cache.open(self.declared_secrets)
         await self.lineups.open()
         await self.audit.exporters.open(self.declared_secrets)
         await self.logs.exporters.open(self.declared_secrets)
@@ -240,6 +242,7 @@ class GatewayPlatform:
         await self.audit.exporters.close()
         await self.logs.exporters.close()
         await self.lineups.close()
+        await self.cache.close()
         await self.tracer.close()
         self.journal.close()
         await self.drainer.finish()
@@ -347,7 +350,8 @@ def _catalog(settings: Settings, providers: Mapping[str, Provider], costs: Costs
     estimate = settings.gateway.estimate
     unknown = tariff_of(PriceList(input=estimate.input, output=estimate.output), ESTIMATED)
     refuse = settings.gateway.unknown_price == "refuse"
-    return build_catalog({**builtin, **settings.models}, capabilities, None if refuse else unknown, costs)
+    models = {name: with_default(model, settings.cache) for name, model in settings.models.items()}
+    return build_catalog({**builtin, **models}, capabilities, None if refuse else unknown, costs)
 
 
 def _tracer(settings: Settings, process: str, on_drop: Callable[[int], None]) -> Tracer:

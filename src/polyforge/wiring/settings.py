@@ -16,6 +16,7 @@ from polyforge.database.events.settings import EventSettings
 from polyforge.database.settings import DatabaseSettings
 from polyforge.gateway.settings import GatewaySettings
 from polyforge.kernel.errors import SettingsError
+from polyforge.registry.caching import ModelCacheSettings
 from polyforge.registry.settings import ModelSettings
 from polyforge.secrets.references import SecretRef
 from polyforge.secrets.settings import SecretsSettings
@@ -52,6 +53,18 @@ class Chosen(BaseModel):
         if not ADAPTER_NAME.match(use):
             raise ValueError("must be lower-case letters, digits and underscores")
         return use
+
+
+class CacheSettings(Chosen):
+    """Where answers are kept to be given again, and which. Nothing is kept unless a model or `default` says so."""
+
+    use: str = Field(default="memory", description="The adapter's name: `memory` of each worker, or `redis`.")
+    default: ModelCacheSettings | None = Field(
+        default=None, description="For every model that has no `cache` of its own."
+    )
+    max_entry_bytes: int = Field(
+        default=1024 * 1024, ge=1024, le=64 * 1024 * 1024, description="Largest answer that is kept."
+    )
 
 
 class TlsSettings(BaseModel):
@@ -173,6 +186,7 @@ class Settings(BaseModel):
     people: PeopleSettings = Field(default_factory=PeopleSettings)
     responses: ResponseSettings = Field(default_factory=ResponseSettings)
     tokens: TokenSettings = Field(default_factory=TokenSettings)
+    cache: CacheSettings = Field(default_factory=CacheSettings)
     providers: dict[str, Chosen] = Field(default_factory=dict, description="Upstream services by name.")
     models: dict[str, ModelSettings] = Field(default_factory=dict, description="Names that callers use.")
     prices: Chosen | None = Field(

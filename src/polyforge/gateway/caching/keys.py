@@ -1,0 +1,97 @@
+"""What makes two requests the same: everything that can change the answer, and nothing else.
+
+A key begins with the project and the model, so that either can be cleared, and a request never finds what another
+project was told. The rest is a hash, of which a body in JSON counts by what it says, not by how it is written.
+"""
+
+from hashlib import blake2b
+from typing import Any, Final, cast
+
+import msgspec
+
+from polyforge.dialects.multipart import is_form, read_form
+from polyforge.dialects.parameters import HINTS
+from polyforge.gateway.job import Job
+from polyforge.kernel.errors import PolyforgeError
+from polyforge.registry.caching import CacheRules
+
+LARGE: Final = 64 * 1024
+"""Bytes from which on a body is hashed in a thread."""
+_DIGEST: Final = 20
+_TRAVEL: Final = frozenset({"model", "stream", "stream_options"}) | HINTS
+"""Fields that say how the answer travels, for whom it is, or what stands in the key anyway."""
+_TRACE: Final = "traceparent"
+_read: Final = msgspec.json.Decoder().decode
+_write: Final = msgspec.json.Encoder(order="sorted").encode
+_pack: Final = msgspec.msgpack.Encoder(order="sorted").encode
+
+
+def project_prefix(project_id: str) -> str:
+    """What every key of a project begins with."""
+    return f"{project_id}:"
+
+
+def model_prefix(project_id: str, model: str) -> str:
+    """What every key of a model begins with, in one project."""
+    return f"{project_id}:{blake2b(model.encode(), digest_size=8).hexdigest()}:"
+
+
+def exact_key(job: Job, rules: CacheRules, path: str) -> str | None:
+    """The key of a job on a path of the server; None where its body is not one that can be compared."""
+    content = _canonical(job.request.body)
+    if content is None:
+        return None
+    return keyed(job, "e", _around(job, rules, path), content)
+
+
+def keyed(job: Job, kind: str, *parts: bytes) -> str:
+    """A key of the job's project and model; `kind` is one letter."""
+    digest = blake2b(digest_size=_DIGEST)
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part)
+    return model_prefix(job.caller.project_id, job.request.model) + kind + digest.hexdigest()
+
+
+def _around(job: Job, rules: CacheRules, path: str) -> bytes:
+    """What beside the body can change the answer, or who may share it."""
+    headers = {name: value for name, value in job.headers.items() if name != _TRACE}
+    wish = job.wish
+    chosen = wish and (wish.provider, wish.region, wish.hardware, sorted(wish.tags), wish.strategy)
+    owner = job.caller.key_id if rules.partition == "key" else ""
+    return _pack((path, job.request.task, job.request.dialect, rules.tag, owner, headers, chosen))
+
+
+def around(job: Job, rules: CacheRules) -> bytes:
+    """The same for requests that are compared in canonical form, whatever path and dialect they came in."""
+    return _around(job, rules, "")
+
+
+def _canonical(body: bytes) -> bytes | None:
+    if is_form(body):
+        return _canonical_form(body)
+    try:
+        content: Any = _read(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if not isinstance(content, dict):
+        return None
+    fields = cast(dict[str, Any], content)
+    for name in _TRAVEL:
+        fields.pop(name, None)
+    return _write(fields)
+
+
+def _canonical_form(body: bytes) -> bytes | None:
+    """A form by its fields, whose boundary is another one each time."""
+    try:
+        form = read_form(body)
+    except PolyforgeError:
+        return None
+    view = memoryview(body)
+    fields = [
+        (part.name, part.is_file, part.plain, view[part.start : part.end])
+        for part in form.parts
+        if part.name not in _TRAVEL
+    ]
+    return _pack(fields)

@@ -1,0 +1,46 @@
+"""What one request wants of the cache, and what came of it."""
+
+import re
+from collections.abc import Mapping
+from typing import Final, Literal
+
+import msgspec
+
+from polyforge.gateway.recorded import Recording
+from polyforge.kernel.errors import Invalid
+from polyforge.registry.caching import CacheRules
+
+CACHE_HEADER: Final = "x-polyforge-cache"
+TTL_HEADER: Final = "x-polyforge-cache-ttl"
+Mode = Literal["use", "refresh", "bypass"]
+"""Take what is kept and keep what is new; only keep what is new; neither."""
+Outcome = Literal["hit", "semantic", "miss", "bypass"]
+_MODES: Final[dict[bytes, Mode]] = {b"refresh": "refresh", b"bypass": "bypass", b"use": "use"}
+_SECONDS: Final = re.compile(rb"[1-9][0-9]{0,8}")
+
+
+class Lookup(msgspec.Struct):
+    """Of one request for a model that has a cache."""
+
+    rules: CacheRules
+    mode: Mode
+    ttl: float
+    """How long its answer is kept, in seconds."""
+    key: str = ""
+    """Under which its answer is kept; empty where it is not to be."""
+    outcome: Outcome = "bypass"
+    age: int = 0
+    """Whole seconds since the answer was made that is given again."""
+    recording: Recording | None = None
+
+
+def read_lookup(headers: Mapping[bytes, bytes], rules: CacheRules) -> Lookup:
+    """What the headers of a request say; Invalid names one that is malformed."""
+    mode, ttl = headers.get(CACHE_HEADER.encode(), b"use"), headers.get(TTL_HEADER.encode())
+    if mode not in _MODES:
+        raise Invalid(f"{CACHE_HEADER} must be bypass or refresh", param=CACHE_HEADER)
+    if ttl is None:
+        return Lookup(rules, _MODES[mode], rules.ttl)
+    if not _SECONDS.fullmatch(ttl):
+        raise Invalid(f"{TTL_HEADER} must be a whole number of seconds", param=TTL_HEADER)
+    return Lookup(rules, _MODES[mode], min(float(ttl), rules.max_ttl))

@@ -167,11 +167,14 @@ class PolyforgeServer(targets.Polyforge):
         }
 
     def _model(self, model: Model) -> dict[str, Any]:
-        return {
+        described: dict[str, Any] = {
             "task": "chat",
             "deployments": [{"provider": "lab", "model": model.name}],
             "price": {"per_call": self.PER_CALL_USD},
         }
+        if model.cached:
+            described["cache"] = {"ttl": 600}
+        return described
 
 
 class Portkey(Gateway):

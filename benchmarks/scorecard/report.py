@@ -61,7 +61,7 @@ def _remarks(card: Scorecard) -> list[str]:
         f"{names[cell.gateway]}, {titles[cell.row]}: {cell.verdict}: {cell.observed}"
         for cell in card.cells
         if cell.verdict != "right"
-    ] + [f"{gateway.title} is absent: {gateway.absent}" for gateway in card.gateways if gateway.absent]
+    ] + [f"{gateway.title} is absent: {_line(gateway.absent)}" for gateway in card.gateways if gateway.absent]
 
 
 def _word(card: Scorecard, row: RowInfo, gateway: TargetInfo) -> str:

@@ -1,11 +1,11 @@
 """All kinds that can be looked for, the groups they come in, and what finds them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
 from polyforge.kernel.errors import Invalid
-from polyforge.privacy import cards, codes, emails, national, network, passwords, phones, secrets
+from polyforge.privacy import addresses, births, cards, codes, emails, national, network, passwords, phones, secrets
 from polyforge.privacy.matches import Kind
 from polyforge.privacy.numbers import NumberFinder
 from polyforge.privacy.page import Finder
@@ -18,6 +18,8 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
             *phones.KINDS,
             *cards.KINDS,
             *codes.KINDS,
+            *births.KINDS,
+            *addresses.KINDS,
             *network.KINDS,
             *secrets.KINDS,
             *national.KINDS,
@@ -48,23 +50,35 @@ def expand(names: Iterable[str] | None) -> tuple[str, ...]:
 def finders(kinds: Iterable[str], regions: Sequence[str]) -> tuple[Finder, ...]:
     """What finds these kinds, each finder once."""
     wanted = frozenset(kinds)
-    made: list[Finder] = []
-    if emails.EMAIL.name in wanted:
-        made.append(emails.EmailFinder())
-    if numbers := [number for number in (cards.CARD_ID, *national.IDS) if number.kind.name in wanted]:
-        made.append(NumberFinder(numbers))
-    if phones.PHONE.name in wanted:
-        made.append(phones.PhoneFinder(regions))
-    if any(kind.name in wanted for kind in codes.KINDS):
-        made.append(codes.CodeFinder(wanted))
-    if network.IP.name in wanted or network.MAC.name in wanted:
-        made.append(network.AddressFinder(ip=network.IP.name in wanted, mac=network.MAC.name in wanted))
-    if network.URL.name in wanted:
-        made.append(network.UrlFinder())
-    if secrets.API_KEY.name in wanted or secrets.JWT.name in wanted:
-        made.append(secrets.KeyFinder(keys=secrets.API_KEY.name in wanted, tokens=secrets.JWT.name in wanted))
-    if secrets.PRIVATE_KEY.name in wanted:
-        made.append(secrets.PemFinder())
-    if secrets.PASSWORD.name in wanted:
-        made.append(passwords.PasswordFinder())
-    return tuple(made)
+    return tuple(make(wanted, regions) for names, make in _MAKERS if not wanted.isdisjoint(names))
+
+
+def _names(*kinds: Kind) -> frozenset[str]:
+    return frozenset(kind.name for kind in kinds)
+
+
+def _numbers(wanted: frozenset[str], _regions: Sequence[str]) -> Finder:
+    return NumberFinder(number for number in (cards.CARD_ID, *national.IDS) if number.kind.name in wanted)
+
+
+def _addresses(wanted: frozenset[str], _regions: Sequence[str]) -> Finder:
+    return network.AddressFinder(ip=network.IP.name in wanted, mac=network.MAC.name in wanted)
+
+
+def _keys(wanted: frozenset[str], _regions: Sequence[str]) -> Finder:
+    return secrets.KeyFinder(keys=secrets.API_KEY.name in wanted, tokens=secrets.JWT.name in wanted)
+
+
+_MAKERS: Final[tuple[tuple[frozenset[str], Callable[[frozenset[str], Sequence[str]], Finder]], ...]] = (
+    (_names(emails.EMAIL), lambda _wanted, _regions: emails.EmailFinder()),
+    (_names(phones.PHONE), lambda _wanted, regions: phones.PhoneFinder(regions)),
+    (_names(cards.CARD, *national.KINDS), _numbers),
+    (_names(*codes.KINDS), lambda wanted, _regions: codes.CodeFinder(wanted)),
+    (_names(births.BIRTH), lambda _wanted, _regions: births.BirthFinder()),
+    (_names(addresses.ADDRESS), lambda _wanted, _regions: addresses.PostalFinder()),
+    (_names(network.IP, network.MAC), _addresses),
+    (_names(network.URL), lambda _wanted, _regions: network.UrlFinder()),
+    (_names(secrets.API_KEY, secrets.JWT), _keys),
+    (_names(secrets.PRIVATE_KEY), lambda _wanted, _regions: secrets.PemFinder()),
+    (_names(secrets.PASSWORD), lambda _wanted, _regions: passwords.PasswordFinder()),
+)

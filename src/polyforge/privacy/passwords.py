@@ -8,8 +8,8 @@ from polyforge.privacy.page import Page
 from polyforge.privacy.secrets import PASSWORD
 
 _PASSWORDS: Final = (
-    "password", "passwd", "passphrase", "passcode", "pwd", "passwort", "kennwort", "contraseña", "mot de passe", "senha",
-    "wachtwoord", "parola",
+    "password", "passwd", "passphrase", "passcode", "pwd", "passwort", "kennwort", "contraseña", "mot de passe",
+    "senha",     "wachtwoord", "parola",
     "пароль", "पासवर्ड", "পাসওয়ার্ড", "密码", "パスワード",
 )  # fmt: skip
 _NUMBERS: Final = ("pin", "passcode", "password", "otp", "cvv", "cvc", "cvv2", "पिन", "ओटीपी")
@@ -22,8 +22,8 @@ _TOKENS: Final = (
 )  # fmt: skip
 _WORDS: Final = (*_PASSWORDS, *_NUMBERS, *_TOKENS)
 _STEMS: Final = (
-    "pass", "pwd", "wort", "contrase", "senha", "wachtw", "parola", "пароль", "पासव", "পাসও", "密码", "パスワ", "pin", "otp",
-    "cv", "पिन", "ओटी", "secret", "key", "token", "bearer", "authori", "credential",
+    "pass", "pwd", "wort", "contrase", "senha", "wachtw", "parola", "пароль", "पासव", "পাসও", "密码", "パスワ", "pin",
+    "otp",     "cv", "पिन", "ओटी", "secret", "key", "token", "bearer", "authori", "credential",
 )  # fmt: skip
 """Something of every word is in one of these: without any of them nothing else is tried."""
 _ASSIGNS: Final = re.compile("[:=]+>?")

@@ -1,0 +1,226 @@
+"""Postal addresses by their patterns: a house number and a street, with what leads on to a postcode; postcodes alone.
+
+Everything hangs on a number, so each group of digits is looked at once, forwards (`12 Baker Street`, `12 rue de la
+Paix`) and backwards (`Hauptstraße 12`, `Calle Mayor 5`, `Mumbai 400001`). Street names are told by their capitals.
+"""
+
+import re
+from typing import Final
+
+from polyforge.privacy.beginnings import beginnings, either
+from polyforge.privacy.matches import FORM, LIKELY, WEAK, Kind, Match
+from polyforge.privacy.national import words
+from polyforge.privacy.page import Group, Page
+
+_LONGEST: Final = 160
+ADDRESS: Final = Kind(
+    "address",
+    "person",
+    "postal addresses: number and street, postcode and place, in a dozen languages",
+    _LONGEST,
+    "digits",
+    "a word for a street, or a postcode of a known form",
+)
+KINDS: Final = (ADDRESS,)
+
+# fmt: off
+_STREETS: Final = (
+    "Street", "St", "Road", "Rd", "Avenue", "Ave", "Boulevard", "Blvd", "Lane", "Ln", "Drive", "Dr", "Court", "Ct",
+    "Way", "Square", "Sq", "Terrace", "Place", "Pl", "Highway", "Hwy", "Parkway", "Pkwy", "Crescent", "Close", "Mews",
+    "Gardens", "Marg", "Nagar", "Salai", "Chowk", "Gali", "Vihar", "Layout", "Colony", "Enclave", "Sarani", "Path",
+    "Bazaar", "Bazar", "Mohalla", "Cross", "Main", "Puram", "Extension", "Sector", "Phase",
+)
+_STREETS_BEFORE: Final = (
+    "rue", "avenue", "av.", "boulevard", "bd", "place", "allée", "allee", "chemin", "impasse", "quai", "cours",
+    "route",
+)
+_SMALL: Final = (
+    "de", "la", "le", "les", "du", "des", "d'", "l'", "del", "di", "da", "do", "dos", "bis", "ter", "of", "the", "and",
+)
+_NUMBER_AFTER: Final = (
+    "Calle", "C/", "Avenida", "Avda.", "Avda", "Av.", "Paseo", "Plaza", "Carrera", "Via", "Viale", "Piazza", "Corso",
+    "Largo", "Rua", "Travessa", "Praça", "ul.", "al.", "os.", "Ulica", "Cesta", "Cami", "Carrer",
+)
+_STREET_ENDINGS: Final = (
+    "straße", "strasse", "str.", "weg", "platz", "allee", "gasse", "ufer", "damm", "chaussee", "straat", "laan",
+    "gracht", "plein", "kade", "gatan", "vägen", "gate", "vej", "gade", "katu", "tie",
+)
+_STREETS_APART: Final = ("Straße", "Strasse", "Str.", "Weg", "Platz", "Allee", "Gasse", "Ring", "Damm", "Ufer")
+_PREMISES: Final = (
+    "Flat", "Plot", "House", "Door", "Shop", "H.No.", "H.No", "H. No.", "D.No.", "D.No", "D. No.", "Apartment",
+    "Villa", "P.O. Box", "P.O.Box", "PO Box", "P O Box", "Postfach", "मकान", "फ्लैट", "घर", "प्लॉट",
+)
+_CITIES: Final = (
+    "Mumbai", "Delhi", "New Delhi", "Bengaluru", "Bangalore", "Hyderabad", "Chennai", "Kolkata", "Pune", "Ahmedabad",
+    "Jaipur", "Lucknow", "Kanpur", "Nagpur", "Indore", "Thane", "Bhopal", "Visakhapatnam", "Patna", "Vadodara",
+    "Ghaziabad", "Ludhiana", "Agra", "Nashik", "Faridabad", "Meerut", "Rajkot", "Varanasi", "Srinagar", "Aurangabad",
+    "Dhanbad", "Amritsar", "Allahabad", "Prayagraj", "Ranchi", "Howrah", "Coimbatore", "Jabalpur", "Gwalior",
+    "Vijayawada", "Jodhpur", "Madurai", "Raipur", "Kota", "Guwahati", "Chandigarh", "Mysuru", "Mysore", "Gurgaon",
+    "Gurugram", "Noida", "Kochi", "Thiruvananthapuram", "Bhubaneswar", "Dehradun", "Surat", "Goa", "Panaji",
+    "Mangaluru", "Shimla", "दिल्ली", "नई दिल्ली", "मुंबई", "चेन्नई", "कोलकाता", "पुणे", "लखनऊ", "जयपुर", "पटना",
+)
+_STATES: Final = (
+    "AL", "AK", "AZ", "AR", "CA", "CO", "CT", "DE", "FL", "GA", "HI", "ID", "IL", "IN", "IA", "KS", "KY", "LA", "ME",
+    "MD", "MA", "MI", "MN", "MS", "MO", "MT", "NE", "NV", "NH", "NJ", "NM", "NY", "NC", "ND", "OH", "OK", "OR", "PA",
+    "RI", "SC", "SD", "TN", "TX", "UT", "VT", "VA", "WA", "WV", "WI", "WY", "DC", "PR",
+)
+# fmt: on
+
+_CAPITAL: Final = "A-ZÀ-ÖØ-ÞŁŚŻŹČŠŽ"
+_INDIC: Final = "[\u0900-\u0dff]{1,24}"
+_NAME: Final = rf"[{_CAPITAL}][\w'’.-]{{0,24}}"
+_SMALL_WORD: Final = rf"(?:(?:{either(_SMALL)}) ?)"
+_NAMES: Final = rf"{_SMALL_WORD}{{0,2}}{_NAME}(?:[ -]{_SMALL_WORD}{{0,2}}{_NAME}){{0,3}}"
+_NUMBER: Final = "[0-9]{1,5}(?:[-/][0-9]{1,4})?[A-Za-z]?"
+_UK: Final = "[A-Z]{1,2}[0-9][A-Z0-9]? [0-9](?!GB|TB|MB|KB)[ABD-HJLNP-UW-Z]{2}"
+_CANADA: Final = "[ABCEGHJ-NPRSTVXY][0-9][A-Z] [0-9][A-Z][0-9]"
+_ZIP: Final = f"(?:{either(_STATES)}),? [0-9]{{5}}(?:-[0-9]{{4}})?"
+_PIN: Final = "[1-8][0-9]{2} ?[0-9]{3}"
+_CODE: Final = "(?:[0-9]{4,5}(?: ?[A-Z]{2})?|[0-9]{2}-[0-9]{3})"
+_CODE_AND_PLACE: Final = rf"(?:[A-Z]{{1,2}}-)?{_CODE} {_NAME}(?:[ -]{_NAME}){{0,2}}"
+_POSTCODE: Final = rf"(?:{_UK}|{_CANADA}|{_ZIP}|{_PIN}|{_CODE_AND_PLACE}|[0-9]{{5}}(?:-[0-9]{{3,4}})?)(?!\w)"
+_PART: Final = rf"(?:{_NAME}|#?[0-9]{{1,5}}[A-Za-z]{{0,2}}|{_INDIC})"
+# What stands between a street and a postcode: unit, floor, part of the city, city.
+_LEADING_ON: Final = re.compile(rf"(?:,?[ \n]{{1,2}}{_PART}){{0,8}}?,?[ \n]{{0,2}}-? ?(?<!\w){_POSTCODE}")
+_FORWARDS: Final = re.compile(
+    rf"{_NUMBER},? (?:(?:(?:{_NAME}|[0-9]{{1,3}}(?:st|nd|rd|th)) ){{1,4}}(?:{either(_STREETS)})(?!\w)\.?"
+    rf"(?: (?:N|S|E|W|NE|NW|SE|SW)(?!\w))?|(?:(?:bis|ter) ?,? ?)?(?:{either(_STREETS_BEFORE)}) {_NAMES})"
+)
+_BACKWARDS: Final = re.compile(
+    rf"(?<!\w)(?:[{_CAPITAL}][\w-]{{1,30}}(?:{either(_STREET_ENDINGS)})|{_NAME}[ -](?:{either(_STREETS_APART)})"
+    rf"|(?:{either(_NUMBER_AFTER)}) {_NAMES}),? (?:(?:[nN][°ºor]?\.?[°º]?) ?)?\Z"
+)
+_NUMBER_WORDS: Final = ("No", "no", "Number", "number", "Nr", "नंबर", "नं", "संख्या")
+_NO: Final = rf"(?: ?(?:{either(_NUMBER_WORDS)})\.?)?:? ?#?"
+_PREMISES_BEFORE: Final = re.compile(rf"(?<!\w)(?:{either(_PREMISES)}){_NO} ?\Z")
+_PREMISES_NUMBER: Final = re.compile(r"[0-9]{1,5}[A-Za-z]?(?:[-/][0-9A-Za-z]{1,5}){0,3}(?!\w)")
+_PREMISES_REST: Final = re.compile(
+    rf"(?:,? {_PART}){{0,12}}(?:,? (?:{either(_STREETS)}|रोड|मार्ग|नगर|गली|कॉलोनी)(?!\w)"
+    rf"|[ ,]{{1,2}}-? ?{_PIN}(?!\w))"
+)
+_BOXES: Final = ("Box ", "Postfach ")
+_CITY_BEFORE: Final = re.compile(rf"(?<!\w)(?:{either(_CITIES)})[ ,:-]{{1,3}}\Z")
+_STATE_BEFORE: Final = re.compile(rf"(?<=[,a-z.] )(?:{either(_STATES)}),? \Z")
+_NUMBER_AT: Final = re.compile(rf"{_NUMBER}(?!\w)")
+_AT_PIN: Final = re.compile(rf"{_PIN}(?!\w)")
+_AT_ZIP: Final = re.compile(r"[0-9]{5}(?:-[0-9]{4})?(?!\w)")
+_AT_CODE: Final = re.compile(rf"{_CODE_AND_PLACE}(?!\w)")
+_AT_POSTCODE: Final = re.compile(rf"(?:{_UK}|{_CANADA})(?!\w)")
+_YEAR: Final = re.compile("(?:19|20)[0-9]{2}(?![0-9A-Za-z/-])")
+_CONTEXT: Final = words(
+    "address", "addresses", "adresse", "anschrift", "wohnhaft", "wohnt", "wohne", "lives? (?:at|in|on)", "living at",
+    "resid(?:es|ing|ence)(?: at| in)?", "ship(?:ped|ping)? to", "deliver(?:ed|y)? to", "located at", "home", "domicile",
+    "dirección", "direccion", "domicilio", "indirizzo", "residente", "endereço", "morada", "adres", "plz", "postcode",
+    "zip", "pin ?code", "पता", "निवास", "முகவரி", "చిరునామా", "ঠিকানা",
+)  # fmt: skip
+_BACK: Final = 72
+
+_ALL_SMALL: Final = either((*_SMALL, *_STREETS_BEFORE))
+_FOLLOWING: Final = rf"(?:(?:[ld]')?[{_CAPITAL}0-9#][\w'’./-]*|(?:{_ALL_SMALL})(?!\w)|{_INDIC})"
+_GOING_ON: Final = re.compile(
+    rf"[0-9][\w/-]{{0,16}}(?:[ ,\n]{{1,3}}-? ?{_FOLLOWING}){{0,24}}[ ,\n-]{{0,4}}"
+    rf"(?:{beginnings((*_SMALL, *_STREETS_BEFORE))}|[ld]')?\Z"
+)
+_BEGUN: Final = re.compile(
+    rf"(?<!\w)(?:[{_CAPITAL}][\w.-]{{0,40}}|[{_CAPITAL}][\w-]{{1,30}}(?:{either(_STREET_ENDINGS)}),? ?"
+    rf"|{_NAME}[ -](?:{beginnings(_STREETS_APART)},? ?)?"
+    rf"|(?:{either(_NUMBER_AFTER)})(?: (?:(?:[ld]')?{_NAME}|{either(_SMALL)})){{0,12}},? ?"
+    rf"(?:{beginnings(_SMALL)}|[nN][°ºor]?\.?[°º]? ?)?|{beginnings(_NUMBER_AFTER)}"
+    rf"|(?:{either(_CITIES)})[ ,:-]{{0,3}}|{beginnings(_CITIES)}|(?:{either(_STATES)}),? ?"
+    rf"|[A-Z]{{1,2}}(?:[0-9][A-Z0-9]?)?(?: [0-9]?[A-Z]{{0,2}}[0-9]?)?"
+    rf"|(?:{either(_PREMISES)}){_NO} ?|{beginnings(_PREMISES)}(?: ?{beginnings(_NUMBER_WORDS)})?)\Z"
+)
+
+
+class PostalFinder:
+    """Finds postal addresses around groups of digits."""
+
+    def find(self, page: Page) -> list[Match]:
+        """All addresses."""
+        finds: list[Match | None] = []
+        for group in page.groups:
+            if group.start < page.start or (group.start and page.text[group.start - 1] in "$€£₹.,:/"):
+                continue
+            finds += self._at(page, group)
+        return [find for find in finds if find]
+
+    def opening(self, page: Page) -> int:
+        """Where an address begins that the end of the page cuts off."""
+        text, size = page.text, len(page.text)
+        reach = max(page.start, size - _LONGEST)
+        for group in page.groups:
+            if group.start >= reach and _GOING_ON.match(text, group.start):
+                return max(page.start, _start_before(page, group))
+        begun = _BEGUN.search(text, max(page.start, size - _BACK))
+        return begun.start() if begun else size
+
+    def _at(self, page: Page, group: Group) -> list[Match | None]:
+        text, place = page.text, group.start
+        before = text[max(0, place - _BACK) : place]
+        finds: list[Match | None] = []
+        if found := _FORWARDS.match(text, place) if _stands_alone(text, place) else None:
+            finds.append(_led_on(page, place, found.end(), WEAK if _YEAR.match(text, place) else FORM))
+        if before.endswith((" ", "º", "°", "#", ".")):
+            finds += [_street_before(page, group, before), _premises(page, group, before), _coded(page, group, before)]
+        elif text[place - 1 : place].isupper():
+            finds.append(_postcode(page, group))
+        return finds
+
+
+def _stands_alone(text: str, place: int) -> bool:
+    return place == 0 or not (text[place - 1].isalnum() or text[place - 1] in "-/")
+
+
+def _led_on(page: Page, start: int, end: int, confidence: float) -> Match:
+    """An address from a street on to its postcode, when one follows."""
+    rest = _LEADING_ON.match(page.text, end, start + _LONGEST)
+    is_surer = rest is not None or _CONTEXT.search(page.before(start)) is not None
+    return Match(start, rest.end() if rest else end, LIKELY if is_surer else confidence, ADDRESS.name)
+
+
+def _street_before(page: Page, group: Group, before: str) -> Match | None:
+    street = _BACKWARDS.search(before)
+    number = _NUMBER_AT.match(page.text, group.start)
+    if street is None or number is None:
+        return None
+    return _led_on(page, group.start - len(before) + street.start(), number.end(), FORM)
+
+
+def _premises(page: Page, group: Group, before: str) -> Match | None:
+    head = _PREMISES_BEFORE.search(before)
+    number = _PREMISES_NUMBER.match(page.text, group.start)
+    if head is None or number is None:
+        return None
+    start = group.start - len(before) + head.start()
+    if head[0].endswith(_BOXES):
+        return _led_on(page, start, number.end(), FORM)
+    rest = _PREMISES_REST.match(page.text, number.end(), start + _LONGEST)
+    return _led_on(page, start, rest.end(), FORM) if rest else None
+
+
+def _coded(page: Page, group: Group, before: str) -> Match | None:
+    """A postcode with the city or the state before it, or with a place after it when an address is spoken of."""
+    for pattern, code in ((_CITY_BEFORE, _AT_PIN), (_STATE_BEFORE, _AT_ZIP)):
+        head = pattern.search(before)
+        found = code.match(page.text, group.start) if head else None
+        if head and found:
+            return Match(group.start - len(before) + head.start(), found.end(), FORM, ADDRESS.name)
+    found = _AT_CODE.match(page.text, group.start)
+    if found and _CONTEXT.search(page.before(group.start, _BACK)):
+        return Match(group.start, found.end(), LIKELY, ADDRESS.name)
+    return None
+
+
+def _postcode(page: Page, group: Group) -> Match | None:
+    start = group.start - (2 if page.text[max(0, group.start - 2) : group.start].isupper() and group.start > 1 else 1)
+    found = _AT_POSTCODE.match(page.text, start) if start >= 0 else None
+    return Match(start, found.end(), FORM, ADDRESS.name) if found and page.stands_alone(start, found.end()) else None
+
+
+def _start_before(page: Page, group: Group) -> int:
+    """Where an address that a number belongs to begins."""
+    before = page.text[max(0, group.start - _BACK) : group.start]
+    heads = [pattern.search(before) for pattern in (_BACKWARDS, _PREMISES_BEFORE, _CITY_BEFORE, _STATE_BEFORE)]
+    starts = [group.start - len(before) + head.start() for head in heads if head]
+    letters = len(before) - len(before.rstrip("ABCDEFGHIJKLMNOPQRSTUVWXYZ"))
+    return min([*starts, group.start - min(letters, 2)])

@@ -1,0 +1,111 @@
+"""Dates of birth: a date with a word for birth before it or right after it."""
+
+import re
+from typing import Final
+
+from polyforge.privacy.beginnings import beginnings, either
+from polyforge.privacy.matches import LIKELY, Kind, Match
+from polyforge.privacy.page import Page
+
+_LONGEST_DATE: Final = 40
+_AFTER: Final = 30
+BIRTH: Final = Kind(
+    "date_of_birth",
+    "person",
+    "dates near words for birth",
+    _LONGEST_DATE + _AFTER,
+    "digits, and a word for birth",
+    "the word stands within 40 characters before the date, or 16 after it",
+)
+KINDS: Final = (BIRTH,)
+
+# fmt: off
+_WORDS: Final = (
+    "born", "birth", "b'day", "bday", "dob", "d.o.b", "geboren", "geb.", "geburt", "née", "naissance", "nacid", "nacim",
+    "nascid", "nascim", "nato il", "nata il", "nascita", "geboorte", "född", "født", "syntym", "urodz", "narozen",
+    "doğum", "рожд", "родил", "जन्म", "पैदा", "জন্ম", "பிறந்த", "పుట్టిన", "ಜನ್ಮ", "ಹುಟ್ಟಿದ", "ജനന", "જન્મ", "ਜਨਮ", "پیدائش",
+    "تاريخ الميلاد", "出生", "生年月日", "生まれ", "생년월일", "né le", "né(e)",
+)
+_MONTHS: Final = (
+    "january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november",
+    "december", "jan", "feb", "mar", "apr", "jun", "jul", "aug", "sep", "sept", "oct", "nov", "dec", "januar", "jänner",
+    "februar", "märz", "mai", "juni", "juli", "oktober", "dezember", "janvier", "février", "mars", "avril", "juin",
+    "juillet", "août", "septembre", "octobre", "novembre", "décembre", "enero", "febrero", "marzo", "abril", "mayo",
+    "junio", "julio", "agosto", "septiembre", "octubre", "noviembre", "diciembre", "gennaio", "febbraio", "aprile",
+    "maggio", "giugno", "luglio", "settembre", "ottobre", "dicembre", "janeiro", "fevereiro", "março", "maio", "junho",
+    "julho", "setembro", "outubro", "novembro", "dezembro", "januari", "februari", "maart", "mei", "augustus",
+    "जनवरी", "फरवरी", "फ़रवरी", "मार्च", "अप्रैल", "मई", "जून", "जुलाई", "अगस्त", "सितंबर", "सितम्बर", "अक्टूबर", "अक्तूबर", "नवंबर",
+    "नवम्बर", "दिसंबर", "दिसम्बर",
+)
+# fmt: on
+
+_MONTH: Final = f"(?:{either(_MONTHS)})"
+_MONTH_BEGUN: Final = beginnings(_MONTHS)
+_DAY: Final = r"[0-9]{1,2}(?:st|nd|rd|th|er|\.|º|ª)?"
+_DATE: Final = re.compile(
+    r"[0-9]{4}[-./][0-9]{1,2}[-./][0-9]{1,2}(?![0-9])"
+    r"|[0-9]{1,2} ?[-./ ] ?[0-9]{1,2} ?[-./ ] ?(?:[0-9]{4}|[0-9]{2})(?![0-9])"
+    r"|[0-9]{4} ?年 ?[0-9]{1,2} ?月 ?[0-9]{1,2} ?日|[0-9]{4}년 ?[0-9]{1,2}월 ?[0-9]{1,2}일"
+    rf"|{_DAY}(?: of| de)?[ -]{{1,2}}{_MONTH}\.?,?(?: de| del)?[ -]{{1,2}}(?:[0-9]{{4}}|[0-9]{{2}})(?![0-9])",
+    re.IGNORECASE,
+)
+_MONTH_FIRST: Final = re.compile(rf"{_MONTH}\.?[ -]{{1,2}}{_DAY},?[ -]{{1,2}}[0-9]{{4}}(?![0-9])", re.IGNORECASE)
+_MONTH_BEFORE: Final = re.compile(rf"(?<![a-z])({_MONTH}\.?[ -]{{1,2}})\Z")
+_BEGUN: Final = re.compile(
+    r"(?<![0-9A-Za-z])(?:[0-9]{1,4}(?: ?[-./ ]? ?[0-9]{0,2}(?: ?[-./ ]? ?[0-9]{0,4})?)?"
+    r"|[0-9]{4} ?(?:[年년] ?(?:[0-9]{1,2} ?(?:[月월] ?[0-9]{0,2} ?)?)?)?"
+    rf"|{_DAY}[a-z]?(?: of?| de?)?[ -]{{0,2}}(?:{_MONTH_BEGUN}\.?,?(?: del?| d)?[ -]{{0,2}}[0-9]{{0,4}})?"
+    rf"|{_MONTH_BEGUN}(?:\.?[ -]{{0,2}}(?:{_DAY}[a-z]?,?[ -]{{0,2}}[0-9]{{0,4}})?)?)\Z",
+    re.IGNORECASE,
+)
+_LONGEST_MONTH: Final = 14
+_BETWEEN: Final = 40
+_BETWEEN_AFTER: Final = 16
+_WORD: Final = either(_WORDS)
+# Between the word and the date: no other number, no line break, no end of a sentence.
+_BEFORE: Final = re.compile(
+    rf"(?<![a-z])(?:{_WORD})[a-zà-öø-ÿ\u0900-\u0dff]{{0,8}}[.:)]{{0,3}}(?:[^0-9\n.!?;]|\.(?! )){{0,{_BETWEEN}}}\Z"
+)
+_BEHIND: Final = re.compile(rf"[^0-9\n.!?;]{{0,{_BETWEEN_AFTER}}}?(?:{_WORD})")
+_END_OF_PART: Final = re.compile("[0-9\n.!?;]")
+
+
+class BirthFinder:
+    """Finds dates with a word for birth near them."""
+
+    def find(self, page: Page) -> list[Match]:
+        """All dates of birth."""
+        if not page.groups or not any(word in page.lower for word in _WORDS):
+            return []
+        finds: list[Match] = []
+        for group in page.groups:
+            span = _date_at(page, group.start)
+            if span and span[0] >= page.start and _is_birth(page, *span):
+                finds.append(Match(*span, LIKELY, BIRTH.name))
+        return finds
+
+    def opening(self, page: Page) -> int:
+        """Where a date begins that is cut off, or after which a word for birth may still come."""
+        size = len(page.text)
+        place = size
+        for group in reversed(page.groups):
+            if group.start < max(page.start, size - _LONGEST_DATE - _AFTER):
+                break
+            span = _date_at(page, group.start)
+            if span and size - span[1] < _AFTER and not _END_OF_PART.search(page.text, span[1]):
+                place = min(place, max(span[0], page.start))
+        begun = _BEGUN.search(page.text, max(page.start, size - _LONGEST_DATE))
+        return min(place, begun.start()) if begun else place
+
+
+def _date_at(page: Page, place: int) -> tuple[int, int] | None:
+    """The date that begins with digits at a place, or with the month before them."""
+    if found := _DATE.match(page.text, place):
+        return found.span() if place == 0 or page.text[place - 1] not in "-./0123456789" else None
+    month = _MONTH_BEFORE.search(page.before(place, _LONGEST_MONTH))
+    found = _MONTH_FIRST.match(page.text, place - len(month[1])) if month else None
+    return found.span() if found else None
+
+
+def _is_birth(page: Page, start: int, end: int) -> bool:
+    return bool(_BEFORE.search(page.before(start)) or _BEHIND.match(page.after(end)))

@@ -1,4 +1,4 @@
-"""Generated malformed requests over all dialects and providers: no 500, no hang, no secret in an answer or the log."""
+"""Generated malformed requests, and answers, over all dialects and providers: no 500, no hang, no secret told."""
 
 import json
 import random
@@ -10,12 +10,15 @@ from typing import Any
 import pytest
 
 from tests.support.clients import Response, call
-from tests.support.scripted.malformed import CALLERS_KEY, any_path, malformed, strange_headers
+from tests.support.scripted.malformed import CALLERS_KEY, CHATS, any_path, good, malformed, strange_headers
 from tests.support.scripted.providers import all_serving, settings_before
+from tests.support.scripted.scenarios import SCENARIOS
 from tests.support.scripted.vertex import TOKEN
 from tests.support.server import Polyforge, stopping
 
 CALLERS = 4
+ANSWERS = (*SCENARIOS, *SCENARIOS, "fail-server", "fail-invalid", "fail-context", "fail-not_found", "error-text")
+"""To be spoiled. No refusal that has a deployment left alone for a while is among them."""
 UPSTREAM_FAULTS = (502, 503)
 """For what a provider answers to a request that it, too, finds strange."""
 
@@ -36,6 +39,12 @@ def secrets_of(provider: Mapping[str, str]) -> Iterator[str]:
         yield from json.loads(provider["credentials"])["private_key"].split("\n")[1:3]
 
 
+def secrets_around(gateway: Polyforge, key: str, providers: Mapping[str, Any]) -> set[str]:
+    """All that must not come out."""
+    theirs = {secret for provider in providers.values() for secret in secrets_of(provider)}
+    return {key, gateway.admin_key, CALLERS_KEY, TOKEN, *theirs}
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(1_800)
 def test_whatever_comes_is_answered_and_tells_nothing(
@@ -43,8 +52,7 @@ def test_whatever_comes_is_answered_and_tells_nothing(
 ) -> None:
     gateway, providers = house_of_all
     key = gateway.create_key().key
-    theirs = {secret for provider in providers.values() for secret in secrets_of(provider)}
-    secrets = {key, gateway.admin_key, CALLERS_KEY, TOKEN, *theirs}
+    secrets = secrets_around(gateway, key, providers)
     count = 10_000 if soak else 1_000
 
     def ask(seed: int) -> tuple[str, bytes, Response]:
@@ -70,4 +78,35 @@ def test_whatever_comes_is_answered_and_tells_nothing(
     print(f"{count} requests: {dict(sorted(statuses.items()))}")
     assert statuses[400] > count / 10
     assert answered >= {"/v1/chat/completions", "/v1/responses", "/v1/messages", "/api/v1/chat"}
+    assert not any(secret in gateway.log for secret in secrets)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1_800)
+def test_whatever_an_upstream_answers_is_no_fault_of_ours(
+    house_of_all: tuple[Polyforge, dict[str, Any]], soak: bool
+) -> None:
+    gateway, providers = house_of_all
+    key = gateway.create_key().key
+    secrets = secrets_around(gateway, key, providers)
+    count = 10_000 if soak else 1_000
+
+    def ask(seed: int) -> tuple[str, Response]:
+        dice = random.Random(seed)
+        model = f"{dice.choice(list(providers))}/spoiled-{seed}-{dice.choice(ANSWERS)}"
+        path = dice.choice(CHATS)
+        return f"{path} {model}", call(gateway.url, path, key=key, body=good(path, model, stream=dice.random() < 0.6))
+
+    statuses: Counter[int] = Counter()
+    with ThreadPoolExecutor(CALLERS) as callers:
+        for asked, answer in callers.map(ask, range(count)):
+            told = f"{asked}: {answer.status} {answer.body[-500:]!r}"
+            assert answer.failure is None, told
+            assert answer.complete, told
+            assert answer.status not in (0, 500), told
+            assert not any(secret.encode() in answer.body for secret in secrets), told
+            statuses[answer.status] += 1
+    print(f"{count} answers: {dict(sorted(statuses.items()))}")
+    assert statuses[200] > count / 10
+    assert statuses[502] > count / 10
     assert not any(secret in gateway.log for secret in secrets)

@@ -12,7 +12,7 @@ from polyforge.dialects.openai_errors import explain_validation
 from polyforge.dialects.openai_inputs import read_inputs
 from polyforge.kernel.errors import Invalid
 from polyforge.kernel.tasks import EmbeddingResult, InferenceRequest
-from polyforge.kernel.usage import Usage
+from polyforge.kernel.usage import Usage, told
 
 _FLOAT_BYTES: Final = 4
 
@@ -95,4 +95,4 @@ def read_usage(body: bytes) -> Usage | None:
     wire = _reply.decode(body)
     if wire.data is None:
         raise ValueError("the answer holds no data")
-    return Usage(input=wire.usage.prompt_tokens) if wire.usage else None
+    return told(Usage(input=wire.usage.prompt_tokens)) if wire.usage else None

@@ -41,6 +41,8 @@ _CAUSES: dict[str, Cause] = {
     "content_filter": "content",
     "content_policy_violation": "content",
     "model_not_found": "not_found",
+    "NotFoundError": "not_found",
+    "DeploymentNotFound": "not_found",
 }
 _encode = msgspec.json.Encoder().encode
 
@@ -85,7 +87,7 @@ def decode_error(body: bytes) -> UpstreamError:
     """The error in an upstream's body, as far as it is one."""
     try:
         content: object = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return UpstreamError()
     error: object = content.get("error", content) if isinstance(content, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
     if isinstance(error, str):

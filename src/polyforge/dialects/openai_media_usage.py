@@ -4,7 +4,7 @@ from typing import Final
 
 import msgspec
 
-from polyforge.kernel.usage import Usage
+from polyforge.kernel.usage import Usage, told
 
 _LONGEST_SECONDS: Final = 1_000_000.0
 
@@ -36,17 +36,19 @@ def read_usage(wire: WireUsage | None) -> Usage | None:
     whole, output = wire.input_tokens, wire.output_tokens or 0
     into = wire.input_tokens_details or wire.input_token_details or _Details()
     out = wire.output_tokens_details or _Details()
-    if whole < 0 or output < 0:
+    if whole < 0:
         return None
     cached = _part(into.cached_tokens, whole)
     heard = _part(into.audio_tokens, whole - cached)
-    return Usage(
-        input=whole - cached,
-        cache_read=cached,
-        output=output,
-        audio_input=heard,
-        audio_output=_part(out.audio_tokens, output),
-        image_input=_part(into.image_tokens, whole - cached - heard),
+    return told(
+        Usage(
+            input=whole - cached,
+            cache_read=cached,
+            output=output,
+            audio_input=heard,
+            audio_output=_part(out.audio_tokens, output),
+            image_input=_part(into.image_tokens, whole - cached - heard),
+        )
     )
 
 

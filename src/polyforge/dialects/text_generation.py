@@ -23,7 +23,7 @@ from polyforge.kernel.chat import (
     text_of,
 )
 from polyforge.kernel.errors import Unsupported, UpstreamFailed
-from polyforge.kernel.usage import Usage
+from polyforge.kernel.usage import Usage, told
 
 PARAMETERS: Final = frozenset({"temperature", "top_p", "top_k", "stop", "seed", "frequency_penalty"})
 """What a request in this format can say of the canonical form."""
@@ -148,4 +148,4 @@ def _usage(details: _Details | None) -> Usage | None:
     if details is None:
         return None
     read = len(details.prefill) if details.input_length is None and details.prefill else details.input_length
-    return None if read is None or read < 0 else Usage(input=read, output=max(0, details.generated_tokens))
+    return None if read is None else told(Usage(input=read, output=max(0, details.generated_tokens)))

@@ -6,7 +6,7 @@ from typing import Final
 
 from polyforge.kernel.errors import Invalid, Unsupported, UpstreamFailed
 from polyforge.kernel.tasks import EmbeddingResult, InferenceRequest
-from polyforge.kernel.usage import Usage
+from polyforge.kernel.usage import Usage, told
 
 _BYTES_PER_TOKEN: Final = 4
 
@@ -35,7 +35,8 @@ def vectors_result(vectors: Sequence[list[float]], texts: Sequence[str], tokens:
 
 def _usage(texts: Sequence[str], tokens: int | None) -> Usage:
     """What the server counted; where it counted nothing, an estimate from the length of the texts."""
-    if tokens is not None and tokens >= 0:
-        return Usage(input=tokens)
+    counted = None if tokens is None else told(Usage(input=tokens))
+    if counted is not None:
+        return counted
     size = sum(len(text.encode("utf-8", "replace")) for text in texts)
     return Usage(input=-(-size // _BYTES_PER_TOKEN), exact=False)

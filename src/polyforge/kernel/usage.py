@@ -44,3 +44,13 @@ class Usage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 NO_USAGE = Usage()
+_MOST_TOKENS = 1_000_000_000
+"""More than any call can use, and few enough that whatever is reckoned from them fits everywhere."""
+
+
+def told(usage: Usage) -> Usage | None:
+    """Usage as a provider counts it, its thoughts being part of its output; None where the numbers are nonsense."""
+    counts = (usage.input, usage.cache_read, usage.cache_write, usage.output, usage.reasoning)
+    if min(counts) < 0 or max(counts) > _MOST_TOKENS:
+        return None
+    return usage if usage.reasoning <= usage.output else msgspec.structs.replace(usage, reasoning=usage.output)

@@ -29,6 +29,7 @@ CHAT: dict[str, Any] = {
     ],
     "tools": [{"type": "function", "function": {"name": "f", "description": "d", "parameters": SCHEMA}}],
     "tool_choice": "auto",
+    "response_format": {"type": "json_schema", "json_schema": {"name": "out", "schema": SCHEMA, "strict": True}},
     "temperature": 0.5,
     "max_completion_tokens": 100,
     "stop": ["END"],
@@ -39,6 +40,7 @@ RESPONSES: dict[str, Any] = {
     "instructions": "Be brief.",
     "input": [
         {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Look"}]},
+        {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "Hm."}]},
         {"type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}"},
         {"type": "function_call_output", "call_id": "c1", "output": "rain"},
     ],
@@ -60,7 +62,13 @@ MESSAGES: dict[str, Any] = {
                 {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG}},
             ],
         },
-        {"role": "assistant", "content": [{"type": "tool_use", "id": "c1", "name": "f", "input": {"city": "x"}}]},
+        {
+            "role": "assistant",
+            "content": [
+                {"type": "thinking", "thinking": "Hm.", "signature": "c2lnbmVk"},
+                {"type": "tool_use", "id": "c1", "name": "f", "input": {"city": "x"}},
+            ],
+        },
         {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c1", "content": "rain"}]},
     ],
     "tools": [{"name": "f", "description": "d", "input_schema": SCHEMA}],
@@ -70,7 +78,27 @@ MESSAGES: dict[str, Any] = {
 COMPLETION: dict[str, Any] = {"model": "text", "prompt": "Once", "max_tokens": 5, "stop": ["x"], "stream": False}
 PLATFORM: dict[str, Any] = {
     "model": "text",
-    "messages": [{"role": "user", "content": [{"type": "text", "text": "Hello"}]}],
+    "system": "Be brief.",
+    "messages": [
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "Look", "cached": True},
+                {"type": "image", "data": PNG, "media_type": "image/png"},
+                {"type": "file", "data": "JVBERi0=", "media_type": "application/pdf", "name": "a.pdf"},
+            ],
+        },
+        {
+            "role": "assistant",
+            "content": [
+                {"type": "reasoning", "text": "Hm.", "signature": "c2lnbmVk"},
+                {"type": "tool_call", "id": "c1", "name": "f", "arguments": {"city": "x"}},
+            ],
+        },
+        {"role": "tool", "content": [{"type": "tool_result", "call_id": "c1", "content": "rain"}]},
+    ],
+    "tools": [{"name": "f", "description": "d", "parameters": SCHEMA}],
+    "tool_choice": "auto",
     "max_output_tokens": 5,
     "stream": False,
 }
@@ -108,7 +136,7 @@ FORMS: dict[str, tuple[tuple[str, str | None, bytes], ...]] = {
 }
 """For each path that takes a form its fields beside the model: name, name of the file, content."""
 PATHS = (*GOOD, *FORMS)
-_CHATS = ("/v1/chat/completions", "/v1/responses", "/v1/messages", "/api/v1/chat")
+CHATS = ("/v1/chat/completions", "/v1/responses", "/v1/messages", "/api/v1/chat")
 """Most of what there is to go wrong is in these."""
 _OPTIONAL = (
     "audio",
@@ -193,13 +221,18 @@ _STRANGE: tuple[Callable[[], Any], ...] = (
 
 def any_path(dice: random.Random) -> str:
     """Where to send one: mostly a chat."""
-    return dice.choice(_CHATS if dice.random() < 0.5 else PATHS)
+    return dice.choice(CHATS if dice.random() < 0.5 else PATHS)
 
 
 def malformed(dice: random.Random, path: str, provider: str) -> bytes:
     """A body for `path` that asks for a model of `provider`, most likely wrong."""
     data = _form(dice, path, provider) if path in FORMS else _json(dice, path, provider)
     return _spoil(dice, data) if dice.random() < 0.15 else data
+
+
+def good(path: str, model: str, *, stream: bool) -> bytes:
+    """A valid body for one of the paths of `CHATS`."""
+    return json.dumps({**GOOD[path], "model": model, "stream": stream}).encode()
 
 
 def strange_headers(dice: random.Random) -> dict[str, str]:

@@ -4,13 +4,16 @@ text            the scenario of that name, whole or streamed as the request asks
 fail-rate       that failure
 broken-text     a stream of the scenario that ends before its end
 error-text      a stream of the scenario that turns into an error
+spoiled-7-text  any of these with something wrong in its bytes, the number says what
 """
 
 import asyncio
+import random
 from typing import Any
 
 from tests.support.behaviours import Behaviour, Exchange
 from tests.support.scripted.scenarios import SCENARIOS, Failure, Played, ScriptedProvider, Seen
+from tests.support.scripted.spoiled import spoiled
 from tests.support.scripted.vectors import vectors_answer
 from tests.support.upstream import Received, Upstream
 
@@ -61,6 +64,9 @@ class ScriptedServer(Upstream):
             return self.provider.broken_stream(SCENARIOS[name])
         if kind == "error":
             return self.provider.error_in_stream(SCENARIOS[name])
+        if kind == "spoiled":
+            seed, _, what = name.partition("-")
+            return spoiled(random.Random(int(seed)), self._answer(what, stream=stream))
         scenario = SCENARIOS.get(model)
         if scenario is None:
             return self.provider.failure("not_found")

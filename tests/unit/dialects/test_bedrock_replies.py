@@ -113,9 +113,22 @@ def test_usage_with_cached_tokens_is_read_as_it_stands() -> None:
     assert read_reply(whole([], usage=None)).usage is None
 
 
+NO_TEXT = whole([{"toolUse": {"toolUseId": "a", "name": "f", "input": {"x": "?"}}}]).replace(b"?", b"\xff")
+
+
 @pytest.mark.parametrize(
     "body",
-    [b"", b"{", b"[]", b"{}", b'{"output":{}}', whole([{"text": 1}]), whole([{"toolUse": {"name": "f"}}]), b"\xff"],
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"{}",
+        b'{"output":{}}',
+        whole([{"text": 1}]),
+        whole([{"toolUse": {"name": "f"}}]),
+        b"\xff",
+        NO_TEXT,
+    ],
 )
 def test_what_is_no_answer_is_a_failure(body: bytes) -> None:
     with pytest.raises(UpstreamFailed):

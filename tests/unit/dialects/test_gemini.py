@@ -567,6 +567,14 @@ def test_probabilities_are_written_as_openai_does() -> None:
 # --- usage ---
 
 
+def test_arguments_that_are_no_utf8_are_the_upstreams_failure() -> None:
+    call = b'{"candidates":[{"content":{"parts":[{"functionCall":{"name":"f","args":{"a":"\xff"}}}]}}]}'
+    with pytest.raises(UpstreamFailed):
+        read_reply(call, ToolNames([]))
+    with pytest.raises(UpstreamFailed):
+        EventReader(ToolNames([])).read(call)
+
+
 @pytest.mark.parametrize(
     ("wire", "usage"),
     [

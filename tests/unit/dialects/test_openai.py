@@ -109,6 +109,14 @@ def test_usage_is_canonical() -> None:
     assert facts.finish == "length"
 
 
+@pytest.mark.parametrize("tokens", [-1, 10**30])
+def test_usage_that_cannot_be_is_not_believed(tokens: int) -> None:
+    told = b'{"choices":[{"finish_reason":"stop"}],"usage":{"prompt_tokens":5,"completion_tokens":%d}}' % tokens
+    assert openai_chat.read_reply(told).usage is None
+    counted = b'{"data":[],"usage":{"prompt_tokens":%d,"total_tokens":1}}' % tokens
+    assert openai_embeddings.read_usage(counted) is None
+
+
 @pytest.mark.parametrize(
     ("chunk", "content", "finish"),
     [
@@ -197,7 +205,8 @@ def test_servers_without_a_code_for_it_say_that_the_input_is_too_long(message: s
 
 
 @pytest.mark.parametrize(
-    "raw", [b"", b"<html>", b"[]", b'{"error":"x"}', b'{"error":{"message":1}}', b'{"message":"x"}']
+    "raw",
+    [b"", b"<html>", b"[]", b'{"error":"x"}', b'{"error":{"message":1}}', b'{"message":"x"}', b'{"error":"\xff"}'],
 )
 def test_any_error_body_can_be_read(raw: bytes) -> None:
     assert decode_error(raw).message in ("", "x")

@@ -500,6 +500,12 @@ def test_logprobs_come_with_their_text() -> None:
     assert [entry["token"] for entry in part["logprobs"]] == ["a", "b"]
 
 
+@pytest.mark.parametrize("raw", [b"5", b'{"content":"x"}', b'["\xff"]'])
+def test_logprobs_that_are_none_are_the_upstreams_failure(raw: bytes) -> None:
+    with pytest.raises(UpstreamFailed):
+        EventWriter(ANSWERING).write([TextDelta("a", 0, msgspec.Raw(raw))])
+
+
 def test_a_refusal_without_words_of_its_own_is_incomplete() -> None:
     result = ChatResult(choices=[Choice(content=[Text("No.")], finish="refusal")])
     response = json.loads(write_reply(result, ANSWERING))

@@ -7,7 +7,7 @@ import msgspec
 
 from polyforge.dialects.anthropic_messages.thinking import WireThinking, read_thinking
 from polyforge.dialects.openai_errors import explain_validation
-from polyforge.dialects.raw import ABSENT, given, is_given
+from polyforge.dialects.raw import ABSENT, asked_text, given, is_given
 from polyforge.kernel.chat import (
     Block,
     ChatRequest,
@@ -195,19 +195,12 @@ def _read_block(wire: _Block, where: str) -> list[Block]:
     if wire.type == "redacted_thinking" and wire.data is not None:
         return [Reasoning(encrypted=wire.data)]
     if wire.type == "tool_use" and wire.id is not None and wire.name is not None:
-        return [ToolCall(wire.id, wire.name, _read_input(wire.input, where), wire.thought_signature)]
+        return [ToolCall(wire.id, wire.name, asked_text(wire.input, f"{where}.input") or "{}", wire.thought_signature)]
     if wire.type == "tool_result" and wire.tool_use_id is not None:
         return [_read_result(wire, wire.tool_use_id, where)]
     raise Unsupported(
         f"{where}: this model takes no block of the type {wire.type[:60]!r}, or a field of it is missing", param=where
     )
-
-
-def _read_input(raw: msgspec.Raw, where: str) -> str:
-    try:
-        return bytes(raw).decode() if is_given(raw) else "{}"
-    except UnicodeDecodeError as error:
-        raise Invalid(f"{where}.input is not valid UTF-8", param=f"{where}.input") from error
 
 
 def _read_image(wire: _Source, where: str) -> Image:

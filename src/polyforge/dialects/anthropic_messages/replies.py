@@ -7,7 +7,7 @@ import msgspec
 from polyforge.dialects.anthropic_errors import decode_error
 from polyforge.dialects.anthropic_messages.usage import WireUsage, read_usage, write_usage
 from polyforge.dialects.arguments import arguments_object
-from polyforge.dialects.raw import ABSENT, is_given
+from polyforge.dialects.raw import ABSENT, answered_text
 from polyforge.dialects.writing import Answering
 from polyforge.kernel.chat import Block, ChatResult, Choice, Finish, Reasoning, Refusal, Text, ToolCall
 from polyforge.kernel.errors import UpstreamFailed
@@ -98,7 +98,7 @@ def _read_block(wire: WireBlock) -> Block | None:
         return Reasoning(encrypted=wire.data)
     if wire.type == "tool_use":
         id_, name = named_call(wire)
-        return ToolCall(id_, name, arguments_of(wire.input))
+        return ToolCall(id_, name, answered_text(wire.input))
     return None
 
 
@@ -107,14 +107,6 @@ def named_call(wire: WireBlock) -> tuple[str, str]:
     if not wire.id or not wire.name:
         raise UpstreamFailed("the upstream called a tool without naming it")
     return wire.id, wire.name
-
-
-def arguments_of(raw: msgspec.Raw) -> str:
-    """The input of a call as JSON text; UpstreamFailed where it is no text."""
-    try:
-        return bytes(raw).decode() if is_given(raw) else ""
-    except UnicodeDecodeError as error:
-        raise UpstreamFailed("the upstream sent something that is not UTF-8") from error
 
 
 def write_reply(result: ChatResult, answering: Answering) -> bytes:

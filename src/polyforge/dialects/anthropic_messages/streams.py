@@ -11,7 +11,6 @@ from polyforge.dialects.anthropic_messages.replies import (
     STOP_REASONS,
     StopDetails,
     WireBlock,
-    arguments_of,
     envelope,
     explanation_of,
     named_call,
@@ -19,6 +18,7 @@ from polyforge.dialects.anthropic_messages.replies import (
 )
 from polyforge.dialects.anthropic_messages.usage import WireUsage, merged, read_usage, write_usage
 from polyforge.dialects.arguments import arguments_object
+from polyforge.dialects.raw import answered_text
 from polyforge.dialects.writing import Answering
 from polyforge.kernel.chat import (
     Delta,
@@ -129,7 +129,7 @@ class EventReader:
         if block.type == "tool_use":
             opened.call, self._calls = self._calls, self._calls + 1
             begun: list[Delta] = [ToolCallStart(opened.call, *named_call(block))]
-            arguments = arguments_of(block.input)
+            arguments = answered_text(block.input)
             return begun if arguments in ("", "{}") else [*begun, ToolCallDelta(opened.call, arguments)]
         begun = self._read_delta(index, _Delta(text=block.text, thinking=block.thinking))
         opened.signature = block.signature or None

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from polyforge.kernel.usage import Usage
+from polyforge.kernel.usage import Usage, told
 
 
 class _OutputDetails(msgspec.Struct, gc=False):
@@ -34,16 +34,15 @@ def read_usage(wire: WireUsage | None) -> Usage | None:
     if wire is None or wire.input_tokens is None:
         return None
     details = wire.output_tokens_details
-    found = Usage(
-        input=wire.input_tokens,
-        cache_read=wire.cache_read_input_tokens or 0,
-        cache_write=wire.cache_creation_input_tokens or 0,
-        output=wire.output_tokens or 0,
-        reasoning=(details.thinking_tokens or 0) if details else 0,
+    return told(
+        Usage(
+            input=wire.input_tokens,
+            cache_read=wire.cache_read_input_tokens or 0,
+            cache_write=wire.cache_creation_input_tokens or 0,
+            output=wire.output_tokens or 0,
+            reasoning=(details.thinking_tokens or 0) if details else 0,
+        )
     )
-    if min(found.input, found.cache_read, found.cache_write, found.output, found.reasoning) < 0:
-        return None
-    return msgspec.structs.replace(found, reasoning=min(found.reasoning, found.output))
 
 
 def write_usage(usage: Usage) -> dict[str, Any]:

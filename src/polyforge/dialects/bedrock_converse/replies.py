@@ -4,10 +4,10 @@ from typing import Final
 
 import msgspec
 
-from polyforge.dialects.raw import ABSENT, is_given
+from polyforge.dialects.raw import ABSENT, answered_text
 from polyforge.kernel.chat import Block, ChatResult, Choice, Finish, Reasoning, Text, ToolCall
 from polyforge.kernel.errors import UpstreamFailed
-from polyforge.kernel.usage import Usage
+from polyforge.kernel.usage import Usage, told
 
 _FINISHES: Final[dict[str, Finish]] = {
     "end_turn": "stop",
@@ -105,9 +105,7 @@ def read_usage(wire: WireUsage | None) -> Usage | None:
     if wire is None:
         return None
     read, written = wire.cache_read_input_tokens or 0, wire.cache_write_input_tokens or 0
-    if min(wire.input_tokens, wire.output_tokens, read, written) < 0:
-        return None
-    return Usage(input=wire.input_tokens, cache_read=read, cache_write=written, output=wire.output_tokens)
+    return told(Usage(input=wire.input_tokens, cache_read=read, cache_write=written, output=wire.output_tokens))
 
 
 def _read_block(wire: _Block) -> list[Block]:
@@ -115,7 +113,7 @@ def _read_block(wire: _Block) -> list[Block]:
     if wire.text is not None:
         return [Text(wire.text)] if wire.text else []
     if (call := wire.tool_use) is not None:
-        arguments = bytes(call.input).decode() if is_given(call.input) else "{}"
+        arguments = answered_text(call.input) or "{}"
         return [ToolCall(call.tool_use_id, call.name, arguments)]
     if wire.reasoning_content is not None:
         return _read_thought(wire.reasoning_content)

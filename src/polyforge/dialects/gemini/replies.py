@@ -7,7 +7,7 @@ import msgspec
 from polyforge.dialects.gemini.errors import decode_error
 from polyforge.dialects.gemini.tool_names import ToolNames
 from polyforge.dialects.gemini.usage import WireUsage, read_usage
-from polyforge.dialects.raw import ABSENT, given, is_given
+from polyforge.dialects.raw import ABSENT, answered_text, given, is_given
 from polyforge.kernel.chat import Block, ChatResult, Choice, Finish, Image, Reasoning, Text, ToolCall
 from polyforge.kernel.errors import UpstreamFailed
 from polyforge.kernel.ids import new_ulid
@@ -247,4 +247,4 @@ def _sign(signature: str, content: list[Block]) -> None:
 def _arguments(raw: msgspec.Raw) -> str:
     """The arguments as JSON text without the blanks that Google puts in."""
     args = given(raw)
-    return "{}" if args is None else msgspec.json.format(bytes(args), indent=-1).decode()
+    return "{}" if args is None else answered_text(msgspec.Raw(msgspec.json.format(bytes(args), indent=-1)))

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from polyforge.kernel.usage import Usage
+from polyforge.kernel.usage import Usage, told
 
 
 class WireUsage(msgspec.Struct, rename="camel", gc=False):
@@ -26,8 +26,8 @@ def read_usage(wire: WireUsage | None) -> Usage | None:
     prompt = wire.prompt_token_count + (wire.tool_use_prompt_token_count or 0)
     cached = wire.cached_content_token_count or 0
     answer, thoughts = wire.candidates_token_count or 0, wire.thoughts_token_count or 0
-    if min(prompt, cached, answer, thoughts) < 0:
+    if min(prompt, cached, answer) < 0:
         return None
     included = thoughts <= answer and wire.total_token_count == prompt + answer
     output = answer if included else answer + thoughts
-    return Usage(input=max(0, prompt - cached), cache_read=min(cached, prompt), output=output, reasoning=thoughts)
+    return told(Usage(input=max(0, prompt - cached), cache_read=min(cached, prompt), output=output, reasoning=thoughts))

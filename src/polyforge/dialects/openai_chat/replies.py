@@ -146,7 +146,7 @@ def signature_of(extra: msgspec.Raw | None) -> str | None:
         return None
     try:
         google = _extra.decode(extra).google
-    except msgspec.DecodeError:
+    except (ValueError, RecursionError):
         return None
     return google.thought_signature if google else None
 

@@ -214,7 +214,7 @@ class ChunkWriter:
         if choice not in self._begun:
             self._begun.add(choice)
             fields = b'"role":"assistant",' + fields
-        shown = b"null" if logprobs is None else bytes(logprobs)
+        shown = b"null" if logprobs is None else bytes(logprobs).replace(b"\n", b" ")
         return b'%b,"choices":[{"index":%d,"delta":{%b},"logprobs":%b,"finish_reason":null}]%b' % (
             self._head,
             choice,

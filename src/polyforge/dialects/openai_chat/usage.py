@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from polyforge.kernel.usage import Usage
+from polyforge.kernel.usage import Usage, told
 
 
 class _Details(msgspec.Struct, gc=False):
@@ -32,19 +32,21 @@ def read_usage(wire: WireUsage | None) -> Usage | None:
     into, out = wire.prompt_tokens_details, wire.completion_tokens_details
     read = (into.cached_tokens or 0) if into else 0
     written = (into.cache_write_tokens or 0) if into else 0
-    if prompt < 0 or output < 0 or read < 0 or written < 0:
+    if prompt < 0:
         return None
     plain = max(0, prompt - read - written)
     heard = _part(into.audio_tokens, plain) if into else 0
-    return Usage(
-        input=plain,
-        cache_read=read,
-        cache_write=written,
-        output=output,
-        reasoning=(out.reasoning_tokens or 0) if out else 0,
-        audio_input=heard,
-        audio_output=_part(out.audio_tokens, output) if out else 0,
-        image_input=_part(into.image_tokens, plain - heard) if into else 0,
+    return told(
+        Usage(
+            input=plain,
+            cache_read=read,
+            cache_write=written,
+            output=output,
+            reasoning=(out.reasoning_tokens or 0) if out else 0,
+            audio_input=heard,
+            audio_output=_part(out.audio_tokens, output) if out else 0,
+            image_input=_part(into.image_tokens, plain - heard) if into else 0,
+        )
     )
 
 

@@ -8,6 +8,7 @@ import msgspec
 from polyforge.dialects.openai_responses.items import SIGNATURE_MARK
 from polyforge.dialects.writing import Answering
 from polyforge.kernel.chat import Block, ChatResult, Finish, Reasoning, Refusal, Text, ToolCall
+from polyforge.kernel.errors import UpstreamFailed
 from polyforge.kernel.usage import NO_USAGE, Usage
 
 Status = Literal["in_progress", "completed", "incomplete", "failed"]
@@ -114,7 +115,12 @@ def write_usage(usage: Usage) -> dict[str, Any]:
 
 def logprobs_of(raw: msgspec.Raw | None) -> list[msgspec.Raw]:
     """The tokens of `{"content": [...]}`."""
-    return [] if raw is None else _logprobs.decode(raw).content or []
+    if raw is None:
+        return []
+    try:
+        return _logprobs.decode(raw).content or []
+    except (ValueError, RecursionError) as error:
+        raise UpstreamFailed("the upstream sent malformed logprobs") from error
 
 
 # The items of its output

@@ -10,12 +10,16 @@ import jwt
 import pytest
 from authlib.integrations.httpx_client import AsyncOAuth2Client
 from jwt import PyJWK
+from msgspec import Raw
+from msgspec.structs import replace
 from sqlalchemy import select, update
 
 from polyforge.database.database import Database
+from polyforge.database.events.store import Event
 from polyforge.database.events.tail import EventTail
 from polyforge.kernel.clock import FakeClock
 from polyforge.kernel.errors import Unauthenticated
+from polyforge.kernel.ids import new_ulid
 from polyforge.secrets.sealing import MasterKeys
 from polyforge.server.authentication import Authentication
 from polyforge.server.browser import Browser
@@ -37,8 +41,9 @@ from polyforge.tenancy.people.tables import memberships, refresh_tokens, service
 from polyforge.tenancy.people.tokens.access import TTL_SECONDS
 from polyforge.tenancy.people.tokens.api import router
 from polyforge.tenancy.people.tokens.callers import KEPT_SECONDS, TokenCallers
-from polyforge.tenancy.people.tokens.service import MAX_FAMILIES, REFRESH_SECONDS, Issued, TokenService
+from polyforge.tenancy.people.tokens.service import MAX_FAMILIES, REFRESH_SECONDS, Issued, TokenService, _new_token
 from polyforge.tenancy.people.tokens.signing import LEAD_SECONDS, ROTATE_SECONDS, SigningKeys
+from polyforge.tenancy.people.tokens.store import SystemTokenEditor, SystemTokens
 from polyforge.tenancy.service import KeyService, UsageService
 from tests.support.application import application, client_of
 from tests.support.databases import somebody_waits
@@ -48,6 +53,7 @@ from tests.support.waiting import eventually_async
 from tests.unit.tenancy.samples import NOW, caller
 
 ISSUER = "http://polyforge.test"
+SIGNING = Raw(b'{"resource":"signing_key"}')
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 
 
@@ -383,6 +389,48 @@ async def _lives(worker: Worker, issued: Issued) -> None:
     await worker.caller(issued.access_token)
 
 
+async def test_tokens_that_were_just_being_given_end_with_everything(
+    database: Database, worker: Worker, user: User
+) -> None:
+    """Ending begins after the session was held for them, and before they are there."""
+    signed_in = await worker.sessions.authenticate(await worker.sessions.begin(user, Origin(""), "test"), None)
+    async with database.write() as session:
+        assert await SystemSessionEditor(session).hold(user.id, signed_in.session.id, NOW)
+        ending = asyncio.create_task(worker.sessions.end_all(signed_in.caller))
+        if database.dialect == "postgresql":
+            await somebody_waits(database)
+        _, row = _new_token(new_ulid(), user.id, DEFAULT_PROJECT_ID, NOW)
+        await SystemTokenEditor(session).add(row)
+    await ending
+    async with database.read() as reading:
+        assert not await SystemTokens(reading).family_lives(row.family, NOW)
+
+
+@pytest.mark.parametrize("way", ["everywhere", "revoked"])
+async def test_a_token_that_is_being_rotated_while_its_family_ends_leaves_no_successor(
+    database: Database, worker: Worker, user: User, way: str
+) -> None:
+    """Otherwise the successor would open everything again once the token that it came from has expired."""
+    given = await worker.sign_in(user)
+    row = await worker.service._living(given["refresh_token"])
+    signed_in = await worker.principals.of_user(user.id, None)
+    async with database.write() as session:
+        editor = SystemTokenEditor(session)
+        assert await editor.use(row.id, NOW)
+        ending: asyncio.Task[object]
+        if way == "everywhere":
+            ending = asyncio.create_task(worker.sessions.end_all(signed_in))
+        else:
+            ending = asyncio.create_task(worker.service.revoke(given["refresh_token"], Origin("192.0.2.1")))
+        if database.dialect == "postgresql":
+            await somebody_waits(database)
+        await editor.add(replace(row, id=new_ulid(), hash=hash_of("next"), expires_at=row.expires_at + 86_400))
+    await ending
+    async with database.read() as session:
+        rows = await session.all(select(refresh_tokens))
+    assert [each["ended_at"] is not None for each in rows] == [True, True]
+
+
 async def test_a_session_that_is_over_gives_no_tokens(database: Database, worker: Worker, user: User) -> None:
     """It ended after the request was let in, and before it was answered."""
     token = await worker.sessions.begin(user, Origin("192.0.2.1"), "test")
@@ -571,6 +619,36 @@ async def test_keys_rotate_with_overlap_and_old_ones_go(
     worker.callers.heard(())
     assert await worker.status(last.access_token) == 401
     assert await worker.status(old["access_token"]) == 401
+
+
+async def test_a_key_that_has_had_its_day_signs_nothing_any_more(worker: Worker, user: User) -> None:
+    """Somebody who stole it long ago makes a token of today with it, before anybody has retired its row."""
+    await worker.sign_in(user)
+    kid, stolen = await worker.keys.signer()
+    worker.clock.advance(ROTATE_SECONDS)
+    await worker.keys.signer()
+    worker.clock.advance(LEAD_SECONDS)
+    assert (await worker.keys.signer())[0] != kid
+    now = int(worker.clock.now())
+    payload = jwt.decode((await worker.sign_in(user))["access_token"], options={"verify_signature": False})
+    made = {**payload, "iat": now, "nbf": now, "exp": now + TTL_SECONDS}
+    headers = {"typ": "at+jwt", "kid": kid}
+    assert await worker.status(jwt.encode(made, stolen, "EdDSA", headers)) == 200
+    worker.clock.advance(TTL_SECONDS + 60)
+    made = {**made, "iat": now + TTL_SECONDS + 60, "nbf": now, "exp": now + 2 * TTL_SECONDS + 60}
+    assert await worker.status(jwt.encode(made, stolen, "EdDSA", headers)) == 401
+
+
+@pytest.mark.parametrize("told", [(), (Event(1, "people", "signing_key.created", None, None, "K", NOW, SIGNING),)])
+async def test_a_change_of_keys_and_one_that_nobody_can_name_empty_the_cache(
+    worker: Worker, user: User, told: tuple[Event, ...]
+) -> None:
+    token = (await worker.sign_in(user))["access_token"].encode()
+    await eventually_async(lambda: worker.tail.place == 3)
+    await worker.callers.resolve(token)
+    assert worker.callers.lookup(token) is not None
+    worker.callers.heard(told)
+    assert worker.callers.lookup(token) is None
 
 
 async def test_every_worker_follows_a_new_key(database: Database, worker: Worker, clock: FakeClock, user: User) -> None:

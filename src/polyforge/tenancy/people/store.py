@@ -21,6 +21,7 @@ from polyforge.tenancy.people.tables import (
     sessions,
     users,
 )
+from polyforge.tenancy.people.tokens.store import end_tokens
 
 
 class SystemUserStore:
@@ -170,8 +171,7 @@ class SystemSessionEditor(SystemSessionStore):
         every = update(sessions).where(*_going_on(user_id, now), sessions.c.id != (but or NOBODY))
         ended = await self._writer.change(every.values(ended_at=now))
         # After the sessions, which `hold` keeps until the tokens that it is held for can be seen.
-        tokens = update(refresh_tokens).where(refresh_tokens.c.principal_id == user_id)
-        await self._writer.change(tokens.where(refresh_tokens.c.ended_at.is_(None)).values(ended_at=now))
+        await end_tokens(self._writer, refresh_tokens.c.principal_id == user_id, now)
         return ended
 
     async def hold(self, user_id: str, session_id: str, now: float) -> bool:

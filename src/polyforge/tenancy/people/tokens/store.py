@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import RowMapping, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, RowMapping, and_, delete, func, insert, select, update
 
 from polyforge.database.counting import take_number
 from polyforge.database.sessions import ReadSession, WriteSession
@@ -95,9 +95,7 @@ class SystemTokenEditor(SystemTokens):
 
     async def end_family(self, family: str, now: float) -> int:
         """End all tokens of a family; how many were not ended yet."""
-        columns = refresh_tokens.c
-        living = (columns.family == family) & columns.ended_at.is_(None)
-        return await self._writer.change(update(refresh_tokens).where(living).values(ended_at=now))
+        return await end_tokens(self._writer, refresh_tokens.c.family == family, now)
 
     async def forget_used(self, family: str, before: float) -> None:
         """Remove the tokens of a family that were used before a time."""
@@ -109,6 +107,17 @@ class SystemTokenEditor(SystemTokens):
         columns = refresh_tokens.c
         over = (columns.principal_id == principal_id) & (columns.expires_at <= now)
         await self._writer.change(delete(refresh_tokens).where(over))
+
+
+async def end_tokens(session: WriteSession, which: ColumnElement[bool], now: float) -> int:
+    """End refresh tokens; how many were not ended yet.
+
+    They are locked first, by a statement of its own: the one that a rotation which is under way puts in the place of
+    another can be seen by the next statement only.
+    """
+    living = and_(which, refresh_tokens.c.ended_at.is_(None))
+    await session.all(select(refresh_tokens.c.id).where(living).order_by(refresh_tokens.c.id).with_for_update())
+    return await session.change(update(refresh_tokens).where(living).values(ended_at=now))
 
 
 class SystemSigningKeys:

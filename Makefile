@@ -6,6 +6,7 @@ MAKEFLAGS += --no-builtin-rules
 
 VENV := .venv
 BIN := $(VENV)/bin
+LITELLM := $(VENV)/litellm
 CODE := src tests tools benchmarks
 SOURCES := $(wildcard $(CODE))
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -25,7 +26,7 @@ install: $(VENV)/installed ## Make .venv with Polyforge and what it needs, from 
 
 ##@ Work on it
 .PHONY: test
-test: $(VENV)/installed-dev ## Run the whole suite, with what it needs installed (ARGS="-k name" to choose)
+test: $(VENV)/installed-dev $(LITELLM)/installed ## Run the whole suite, with what it needs installed (ARGS="-k name" to choose)
 	@tools/need-programs postgres redis-server nginx wrk
 	$(BIN)/python -m pytest $(ARGS)
 
@@ -64,6 +65,7 @@ scorecard: $(VENV)/installed-dev ## Try faults and races on us and on other gate
 .PHONY: lock
 lock: $(VENV)/installed-dev ## Resolve the locks again (ARGS=--upgrade for newer versions)
 	$(LOCK) --group pyproject.toml:installer --output-file requirements/installer.lock $(ARGS)
+	$(LOCK) --group pyproject.toml:litellm --output-file requirements/litellm.lock $(ARGS)
 	$(LOCK) pyproject.toml --group build --output-file requirements/core.lock $(ARGS)
 	$(LOCK) pyproject.toml --group build --group dev --constraint requirements/core.lock --output-file requirements/dev.lock $(ARGS)
 
@@ -90,4 +92,11 @@ $(VENV)/installed: requirements/core.lock pyproject.toml | $(BIN)/python
 $(VENV)/installed-dev: requirements/dev.lock $(VENV)/installed
 	@$(SYNC) requirements/dev.lock
 	@$(COMPILE) $(VENV)/lib
+	@touch $@
+
+# The tests call LiteLLM as a client; it is compiled where it is imported, which is less than all of it.
+$(LITELLM)/installed: requirements/litellm.lock | $(VENV)/installed
+	@echo "installing LiteLLM for the tests into $(LITELLM) (once, about half a minute)"
+	@$(BIN)/python -m venv --clear --without-pip $(LITELLM)
+	@PIP_PYTHON=$(LITELLM)/bin/python $(SYNC) requirements/litellm.lock
 	@touch $@

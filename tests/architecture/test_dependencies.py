@@ -15,7 +15,7 @@ from packaging.version import Version
 from tests.architecture.sources import ROOT, imported, importers, sources
 
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
-LOCKS = {name: (ROOT / "requirements" / f"{name}.lock").read_text() for name in ("installer", "core", "dev")}
+LOCKS = {name: (ROOT / "requirements" / f"{name}.lock").read_text() for name in ("installer", "core", "dev", "litellm")}
 DRIVERS = {"aiosqlite", "asyncpg"}
 """SQLAlchemy loads them by the name in the database's URL."""
 
@@ -61,9 +61,9 @@ def test_what_is_extra_is_imported_by_adapters_alone_and_tested() -> None:
         assert pinned[name] in requirement.specifier
 
 
-def test_what_tests_and_tools_import_is_in_the_development_lock() -> None:
+def test_what_tests_and_tools_import_is_in_a_lock() -> None:
     owners = packages_distributions()
-    pinned = pins(LOCKS["dev"])
+    pinned = pins(LOCKS["dev"]) | pins(LOCKS["litellm"])
     files = [file for folder in ("tests", "tools", "benchmarks") for file in (ROOT / folder).rglob("*.py")]
     trees = [ast.parse(file.read_text()) for file in files if ".peers" not in file.parts]
     roots = {name.partition(".")[0] for tree in trees for name in imported(tree)}
@@ -73,7 +73,14 @@ def test_what_tests_and_tools_import_is_in_the_development_lock() -> None:
 
 
 @pytest.mark.parametrize(
-    ("lock", "groups"), [("core", ()), ("core", ("build",)), ("dev", ("dev",)), ("installer", ("installer",))]
+    ("lock", "groups"),
+    [
+        ("core", ()),
+        ("core", ("build",)),
+        ("dev", ("dev",)),
+        ("installer", ("installer",)),
+        ("litellm", ("litellm",)),
+    ],
 )
 def test_locks_pin_what_is_declared(lock: str, groups: tuple[str, ...]) -> None:
     pinned = pins(LOCKS[lock])

@@ -4,6 +4,7 @@ from typing import Final
 
 from polyforge.dialects.upstream_error import CONTEXT_CODE, UpstreamError
 from polyforge.kernel.errors import (
+    ModelNotFound,
     PolyforgeError,
     QuotaSpent,
     RateLimited,
@@ -17,6 +18,8 @@ from polyforge.ports.provider import KEY_HEADER
 
 QUOTA_SECONDS: Final = 60.0
 """How long to leave an account alone whose credit is used up."""
+_CODES: Final = {"context": CONTEXT_CODE, "not_found": ModelNotFound.code}
+"""What callers know some refusals by, whatever the provider calls them."""
 OVERLOADED: Final = 529
 """Anthropic's status for being too busy."""
 
@@ -41,6 +44,6 @@ def refusal(status: int, said: UpstreamError, retry_after: float | None, *, brou
     if denied:
         return UpstreamDenied("the provider refused our credentials; check its api_key")
     if 400 <= status < 500:  # noqa: PLR2004
-        code = CONTEXT_CODE if said.cause == "context" else said.code
+        code = _CODES.get(said.cause or "", said.code)
         return UpstreamRefused(message, status=status, param=said.param, code=code)
     return UpstreamFailed(message, retry_after=wait)

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from polyforge.database.database import Database
 from polyforge.database.events.store import SystemEvents
@@ -30,9 +30,10 @@ from polyforge.tenancy.corrections.service import CorrectionService
 from polyforge.tenancy.keys import new_secret
 from polyforge.tenancy.ledger.counters import SharedCounters
 from polyforge.tenancy.ledger.records import Balance, UsageRecord
+from polyforge.tenancy.ledger_store import LedgerStore
 from polyforge.tenancy.service import KeyService, UsageService
-from polyforge.tenancy.store import LedgerStore
-from polyforge.tenancy.tables import budget_counters, usage_records
+from polyforge.tenancy.tables import usage_records
+from tests.support.ledgers import assert_counters_are_the_sums_of_the_rows, assert_sums_are_those_of_the_rows
 from tests.support.recording import recorder
 from tests.support.waiting import eventually_async
 from tests.unit.tenancy.samples import NOW, caller, record
@@ -94,15 +95,6 @@ async def api(database: Database, clock: FakeClock) -> AsyncIterator[Api]:
     await made.client.aclose()
 
 
-async def assert_counters_are_the_sums_of_the_rows(database: Database) -> None:
-    columns = usage_records.c
-    sums = select(columns.key_id, columns.period_start, func.sum(columns.price_micros).label("spent_micros"))
-    async with database.read() as session:
-        expected = await session.all(sums.group_by(columns.key_id, columns.period_start))
-        counted = await session.all(select(budget_counters))
-    assert {tuple(row.values()) for row in counted} == {tuple(row.values()) for row in expected}
-
-
 async def test_a_call_is_corrected_and_everything_follows(api: Api, database: Database) -> None:
     key_id = await api.key()
     call = await api.called(key_id, price=1_000_000, cost=400_000)
@@ -127,6 +119,7 @@ async def test_a_call_is_corrected_and_everything_follows(api: Api, database: Da
     assert await api.ledger.balance(key_id, 0) == Balance(1_000_000, -250_000)
     assert (await api("GET", "/usage/corrections", 200))["data"] == [made]
     await assert_counters_are_the_sums_of_the_rows(database)
+    await assert_sums_are_those_of_the_rows(database)
 
 
 async def test_no_row_of_a_call_is_ever_changed(api: Api, database: Database) -> None:
@@ -155,6 +148,7 @@ async def test_a_period_of_a_key_is_corrected_as_a_whole(api: Api, database: Dat
     by_day = await api("GET", "/usage?group_by=day", 200)
     assert [(row["day"], row["price_usd"]) for row in by_day["data"]] == [("2023-11-13", 0.25), ("2023-11-14", 0.5)]
     await assert_counters_are_the_sums_of_the_rows(database)
+    await assert_sums_are_those_of_the_rows(database)
 
 
 async def test_less_than_nothing_is_never_left(api: Api, database: Database) -> None:
@@ -172,6 +166,7 @@ async def test_less_than_nothing_is_never_left(api: Api, database: Database) -> 
     assert await api.ledger.spent(key_id, 0) == 40
     assert len((await api("GET", "/usage/corrections", 200))["data"]) == 1
     await assert_counters_are_the_sums_of_the_rows(database)
+    await assert_sums_are_those_of_the_rows(database)
 
 
 async def test_corrections_that_race_do_not_take_away_twice(api: Api, database: Database) -> None:
@@ -187,6 +182,7 @@ async def test_corrections_that_race_do_not_take_away_twice(api: Api, database: 
     )
     assert sorted(answer.status_code for answer in answers) == [201, 400, 400, 400]
     await assert_counters_are_the_sums_of_the_rows(database)
+    await assert_sums_are_those_of_the_rows(database)
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from polyforge.database.scopes import Scope, ScopedReader, ScopedWriter
 from polyforge.database.settings import DatabaseSettings
 from polyforge.database.upgrading import ensure_current
 from polyforge.kernel.errors import SettingsError, Unavailable
-from polyforge.tenancy.store import LedgerStore
+from polyforge.tenancy.ledger_store import LedgerStore
 from polyforge.tenancy.tables import organizations, usage_records
 from polyforge.wiring.migrate import migrate
 from tests.support.databases import Place

@@ -1,21 +1,30 @@
 """The ledger: rows, counters and offsets that always agree; on SQLite and on PostgreSQL."""
 
 import asyncio
+import random
 from collections import Counter
 from typing import Any
 
+import msgspec
 import pytest
-from sqlalchemy import func, select
+from alembic.operations import Operations
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, delete, select
 
 from polyforge.database.database import Database
+from polyforge.database.migrating import configuration
 from polyforge.database.scopes import Scope
 from polyforge.kernel.errors import Conflict, Unavailable
 from polyforge.kernel.ids import new_ulid
 from polyforge.kernel.usage import Usage
 from polyforge.tenancy.ledger.records import UsageRecord
-from polyforge.tenancy.store import LedgerStore
-from polyforge.tenancy.tables import budget_counters, usage_records
+from polyforge.tenancy.ledger_rows import DAY_SECONDS
+from polyforge.tenancy.ledger_store import LedgerStore
+from polyforge.tenancy.store import UsageStore
+from polyforge.tenancy.tables import usage_days, usage_hours, usage_records, usage_series
 from tests.support.databases import Place
+from tests.support.ledgers import assert_counters_are_the_sums_of_the_rows, assert_sums_are_those_of_the_rows, rolled_up
 from tests.unit.tenancy.samples import NOW, record
 
 KEY, OTHER = "0000000000000000000000000A", "0000000000000000000000000B"
@@ -29,15 +38,6 @@ def ledger(database: Database) -> LedgerStore:
 async def rows_of(database: Database) -> list[dict[str, Any]]:
     async with database.read() as session:
         return [dict(row) for row in await session.all(select(usage_records).order_by(usage_records.c.id))]
-
-
-async def assert_counters_are_the_sums_of_the_rows(database: Database) -> None:
-    columns = usage_records.c
-    sums = select(columns.key_id, columns.period_start, func.sum(columns.price_micros).label("spent_micros"))
-    async with database.read() as session:
-        expected = await session.all(sums.group_by(columns.key_id, columns.period_start))
-        counted = await session.all(select(budget_counters))
-    assert {tuple(row.values()) for row in counted} == {tuple(row.values()) for row in expected}
 
 
 async def test_a_record_becomes_a_row_with_all_it_says(ledger: LedgerStore, database: Database) -> None:
@@ -177,15 +177,17 @@ async def test_many_records_of_many_keys_fit_in_one_transaction(ledger: LedgerSt
     await assert_counters_are_the_sums_of_the_rows(database)
 
 
-async def test_usage_is_that_of_one_project(ledger: LedgerStore) -> None:
+async def test_usage_is_that_of_one_project(ledger: LedgerStore, database: Database) -> None:
     mine, theirs = record(), record(project_id=OTHER)
     await ledger.append("j", 0, 1, [mine, theirs])
     for call in (mine, theirs):
         scope = Scope(call.organization_id, call.project_id)
-        (row,) = await ledger.usage(scope, frozenset({"project", "day"}), NOW, NOW + 1)
+        async with database.read() as session:
+            (row,) = await UsageStore(session, scope).sums(frozenset({"project", "day"}), NOW, NOW + 1)
         assert (row.project, row.day, row.requests, row.price) == (call.project_id, 19_675, 1, 50)
     foreign = Scope(OTHER, mine.project_id)
-    assert await ledger.usage(foreign, frozenset({"key"}), NOW, NOW + 1) == []
+    async with database.read() as session:
+        assert await UsageStore(session, foreign).sums(frozenset({"key"}), NOW, NOW + 1) == []
 
 
 async def test_without_a_database_appending_is_unavailable(place: Place, tmp_path: Any) -> None:
@@ -201,3 +203,90 @@ async def test_without_a_database_appending_is_unavailable(place: Place, tmp_pat
     await LedgerStore(hasty).append("j", 1, 2, [record()])
     await hasty.close()
     await blocker.close()
+
+
+# --- sums by hour and by day ---
+
+
+def random_call(dice: random.Random) -> UsageRecord:
+    """A call of one of few keys, users, models and labels, within three days."""
+    cached = dice.choice(("", "", "exact"))
+    used: dict[str, Any] = {name: dice.randrange(100) for name in Usage.__struct_fields__ if name != "exact"}
+    return record(
+        key_id=dice.choice((KEY, OTHER)),
+        project_id=dice.choice((KEY, OTHER)),
+        user_id=dice.choice(("", KEY)),
+        end_user=dice.choice(("", "ann", "a\0nn")),
+        model=dice.choice(("small", "large")),
+        tags=dice.choice(("", "app=chat,team=red")),
+        status=dice.choice(("ok", "error", "cancelled", "interrupted")),
+        cached=cached,
+        saved=dice.randrange(9) if cached else 0,
+        started_at=NOW + dice.randrange(3 * DAY_SECONDS),
+        period_start=dice.choice((0, 5)),
+        stream=dice.choice((True, False)),
+        usage=Usage(**used),
+        cost=dice.randrange(1000),
+        price=dice.randrange(1000),
+        duration_ms=dice.randrange(1000),
+    )
+
+
+async def test_sums_are_those_of_the_rows_at_every_moment(ledger: LedgerStore, database: Database) -> None:
+    dice = random.Random(5)
+    known: list[UsageRecord] = []
+    for number in range(12):
+        batch = [random_call(dice) for _ in range(dice.randrange(1, 60))]
+        again = dice.sample(known, min(len(known), dice.choice((0, 0, 3))))
+        known += batch
+        await ledger.append(f"j{number}", 0, 1, [*batch[:7], *again, *batch[7:]])
+        await assert_sums_are_those_of_the_rows(database)
+    assert len(await rows_of(database)) == len(known)
+    await assert_counters_are_the_sums_of_the_rows(database)
+
+
+async def test_what_was_not_committed_is_in_no_sum(ledger: LedgerStore, database: Database) -> None:
+    """Nor is its series taken for known afterwards."""
+    with pytest.raises(Exception, match=r"(?i)range|large"):
+        await ledger.append("j", 0, 1, [record(end_user="ann"), record(cost=2**70)])
+    await assert_sums_are_those_of_the_rows(database)
+    await ledger.append("j", 0, 1, [record(end_user="ann")])
+    await assert_sums_are_those_of_the_rows(database)
+
+
+async def test_machines_that_write_at_once_agree_on_sums(place: Place, database: Database) -> None:
+    other = place.database()
+    await other.open()
+    dice = random.Random(6)
+    stretches = [[random_call(dice) for _ in range(40)] for _ in range(10)]
+
+    async def drain(ledger: LedgerStore, machine: str) -> None:
+        for number, calls in enumerate(stretches):
+            own = [msgspec.structs.replace(call, id=new_ulid()) for call in calls]
+            await ledger.append(f"{machine}{number}", 0, 1, [*own, *calls])
+
+    await asyncio.gather(drain(LedgerStore(database), "a"), drain(LedgerStore(other), "b"))
+    assert len(await rows_of(database)) == 3 * 10 * 40
+    await assert_sums_are_those_of_the_rows(database)
+    await assert_counters_are_the_sums_of_the_rows(database)
+    await other.close()
+
+
+async def test_migrating_sums_up_what_is_there(database: Database, ledger: LedgerStore) -> None:
+    dice = random.Random(7)
+    calls = [random_call(dice) for _ in range(200)]
+    await ledger.append("j", 0, 1, calls[:150])
+    sums = [await rolled_up(database, usage_hours, "hour"), await rolled_up(database, usage_days, "day")]
+    async with database.bare() as connection:
+        for table in (usage_series, usage_hours, usage_days):
+            await connection.execute(delete(table))
+        await connection.run_sync(_fill)
+    assert [await rolled_up(database, usage_hours, "hour"), await rolled_up(database, usage_days, "day")] == sums
+    await LedgerStore(database).append("j", 1, 2, calls[150:])
+    await assert_sums_are_those_of_the_rows(database)
+
+
+def _fill(connection: Connection) -> None:
+    scripts = ScriptDirectory.from_config(configuration())
+    with Operations.context(MigrationContext.configure(connection)):
+        scripts.get_revision("0006").module._fill()

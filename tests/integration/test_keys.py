@@ -20,9 +20,10 @@ from polyforge.tenancy.bootstrap import install
 from polyforge.tenancy.callers import ALL, Caller
 from polyforge.tenancy.defaults import DEFAULT_ORGANIZATION_ID
 from polyforge.tenancy.keys import ADMIN_KEY_ID, hash_of, new_secret
+from polyforge.tenancy.ledger_store import LedgerStore
 from polyforge.tenancy.permission import Permission
 from polyforge.tenancy.service import KeyService, UsageService
-from polyforge.tenancy.store import LedgerStore, SystemEditor
+from polyforge.tenancy.store import SystemEditor
 from polyforge.tenancy.tables import api_keys
 from tests.support.recording import recorder
 from tests.unit.tenancy.samples import NOW, caller, record

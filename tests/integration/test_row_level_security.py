@@ -34,6 +34,7 @@ WALLED = {
     "usage_days",
     "usage_hours",
     "usage_records",
+    "usage_series",
 }
 
 

@@ -1,6 +1,7 @@
 """The database of one process: its connections, and the transactions that are made of them."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -8,7 +9,8 @@ from pathlib import Path
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from polyforge.database.engine import Engines, postgres_engines, sqlite_engines
+from polyforge.database.bulk import Answer, SqliteBulk
+from polyforge.database.engine import SQLITE_PRAGMAS, Engines, postgres_engines, sqlite_engines, sqlite_path
 from polyforge.database.failures import connecting, translated
 from polyforge.database.scopes import Scope
 from polyforge.database.sessions import ReadSession, WriteSession
@@ -35,6 +37,7 @@ class Database:
         self._data = data
         self._patience = settings.timeout_seconds if patience is None else patience
         self._engines: Engines | None = None
+        self._bulk: SqliteBulk | None = None
         self.told: Callable[[], None] = _nobody
         """Called after each transaction of this process that added events."""
 
@@ -48,11 +51,15 @@ class Database:
         if self.dialect == "sqlite":
             await asyncio.to_thread(_make_folder, self._data)
             self._engines = sqlite_engines(self._data, self._patience)
+            self._bulk = SqliteBulk(sqlite_path(self._data), self._patience, SQLITE_PRAGMAS)
         else:
             self._engines = postgres_engines(self._settings, self._patience)
 
     async def close(self) -> None:
         """Close every connection."""
+        bulk, self._bulk = self._bulk, None
+        if bulk:
+            await bulk.close()
         engines, self._engines = self._engines, None
         if engines:
             for engine in engines.each():
@@ -80,6 +87,12 @@ class Database:
             yield session
         if session.tells:
             self.told()
+
+    async def write_at_once(self, work: Callable[[sqlite3.Connection], Answer]) -> Answer:
+        """A transaction of SQLite that a thread runs from end to end, for bulk work; RuntimeError on PostgreSQL."""
+        if self._bulk is None:
+            raise RuntimeError("only an open SQLite database has it")
+        return await self._bulk.write(work)
 
     @asynccontextmanager
     async def bare(self) -> AsyncGenerator[AsyncConnection]:

@@ -18,7 +18,7 @@ SQLITE_READERS = 4
 # FULL, not NORMAL: with WAL, NORMAL may lose the last commits when the power fails. A revocation that was answered, and
 # ledger rows whose journal file was deleted on the strength of their commit, must survive that. One fsync per commit is
 # paid in the driver's thread, and commits are few: the request path writes to the journal, not here.
-_SQLITE_PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "journal_size_limit = 67108864")
+SQLITE_PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "journal_size_limit = 67108864")
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def sqlite_engines(data: Path, patience: float) -> Engines:
     """Several readers that cannot write, and one writer per process, because SQLite has one anyway."""
     path = sqlite_path(data)
     read = _sqlite_engine(path, patience, SQLITE_READERS, ("query_only = ON",), "BEGIN")
-    write = _sqlite_engine(path, patience, 1, _SQLITE_PRAGMAS, "BEGIN IMMEDIATE")
+    write = _sqlite_engine(path, patience, 1, SQLITE_PRAGMAS, "BEGIN IMMEDIATE")
     return Engines(read, write)
 
 

@@ -1,5 +1,6 @@
 """Where the errors of drivers become ours: a database that cannot answer now is `Unavailable`, whoever asked."""
 
+import sqlite3
 from collections.abc import Generator
 from contextlib import contextmanager
 
@@ -37,6 +38,10 @@ def translated() -> Generator[None]:
         if is_transient(error):
             raise _unavailable() from error
         raise
+    except sqlite3.Error as error:
+        if _may_pass(error):
+            raise _unavailable() from error
+        raise
 
 
 @contextmanager
@@ -56,7 +61,11 @@ def is_transient(error: DBAPIError) -> bool:
         return True
     if state := sqlstate(error):
         return state[:2] in _POSTGRES_CLASSES
-    code: int | None = getattr(error.orig, "sqlite_errorcode", None)
+    return _may_pass(error.orig)
+
+
+def _may_pass(error: BaseException | None) -> bool:
+    code: int | None = getattr(error, "sqlite_errorcode", None)
     return code is not None and code & 0xFF in _SQLITE_CODES
 
 

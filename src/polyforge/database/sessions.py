@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Delete, Executable, Insert, RowMapping, Select, TextClause, Update
+from sqlalchemy import Connection, Delete, Executable, Insert, Row, RowMapping, Select, TextClause, Update
 from sqlalchemy.engine import CursorResult
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -63,12 +63,10 @@ class WriteSession(ReadSession):
 
     async def raw(self, sql: str, parameters: tuple[Any, ...]) -> int:
         """One statement in the driver's own words, for bulk work; the number of rows that it touched."""
-        return await self._driver(sql, parameters)
-
-    async def raw_many(self, sql: str, rows: list[tuple[Any, ...]]) -> int:
-        """One statement in the driver's own words for many rows; the number of rows that it touched, -1 if unknown."""
-        return await self._driver(sql, rows)
-
-    async def _driver(self, sql: str, parameters: tuple[Any, ...] | list[tuple[Any, ...]]) -> int:
         with translated():
             return (await self._connection.exec_driver_sql(sql, parameters)).rowcount
+
+    async def raw_returning(self, sql: str, parameters: tuple[Any, ...]) -> Sequence[Row[Any]]:
+        """The same with RETURNING; every row."""
+        with translated():
+            return (await self._connection.exec_driver_sql(sql, parameters)).all()

@@ -1,36 +1,25 @@
 """All SQL of tenancy.
 
-`KeyStore`, `KeyEditor` and `UsageStore` are built for a scope and see nothing else. `SystemStore`, `SystemEditor` and
-`LedgerStore` are for what happens before or behind a caller: looking a key up, following changes, starting, writing the
-ledger.
+`KeyStore`, `KeyEditor` and `UsageStore` are built for a scope and see nothing else. `SystemStore` and `SystemEditor`
+are for what happens before a caller is known: looking a key up, following changes, starting.
 """
 
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, Select, case, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, RowMapping, Select, case, func, insert, or_, select, update
 
 from polyforge.database.counting import generations, take_number
-from polyforge.database.database import Database
 from polyforge.database.scopes import Scope, ScopedReader, ScopedWriter
 from polyforge.database.sessions import ReadSession, WriteSession
 from polyforge.kernel.errors import NotFound
-from polyforge.kernel.money import Micros
 from polyforge.kernel.usage import Usage
 from polyforge.tenancy.keys import ApiKey, Owner
-from polyforge.tenancy.ledger.records import CORRECTION, NOTHING_SPENT, Balance, UsageRecord
-from polyforge.tenancy.ledger_rows import DAY_SECONDS, advance, append_postgres, append_sqlite
+from polyforge.tenancy.ledger.records import CORRECTION
+from polyforge.tenancy.ledger_rows import DAY_SECONDS
 from polyforge.tenancy.people.tables import group_members, users
-from polyforge.tenancy.tables import (
-    api_keys,
-    budget_counters,
-    journal_offsets,
-    organizations,
-    projects,
-    usage_corrections,
-    usage_records,
-)
+from polyforge.tenancy.tables import api_keys, organizations, projects, usage_records
 from polyforge.tenancy.usage import GROUPS, GroupBy, Traffic, UsageRow
 
 MAX_USAGE_ROWS = 10_000
@@ -244,65 +233,6 @@ class SystemEditor(SystemStore):
         row = {**values, "version": await self._next_version()}
         if not await self._writer.change(update(api_keys).where(api_keys.c.id == key_id).values(row)):
             await self._writer.change(insert(api_keys).values({**row, "id": key_id}))
-
-
-class LedgerStore:
-    """The ledger: one row per call, the counters of budgets, and how far each journal has been read.
-
-    `append` is one transaction, so that rows, counters and offset are always of one mind, whenever the power fails.
-    """
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._append = append_sqlite if database.dialect == "sqlite" else append_postgres
-
-    async def append(self, journal: str, start: int, end: int, records: Sequence[UsageRecord]) -> None:
-        """Write what lies between two offsets of a journal; Conflict when it has not been read exactly to `start`.
-
-        A record whose id is already there is left out, of the counters as well.
-        """
-        async with self._database.write() as session:
-            await advance(session, journal, start, end)
-            if records:
-                await self._append(session, records)
-
-    async def offset(self, journal: str) -> int:
-        """How far a journal has been read; 0 for an unknown one."""
-        query = select(journal_offsets.c.position).where(journal_offsets.c.journal == journal)
-        async with self._database.read() as session:
-            return await session.scalar(query) or 0
-
-    async def forget(self, journal: str) -> None:
-        """Drop the offset of a journal that no longer exists."""
-        async with self._database.write() as session:
-            await session.change(delete(journal_offsets).where(journal_offsets.c.journal == journal))
-
-    async def spent(self, key_id: str, period_start: int) -> Micros:
-        """What the calls of a key were priced in a period (0: since ever)."""
-        columns = budget_counters.c
-        query = select(columns.spent_micros).where(columns.key_id == key_id, columns.period_start == period_start)
-        async with self._database.read() as session:
-            return await session.scalar(query) or 0
-
-    async def balance(self, key_id: str, period_start: int) -> Balance:
-        """The same, told apart: what the calls were priced, and what that was corrected by."""
-        columns = usage_corrections.c
-        mine = (columns.key_id == key_id, columns.period_start == period_start)
-        corrected = select(func.sum(columns.price_micros)).where(*mine).scalar_subquery()
-        counters = budget_counters.c
-        counted = (counters.key_id == key_id, counters.period_start == period_start)
-        spent = select(counters.spent_micros).where(*counted).scalar_subquery()
-        async with self._database.read() as session:
-            row = await session.first(select(spent.label("spent"), corrected.label("corrected")))
-        if row is None:
-            return NOTHING_SPENT
-        by = int(row["corrected"] or 0)
-        return Balance(int(row["spent"] or 0) - by, by)
-
-    async def usage(self, scope: Scope, group_by: frozenset[GroupBy], since: float, until: float) -> list[UsageRow]:
-        """Sums over the calls of one project that started in [since, until)."""
-        async with self._database.read() as session:
-            return await UsageStore(session, scope).sums(group_by, since, until)
 
 
 def _usable(now: float) -> list[ColumnElement[bool]]:

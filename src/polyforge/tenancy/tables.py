@@ -8,7 +8,6 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
-    LargeBinary,
     SmallInteger,
     String,
     Table,
@@ -115,6 +114,25 @@ usage_records = Table(
 )
 
 
+usage_series = Table(
+    "usage_series",
+    metadata,
+    id_column("organization_id"),
+    id_column("project_id", primary_key=True),
+    # A digest of the columns below.
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    id_column("key_id"),
+    Column("user_id", String(26), nullable=False),
+    Column("end_user", Text, nullable=False),
+    Column("task", String(32), nullable=False),
+    Column("model", Text, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("deployment", Text, nullable=False),
+    Column("tags", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+
 def _rolled_up(name: str, unit: str) -> Table:
     """What the ledger's rows come to by hour or by day, exactly: written in the transaction that writes the rows."""
     return Table(
@@ -124,16 +142,7 @@ def _rolled_up(name: str, unit: str) -> Table:
         id_column("project_id", primary_key=True),
         # Hours or days since the epoch, UTC.
         Column(unit, Integer, primary_key=True, autoincrement=False),
-        # Of what the sums are grouped by, since that itself may be longer than PostgreSQL takes into an index.
-        Column("digest", LargeBinary(16), primary_key=True),
-        id_column("key_id"),
-        Column("user_id", String(26), nullable=False),
-        Column("end_user", Text, nullable=False),
-        Column("task", String(32), nullable=False),
-        Column("model", Text, nullable=False),
-        Column("provider", Text, nullable=False),
-        Column("deployment", Text, nullable=False),
-        Column("tags", Text, nullable=False),
+        Column("series_id", BigInteger, primary_key=True, autoincrement=False),
         *(Column(measure, BigInteger, nullable=False) for measure in MEASURES),
         Index(None, "organization_id", unit),
         sqlite_with_rowid=False,

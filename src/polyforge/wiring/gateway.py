@@ -56,6 +56,7 @@ from polyforge.tenancy.ledger.counters import SharedCounters
 from polyforge.tenancy.ledger.drainer import Drainer
 from polyforge.tenancy.ledger.journal import Journal
 from polyforge.tenancy.ledger.recovery import next_incarnation, recover
+from polyforge.tenancy.ledger_store import LedgerStore
 from polyforge.tenancy.people.attempts import Attempts
 from polyforge.tenancy.people.callers import Principals
 from polyforge.tenancy.people.tables import signing_keys, users
@@ -67,7 +68,6 @@ from polyforge.tenancy.responses.service import BELONGS_TO as RESPONSE_BELONGS_T
 from polyforge.tenancy.responses.service import Responses
 from polyforge.tenancy.responses.tables import responses
 from polyforge.tenancy.service import KeyService
-from polyforge.tenancy.store import LedgerStore
 from polyforge.tenancy.vault.declared import DeclaredSecrets
 from polyforge.tenancy.vault.records import BELONGS_TO
 from polyforge.tenancy.vault.sealing import SealedColumn, Sealing

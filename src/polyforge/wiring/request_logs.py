@@ -5,9 +5,9 @@ from collections.abc import Callable
 from polyforge.database.database import Database
 from polyforge.kernel.clock import Clock
 from polyforge.kernel.ids import new_ulid
+from polyforge.tenancy.ledger_store import LedgerStore
 from polyforge.tenancy.request_logs.exporter import LogExporter, LogExporters
 from polyforge.tenancy.request_logs.ledger import ExportedLedger
-from polyforge.tenancy.store import LedgerStore
 from polyforge.wiring import adapters
 from polyforge.wiring.settings import LogSettings
 

@@ -1,6 +1,6 @@
 """All SQL of corrections."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -12,7 +12,15 @@ from polyforge.kernel.errors import NotFound
 from polyforge.kernel.money import Micros
 from polyforge.tenancy.corrections.records import CorrectedTotal, Correction
 from polyforge.tenancy.ledger.records import CORRECTION
-from polyforge.tenancy.ledger_rows import DAY_SECONDS
+from polyforge.tenancy.ledger_rows import (
+    DAY_SECONDS,
+    SERIES_TYPES,
+    SUM_TYPES,
+    TYPES,
+    adding_series,
+    adding_sums,
+    sums_of,
+)
 from polyforge.tenancy.tables import budget_counters, usage_corrections, usage_records
 
 _COUNT = text(
@@ -20,6 +28,12 @@ _COUNT = text(
     "ON CONFLICT (key_id, period_start) DO UPDATE SET "
     "spent_micros = budget_counters.spent_micros + excluded.spent_micros"
 )
+_SUM = f"VALUES ({', '.join(f':{name}' for name in SUM_TYPES)})"
+_ADD_SERIES = text(adding_series(f"VALUES ({', '.join(f':{name}' for name in SERIES_TYPES)})"))
+_ADD_HOUR = text(adding_sums("usage_hours", "hour", _SUM))
+_ADD_DAY = text(adding_sums("usage_days", "day", _SUM))
+_ABOUT = ("task", "provider", "deployment", "http_status", "stream", "user_id", "end_user", "tags")
+"""What a correction of a call has in common with it."""
 
 
 class CorrectionStore:
@@ -44,6 +58,7 @@ class CorrectionEditor:
 
     def __init__(self, session: WriteSession, scope: Scope) -> None:
         self._session = session
+        self._scope = scope
         self._corrections = ScopedWriter(session, scope, usage_corrections)
         self._records = ScopedWriter(session, scope, usage_records)
 
@@ -65,7 +80,19 @@ class CorrectionEditor:
         counted = {"key_id": correction.key_id, "period_start": correction.period_start}
         await self._session.change(_COUNT.bindparams(**counted, price=correction.price_micros))
         await self._corrections.insert(msgspec.structs.asdict(correction))
-        await self._records.insert(_row_of(correction, called))
+        row = _row_of(correction, called)
+        await self._records.insert(row)
+        await self._add_to_sums(row)
+
+    async def _add_to_sums(self, row: Mapping[str, Any]) -> None:
+        whose = {"organization_id": self._scope.organization_id, "project_id": self._scope.project_id}
+        sums = sums_of([tuple({**row, **whose}.get(name, 0) for name in TYPES)])
+        for statement, names, (values,) in (
+            (_ADD_SERIES, SERIES_TYPES, sums.series),
+            (_ADD_HOUR, SUM_TYPES, sums.hours),
+            (_ADD_DAY, SUM_TYPES, sums.days),
+        ):
+            await self._session.change(statement.bindparams(**dict(zip(names, values, strict=True))))
 
     async def spent(self, key_id: str, period_start: int) -> Micros:
         """What a key has spent in a period, by the counters."""
@@ -104,8 +131,8 @@ class SystemCorrections:
 
 def _row_of(correction: Correction, called: RowMapping | None) -> dict[str, Any]:
     """The row of the ledger that sums go over: it holds amounts, and nothing that was used."""
-    about = called or {"task": "", "provider": "", "deployment": "", "http_status": 0, "stream": False}
-    named = {name: about[name] for name in ("task", "provider", "deployment", "http_status", "stream")}
+    about = called or dict.fromkeys(_ABOUT, "") | {"http_status": 0, "stream": False}
+    named = {name: about[name] for name in _ABOUT}
     tokens = ("input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens")
     return {
         **named,
@@ -119,6 +146,7 @@ def _row_of(correction: Correction, called: RowMapping | None) -> dict[str, Any]
         "duration_ms": 0,
         "period_start": correction.period_start,
         "exact": True,
+        "cached": "",
         "cost_micros": correction.cost_micros,
         "price_micros": correction.price_micros,
     }

@@ -1,13 +1,15 @@
 """The ledger of a gateway whose log of requests is exported."""
 
+import sqlite3
 from collections.abc import Sequence
 
 from polyforge.database.database import Database
+from polyforge.database.sessions import WriteSession
 from polyforge.kernel.clock import Clock
 from polyforge.tenancy.ledger.records import UsageRecord
-from polyforge.tenancy.ledger_rows import advance
-from polyforge.tenancy.request_logs.store import SystemLogEditor
-from polyforge.tenancy.store import LedgerStore
+from polyforge.tenancy.ledger_rows import Row
+from polyforge.tenancy.ledger_store import LedgerStore
+from polyforge.tenancy.request_logs.store import SystemLogEditor, add_batch
 
 
 class ExportedLedger(LedgerStore):
@@ -17,10 +19,11 @@ class ExportedLedger(LedgerStore):
         super().__init__(database)
         self._clock = clock
 
-    async def append(self, journal: str, start: int, end: int, records: Sequence[UsageRecord]) -> None:
-        """As in every ledger."""
-        async with self._database.write() as session:
-            await advance(session, journal, start, end)
-            if records:
-                await self._append(session, records)
-                await SystemLogEditor(session).add([record.id for record in records], self._clock.now())
+    def _append_sqlite(self, connection: sqlite3.Connection, records: Sequence[UsageRecord]) -> list[Row]:
+        add_batch(connection, [record.id for record in records], self._clock.now())
+        return super()._append_sqlite(connection, records)
+
+    async def _append_postgres(self, session: WriteSession, records: Sequence[UsageRecord]) -> list[Row]:
+        added = await super()._append_postgres(session, records)
+        await SystemLogEditor(session).add([record.id for record in records], self._clock.now())
+        return added

@@ -1,5 +1,6 @@
 """All SQL of the export of request logs. It stands behind all tenants: a sink has the requests of all of them."""
 
+import sqlite3
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -18,6 +19,8 @@ _ENSURE = text(
     "INSERT INTO request_log_exports (name, sequence, failures, retry_at, held_until) "
     "VALUES (:name, 0, 0, 0, 0) ON CONFLICT (name) DO NOTHING"
 )
+_NEXT: Final = "UPDATE generations SET value = value + 1 WHERE name = ? RETURNING value"
+_ADD: Final = "INSERT INTO request_log_batches (sequence, record_ids, created_at) VALUES (?, ?, ?)"
 _exports = request_log_exports.c
 _batches = request_log_batches.c
 _records = usage_records.c
@@ -138,6 +141,12 @@ class SystemLogEditor(SystemLogStore):
         if row is None or row["count"] < len(names):
             return 0
         return await self._writer.change(delete(request_log_batches).where(_batches.sequence <= row["least"]))
+
+
+def add_batch(connection: sqlite3.Connection, record_ids: Sequence[str], now: float) -> None:
+    """As `SystemLogEditor.add`, in a transaction of SQLite that runs in one go."""
+    (sequence,) = connection.execute(_NEXT, (COUNTER,)).fetchone()
+    connection.execute(_ADD, (sequence, " ".join(record_ids), now))
 
 
 def _batch_of(row: RowMapping) -> WaitingBatch:

@@ -41,20 +41,23 @@ def upgrade() -> None:
         op.add_column("usage_records", sa.Column(name, type_, server_default="", nullable=False))
     op.add_column("usage_records", sa.Column("cached", sa.String(16), server_default="", nullable=False))
     op.add_column("usage_records", sa.Column("saved_micros", sa.BigInteger(), server_default="0", nullable=False))
-    for table, unit in (("usage_hours", "hour"), ("usage_days", "day")):
-        _create(table, unit)
+    _create_series()
+    _create_sums("usage_hours", "hour")
+    _create_sums("usage_days", "day")
     _fill()
+    if op.get_bind().dialect.name == "postgresql":
+        for table in ("usage_series", "usage_hours", "usage_days"):
+            _wall(table)
     op.create_index("ix_usage_records_project_id_started_at", "usage_records", ["project_id", "started_at"])
     op.drop_index("ix_usage_records_project_id_day", "usage_records")
 
 
-def _create(table: str, unit: str) -> None:
+def _create_series() -> None:
     op.create_table(
-        table,
+        "usage_series",
         sa.Column("organization_id", sa.String(26), nullable=False),
         sa.Column("project_id", sa.String(26), nullable=False),
-        sa.Column(unit, sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("digest", sa.LargeBinary(16), nullable=False),
+        sa.Column("id", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("key_id", sa.String(26), nullable=False),
         sa.Column("user_id", sa.String(26), nullable=False),
         sa.Column("end_user", sa.Text(), nullable=False),
@@ -63,13 +66,23 @@ def _create(table: str, unit: str) -> None:
         sa.Column("provider", sa.Text(), nullable=False),
         sa.Column("deployment", sa.Text(), nullable=False),
         sa.Column("tags", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("project_id", "id", name="pk_usage_series"),
+        sqlite_with_rowid=False,
+    )
+
+
+def _create_sums(table: str, unit: str) -> None:
+    op.create_table(
+        table,
+        sa.Column("organization_id", sa.String(26), nullable=False),
+        sa.Column("project_id", sa.String(26), nullable=False),
+        sa.Column(unit, sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("series_id", sa.BigInteger(), autoincrement=False, nullable=False),
         *(sa.Column(name, sa.BigInteger(), nullable=False) for name in (*COUNTED, *SUMMED)),
-        sa.PrimaryKeyConstraint("project_id", unit, "digest", name=f"pk_{table}"),
+        sa.PrimaryKeyConstraint("project_id", unit, "series_id", name=f"pk_{table}"),
         sqlite_with_rowid=False,
     )
     op.create_index(f"ix_{table}_organization_id_{unit}", table, ["organization_id", unit])
-    if op.get_bind().dialect.name == "postgresql":
-        _wall(table)
 
 
 def _fill() -> None:
@@ -77,10 +90,13 @@ def _fill() -> None:
     bind = op.get_bind()
     seconds = "floor(started_at)::bigint" if bind.dialect.name == "postgresql" else "CAST(started_at AS INTEGER)"
     days = bind.execute(sa.text("SELECT DISTINCT project_id, day FROM usage_records")).all()
+    known: set[tuple[str, int]] = set()
     for project, day in days:
         where = {"project": project, "day": day}
-        _put("usage_hours", "hour", bind.execute(_sums(f"{seconds} / 3600", "hour"), where).mappings().all())
-        _put("usage_days", "day", bind.execute(_sums("day", "day"), where).mappings().all())
+        hours = bind.execute(_sums(f"{seconds} / 3600", "hour"), where).mappings().all()
+        _put_series(hours, known)
+        _put_sums("usage_hours", "hour", hours)
+        _put_sums("usage_days", "day", bind.execute(_sums("day", "day"), where).mappings().all())
 
 
 def _sums(span: str, unit: str) -> sa.TextClause:
@@ -93,16 +109,31 @@ def _sums(span: str, unit: str) -> sa.TextClause:
     )
 
 
-def _put(table: str, unit: str, rows: Any) -> None:
-    columns = ("organization_id", "project_id", unit, *GROUPS, *COUNTED, *SUMMED)
-    values = [{**{name: row[name] for name in columns}, "digest": _digest(row)} for row in rows]
-    described = sa.table(table, *(sa.column(name) for name in (*columns, "digest")))
-    op.bulk_insert(described, values)
+def _put_series(rows: Any, known: set[tuple[str, int]]) -> None:
+    found = {(row["project_id"], _series(row)): row for row in rows}
+    fresh = [{**_only(row, GROUPS), "id": place[1]} for place, row in found.items() if place not in known]
+    known.update(found)
+    op.bulk_insert(_described("usage_series", GROUPS, "id"), fresh)
 
 
-def _digest(row: Any) -> bytes:
+def _put_sums(table: str, unit: str, rows: Any) -> None:
+    names = (unit, *COUNTED, *SUMMED)
+    values = [{**_only(row, names), "series_id": _series(row)} for row in rows]
+    op.bulk_insert(_described(table, names, "series_id"), values)
+
+
+def _only(row: Any, names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: row[name] for name in ("organization_id", "project_id", *names)}
+
+
+def _described(table: str, names: tuple[str, ...], *more: str) -> Any:
+    return sa.table(table, *(sa.column(name) for name in ("organization_id", "project_id", *names, *more)))
+
+
+def _series(row: Any) -> int:
     """As the ledger has it."""
-    return blake2b("\0".join(row[name] for name in GROUPS).encode(), digest_size=16).digest()
+    digest = blake2b("\0".join(row[name] for name in GROUPS).encode(), digest_size=8).digest()
+    return int.from_bytes(digest) >> 1
 
 
 def _wall(table: str) -> None:

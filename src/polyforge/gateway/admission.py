@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from polyforge.gateway.job import Job
+from polyforge.gateway.limiting import Limiting, explain
 from polyforge.gateway.settings import GatewaySettings
 from polyforge.kernel.clock import Clock
 from polyforge.kernel.errors import BudgetSpent, Denied, PolyforgeError, RateLimited, Unavailable
@@ -18,9 +19,11 @@ from polyforge.kernel.tasks import InferenceRequest
 from polyforge.registry.catalog import Deployment
 from polyforge.registry.tariffs import Tariff
 from polyforge.tenancy.callers import KeyLimits
-from polyforge.tenancy.ledger.counters import Refusal, SharedCounters
+from polyforge.tenancy.ledger.counters import Refusal
 from polyforge.tenancy.ledger.journal import Journal
 from polyforge.tenancy.ledger.records import NOTHING_SPENT, Balance, Intent
+from polyforge.tenancy.limits.book import Rules
+from polyforge.tenancy.limits.counters import LimitCounters, Over, Take
 from polyforge.tenancy.periods import PeriodClock
 
 PART_TOKENS: Final = 16
@@ -37,9 +40,17 @@ class Admission:
     """Lets a job in, or says which limit stands in its way."""
 
     def __init__(
-        self, settings: GatewaySettings, counters: SharedCounters, journal: Journal, spent: Spent, clock: Clock
+        self,
+        settings: GatewaySettings,
+        counters: LimitCounters,
+        limiting: Limiting,
+        journal: Journal,
+        spent: Spent,
+        clock: Clock,
     ) -> None:
         self._settings = settings
+        self._limiting = limiting
+        self._book = limiting.book
         self._counters = counters
         self._journal = journal
         self._spent = spent
@@ -51,6 +62,7 @@ class Admission:
         if self._journal.unsettled >= self._settings.max_in_flight:
             raise Unavailable("the gateway holds as many requests as it may; try again shortly", retry_after=1.0)
         limits = job.caller.limits
+        rules = self._book.find(job.caller, job.request.model) if self._book.any else None
         slot_name = ""
         if limits.any:
             job.period = self._periods.start(limits.period, job.started_at)
@@ -59,9 +71,14 @@ class Admission:
             if slot is None:
                 known = NOTHING_SPENT if limits.budget is None else await self._spent(job.caller.key_id, job.period)
                 slot = self._counters.create(slot_name, job.period, known.spent, known.corrected)
-            self._reserve(job, limits, slot)
-        else:
+            if rules is None:
+                self._reserve(job, limits, slot)
+            else:
+                await self._reserve_ruled(job, rules, limits, slot)
+        elif rules is None:
             self._check_priced(job)
+        else:
+            await self._reserve_ruled(job, rules, limits, -1)
         self._write_intent(job, slot_name)
 
     def _write_intent(self, job: Job, slot_name: str) -> None:
@@ -81,12 +98,14 @@ class Admission:
             caller.user_id or "",
             request.end_user,
             ",".join(job.tags),
+            self._limiting.holds_of(job.takes) if job.takes else (),
         )
         try:
             self._journal.intend(intent)
         except PolyforgeError:
             if job.slot >= 0:
                 self._counters.release(job.slot, job.period, job.reserved)
+            self._counters.release_many(job.takes, self._clock.now())
             raise
 
     def _check_priced(self, job: Job) -> None:
@@ -109,27 +128,79 @@ class Admission:
         job.slot = slot
         job.headroom = outcome
 
+    async def _reserve_ruled(self, job: Job, rules: Rules, limits: KeyLimits, slot: int) -> None:
+        """Reserve of every limit that the job counts for and of its key's own (`slot` -1: it has none), or of none."""
+        counters = await self._limiting.counters_of(job, rules)
+        held = [*counters, *(each for theirs in job.ceilings.values() for each in theirs)]
+        measures = {each.measure for each in held}
+        if "tokens" in measures:
+            self._bound_tokens(job, self._limiting.left(held, "tokens"))
+        if limits.budget is None and "money" not in measures:
+            self._check_priced(job)
+        else:
+            room = [self._limiting.left(held, "money")]
+            if limits.budget is not None:
+                room.append(self._counters.headroom(slot, limits, job.period))
+            job.reserved = self._bound_within(job, min((each for each in room if each is not None), default=None))
+        text = len(job.request.body) - job.request.binary
+        output = (job.request.output_limit or 0) * job.request.choices
+        job.reserved_tokens = text // _BYTES_PER_TOKEN + output
+        self._take(job, self._limiting.takes_of(job, counters), limits, slot)
+
+    def _take(self, job: Job, takes: list[Take], limits: KeyLimits, slot: int) -> None:
+        now = self._clock.now()
+        tokens = 0 if limits.tpm is None else job.reserved_tokens
+        outcome = self._counters.reserve_many(takes, now, slot, limits, job.period, job.reserved, tokens)
+        if isinstance(outcome, Refusal | Over):
+            job.headroom = outcome.headroom
+            raise explain(outcome) if isinstance(outcome, Over) else self._explain(outcome, limits, job.started_at)
+        job.slot, job.takes, job.headroom = slot, takes, outcome
+
+    def _bound_tokens(self, job: Job, left: int | None) -> None:
+        """Note the most tokens that the job can come to; sets the output limit where the caller left it open."""
+        request, places = job.request, job.model.deployments
+        output = request.output_limit if job.output_limit is None else job.output_limit
+        if output is None:
+            output = min(self._most_output(place) for place in places)
+            if left is not None:
+                asked = max(_input_bound(request, place) for place in places)
+                share = (left - asked) // _HEADROOM_SHARE // (request.choices * request.tries)
+                output = min(output, max(_LEAST_OUTPUT, share))
+            job.output_limit = output
+        job.token_bound = max([_tokens_at(place, request, output) for place in places])
+
     def _bound(self, job: Job, limits: KeyLimits, slot: int) -> Micros:
         """The most that the job can come to; sets the output limit where the caller left it open."""
+        if job.request.output_limit is None:
+            return self._bound_within(job, self._counters.headroom(slot, limits, job.period))
+        return self._bound_within(job, None)
+
+    def _bound_within(self, job: Job, headroom: Micros | None) -> Micros:
+        """The same, where so much is left; None: without bound."""
         request, output = job.request, job.request.output_limit
         if output is None:
-            headroom = self._counters.headroom(slot, limits, job.period)
             output = min(self._open_output(request, place, headroom) for place in job.model.deployments)
+            output = output if job.output_limit is None else min(output, job.output_limit)
             job.output_limit = output
         return max([_bound_at(place, request, output) for place in job.model.deployments])
 
-    def _open_output(self, request: InferenceRequest, place: Deployment, headroom: Micros) -> int:
+    def _open_output(self, request: InferenceRequest, place: Deployment, headroom: Micros | None) -> int:
         """Output tokens per choice where nobody asked: the limit, or what a share of the headroom pays for.
 
         A share, so that one call does not hold the whole budget back from the others.
         """
-        most = _capped(self._settings.default_output_tokens if place.output is None else place.output, place)
+        most = self._most_output(place)
+        if headroom is None:
+            return most
         affordable = _tariff(place).affordable_output(
             _input_bound(request, place), headroom // _HEADROOM_SHARE, request.units
         )
         if affordable is None:
             return most
         return min(most, max(_LEAST_OUTPUT, affordable // (request.choices * request.tries)))
+
+    def _most_output(self, place: Deployment) -> int:
+        return self._settings.default_output_tokens if place.output is None else place.output
 
     def _explain(self, refusal: Refusal, limits: KeyLimits, now: float) -> PolyforgeError:
         if refusal.limit == "budget":
@@ -160,6 +231,12 @@ def _bound_at(place: Deployment, request: InferenceRequest, output: int) -> Micr
         return tariff.bound(asked, tokens, request.units)
     # Each try is shown the answers before it.
     return sum([tariff.bound(asked + turn * tokens, tokens, request.units) for turn in range(request.tries)])
+
+
+def _tokens_at(place: Deployment, request: InferenceRequest, output: int) -> int:
+    asked, tokens = _input_bound(request, place), request.choices * _capped(output, place)
+    # Each try is shown the answers before it.
+    return sum([asked + (turn + 1) * tokens for turn in range(request.tries)])
 
 
 def _input_bound(request: InferenceRequest, place: Deployment) -> int:

@@ -16,6 +16,7 @@ from polyforge.dialects.parameters import unsupported, without_unsupported
 from polyforge.egress.deadlines import Deadline
 from polyforge.gateway.health import Cause, Health
 from polyforge.gateway.job import Attempt, Job
+from polyforge.gateway.limiting import Limiting, finite
 from polyforge.gateway.routing import NO_NEEDS, Misfit, Plan, larger, misfit, needs_of, plan
 from polyforge.gateway.settings import GatewaySettings
 from polyforge.gateway.wishes import ROUTE_HEADER
@@ -23,6 +24,7 @@ from polyforge.kernel.chat import ChatRequest
 from polyforge.kernel.clock import Clock
 from polyforge.kernel.errors import (
     Invalid,
+    LimitReached,
     NotConfigured,
     PolyforgeError,
     QuotaSpent,
@@ -64,9 +66,15 @@ class Dispatch:
     """Carries out plans against the providers and remembers which deployments fail."""
 
     def __init__(
-        self, settings: GatewaySettings, providers: Mapping[str, Provider], health: Health, clock: Clock
+        self,
+        settings: GatewaySettings,
+        providers: Mapping[str, Provider],
+        health: Health,
+        limiting: Limiting,
+        clock: Clock,
     ) -> None:
         self._settings = settings
+        self._limiting = limiting
         self._providers = providers
         self._health = health
         self._clock = clock
@@ -84,7 +92,7 @@ class Dispatch:
         needs = NO_NEEDS if model.simple and job.wish is None else needs_of(job.request, job.wish)
         found = plan(model, needs, self._health, now, random.random, self._settings.attempts)
         if found.attempts:
-            return found
+            return self._within(job, found) if job.ceilings else found
         if not found.waiting:
             raise _no_fit(model.name, [misfit(place, needs) for place in model.deployments])
         wait = max(0.1, found.recovers_at - now)
@@ -92,12 +100,25 @@ class Dispatch:
             raise RateLimited(f"every deployment of {model.name!r} has had too many requests", retry_after=wait)
         raise Unavailable(f"every deployment of {model.name!r} is cooling down", retry_after=wait)
 
+    def _within(self, job: Job, found: Plan) -> Plan:
+        """What is left of a plan once providers are passed over whose limits have no room for the job."""
+        places = found.attempts + found.beyond
+        waits = [self._limiting.wait_for(job, place) for place in places]
+        ready = tuple(place for place, wait in zip(places, waits, strict=True) if wait <= 0)
+        if not ready:
+            every = f"every provider of {job.model.name!r} has reached a limit that was set here"
+            raise LimitReached(every, retry_after=finite(min(waits)))
+        most = self._settings.attempts
+        return Plan(ready[:most], ready[most:])
+
     async def send(self, job: Job, found: Plan) -> Reply:
         """The whole answer of the first deployment that gives one."""
         for turn in range(self._settings.attempts):
             deployment = self._choose(found, turn)
             provider, started = self._providers[deployment.provider], _begin_attempt(job, deployment)
             try:
+                if job.ceilings:
+                    self._limiting.begin_attempt(job, deployment)
                 reply = await provider.send(self._call(job, deployment, provider, started))
             except PolyforgeError as error:
                 _end_wait(job)
@@ -118,6 +139,8 @@ class Dispatch:
             provider, started = self._providers[deployment.provider], _begin_attempt(job, deployment)
             events: AsyncGenerator[list[StreamEvent]] | None = None
             try:
+                if job.ceilings:
+                    self._limiting.begin_attempt(job, deployment)
                 events = provider.stream(self._call(job, deployment, provider, started))
                 first = await _until_content(events)
             except PolyforgeError as error:
@@ -144,7 +167,7 @@ class Dispatch:
     def _call(self, job: Job, deployment: Deployment, provider: Provider, started: float) -> Call:
         if job.request.task not in provider.capabilities.tasks:
             raise Unsupported(f"this provider does not do {job.request.task}", param="model")
-        chat = None if _passes(job, provider) else self._translated(job, provider)
+        chat = None if _passes(job, provider) and not job.canonical else self._translated(job, provider)
         return Call(
             job.request,
             job.id,
@@ -215,6 +238,8 @@ class Dispatch:
 
     def _tell_recovery(self, job: Job, found: Plan, error: PolyforgeError) -> None:
         """A caller who has to wait is told how long: until the first of the deployments may be tried again."""
+        if isinstance(error, LimitReached):
+            return
         if isinstance(error, RateLimited) and job.provider_key is None:
             error.retry_after = max(0.1, min(self._cooling_for(deployment) for deployment in found.attempts))
 
@@ -269,8 +294,13 @@ def _passes(job: Job, provider: Provider) -> bool:
 
 
 def _is_no_fault(job: Job, error: PolyforgeError) -> bool:
-    """Whether a failure says nothing of how the deployment does: its key is not set yet, or the caller's is used up."""
-    return isinstance(error, NotConfigured) or (job.provider_key is not None and isinstance(error, RateLimited))
+    """Whether a failure says nothing of how the deployment does: its key is not set yet, or the caller's is used up.
+
+    Nor does a limit that was set here.
+    """
+    return isinstance(error, NotConfigured | LimitReached) or (
+        job.provider_key is not None and isinstance(error, RateLimited)
+    )
 
 
 async def _until_content(events: AsyncGenerator[list[StreamEvent]]) -> list[StreamEvent]:

@@ -1,12 +1,13 @@
 """One request on its way through the gateway: what is known of it so far."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from polyforge.dialects.writing import StreamWriter
 from polyforge.gateway.caching.lookup import Lookup
 from polyforge.gateway.routing import Wish
+from polyforge.guardrails.passing import Found
 from polyforge.kernel.chat import ChatRequest, ChatResult, Fault
 from polyforge.kernel.hidden import Hidden
 from polyforge.kernel.money import Micros
@@ -18,6 +19,7 @@ from polyforge.telemetry.hops import Hops
 from polyforge.tenancy.callers import Caller
 from polyforge.tenancy.ledger.counters import Headroom
 from polyforge.tenancy.ledger.records import Cached, Status
+from polyforge.tenancy.limits.counters import Counter, Take
 
 Examine = Callable[[bytes, ChatResult], Fault | None]
 """Says what is wrong with an answer to a body; None when it holds."""
@@ -66,6 +68,10 @@ class Job(msgspec.Struct, gc=False):
     """The caller's stream, once it was begun."""
     chat: ChatRequest | None = None
     """The request in canonical form, once something had to read it."""
+    canonical: bool = False
+    """Whether the canonical form differs from the body, and must be what is sent."""
+    found: Sequence[Found] = ()
+    """What guardrails found."""
     dropped: list[str] = []
     """Parameters that the provider has no place for, and that the policy let go."""
     trace: Trace | None = None
@@ -92,6 +98,14 @@ class Job(msgspec.Struct, gc=False):
     output_limit: int | None = None
     """Output tokens per choice to ask for upstream where the caller set no limit and a budget applies."""
     headroom: Headroom | None = None
+    token_bound: int = 0
+    """The most tokens that it can come to, where a limit asks for it."""
+    takes: list[Take] = []
+    """What it holds of limits beside its key's own."""
+    ceilings: dict[str, tuple[Counter, ...]] = {}
+    """Limits of providers that may answer, by their names."""
+    attempt_takes: list[Take] = []
+    """What the attempt under way holds of its provider's limits."""
     attempts: list[Attempt] = []
     first_token_ns: int = 0
     """On the clock of the hops; 0 until the first content of a stream."""

@@ -1,4 +1,4 @@
-"""Limits on the path of a request: what a call asks of each, what a refusal says, and those of providers, by attempt."""
+"""Limits on the path of a request: what a call asks of each, what a refusal says, and providers', by attempt."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -13,7 +13,7 @@ from polyforge.tenancy.ledger.records import Hold
 from polyforge.tenancy.limits.book import LimitBook, Rules
 from polyforge.tenancy.limits.counters import Counter, LimitCounters, Over, Take
 from polyforge.tenancy.limits.records import Limit
-from polyforge.tenancy.limits.windows import rolling_seconds
+from polyforge.tenancy.limits.windows import NEVER, rolling_seconds
 
 _WHAT: Final = {"requests": "requests", "tokens": "tokens", "concurrency": "requests in flight"}
 _PER: Final = {"total": "in all", "": "at once"}
@@ -79,7 +79,7 @@ class Limiting:
         now, takes = self._clock.now(), self.takes_of(job, counters)
         outcome = self._counters.reserve_many(takes, now)
         if isinstance(outcome, Over):
-            raise explain(outcome, now, LimitReached)
+            raise LimitReached(f"{_whose(outcome)} has no room for now", retry_after=finite(outcome.retry_after))
         try:
             self._journal.hold(job.id, self.holds_of([*job.takes, *takes]))
         except PolyforgeError:
@@ -103,17 +103,28 @@ def asked(job: Job, counter: Counter) -> int:
     return 1
 
 
-def explain(over: Over, now: float, error: type[PolyforgeError] = LimitReached) -> PolyforgeError:
+def explain(over: Over) -> PolyforgeError:
     """What a caller is told: whose limit, on what, and when it starts again."""
     limit, wait = over.counter.limit, over.retry_after
-    whose = f"the limit {limit.name!r} of {_subject(limit, over.counter.subject_id)}"
-    if wait == float("inf"):
+    whose = _whose(over)
+    if finite(wait) is None:
         return BudgetSpent(f"{whose}, {_amount(limit)}, is used up")
     if limit.measure == "money":
         return BudgetSpent(f"{whose}, {_amount(limit)}, is used up; it starts again in {int(wait) // 60 + 1} minutes")
     if limit.measure == "concurrency":
-        return error(f"{whose} allows {_amount(limit)}", retry_after=wait)
-    return error(f"{whose} allows {_amount(limit)}; there is room again in {int(wait) + 1} s", retry_after=wait)
+        return LimitReached(f"{whose} allows {_amount(limit)}", retry_after=wait)
+    told = f"{whose} allows {_amount(limit)}; there is room again in {int(wait) + 1} s"
+    return LimitReached(told, retry_after=wait)
+
+
+def finite(wait: float) -> float | None:
+    """Seconds to wait, None where waiting changes nothing."""
+    return None if wait == NEVER else max(0.1, wait)
+
+
+def _whose(over: Over) -> str:
+    limit = over.counter.limit
+    return f"the limit {limit.name!r} of {_subject(limit, over.counter.subject_id)}"
 
 
 def _subject(limit: Limit, subject_id: str) -> str:

@@ -8,9 +8,9 @@ from polyforge.kernel.clock import Clock
 from polyforge.kernel.money import Micros
 from polyforge.kernel.usage import NO_USAGE, Usage
 from polyforge.registry.tariffs import FREE
-from polyforge.tenancy.ledger.counters import SharedCounters
 from polyforge.tenancy.ledger.journal import Journal
 from polyforge.tenancy.ledger.records import Status, UsageRecord
+from polyforge.tenancy.limits.counters import LimitCounters
 
 _BYTES_PER_TOKEN: Final = 4
 
@@ -18,7 +18,7 @@ _BYTES_PER_TOKEN: Final = 4
 class Settlement:
     """Ends a job, whatever way it ended, exactly once."""
 
-    def __init__(self, counters: SharedCounters, journal: Journal, clock: Clock) -> None:
+    def __init__(self, counters: LimitCounters, journal: Journal, clock: Clock) -> None:
         self._counters = counters
         self._journal = journal
         self._clock = clock
@@ -70,6 +70,9 @@ class Settlement:
                 job.saved,
             )
         )
+        if job.takes or job.attempt_takes:
+            used = 0 if job.cached else job.usage.total
+            self._counters.settle_many([*job.takes, *job.attempt_takes], number, used, job.price, now)
         if job.slot < 0:
             return
         self._counters.settle(job.slot, job.period, job.reserved, job.price, number)

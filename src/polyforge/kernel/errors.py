@@ -145,6 +145,10 @@ class RateLimited(PolyforgeError):
     retryable = True
 
 
+class LimitReached(RateLimited):
+    """A limit that was set here has no room for now; no deployment did anything wrong."""
+
+
 class QuotaSpent(RateLimited):
     """The credit of the account at the provider is used up; trying it again soon changes nothing."""
 

@@ -382,17 +382,17 @@ def _cache(job: Job) -> RawHeaders:
 
 
 def _limits(job: Job) -> RawHeaders:
-    """What the caller's limits are and what is left of them."""
+    """What the nearest limits on requests and tokens are, and what is left of them."""
     room, limits = job.headroom, job.caller.limits
     headers: RawHeaders = []
     if room is None:
         return headers
     if room.requests is not None:
-        headers.append((b"x-ratelimit-limit-requests", b"%d" % (limits.rpm or 0)))
+        headers.append((b"x-ratelimit-limit-requests", b"%d" % (room.request_limit or limits.rpm or 0)))
         headers.append((b"x-ratelimit-remaining-requests", b"%d" % room.requests))
         headers.append((b"x-ratelimit-reset-requests", b"%.3fs" % room.reset))
     if room.tokens is not None:
-        headers.append((b"x-ratelimit-limit-tokens", b"%d" % (limits.tpm or 0)))
+        headers.append((b"x-ratelimit-limit-tokens", b"%d" % (room.token_limit or limits.tpm or 0)))
         headers.append((b"x-ratelimit-remaining-tokens", b"%d" % max(0, room.tokens)))
-        headers.append((b"x-ratelimit-reset-tokens", b"%.3fs" % room.reset))
+        headers.append((b"x-ratelimit-reset-tokens", b"%.3fs" % (room.token_reset or room.reset)))
     return headers

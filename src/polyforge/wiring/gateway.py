@@ -52,11 +52,12 @@ from polyforge.tenancy.audit.recorder import Recorder
 from polyforge.tenancy.bootstrap import install
 from polyforge.tenancy.defaults import DEFAULT_ORGANIZATION_ID
 from polyforge.tenancy.key_cache import TOLD_SYNC_SECONDS, KeyCache
-from polyforge.tenancy.ledger.counters import SharedCounters
 from polyforge.tenancy.ledger.drainer import Drainer
 from polyforge.tenancy.ledger.journal import Journal
 from polyforge.tenancy.ledger.recovery import next_incarnation, recover
 from polyforge.tenancy.ledger_store import LedgerStore
+from polyforge.tenancy.limits.counters import LimitCounters
+from polyforge.tenancy.limits.settings import declared_limits
 from polyforge.tenancy.people.attempts import Attempts
 from polyforge.tenancy.people.callers import Principals
 from polyforge.tenancy.people.tables import signing_keys, users
@@ -76,6 +77,7 @@ from polyforge.tenancy.vault.tables import secrets
 from polyforge.wiring import adapters
 from polyforge.wiring.audit import AuditPlatform
 from polyforge.wiring.caching import CachePlatform, with_default
+from polyforge.wiring.limits import LimitPlatform
 from polyforge.wiring.operations import OperationsPlatform
 from polyforge.wiring.people import PeoplePlatform
 from polyforge.wiring.prices import costs_of
@@ -114,9 +116,7 @@ class GatewayPlatform:
         self.database = Database(settings.database, settings.data)
         self.declared_secrets = DeclaredSecrets(self.database, self.master, DEFAULT_ORGANIZATION_ID)
         self.logs = LogPlatform(settings.logs, self.database, clock, self._count(REQUEST_LOG_REFUSED))
-        self.counters = SharedCounters(
-            runtime / "counters", spec.index, spec.workers, settings.gateway.max_limited_keys
-        )
+        self.counters = LimitCounters(runtime / "counters", spec.index, spec.workers, settings.gateway.max_limited_keys)
         self.journal = Journal(journal_folder, spec.session, spec.index, self.incarnation)
         self.drainer = Drainer(journal_folder, spec.session, self.ledger, clock, _log_drain_error)
         self.metrics = Metrics(runtime / "metrics", name, metric_models=settings.telemetry.metric_models)
@@ -129,8 +129,10 @@ class GatewayPlatform:
             prepare=self._prepare,
             sync_seconds=TOLD_SYNC_SECONDS,
         )
-        self._admission = Admission(settings.gateway, self.counters, self.journal, self.ledger.balance, clock)
-        self._settlement = Settlement(self.counters, self.journal, clock)
+        self.limits = LimitPlatform(declared_limits(settings.limits), self.database, clock, self.counters, self.journal)
+        self._admission = Admission(
+            settings.gateway, self.counters, self.limits.limiting, self.journal, self.ledger.balance, clock
+        )
         self.cache = CachePlatform(settings.cache, clock)
         self.lineups = Lineups(self._lineup(settings), self.declared_secrets, self._prepare_lineup)
         self.metrics.declare(self.lineups.current.catalog.names())
@@ -170,6 +172,7 @@ class GatewayPlatform:
         self.events.listen(("people",), self.tokens.heard)
         self.events.listen(("people",), self.keys.heard)
         self.events.listen(("budgets",), self.usage.corrected_budgets.heard)
+        self.events.listen(("budgets",), self.limits.book.heard)
         self.events.listen(("secrets",), self.declared_secrets.heard)
 
     @property
@@ -191,8 +194,10 @@ class GatewayPlatform:
         catalog = _catalog(settings, providers, costs_of(settings, providers, self.clock))
         half_life = self.settings.gateway.latency_half_life_seconds
         health = Health(_health_path(settings, self._spec), catalog.deployment_count(), self.clock, half_life)
-        dispatch = Dispatch(self.settings.gateway, providers, health, self.clock)
-        gateway = Gateway(self._admission, self.cache.answers, dispatch, self._settlement)
+        dispatch = Dispatch(self.settings.gateway, providers, health, self.limits.limiting, self.clock)
+        gateway = Gateway(
+            self._admission, self.cache.answers, dispatch, Settlement(self.counters, self.journal, self.clock)
+        )
         return Lineup(catalog, providers, _digests(settings), health, gateway)
 
     async def _prepare_lineup(self, lineup: Lineup) -> None:
@@ -223,6 +228,7 @@ class GatewayPlatform:
         await self.audit.exporters.open(self.declared_secrets)
         await self.logs.exporters.open(self.declared_secrets)
         await self.keys.open()
+        await self.limits.open()
         await self.usage.corrected_budgets.open()
         await self.events.open()
         await self.declared_secrets.open()
@@ -236,6 +242,7 @@ class GatewayPlatform:
         await self.declared_secrets.close()
         await self.events.close()
         await self.usage.corrected_budgets.close()
+        await self.limits.close()
         await self.tokens.close()
         await self.signing_keys.close()
         await self.keys.close()

@@ -22,6 +22,7 @@ from polyforge.secrets.references import SecretRef
 from polyforge.secrets.settings import SecretsSettings
 from polyforge.serving.settings import ServingSettings
 from polyforge.telemetry.settings import TelemetrySettings
+from polyforge.tenancy.limits.settings import LimitSettings
 from polyforge.tenancy.people.sign_on.settings import PROVIDER_NAME, IdentityProviderSettings
 from polyforge.tenancy.responses.settings import ResponseSettings
 from polyforge.tokens.settings import TokenSettings
@@ -189,6 +190,9 @@ class Settings(BaseModel):
     cache: CacheSettings = Field(default_factory=CacheSettings)
     providers: dict[str, Chosen] = Field(default_factory=dict, description="Upstream services by name.")
     models: dict[str, ModelSettings] = Field(default_factory=dict, description="Names that callers use.")
+    limits: dict[str, LimitSettings] = Field(
+        default_factory=dict, description="Limits by name: how much may be used, by whom and of what."
+    )
     prices: Chosen | None = Field(
         default=Chosen(use="genai_prices"),
         description="Published prices, for deployments whose cost is not declared; `null`: none.",

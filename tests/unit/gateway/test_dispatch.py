@@ -2,7 +2,7 @@
 
 import asyncio
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 import pytest
@@ -41,6 +41,8 @@ ROLE = StreamEvent(b"data: role\n\n")
 END = StreamEvent(b"data: [DONE]\n\n", end=True)
 OK = Reply(Usage(1, output=1), b"{}")
 
+NO_LIMITS: Any = None
+"""Nobody asks for limits of providers where a job has none."""
 Step = Reply | PolyforgeError | list[StreamEvent | PolyforgeError]
 
 
@@ -96,7 +98,7 @@ class House:
         self.health.open()
         self.model = Model("m", "chat", tuple(deployment(index) for index in range(len(providers))))
         named = {f"p{index}": provider for index, provider in enumerate(providers)}
-        self.dispatch = Dispatch(GatewaySettings(cooldown_seconds=5), named, self.health, self.clock)
+        self.dispatch = Dispatch(GatewaySettings(cooldown_seconds=5), named, self.health, NO_LIMITS, self.clock)
 
     def job(self) -> Job:
         caller = Caller("k", "k", "o", "p", frozenset())

@@ -53,7 +53,7 @@ _FORGOTTEN_SECONDS = float(_TICKS * _TICK_SECONDS)
 _CELL = struct.Struct("<qqqqqqqq")
 _CELL_BYTES = 2 * _CELL.size
 _DIRECTORY_LOCK = 0
-_FIRST_SLOT_LOCK = 1
+FIRST_SLOT_LOCK = 1
 
 
 class Cell(NamedTuple):
@@ -80,6 +80,10 @@ class Headroom(msgspec.Struct, frozen=True, gc=False):
     tokens: int | None = None
     reset: float = 0.0
     """Seconds until everything used so far is forgotten."""
+    request_limit: int | None = None
+    """Where it is not the key's own limit that is nearest: what there may be."""
+    token_limit: int | None = None
+    token_reset: float = 0.0
 
 
 class Refusal(msgspec.Struct, frozen=True, gc=False):
@@ -233,11 +237,11 @@ class SharedCounters:
         """Take one request, `tokens` and `amount` at once, or nothing and the limit that stands in the way."""
         if not self._others:
             return self._reserve(slot, limits, now, period, amount, tokens)
-        fcntl.lockf(self._fd, fcntl.LOCK_EX, 1, _FIRST_SLOT_LOCK + slot)
+        fcntl.lockf(self._fd, fcntl.LOCK_EX, 1, FIRST_SLOT_LOCK + slot)
         try:
             return self._reserve(slot, limits, now, period, amount, tokens)
         finally:
-            fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, _FIRST_SLOT_LOCK + slot)
+            fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, FIRST_SLOT_LOCK + slot)
 
     def _reserve(
         self, slot: int, limits: KeyLimits, now: float, period: int, amount: Micros, tokens: int
@@ -383,11 +387,11 @@ class SharedCounters:
         if not self._others:
             self._add_tokens(slot, now, tokens)
             return
-        fcntl.lockf(self._fd, fcntl.LOCK_EX, 1, _FIRST_SLOT_LOCK + slot)
+        fcntl.lockf(self._fd, fcntl.LOCK_EX, 1, FIRST_SLOT_LOCK + slot)
         try:
             self._add_tokens(slot, now, tokens)
         finally:
-            fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, _FIRST_SLOT_LOCK + slot)
+            fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, FIRST_SLOT_LOCK + slot)
 
     def _add_tokens(self, slot: int, now: float, tokens: int) -> None:
         numbers, window = self._numbers, (_HEADER_BYTES + slot * _SLOT_BYTES) // _NUMBER_BYTES + _WINDOW
@@ -400,13 +404,13 @@ class SharedCounters:
     def correct(self, slot: int, period: int, corrected: Micros) -> None:
         """Count all corrections of a period, which come to `corrected`; those of an earlier one no longer matter."""
         numbers, at = self._numbers, self._slot_at(slot) // _NUMBER_BYTES
-        fcntl.lockf(self._fd, fcntl.LOCK_EX, 1, _FIRST_SLOT_LOCK + slot)
+        fcntl.lockf(self._fd, fcntl.LOCK_EX, 1, FIRST_SLOT_LOCK + slot)
         try:
             if period >= numbers[at + _CORRECTED_PERIOD]:
                 numbers[at + _CORRECTED] = corrected
                 numbers[at + _CORRECTED_PERIOD] = period
         finally:
-            fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, _FIRST_SLOT_LOCK + slot)
+            fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, FIRST_SLOT_LOCK + slot)
 
     def headroom(self, slot: int, limits: KeyLimits, period: int) -> Micros:
         """What is left of the budget after everything spent and reserved."""

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import msgspec
 
 from polyforge.kernel.errors import Unavailable
-from polyforge.tenancy.ledger.records import Intent, UsageRecord
+from polyforge.tenancy.ledger.records import Hold, Intent, UsageRecord
 
 SEGMENT_BYTES = 64 * 1024 * 1024
 _FRAME = struct.Struct("<IIBQ")
@@ -159,6 +159,12 @@ class Journal:
         if not self._append(self._frame(INTENT, _encode(intent))):
             raise Unavailable("the journal cannot be written; is the disk full?", retry_after=1.0)
         self._open[intent.id] = intent
+
+    def hold(self, call_id: str, holds: tuple[Hold, ...]) -> None:
+        """Write the intent of a call under way down again, with what it holds now; Unavailable as for `intend`."""
+        intent = self._open.get(call_id)
+        if intent is not None:
+            self.intend(msgspec.structs.replace(intent, holds=holds))
 
     def settle(self, record: UsageRecord) -> int:
         """Write down what a call came to and return the number of that record.

@@ -63,6 +63,25 @@ class UsageRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What the call would have cost, had its answer not been kept from an earlier one."""
 
 
+class Hold(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What a call holds of a limit, beside its key's own."""
+
+    slot: str
+    """Name of the limit's slot in the shared counters."""
+    measure: str
+    """`requests`, `tokens` or `money`."""
+    window: int
+    reserved: int
+
+    def worth(self, record: UsageRecord) -> int:
+        """What a call that was settled counts for."""
+        if self.measure == "money":
+            return record.price
+        if self.measure == "tokens":
+            return 0 if record.cached else record.usage.total
+        return 1
+
+
 class Intent(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A call that is about to be made, with the most it may be priced; written before anything is sent upstream."""
 
@@ -81,6 +100,7 @@ class Intent(msgspec.Struct, frozen=True, array_like=True, gc=False):
     user_id: str = ""
     end_user: str = ""
     tags: str = ""
+    holds: tuple[Hold, ...] = ()
 
     def interrupted(self, now: float) -> UsageRecord:
         """The ledger row of a call whose end nobody saw: priced at what was reserved."""

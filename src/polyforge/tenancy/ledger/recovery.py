@@ -8,7 +8,6 @@ from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
-from polyforge.kernel.money import Micros
 from polyforge.tenancy.ledger.counters import Cell, SharedCounters
 from polyforge.tenancy.ledger.journal import SegmentName, read, segments
 from polyforge.tenancy.ledger.records import Intent
@@ -20,7 +19,8 @@ class _Charge(NamedTuple):
     incarnation: int
     number: int
     period: int
-    price: Micros
+    worth: int
+    """Micro-USD; in the slot of a limit, whatever it counts in."""
 
 
 def next_incarnation(folder: Path, session: str, worker: int) -> int:
@@ -35,7 +35,7 @@ def recover(counters: SharedCounters, folder: Path, session: str, worker: int) -
         cell = counters.cell(slot, worker)
         if cell.incarnation in (0, counters.incarnation):
             continue
-        missing = (c.price for c in charges[slot_name] if c.period == cell.period and _is_missing(c, cell))
+        missing = (c.worth for c in charges[slot_name] if c.period == cell.period and _is_missing(c, cell))
         counters.restore(
             slot, Cell(counters.incarnation, 0, cell.period, cell.spent + sum(missing), reserved=0, in_flight=0)
         )
@@ -60,9 +60,16 @@ def _charges(folder: Path, session: str, worker: int) -> defaultdict[str, list[_
                 unsettled[name.incarnation, entry.record.id] = entry.record
                 continue
             intent = unsettled.pop((name.incarnation, entry.record.id), None)
-            if intent is not None and intent.slot:
+            if intent is None:
+                continue
+            if intent.slot:
                 charge = _Charge(name.incarnation, entry.number, entry.record.period_start, entry.record.price)
                 charges[intent.slot].append(charge)
+            for hold in intent.holds:
+                charge = _Charge(name.incarnation, entry.number, hold.window, hold.worth(entry.record))
+                charges[hold.slot].append(charge)
     for (incarnation, _), intent in unsettled.items():
         charges[intent.slot].append(_Charge(incarnation, _LAST, intent.period_start, intent.reserved))
+        for hold in intent.holds:
+            charges[hold.slot].append(_Charge(incarnation, _LAST, hold.window, hold.reserved))
     return charges

@@ -1,0 +1,494 @@
+"""The shared counters with limits in them: a slot for each limit and subject, beside those of keys.
+
+What a call asks of its key and of every limit is checked and taken in one step, under the locks of all its slots, which
+every process takes in the same order. A slot of a limit has the same cells as a key's, so what was used, what calls
+under way may still come to and how many there are survives `kill -9` to the last unit. Windows without a beginning are
+a ring of thirteen ticks, a twelfth of the window each, and have no cells.
+
+Beside the name and the base, which keys' slots have too, a slot holds: the ring; since when usage counts (it rises when
+the limit is reset); what was added to the window; which threshold was told of last; and room for what this machine was
+granted of a limit that several share.
+"""
+
+import fcntl
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from polyforge.tenancy.callers import KeyLimits
+from polyforge.tenancy.ledger.counters import FIRST_SLOT_LOCK, Headroom, Refusal, SharedCounters
+from polyforge.tenancy.limits.records import Limit, LimitState, LimitUse, Measure, slot_name
+from polyforge.tenancy.limits.windows import MICROS, NEVER, WindowClock, rolling_seconds
+
+_NUMBER_BYTES: Final = 8
+TICKS: Final = 13
+_TICKS_PER_WINDOW: Final = 12
+_TICK, _SUM, _RING = 8, 9, 10
+_READY, _SINCE, _EXTRA, _EXTRA_UNTIL, _STATE, _TOLD_WINDOW, _TOLD, _REACHED_WINDOW = 40, 41, 42, 43, 44, 45, 46, 47
+"""Where these numbers stand in a slot; 56 and 57 are kept free for what this machine was granted, and when."""
+_FOREVER: Final = 2**63 - 1
+_BUSY_SECONDS: Final = 1.0
+_SOON_SECONDS: Final = 0.05
+_REACHED_AGAIN_SECONDS: Final = 60
+"""A limit of calls under way has no window; that it was reached is told once in so long."""
+_NO_KEY: Final = KeyLimits()
+
+
+class Counter(msgspec.Struct, gc=False, eq=False):
+    """One limit for one subject: where it is counted, and how much there may be."""
+
+    limit: Limit
+    subject_id: str
+    name: str
+    """Of its slot."""
+    measure: Measure
+    amount: int
+    tick_seconds: float
+    """0 where it is counted in cells."""
+    marks: tuple[int, ...]
+    """Its thresholds in units, rising."""
+    slot: int = -1
+    at: int = 0
+    """Where its slot begins, in numbers."""
+
+
+class Take(msgspec.Struct, gc=False, eq=False):
+    """What a call holds of a counter, from its admission to its settlement."""
+
+    counter: Counter
+    amount: int
+    window: int = 0
+    """First microsecond of the window; where it rolls, the number of the tick."""
+    allowed: int = 0
+    left: int = 0
+    """Before this call."""
+
+
+class Over(msgspec.Struct, frozen=True, gc=False):
+    """A limit that stands in the way."""
+
+    counter: Counter
+    retry_after: float
+    """Seconds until there is room again, if nothing else comes; infinite where there never will be."""
+    headroom: Headroom
+
+
+class Start(msgspec.Struct, frozen=True):
+    """What a new slot begins with: what the ledger knows, and what was done to the limit."""
+
+    window: int
+    used: int = 0
+    """Without `corrected`."""
+    corrected: int = 0
+    ticks: Mapping[int, int] = {}
+    """What was used in each tick of a window that rolls, by the tick's number."""
+    state: LimitState | None = None
+
+
+class Notice(msgspec.Struct, frozen=True):
+    """A threshold that was crossed, or a limit that was reached (`share` None), once in a window and subject."""
+
+    limit: Limit
+    subject_id: str
+    share: float | None
+    used: int
+    amount: int
+    at: float
+
+
+def counter_of(limit: Limit, subject_id: str) -> Counter:
+    """The counter of a limit for a subject; its slot is found later."""
+    marks = tuple(max(1, round(limit.amount * share)) for share in limit.thresholds)
+    tick = rolling_seconds(limit.window) / _TICKS_PER_WINDOW
+    return Counter(limit, subject_id, slot_name(limit, subject_id), limit.measure, limit.amount, tick, marks)
+
+
+class LimitCounters(SharedCounters):
+    """The file, as one process sees it. Whoever may be told of thresholds sets `notice`; it must not wait."""
+
+    notice: Callable[[Notice], None] | None = None
+
+    _windows = WindowClock()
+
+    # Slots
+
+    def attach(self, counter: Counter) -> bool:
+        """Find the slot of a counter; False when it has to be opened first."""
+        slot = self.find(counter.name)
+        if slot is None or not self._numbers[self._slot_at(slot) // _NUMBER_BYTES + _READY]:
+            return False
+        counter.slot, counter.at = slot, self._slot_at(slot) // _NUMBER_BYTES
+        return True
+
+    def begin(self, counter: Counter, start: Start, now: float) -> None:
+        """Make the slot of a counter with what the ledger knows, unless another worker was first."""
+        slot = self.create(counter.name, start.window, start.used, start.corrected)
+        counter.slot, counter.at = slot, self._slot_at(slot) // _NUMBER_BYTES
+        numbers, at = self._numbers, counter.at
+        self._lock_one(slot)
+        try:
+            if not numbers[at + _READY]:
+                self._fill(counter, start, now)
+                numbers[at + _READY] = 1
+        finally:
+            self._unlock_one(slot)
+
+    def _fill(self, counter: Counter, start: Start, now: float) -> None:
+        numbers, at = self._numbers, counter.at
+        if start.state is not None:
+            self._set_state(counter, start.state)
+        if counter.tick_seconds:
+            self._roll(counter, now)
+            newest = numbers[at + _TICK]
+            for tick, used in start.ticks.items():
+                if newest - TICKS < tick <= newest:
+                    numbers[at + _RING + tick % TICKS] = used
+                    numbers[at + _SUM] += used
+        used = numbers[at + _SUM] if counter.tick_seconds else start.used + start.corrected
+        if passed := bisect_right(counter.marks, used):
+            numbers[at + _TOLD_WINDOW] = self._told_window(counter, start.window, now)
+            numbers[at + _TOLD] = counter.marks[passed - 1]
+
+    def apply(self, counter: Counter, state: LimitState) -> None:
+        """Count what was done to a limit, once on this machine, whichever worker hears of it first."""
+        self._lock_one(counter.slot)
+        try:
+            if state.version > self._numbers[counter.at + _STATE]:
+                self._set_state(counter, state)
+        finally:
+            self._unlock_one(counter.slot)
+
+    def _set_state(self, counter: Counter, state: LimitState) -> None:
+        numbers, at, since = self._numbers, counter.at, int(state.reset_at * MICROS)
+        if since > numbers[at + _SINCE]:
+            numbers[at + _SINCE] = since
+            for place in range(at + _SUM, at + _RING + TICKS):
+                numbers[place] = 0
+            numbers[at + _TOLD] = numbers[at + _TOLD_WINDOW] = numbers[at + _REACHED_WINDOW] = 0
+        numbers[at + _EXTRA] = state.extra
+        numbers[at + _EXTRA_UNTIL] = _micros(state.extra_until)
+        numbers[at + _STATE] = state.version
+
+    def shift(self, counter: Counter, amount: int, now: float) -> bool:
+        """Take an amount away from what may be used in this window, if it is there; a negative one is given back."""
+        take = Take(counter, 0)
+        self._lock_one(counter.slot)
+        try:
+            self._look(take, now)
+            if take.left < amount:
+                return False
+            numbers, at = self._numbers, counter.at
+            extra = numbers[at + _EXTRA] if now * MICROS < numbers[at + _EXTRA_UNTIL] else 0
+            numbers[at + _EXTRA] = extra - amount
+            numbers[at + _EXTRA_UNTIL] = _micros(self.ends(counter, now))
+        finally:
+            self._unlock_one(counter.slot)
+        return True
+
+    def use(self, counter: Counter, now: float) -> LimitUse:
+        """How much of a counter is used now, with what calls under way hold."""
+        take = Take(counter, 0)
+        self._lock_one(counter.slot)
+        try:
+            self._look(take, now)
+        finally:
+            self._unlock_one(counter.slot)
+        ends = self.ends(counter, now)
+        return LimitUse(take.allowed - take.left, take.allowed, None if ends == NEVER else ends)
+
+    def ends(self, counter: Counter, now: float) -> float:
+        """When the window of a counter starts again; infinite where it never does."""
+        if counter.tick_seconds:
+            return now + counter.tick_seconds * _TICKS_PER_WINDOW
+        return self._windows.end(counter.limit.window, now) if counter.limit.window else NEVER
+
+    def left(self, counter: Counter, now: float) -> int:
+        """How much of a counter is left, as far as can be told without its lock."""
+        take = Take(counter, 0)
+        self._look(take, now)
+        return take.left
+
+    def wait_for(self, counter: Counter, amount: int, now: float) -> float:
+        """Seconds until there is room for so much, as far as can be told without its lock; 0: there is."""
+        take = Take(counter, amount)
+        return 0.0 if self._fits(take, now) else self._wait_for(take, now)
+
+    # Admission
+
+    def reserve_many(
+        self,
+        takes: Sequence[Take],
+        now: float,
+        slot: int = -1,
+        limits: KeyLimits = _NO_KEY,
+        period: int = 0,
+        amount: int = 0,
+        tokens: int = 0,
+    ) -> Headroom | Refusal | Over:
+        """Take what a call asks of every limit and of its key's slot (-1: it has none), or nothing at all."""
+        locked = self._lock_all(takes, slot)
+        try:
+            over = [take for take in takes if not self._fits(take, now)]
+            if over:
+                return self._refuse(over, takes, now)
+            room = _NO_ROOM if slot < 0 else self._reserve(slot, limits, now, period, amount, tokens)
+            if isinstance(room, Refusal):
+                return room
+            for take in takes:
+                self._take(take)
+        finally:
+            for each in locked:
+                self._unlock_one(each)
+        return self._tightest(room, limits, takes, now, taken=True)
+
+    def _lock_all(self, takes: Sequence[Take], slot: int) -> list[int]:
+        """Lock every slot of a call, always in the same order, so that no two calls wait for each other."""
+        if not self._others:
+            return []
+        slots = [take.counter.slot for take in takes]
+        if slot >= 0:
+            slots.append(slot)
+        slots.sort()
+        for each in slots:
+            self._lock_one(each)
+        return slots
+
+    def _lock_one(self, slot: int) -> None:
+        if self._others:
+            fcntl.lockf(self._fd, fcntl.LOCK_EX, 1, FIRST_SLOT_LOCK + slot)
+
+    def _unlock_one(self, slot: int) -> None:
+        if self._others:
+            fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, FIRST_SLOT_LOCK + slot)
+
+    def _look(self, take: Take, now: float) -> None:
+        """See what may be used and what is left."""
+        numbers, counter = self._numbers, take.counter
+        at, slot = counter.at, counter.slot
+        allowed = counter.amount
+        if numbers[at + _EXTRA] and now * MICROS < numbers[at + _EXTRA_UNTIL]:
+            allowed = max(0, allowed + numbers[at + _EXTRA])
+        take.allowed = allowed
+        if counter.tick_seconds:
+            if numbers[at + _TICK] < now // counter.tick_seconds:
+                self._roll(counter, now)
+            take.window = numbers[at + _TICK]
+            take.left = allowed - numbers[at + _SUM]
+            return
+        own = self._own.get(slot) or self._own_cell(slot)
+        if counter.measure == "concurrency":
+            take.left = allowed - self._in_flight(slot, own, allowed)
+            return
+        start = self._windows.start(counter.limit.window, now) * MICROS
+        # A clock that is set back, and a call that comes late, must not begin an earlier window again.
+        take.window = max(start, numbers[at + _SINCE], own.period)
+        take.left = allowed - self._used(slot, own, take.window)
+
+    def _fits(self, take: Take, now: float) -> bool:
+        self._look(take, now)
+        counter = take.counter
+        if counter.tick_seconds and counter.measure == "tokens":
+            # One call may be larger than what there is in a minute; it then needs all of it.
+            take.amount = max(1, min(take.amount, take.allowed))
+        return take.amount <= take.left or not counter.limit.hard
+
+    def _take(self, take: Take) -> None:
+        counter = take.counter
+        if counter.tick_seconds:
+            self._numbers[counter.at + _RING + take.window % TICKS] += take.amount
+            self._numbers[counter.at + _SUM] += take.amount
+            return
+        own = self._own.get(counter.slot) or self._own_cell(counter.slot)
+        own.incarnation = self._incarnation
+        own.in_flight += 1
+        held = 0 if counter.measure == "concurrency" else take.amount
+        if own.period == take.window:
+            own.reserved += held
+        else:
+            own.period, own.spent, own.reserved = take.window, 0, held
+        own.write(self._bytes)
+
+    def _roll(self, counter: Counter, now: float) -> None:
+        """Let a ring reach to now: ticks that fell out of it are cleared."""
+        numbers, at = self._numbers, counter.at
+        tick, newest = int(now // counter.tick_seconds), numbers[at + _TICK]
+        if newest >= tick:
+            return
+        for passed in range(max(newest + 1, tick - TICKS + 1), tick + 1):
+            numbers[at + _RING + passed % TICKS] = 0
+        numbers[at + _SUM] = sum(numbers[at + _RING : at + _RING + TICKS])
+        numbers[at + _TICK] = tick
+
+    def _tightest(
+        self, room: Headroom, limits: KeyLimits, takes: Sequence[Take], now: float, *, taken: bool
+    ) -> Headroom:
+        """What is left of requests and tokens where least is left: of the key's own limits, and of these."""
+        requests = (room.requests, limits.rpm or 0, room.reset)
+        tokens = (room.tokens, limits.tpm or 0, room.reset)
+        for take in takes:
+            counter = take.counter
+            if not counter.limit.hard or counter.measure not in ("requests", "tokens"):
+                continue
+            left = max(0, take.left - take.amount if taken else take.left)
+            held = (left, take.allowed, self.ends(counter, now) - now)
+            if counter.measure == "requests":
+                requests = min(requests, held, key=_scarcity)
+            else:
+                tokens = min(tokens, held, key=_scarcity)
+        return Headroom(requests[0], tokens[0], requests[2], requests[1], tokens[1], tokens[2])
+
+    # Refusal
+
+    def _refuse(self, over: Sequence[Take], takes: Sequence[Take], now: float) -> Over:
+        """The limit that stands in the way for longest."""
+        waits = [self._wait_for(take, now) for take in over]
+        longest = max(waits)
+        take = over[waits.index(longest)]
+        self._tell_reached(take, now)
+        return Over(take.counter, longest, self._tightest(_NO_ROOM, _NO_KEY, takes, now, taken=False))
+
+    def _wait_for(self, take: Take, now: float) -> float:
+        """Seconds until there is room for a call, if nothing else comes."""
+        counter = take.counter
+        if counter.measure == "concurrency":
+            return _BUSY_SECONDS
+        if not counter.tick_seconds:
+            return self._windows.end(counter.limit.window, now) - now
+        numbers, ring, tick = self._numbers, counter.at + _RING, take.window
+        used = take.allowed - take.left
+        for age in range(1, TICKS + 1):
+            used -= numbers[ring + (tick + age) % TICKS]
+            if used + take.amount <= take.allowed:
+                return max(_SOON_SECONDS, (tick + age) * counter.tick_seconds - now)
+        return TICKS * counter.tick_seconds
+
+    # Settlement
+
+    def settle_many(self, takes: Sequence[Take], number: int, tokens: int, price: int, now: float) -> None:
+        """Replace what a call held by what it came to, which journal record `number` of this incarnation holds."""
+        for take in takes:
+            counter = take.counter
+            came_to = worth(counter.measure, tokens, price)
+            if counter.tick_seconds:
+                self._settle_ring(take, came_to - take.amount, now)
+            else:
+                held = 0 if counter.measure == "concurrency" else take.amount
+                self.settle(counter.slot, take.window, held, came_to, number)
+            if counter.marks:
+                self._tell_marks(take, now)
+
+    def end_many(self, takes: Sequence[Take], now: float) -> None:
+        """Replace what an attempt held that came to nothing: it was a request, and no more."""
+        for take in takes:
+            came_to = 1 if take.counter.measure == "requests" else 0
+            if take.counter.tick_seconds:
+                self._settle_ring(take, came_to - take.amount, now)
+            else:
+                held = 0 if take.counter.measure == "concurrency" else take.amount
+                applied = self._own_cell(take.counter.slot).applied
+                self.settle(take.counter.slot, take.window, held, came_to, applied)
+
+    def release_many(self, takes: Sequence[Take], now: float) -> None:
+        """Give back what a call held that no journal record speaks of, and that was never made."""
+        for take in takes:
+            if take.counter.tick_seconds:
+                self._settle_ring(take, -take.amount, now)
+            else:
+                self.release(
+                    take.counter.slot, take.window, 0 if take.counter.measure == "concurrency" else take.amount
+                )
+
+    def _settle_ring(self, take: Take, change: int, now: float) -> None:
+        """What a call came to counts where it was taken, so that it is forgotten in one piece."""
+        if not change:
+            return
+        numbers, counter = self._numbers, take.counter
+        self._lock_one(counter.slot)
+        try:
+            self._roll(counter, now)
+            newest = numbers[counter.at + _TICK]
+            if take.window <= newest - TICKS:
+                if change < 0:
+                    return
+                take.window = newest
+            place = counter.at + _RING + take.window % TICKS
+            change = max(change, -numbers[place])
+            numbers[place] += change
+            numbers[counter.at + _SUM] += change
+        finally:
+            self._unlock_one(counter.slot)
+
+    # Telling
+
+    def _tell_marks(self, take: Take, now: float) -> None:
+        """Tell of the thresholds that are behind now and were not told of in this window."""
+        numbers, counter = self._numbers, take.counter
+        at = counter.at
+        used = numbers[at + _SUM] if counter.tick_seconds else self._settled(take)
+        if used < counter.marks[0]:
+            return
+        window = self._told_window(counter, take.window, now)
+        mark = counter.marks[bisect_right(counter.marks, used) - 1]
+        if numbers[at + _TOLD_WINDOW] == window and numbers[at + _TOLD] >= mark:
+            return
+        self._lock_one(counter.slot)
+        try:
+            told = numbers[at + _TOLD] if numbers[at + _TOLD_WINDOW] == window else 0
+            if numbers[at + _TOLD_WINDOW] > window:
+                return
+            numbers[at + _TOLD] = max(mark, told)
+            numbers[at + _TOLD_WINDOW] = window
+        finally:
+            self._unlock_one(counter.slot)
+        for share, each in zip(counter.limit.thresholds, counter.marks, strict=True):
+            if told < each <= mark:
+                self._notify(counter, share, used, now)
+
+    def _settled(self, take: Take) -> int:
+        """What has been used for good, of all workers."""
+        slot = take.counter.slot
+        own = self._own.get(slot) or self._own_cell(slot)
+        held = own.reserved if own.period == take.window else 0
+        for worker in self._others:
+            cell = self.cell(slot, worker)
+            held += cell.reserved if cell.period == take.window else 0
+        return self._used(slot, own, take.window) - held
+
+    def _tell_reached(self, take: Take, now: float) -> None:
+        """Tell that calls are refused; every refusal is one, so once in a window is enough. Needs the slot's lock."""
+        counter = take.counter
+        window = self._told_window(counter, take.window, now) + 1
+        if self._numbers[counter.at + _REACHED_WINDOW] < window:
+            self._numbers[counter.at + _REACHED_WINDOW] = window
+            self._notify(counter, None, take.allowed - take.left, now)
+
+    def _told_window(self, counter: Counter, window: int, now: float) -> int:
+        if counter.tick_seconds:
+            return int(now // (counter.tick_seconds * _TICKS_PER_WINDOW))
+        return window if counter.limit.window else int(now // _REACHED_AGAIN_SECONDS)
+
+    def _notify(self, counter: Counter, share: float | None, used: int, now: float) -> None:
+        if self.notice is not None:
+            self.notice(Notice(counter.limit, counter.subject_id, share, used, counter.amount, now))
+
+
+def worth(measure: str, tokens: int, price: int) -> int:
+    """What a call counts for."""
+    if measure == "money":
+        return price
+    if measure == "tokens":
+        return tokens
+    return 1 if measure == "requests" else 0
+
+
+def _scarcity(room: tuple[int | None, int, float]) -> float:
+    return NEVER if room[0] is None else room[0]
+
+
+def _micros(moment: float) -> int:
+    return _FOREVER if moment == NEVER else int(moment * MICROS)
+
+
+_NO_ROOM: Final = Headroom()

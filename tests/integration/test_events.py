@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from polyforge.database.database import Database
+from polyforge.database.events import store as store_module
+from polyforge.database.events import tail as tail_module
 from polyforge.database.events.log import Stream, append_event
 from polyforge.database.events.pruning import Pruning
 from polyforge.database.events.store import PAGE, Audience, Event, SystemEvents
@@ -153,7 +155,35 @@ async def test_each_sees_what_is_theirs(database: Database, tail: EventTail) -> 
         assert resources(await read_all(tail, 0, audience)) == expected
         async with database.read() as session:
             assert resources(await SystemEvents(session).between(0, 6, audience)) == expected
-            assert resources(await SystemEvents(session).recent(None, audience, 9)) == expected[::-1]
+            latest, following = await SystemEvents(session).recent(None, audience, 9)
+        assert (resources(latest), following) == (expected[::-1], None)
+
+
+async def test_few_among_many_are_found_without_going_through_all_at_once(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both ways, and each look goes through four events."""
+    for module in (store_module, tail_module):
+        monkeypatch.setattr(module, "LOOKED_AT", 4)
+    for number in range(1, 12):
+        await tell(database, str(number), project=DEFAULT_PROJECT_ID if number in (2, 11) else OTHER)
+    audience = Audience(DEFAULT_ORGANIZATION_ID, DEFAULT_PROJECT_ID)
+    before: int | None = None
+    pages: list[list[str]] = []
+    while before is not None or not pages:
+        async with database.read() as session:
+            page, before = await SystemEvents(session).recent(before, audience, 9)
+        pages.append(resources(page))
+    assert pages == [["11"], [], ["2"]]
+    tail = EventTail(database, kept=1)
+    await tail.open()
+    place, batches = 0, list[list[str]]()
+    while place < tail.place:
+        batch = await tail.read(place, audience)
+        place = batch.place
+        batches.append(resources(batch.events))
+    assert batches == [["2"], [], ["11"]]
+    await tail.close()
 
 
 async def test_a_place_that_is_no_longer_kept_or_never_was_is_gone(database: Database) -> None:

@@ -39,8 +39,7 @@ def events(
 ) -> None:
     """Show what happened lately, oldest first; with --json --follow one object per line."""
     client = connect(url, key, data)
-    page = client.get(RECENT, {"limit": str(limit), "stream": stream or None})
-    latest: list[dict[str, Any]] = page["data"][::-1]
+    latest = list(client.pages(RECENT, {"stream": stream or None}, limit))[::-1]
     if not follow:
         print_json(latest) if as_json else print_table(HEADERS, [_row(event) for event in latest])
         return

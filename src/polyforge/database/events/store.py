@@ -13,6 +13,8 @@ from polyforge.database.events.tables import events
 from polyforge.database.sessions import ReadSession, WriteSession
 
 PAGE: Final = 500
+LOOKED_AT: Final = 10_000
+"""What one look goes through at most, however few of them are for the audience. Sequences have no gaps."""
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -90,18 +92,28 @@ class SystemEvents:
         return [_event_of(row) for row in await self._session.all(query)]
 
     async def between(self, sequence: int, last: int, audience: Audience, limit: int = PAGE) -> list[Event]:
-        """The first events for an audience that are later than `sequence` and not later than `last`, in order."""
+        """The first events for an audience that are later than `sequence` and not later than `last`, in order.
+
+        Goes through all between the two, so let them be no more than LOOKED_AT apart.
+        """
         query = select(events).where(events.c.sequence > sequence, events.c.sequence <= last, audience.condition())
         return [_event_of(row) for row in await self._session.all(query.order_by(events.c.sequence).limit(limit))]
 
-    async def recent(self, before: int | None, audience: Audience, limit: int) -> list[Event]:
-        """Up to `limit` events for an audience, newest first, earlier than the sequence `before`."""
-        query = select(events).where(audience.condition())
-        if before is not None:
-            query = query.where(events.c.sequence < before)
-        return [
-            _event_of(row) for row in await self._session.all(query.order_by(events.c.sequence.desc()).limit(limit))
-        ]
+    async def recent(self, before: int | None, audience: Audience, limit: int) -> tuple[list[Event], int | None]:
+        """Up to `limit` events for an audience, newest first, and before which to go on, None after the last.
+
+        They are earlier than the sequence `before`. One look goes through LOOKED_AT events at most, so a page may be
+        short, or even empty, and yet not be the last.
+        """
+        top = await self.newest() + 1 if before is None else before
+        floor = top - LOOKED_AT
+        columns = events.c
+        query = select(events).where(columns.sequence < top, columns.sequence >= floor, audience.condition())
+        rows = await self._session.all(query.order_by(columns.sequence.desc()).limit(limit + 1))
+        found = [_event_of(row) for row in rows]
+        if len(found) > limit:
+            return found[:limit], found[limit - 1].sequence
+        return found, floor if floor > await self.oldest() else None
 
 
 class EventPruner:

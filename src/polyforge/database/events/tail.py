@@ -17,7 +17,7 @@ import msgspec
 
 from polyforge.database.database import Database
 from polyforge.database.events.log import STREAMS, Stream
-from polyforge.database.events.store import PAGE, Audience, Event, SystemEvents, is_contiguous
+from polyforge.database.events.store import LOOKED_AT, PAGE, Audience, Event, SystemEvents, is_contiguous
 from polyforge.kernel.errors import PolyforgeError, Unavailable
 from polyforge.telemetry.logs import get_logger
 
@@ -141,8 +141,9 @@ class EventTail:
                 raise Gone(oldest)
             if place > newest:
                 return Batch((), place)  # Another process has seen more by now; it was given there.
-            found = await store.between(place, newest, audience)
-        return Batch(found, newest if len(found) < PAGE else found[-1].sequence)
+            last = min(newest, place + LOOKED_AT)
+            found = await store.between(place, last, audience)
+        return Batch(found, last if len(found) < PAGE else found[-1].sequence)
 
     # Following
 

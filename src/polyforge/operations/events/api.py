@@ -60,7 +60,7 @@ def router(events: EventService) -> APIRouter:
         limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 100,
         cursor: Annotated[str | None, Query(max_length=19)] = None,
     ) -> EventPage:
-        """What happened lately, newest first."""
+        """What happened lately, newest first. A page may be short, or empty, and still have a `next_cursor`."""
         before = parse_sequence(cursor, "cursor")
         page, following = await events.recent(caller, parse_streams(stream), limit, before)
         cursor = None if following is None else str(following)

@@ -52,8 +52,7 @@ class EventService:
     ) -> tuple[list[Event], int | None]:
         """Up to `limit` events, newest first, and before which the next page ends, None after the last."""
         async with self._database.read() as session:
-            found = await SystemEvents(session).recent(before, _audience(caller, streams), limit + 1)
-        return found[:limit], found[limit - 1].sequence if len(found) > limit else None
+            return await SystemEvents(session).recent(before, _audience(caller, streams), limit)
 
     def subscribe(self, caller: Caller, streams: frozenset[Stream] | None, after: int | None) -> Subscription:
         """A stream of the events after one, or from now on; Unavailable when there are too many. To be released."""

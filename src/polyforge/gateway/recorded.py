@@ -22,11 +22,13 @@ from polyforge.kernel.usage import NO_USAGE, Usage
 from polyforge.ports.provider import Reply, StreamEvent
 from polyforge.upstreams.streams import CanonicalStream, DeltaReader, event_of_deltas
 
-_BODIES: Final[dict[Dialect, Callable[[bytes], ChatResult]]] = {
+BODIES: Final[dict[Dialect, Callable[[bytes], ChatResult]]] = {
     "openai": openai_replies.read_reply,
     "anthropic": anthropic_replies.read_reply,
 }
-_STREAMS: Final[dict[Dialect, Callable[[], DeltaReader]]] = {"openai": ChunkReader, "anthropic": EventReader}
+"""What reads whole answers of chats in the dialects that pass through."""
+STREAMS: Final[dict[Dialect, Callable[[], DeltaReader]]] = {"openai": ChunkReader, "anthropic": EventReader}
+"""What reads streamed ones."""
 
 
 class Recorded(msgspec.Struct, array_like=True, gc=False, frozen=True):
@@ -91,11 +93,11 @@ class Recorded(msgspec.Struct, array_like=True, gc=False, frozen=True):
             return None
 
     def _read_body(self) -> ChatResult | None:
-        read = _BODIES.get(self.dialect)
+        read = BODIES.get(self.dialect)
         return None if read is None else read(self.content)
 
     def _read_frames(self) -> ChatResult | None:
-        reader = _STREAMS.get(self.dialect)
+        reader = STREAMS.get(self.dialect)
         if reader is None:
             return None
         stream = CanonicalStream(reader())

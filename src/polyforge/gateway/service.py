@@ -5,13 +5,15 @@ from time import perf_counter_ns
 import msgspec
 from typing_extensions import AsyncGenerator
 
-from polyforge.dialects.writing import StreamWriter
+from polyforge.dialects.writing import ChargedWriter, StreamWriter
 from polyforge.gateway.admission import Admission
 from polyforge.gateway.caching.service import AnswerCache
 from polyforge.gateway.dispatch import Dispatch
+from polyforge.gateway.guarding import Guarding, is_judgement
 from polyforge.gateway.job import Examine, Job, Rejected
 from polyforge.gateway.routing import Plan
 from polyforge.gateway.settlement import Settlement, estimate
+from polyforge.guardrails.passing import Passing
 from polyforge.kernel.chat import ChatResult, Fault
 from polyforge.kernel.errors import InvalidModelOutput, PolyforgeError, UpstreamFailed
 from polyforge.kernel.usage import Usage
@@ -29,8 +31,11 @@ Frames = tuple[bytes, bool]
 class Gateway:
     """Answers jobs. Every job that `admit` let in is settled, however `complete` or `stream` end."""
 
-    def __init__(self, admission: Admission, cache: AnswerCache, dispatch: Dispatch, settlement: Settlement) -> None:
+    def __init__(
+        self, admission: Admission, guarding: Guarding, cache: AnswerCache, dispatch: Dispatch, settlement: Settlement
+    ) -> None:
         self._admission = admission
+        self._guarding = guarding
         self._cache = cache
         self._dispatch = dispatch
         self._settlement = settlement
@@ -41,17 +46,21 @@ class Gateway:
         _enter(job)
         usage: Usage | None = None
         try:
+            passing = await self._guard(job) if self._guarding.any else None
             if job.lookup is not None and (kept := await self._cache.reply(job, job.lookup)) is not None:
+                reply = kept if passing is None else await self._guarding.reply(job, passing, kept)
                 self._settle_kept(job, kept.usage)
-                return kept
-            reply = await self._dispatch.send(job, self._route(job))
+                return reply
+            made = reply = await self._dispatch.send(job, self._route(job))
             if job.examine is not None:
-                reply = await self._improve(job, reply, job.examine)
-            job.hops.marks.append(perf_counter_ns())
+                made = reply = await self._improve(job, reply, job.examine)
             usage = reply.usage
+            if passing is not None:
+                reply = await self._guarding.reply(job, passing, made)
+            job.hops.marks.append(perf_counter_ns())
             self._settlement.settle(job, "ok", usage, http_status=_OK)
             if job.lookup is not None:
-                self._cache.keep_reply(job, job.lookup, reply)
+                self._cache.keep_reply(job, job.lookup, made)
         except PolyforgeError as error:
             self._settlement.settle(job, "error", usage, http_status=error.status, error=error.code)
             raise
@@ -81,17 +90,21 @@ class Gateway:
         relay = _Relay(job)
         events: AsyncGenerator[list[StreamEvent]] | None = None
         try:
+            passing = await self._guard(job) if self._guarding.any else None
+            guarded = None if passing is None else self._guarding.stream(job, passing)
             if job.lookup is not None and (kept := await self._cache.events(job, job.lookup)) is not None:
-                yield self._relay_kept(job, relay, kept), True
+                yield self._relay_kept(job, relay, kept if guarded is None else await guarded.pass_on(kept)), True
                 return
             first, events = await self._dispatch.stream(job, self._route(job))
-            if (data := self._relay(job, relay, first)) or relay.ended:
+            shown = first if guarded is None else await guarded.pass_on(first)
+            if (data := self._relay(job, relay, first, shown)) or relay.ended:
                 yield data, relay.ended
             async for batch in events:
-                if (data := self._relay(job, relay, batch)) or relay.ended:
+                shown = batch if guarded is None else await guarded.pass_on(batch)
+                if (data := self._relay(job, relay, batch, shown)) or relay.ended:
                     yield data, relay.ended
         except PolyforgeError as error:
-            if events is not None:
+            if events is not None and not is_judgement(error):
                 self._dispatch.broke(job, error)
             self._settlement.settle(job, "error", relay.usage, http_status=error.status, error=error.code)
             raise
@@ -103,25 +116,31 @@ class Gateway:
             if events is not None:
                 await events.aclose()
 
-    def _relay(self, job: Job, relay: "_Relay", batch: list[StreamEvent]) -> bytes:
-        """The bytes to send on; the job is settled before the last of them."""
+    async def _guard(self, job: Job) -> Passing | None:
+        """Hop 5: what is asked is judged, and its time is the hop's."""
+        passing = await self._guarding.begin(job)
+        job.hops.marks[-1] = perf_counter_ns()
+        return passing
+
+    def _relay(self, job: Job, relay: "_Relay", batch: list[StreamEvent], shown: list[StreamEvent]) -> bytes:
+        """The bytes to send on for what is to be `shown` of a batch; the job is settled before the last of them."""
         lookup = job.lookup
         if lookup is not None and lookup.recording is not None:
             lookup.recording.add(batch)
-        data = relay.read(batch)
+        data = relay.read(shown)
         if relay.ended and not job.settled:
             job.hops.marks.append(perf_counter_ns())
             self._settlement.settle(job, "ok", relay.usage, http_status=_OK)
             if lookup is not None:
                 self._cache.keep_stream(job, lookup, relay.usage)
-        return data
+        return data + relay.end() if relay.ended else data
 
     def _relay_kept(self, job: Job, relay: "_Relay", events: list[StreamEvent]) -> bytes:
         """All of a stream that is given again."""
         job.media_type = events[0].media_type
         data = relay.read(events)
         self._settle_kept(job, relay.usage)
-        return data
+        return data + relay.end()
 
     def _settle_kept(self, job: Job, usage: Usage | None) -> None:
         """An answer that was kept goes through neither routing nor dispatch."""
@@ -141,7 +160,7 @@ class Gateway:
 
 
 def _enter(job: Job) -> None:
-    """Admission is over; so is what comes before the cache, since no guardrails are configured in this version."""
+    """Admission is over; so are guardrails, where there are none."""
     now = perf_counter_ns()
     job.hops.marks += (now, now)
 
@@ -179,7 +198,16 @@ class _Relay:
     def _write(self, event: StreamEvent) -> bytes:
         """A canonical event in the caller's dialect."""
         writer = self._writer = self._writer or _open_writer(self._job)
-        return writer.write(event.deltas) + (writer.end(self.usage) if event.end else b"")
+        return writer.write(event.deltas)
+
+    def end(self) -> bytes:
+        """What the caller's dialect says after the last event, once the job is settled; what passed has its own end."""
+        writer, job = self._writer, self._job
+        if writer is None:
+            return b""
+        if isinstance(writer, ChargedWriter):
+            writer.charge(job.usage, job.price)
+        return writer.end(self.usage)
 
     def _note(self, event: StreamEvent) -> None:
         self._job.streamed += event.size

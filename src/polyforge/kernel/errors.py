@@ -184,6 +184,12 @@ class UpstreamDenied(UpstreamFailed):
     code = "upstream_denied"
 
 
+class GuardrailBlocked(Invalid):
+    """A guardrail does not let the request or its answer through; the message names the guardrail, not what it found."""
+
+    code = "guardrail_blocked"
+
+
 class UpstreamRefused(Invalid):
     """The provider found the request itself wrong, with this status; another deployment would too."""
 
@@ -202,6 +208,12 @@ class Unavailable(PolyforgeError):
     code = "unavailable"
     kind = "server_error"
     retryable = True
+
+
+class GuardrailFailed(Unavailable):
+    """A guardrail could not judge, and what nobody has judged does not go through."""
+
+    code = "guardrail_failed"
 
 
 class NotConfigured(Unavailable):

@@ -17,10 +17,12 @@ from polyforge.database.metadata import metadata
 from polyforge.database.upgrading import ensure_current
 from polyforge.gateway.admission import Admission
 from polyforge.gateway.dispatch import Dispatch
+from polyforge.gateway.guarding import Guarding
 from polyforge.gateway.health import Health
 from polyforge.gateway.lineup import Lineup, Lineups
 from polyforge.gateway.service import Gateway
 from polyforge.gateway.settlement import Settlement
+from polyforge.guardrails.rules import NO_GUARDRAILS
 from polyforge.kernel.clock import Clock
 from polyforge.kernel.errors import PolyforgeError, SettingsError, Unavailable
 from polyforge.kernel.prices import PriceList
@@ -196,7 +198,11 @@ class GatewayPlatform:
         health = Health(_health_path(settings, self._spec), catalog.deployment_count(), self.clock, half_life)
         dispatch = Dispatch(self.settings.gateway, providers, health, self.limits.limiting, self.clock)
         gateway = Gateway(
-            self._admission, self.cache.answers, dispatch, Settlement(self.counters, self.journal, self.clock)
+            self._admission,
+            Guarding(NO_GUARDRAILS),
+            self.cache.answers,
+            dispatch,
+            Settlement(self.counters, self.journal, self.clock),
         )
         return Lineup(catalog, providers, _digests(settings), health, gateway)
 

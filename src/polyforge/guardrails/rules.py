@@ -1,0 +1,59 @@
+"""Guardrails as they are set: which there are, and which of them a call has to pass."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import msgspec
+
+from polyforge.ports.guardrail import Action, Guardrail, Stage
+from polyforge.registry.catalog import Model
+from polyforge.tenancy.callers import Caller
+
+OnError = Literal["block", "allow"]
+"""What becomes of a call that a guardrail could not judge."""
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """One guardrail with the policy around it."""
+
+    name: str
+    guardrail: Guardrail
+    stages: frozenset[Stage]
+    action: Action
+    on_error: OnError = "block"
+    timeout: float = 5.0
+    """Seconds that one check may take."""
+    always: bool = False
+    """Whether every call has to pass it, whatever its model."""
+
+
+class Rulebook:
+    """The guardrails of an installation, in the order in which they were declared."""
+
+    def __init__(self, rules: Sequence[Rule], models: Mapping[str, Sequence[str]]) -> None:
+        """`models`: for those that name guardrails of their own, the names."""
+        self._rules = tuple(rules)
+        self._models = models
+        self._always = tuple(rule for rule in rules if rule.always)
+        self._found: dict[str, tuple[Rule, ...]] = {}
+        self.any = bool(rules)
+        """Whether there is one at all; asked before anything else."""
+
+    def find(self, caller: Caller, model: Model) -> tuple[Rule, ...]:
+        """What a call has to pass, in order."""
+        del caller  # Guardrails of projects and keys are kept beside these.
+        named = self._models.get(model.name, ())
+        return tuple(rule for rule in self._rules if rule.always or rule.name in named) if named else self._always
+
+    async def open(self) -> None:
+        """Get them all ready."""
+        for rule in self._rules:
+            await rule.guardrail.open()
+
+    async def close(self) -> None:
+        """Let go of what they hold."""
+        for rule in self._rules:
+            await rule.guardrail.close()
+
+
+NO_GUARDRAILS = Rulebook((), {})

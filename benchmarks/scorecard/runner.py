@@ -21,6 +21,10 @@ from tests.support.ports import refusing_port
 from tests.support.upstream import Received, Upstream
 
 
+PASS = b'{"action": "allow", "verdict": true}'
+LITELLM_PASS = b'{"action": "NONE"}'
+
+
 class GuardService(Upstream):
     """A guardrail service that objects to nothing, in the words of every gateway."""
 
@@ -31,7 +35,7 @@ class GuardService(Upstream):
 
 
 async def _pass(exchange: Exchange) -> None:
-    body = b'{"verdict": true, "action": "NONE"}'
+    body = LITELLM_PASS if "litellm" in exchange.path else PASS
     await exchange.head(200, {"content-type": "application/json"}, len(body))
     await exchange.body(body)
     await exchange.end()

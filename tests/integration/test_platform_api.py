@@ -125,7 +125,7 @@ def test_chat_streams_named_events(place: Polyforge, provider: Upstream, key: Ke
     assert [name for name, _ in got] == ["start", "text", "text", "finish", "usage"]
     assert got[0][1] == {"id": response.request_id, "model": model}
     assert "".join(data["text"] for name, data in got if name == "text") == "Hello there."
-    assert got[-1][1]["output"] == 500
+    assert (got[-1][1]["output"], got[-1][1]["cost_usd"]) == (500, PRICE / 1_000_000)
     (record,) = place.settled(key)
     assert (record["price_micros"], record["stream"]) == (PRICE, 1)
 

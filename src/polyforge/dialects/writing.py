@@ -50,3 +50,12 @@ class FailureWriter(Protocol):
     def fail(self, error: bytes) -> bytes:
         """The last events of a stream that broke off; `error` is the body that a failed request would have got."""
         ...
+
+
+@runtime_checkable
+class ChargedWriter(Protocol):
+    """A writer whose stream says at its end what the request is charged for."""
+
+    def charge(self, used: Usage, price: Micros) -> None:
+        """What the request used altogether and what that is charged for, told before the end is written."""
+        ...

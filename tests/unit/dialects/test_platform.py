@@ -8,7 +8,7 @@ import pytest
 
 from polyforge.dialects.platform.replies import EventWriter, late_error, write_chat, write_completion
 from polyforge.dialects.platform.requests import decode_chat, decode_completion, read_chat, read_completion
-from polyforge.dialects.writing import Answering
+from polyforge.dialects.writing import Answering, ChargedWriter
 from polyforge.kernel.chat import (
     Block,
     ChatResult,
@@ -256,6 +256,14 @@ def test_a_stream_has_named_events() -> None:
 
 def call(id_: str, arguments: Any) -> dict[str, Any]:
     return {"type": "tool_call", "id": id_, "name": "look", "arguments": arguments, "signature": None}
+
+
+def test_a_stream_says_at_its_end_what_is_charged() -> None:
+    writer = EventWriter(ANSWERING)
+    writer.charge(Usage(9, output=4, exact=False), 1_500)
+    usage = {"input": 9, "cached_input": 0, "output": 4, "reasoning": 0, "exact": False, "cost_usd": 0.0015}
+    assert events(writer.end(None)) == [("start", {"id": "01J", "model": "assistant"}), ("usage", usage)]
+    assert isinstance(writer, ChargedWriter)
 
 
 def test_an_empty_stream_says_who_answers_and_nothing_of_what_nobody_told() -> None:

@@ -23,7 +23,7 @@ from polyforge.kernel.chat import (
     ToolCallStart,
     text_of,
 )
-from polyforge.kernel.money import to_usd
+from polyforge.kernel.money import Micros, to_usd
 from polyforge.kernel.usage import NO_USAGE, Usage
 
 
@@ -35,7 +35,7 @@ class UsageReply(msgspec.Struct, omit_defaults=True):
     output: Annotated[int, Meta(description="Every token that was generated.")]
     reasoning: Annotated[int, Meta(description="Tokens of them that are thoughts.")]
     exact: Annotated[bool, Meta(description="Whether the provider counted them; else they are our estimate.")]
-    cost_usd: Annotated[float | None, Meta(description="What the call is charged for; not in streams.")] = None
+    cost_usd: Annotated[float | None, Meta(description="What the call is charged for.")] = None
 
 
 class ChatReply(msgspec.Struct):
@@ -116,13 +116,12 @@ def write_completion(result: ChatResult, answering: Answering) -> bytes:
 
 def write_usage(result: ChatResult, answering: Answering) -> UsageReply:
     """What the call used altogether, and what it is charged for."""
-    reply = _usage_reply(answering.used or result.usage or NO_USAGE)
-    reply.cost_usd = None if answering.price is None else to_usd(answering.price)
-    return reply
+    return _usage_reply(answering.used or result.usage or NO_USAGE, answering.price)
 
 
-def _usage_reply(usage: Usage) -> UsageReply:
-    return UsageReply(usage.input_total, usage.cache_read, usage.output, usage.reasoning, usage.exact)
+def _usage_reply(usage: Usage, price: Micros | None) -> UsageReply:
+    cost = None if price is None else to_usd(price)
+    return UsageReply(usage.input_total, usage.cache_read, usage.output, usage.reasoning, usage.exact, cost)
 
 
 def late_error(body: bytes) -> bytes:
@@ -143,6 +142,12 @@ class EventWriter:
     def __init__(self, answering: Answering) -> None:
         self._start = _event(b"start", _encode(_Started(answering.id, answering.model)))
         self._calls: dict[int, tuple[ToolCallStart, list[str]]] = {}
+        self._used: Usage | None = None
+        self._price: Micros | None = None
+
+    def charge(self, used: Usage, price: Micros) -> None:
+        """Remember what to say at the end."""
+        self._used, self._price = used, price
 
     def write(self, deltas: Iterable[Delta]) -> bytes:
         """The events to send for them."""
@@ -150,9 +155,9 @@ class EventWriter:
         return begin + b"".join([self._write(delta) for delta in deltas])
 
     def end(self, usage: Usage | None) -> bytes:
-        """What comes after the last delta: what was used, where the provider told it."""
-        begin = self.write(())
-        return begin if usage is None else begin + _event(b"usage", _encode(_usage_reply(usage)))
+        """What comes after the last delta: what was used, and what it is charged for."""
+        begin, used = self.write(()), self._used or usage
+        return begin if used is None else begin + _event(b"usage", _encode(_usage_reply(used, self._price)))
 
     def _write(self, delta: Delta) -> bytes:
         if type(delta) is TextDelta:

@@ -29,6 +29,7 @@ class Commands(LazyGroup):
         "chat": "Say something to a model.",
         "code": "Write, explain, review, mend and test code.",
         "usage": "Show what was used and what it cost.",
+        "cache": "Show what cached answers saved, and let go of them.",
         "audit": "Search, verify and export the audit log.",
         "secret": "Set, list and remove secrets, and renew what seals them.",
         "config": "Show declared models, return to earlier ones, reload them.",

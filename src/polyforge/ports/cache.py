@@ -1,6 +1,6 @@
 """The port to a cache of answers: bytes by key, for a while. Losing any of them costs a call to a model, no more."""
 
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import msgspec
 
@@ -28,6 +28,9 @@ class Cache(Protocol):
     A cache that cannot be reached has nothing and takes nothing: `get`, `put` and `delete` never raise, and never hold
     a request up for more than a few hundredths of a second.
     """
+
+    shared: ClassVar[bool]
+    """Whether every process finds what one of them keeps."""
 
     async def open(self, secrets: SecretSource) -> None:
         """Get ready. Does not require anything else to be up. `secrets` is where `secret:name` is asked for."""

@@ -11,6 +11,7 @@ import uvloop
 from fastapi import APIRouter
 
 from polyforge.gateway import api as gateway_api
+from polyforge.gateway.caching import api as cache_api
 from polyforge.gateway.comparing import Comparing
 from polyforge.gateway.guide import ModelGuide
 from polyforge.gateway.tokenizing import api as tokenizing_api
@@ -78,6 +79,7 @@ def create_app(platform: GatewayPlatform) -> Application:
         [
             tenancy_api.router(platform.key_service, platform.usage.service),
             corrections_api.router(platform.usage.corrections),
+            cache_api.router(platform.cache.administration),
             gateway_api.usage_router(Comparing(platform.usage.service, platform.lineups)),
             gateway_api.router(ModelGuide(platform.lineups, settings.gateway, platform.clock)),
             tokenizing_api.router(TokenizingService(platform.lineups, counter)),

@@ -22,6 +22,7 @@ LEVELS: Final[Mapping[str, Level]] = {
     "keys:write": "project",
     "usage:read": "project",
     "usage:write": "project",
+    "cache:write": "project",
     "events:read": "project",
     "secrets:use": "project",
     "service_accounts:read": "project",

@@ -1,10 +1,15 @@
 """Where answers are kept, as the settings choose it, and what looks them up."""
 
+from polyforge.database.database import Database
+from polyforge.gateway.caching.administration import CacheAdministration
 from polyforge.gateway.caching.service import AnswerCache
 from polyforge.kernel.clock import Clock
 from polyforge.ports.cache import Cache
 from polyforge.ports.secret_source import SecretSource
 from polyforge.registry.settings import ModelSettings
+from polyforge.telemetry.families import CACHE_BYTES, CACHE_FAILURES
+from polyforge.telemetry.metrics import Metrics
+from polyforge.tenancy.audit.recorder import Recorder
 from polyforge.wiring import adapters
 from polyforge.wiring.settings import CacheSettings
 
@@ -12,10 +17,20 @@ from polyforge.wiring.settings import CacheSettings
 class CachePlatform:
     """The rooms around answers that are given again."""
 
-    def __init__(self, settings: CacheSettings, clock: Clock) -> None:
+    def __init__(self, settings: CacheSettings, database: Database, clock: Clock, recorder: Recorder) -> None:
         adapter, chosen = adapters.find("caches", "cache", settings)
         self.store: Cache = adapter(chosen, clock)
         self.answers = AnswerCache(self.store, settings.max_entry_bytes, clock)
+        self.administration = CacheAdministration(settings.use, self.store, database, clock, recorder)
+        self._failures = 0
+
+    def measure(self, metrics: Metrics) -> None:
+        """Write down how it does in this process."""
+        stats = self.store.stats()
+        metrics.gauge(CACHE_BYTES).set(stats.size or 0)
+        if stats.failures > self._failures:
+            metrics.counter(CACHE_FAILURES).add(stats.failures - self._failures)
+            self._failures = stats.failures
 
     async def open(self, secrets: SecretSource) -> None:
         """Get ready to look things up."""

@@ -22,7 +22,6 @@ from polyforge.gateway.health import Health
 from polyforge.gateway.lineup import Lineup, Lineups
 from polyforge.gateway.service import Gateway
 from polyforge.gateway.settlement import Settlement
-from polyforge.guardrails.rules import NO_GUARDRAILS
 from polyforge.kernel.clock import Clock
 from polyforge.kernel.errors import PolyforgeError, SettingsError, Unavailable
 from polyforge.kernel.prices import PriceList
@@ -79,6 +78,7 @@ from polyforge.tenancy.vault.tables import secrets
 from polyforge.wiring import adapters
 from polyforge.wiring.audit import AuditPlatform
 from polyforge.wiring.caching import CachePlatform, with_default
+from polyforge.wiring.guardrails import rulebook_of
 from polyforge.wiring.limits import LimitPlatform
 from polyforge.wiring.operations import OperationsPlatform
 from polyforge.wiring.people import PeoplePlatform
@@ -135,12 +135,11 @@ class GatewayPlatform:
         self._admission = Admission(
             settings.gateway, self.counters, self.limits.limiting, self.journal, self.ledger.balance, clock
         )
-        self.cache = CachePlatform(settings.cache, clock)
-        self.lineups = Lineups(self._lineup(settings), self.declared_secrets, self._prepare_lineup)
-        self.metrics.declare(self.lineups.current.catalog.names())
         self.audit = AuditPlatform(settings.audit, self.database, clock, self.master)
-        self.address = _address(settings, spec)
         self.events = EventTail(self.database, ready=lambda: self.keys.synchronised)
+        self.cache = CachePlatform(settings.cache, self.database, clock, self.recorder)
+        self.lineups = Lineups(self._lineup(settings), self.declared_secrets, self._prepare_lineup)
+        self.address = _address(settings, spec)
         self.principals = Principals(self.database)
         self.attempts = Attempts(self.database, clock)
         self.signing_keys = SigningKeys(self.database, clock, self.master, self.recorder)
@@ -176,6 +175,7 @@ class GatewayPlatform:
         self.events.listen(("budgets",), self.usage.corrected_budgets.heard)
         self.events.listen(("budgets",), self.limits.book.heard)
         self.events.listen(("secrets",), self.declared_secrets.heard)
+        self.events.listen(("cache",), self.cache.administration.heard)
 
     @property
     def ledger(self) -> LedgerStore:
@@ -196,15 +196,16 @@ class GatewayPlatform:
         catalog = _catalog(settings, providers, costs_of(settings, providers, self.clock))
         half_life = self.settings.gateway.latency_half_life_seconds
         health = Health(_health_path(settings, self._spec), catalog.deployment_count(), self.clock, half_life)
+        rulebook = rulebook_of(settings)
         dispatch = Dispatch(self.settings.gateway, providers, health, self.limits.limiting, self.clock)
         gateway = Gateway(
             self._admission,
-            Guarding(NO_GUARDRAILS),
+            Guarding(rulebook),
             self.cache.answers,
             dispatch,
             Settlement(self.counters, self.journal, self.clock),
         )
-        return Lineup(catalog, providers, _digests(settings), health, gateway)
+        return Lineup(catalog, providers, _digests(settings), health, rulebook, gateway)
 
     async def _prepare_lineup(self, lineup: Lineup) -> None:
         """Before requests run on it: its names in the metrics, and the secrets that it was the first to ask for."""
@@ -221,6 +222,7 @@ class GatewayPlatform:
     async def open(self) -> None:
         """Open everything; a database that is down is waited for in the background."""
         self.lines.open()
+        self.metrics.declare(self.lineups.current.catalog.names())
         self.metrics.open()
         self.journal_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.counters.open(self.incarnation)
@@ -268,6 +270,7 @@ class GatewayPlatform:
         """Bound what a power cut can take from the journal."""
         while True:
             await asyncio.sleep(_SYNC_SECONDS)
+            self.cache.measure(self.metrics)
             try:
                 await self.journal.make_durable()
             except OSError as error:

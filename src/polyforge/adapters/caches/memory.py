@@ -10,7 +10,7 @@ the eviction amortised: an entry of the main queue is put back at most once per 
 """
 
 from collections import OrderedDict
-from typing import Final
+from typing import ClassVar, Final
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field
@@ -47,6 +47,8 @@ class _Entry(msgspec.Struct, gc=False):
 
 class MemoryCache:
     """S3-FIFO over two queues and the keys of what left the small one lately."""
+
+    shared: ClassVar[bool] = False
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self._settings = settings

@@ -8,7 +8,7 @@ nothing kept, at no cost. What is kept is readable to whoever can read that Redi
 import asyncio
 from collections import deque
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field
@@ -64,6 +64,8 @@ class _Command(msgspec.Struct):
 
 class RedisCache:
     """Sends commands from one task, which lives from `open` to `close`."""
+
+    shared: ClassVar[bool] = True
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self._settings = settings

@@ -12,6 +12,7 @@ import msgspec
 
 from polyforge.gateway.health import Health
 from polyforge.gateway.service import Gateway
+from polyforge.guardrails.rules import Rulebook
 from polyforge.kernel.tasks import InferenceRequest
 from polyforge.ports.provider import Provider
 from polyforge.ports.secret_source import SecretSource
@@ -32,7 +33,7 @@ class Lineup:
     `digests` tell the settings of one provider from those of another, and from what they are in another lineup.
     """
 
-    __slots__ = ("_digests", "_health", "_providers", "calls", "catalog", "gateway")
+    __slots__ = ("_digests", "_health", "_providers", "_rulebook", "calls", "catalog", "gateway")
 
     def __init__(
         self,
@@ -40,6 +41,7 @@ class Lineup:
         providers: Mapping[str, Provider],
         digests: Mapping[str, bytes],
         health: Health,
+        rulebook: Rulebook,
         gateway: Gateway,
     ) -> None:
         self.catalog = catalog
@@ -49,6 +51,7 @@ class Lineup:
         self._providers = providers
         self._digests = digests
         self._health = health
+        self._rulebook = rulebook
 
     @property
     def health(self) -> Health:
@@ -96,6 +99,7 @@ class Lineup:
     async def open(self, secrets: SecretSource) -> None:
         """Get ready to serve."""
         self._health.open()
+        await self._rulebook.open()
         for provider in self._providers.values():
             await provider.open(secrets)
 
@@ -103,6 +107,7 @@ class Lineup:
         """Let go of everything."""
         for provider in self._providers.values():
             await provider.close()
+        await self._rulebook.close()
         self._health.close()
 
 

@@ -1,6 +1,6 @@
 """Guardrails as they are set: which there are, and which of them a call has to pass."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -30,20 +30,21 @@ class Rule(msgspec.Struct, frozen=True):
 class Rulebook:
     """The guardrails of an installation, in the order in which they were declared."""
 
-    def __init__(self, rules: Sequence[Rule], models: Mapping[str, Sequence[str]]) -> None:
-        """`models`: for those that name guardrails of their own, the names."""
+    def __init__(self, rules: Sequence[Rule]) -> None:
         self._rules = tuple(rules)
-        self._models = models
-        self._always = tuple(rule for rule in rules if rule.always)
-        self._found: dict[str, tuple[Rule, ...]] = {}
+        self._found: dict[tuple[str, ...], tuple[Rule, ...]] = {}
         self.any = bool(rules)
         """Whether there is one at all; asked before anything else."""
 
     def find(self, caller: Caller, model: Model) -> tuple[Rule, ...]:
         """What a call has to pass, in order."""
         del caller  # Guardrails of projects and keys are kept beside these.
-        named = self._models.get(model.name, ())
-        return tuple(rule for rule in self._rules if rule.always or rule.name in named) if named else self._always
+        named = model.guardrails
+        found = self._found.get(named)
+        if found is None:
+            found = tuple(rule for rule in self._rules if rule.always or rule.name in named)
+            self._found[named] = found
+        return found
 
     async def open(self) -> None:
         """Get them all ready."""
@@ -54,6 +55,3 @@ class Rulebook:
         """Let go of what they hold."""
         for rule in self._rules:
             await rule.guardrail.close()
-
-
-NO_GUARDRAILS = Rulebook((), {})

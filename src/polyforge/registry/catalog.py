@@ -69,6 +69,8 @@ class Model(msgspec.Struct, frozen=True, gc=False):
     """Whether a prompt that is too long for one deployment is tried at a larger one."""
     simple: bool = False
     """Has one deployment, which takes whatever comes: there is nothing to choose."""
+    guardrails: tuple[str, ...] = ()
+    """Names of those that its calls have to pass, beside those that all do."""
     cache: CacheRules | None = None
     """Which answers are kept and given again; None: none."""
 
@@ -196,6 +198,7 @@ class _Builder:
             exploration=model.routing.exploration,
             widens=model.on_context_overflow == "larger",
             simple=len(deployments) == 1 and deployments[0].takes_all,
+            guardrails=model.guardrails,
             cache=rules_of(model.cache, _tag(deployments)),
         )
 

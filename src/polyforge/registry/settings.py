@@ -165,6 +165,9 @@ class ModelSettings(BaseModel):
         description="What to do when a provider finds the prompt too long: tell the caller, or try the deployments with"
         " a larger `limits.context`.",
     )
+    guardrails: tuple[str, ...] = Field(
+        default=(), description="Names from `guardrails` that its calls have to pass, beside those that all do."
+    )
     cache: ModelCacheSettings | None = Field(
         default=None, description="Which answers are kept and given again; default: `cache.default`."
     )

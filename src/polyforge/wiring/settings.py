@@ -15,7 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from polyforge.database.events.settings import EventSettings
 from polyforge.database.settings import DatabaseSettings
 from polyforge.gateway.settings import GatewaySettings
+from polyforge.guardrails.rules import OnError
 from polyforge.kernel.errors import SettingsError
+from polyforge.ports.guardrail import Action, Stage
 from polyforge.registry.caching import ModelCacheSettings
 from polyforge.registry.settings import ModelSettings
 from polyforge.secrets.references import SecretRef
@@ -66,6 +68,22 @@ class CacheSettings(Chosen):
     max_entry_bytes: int = Field(
         default=1024 * 1024, ge=1024, le=64 * 1024 * 1024, description="Largest answer that is kept."
     )
+
+
+class GuardrailSettings(Chosen):
+    """A rule over what may be said to models and by them."""
+
+    on: tuple[Stage, ...] = Field(
+        default=("input", "output"), min_length=1, description="Judge what is asked, what is answered, or both."
+    )
+    action: Action = Field(
+        default="block",
+        description="What to do about a find: refuse the call, `mask` it, hide it from the model behind `pseudonyms`"
+        " that the caller never sees, or only `flag` it in the log.",
+    )
+    on_error: OnError = Field(default="block", description="What becomes of a call that it could not judge.")
+    timeout_seconds: float = Field(default=5.0, gt=0, le=60, description="How long one judgement may take.")
+    always: bool = Field(default=False, description="Whether every call has to pass it, whatever its model names.")
 
 
 class TlsSettings(BaseModel):
@@ -193,6 +211,9 @@ class Settings(BaseModel):
     limits: dict[str, LimitSettings] = Field(
         default_factory=dict, description="Limits by name: how much may be used, by whom and of what."
     )
+    guardrails: dict[str, GuardrailSettings] = Field(
+        default_factory=dict, description="Rules by name, in the order in which calls pass them."
+    )
     prices: Chosen | None = Field(
         default=Chosen(use="genai_prices"),
         description="Published prices, for deployments whose cost is not declared; `null`: none.",
@@ -201,6 +222,10 @@ class Settings(BaseModel):
     @model_validator(mode="after")
     def _refers_to_what_exists(self) -> "Settings":
         for name, model in self.models.items():
+            for guardrail in model.guardrails:
+                if guardrail not in self.guardrails:
+                    known = ", ".join(sorted(self.guardrails)) or "none"
+                    raise ValueError(f"models.{name}: no guardrail {guardrail!r}; declared: {known}")
             for deployment in model.deployments:
                 if deployment.provider not in self.providers:
                     known = ", ".join(sorted(self.providers)) or "none"

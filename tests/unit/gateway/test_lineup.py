@@ -8,6 +8,7 @@ import pytest
 from polyforge.gateway.health import Health
 from polyforge.gateway.lineup import Lineup, Lineups
 from polyforge.gateway.service import Gateway
+from polyforge.guardrails.rules import Rulebook
 from polyforge.kernel.clock import FakeClock
 from polyforge.ports.provider import Provider
 from polyforge.ports.secret_source import SecretSource
@@ -52,7 +53,7 @@ class Stage:
         health = Health(self.folder / f"health-{file}", len(models), self.clock)
         catalog = Catalog({name: _model(number, name) for number, name in enumerate(models)})
         providers = cast(dict[str, Provider], {"lab": provider})
-        return Lineup(catalog, providers, {"lab": digest}, health, cast(Gateway, None)), health
+        return Lineup(catalog, providers, {"lab": digest}, health, Rulebook(()), cast(Gateway, None)), health
 
     async def prepare(self, lineup: Lineup) -> None:
         self.prepared.append(lineup)

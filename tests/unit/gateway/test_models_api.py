@@ -15,6 +15,7 @@ from polyforge.gateway.health import Health
 from polyforge.gateway.lineup import Lineup, Lineups
 from polyforge.gateway.service import Gateway
 from polyforge.gateway.settings import GatewaySettings
+from polyforge.guardrails.rules import Rulebook
 from polyforge.kernel.clock import FakeClock
 from polyforge.kernel.errors import PolyforgeError
 from polyforge.ports.provider import Capabilities
@@ -52,7 +53,7 @@ class House:
         catalog = build_catalog(read, {"lab": ABLE, "openai": ABLE}, None)
         self.health = Health(folder / "health", catalog.deployment_count(), self.clock)
         self.health.open()
-        lineup = Lineup(catalog, {}, {}, self.health, cast(Gateway, None))
+        lineup = Lineup(catalog, {}, {}, self.health, Rulebook(()), cast(Gateway, None))
         lineups = Lineups(lineup, cast(Any, None), cast(Any, None))
         settings = GatewaySettings.model_validate({"route_overrides": overrides, "attempts": 2})
         app = FastAPI()

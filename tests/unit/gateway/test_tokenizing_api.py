@@ -14,6 +14,7 @@ from polyforge.gateway.lineup import Lineup, Lineups
 from polyforge.gateway.service import Gateway
 from polyforge.gateway.tokenizing.api import router
 from polyforge.gateway.tokenizing.service import TokenizingService, tokenizer_files
+from polyforge.guardrails.rules import Rulebook
 from polyforge.kernel.errors import PolyforgeError
 from polyforge.ports.provider import Capabilities
 from polyforge.registry.catalog import build_catalog
@@ -38,7 +39,7 @@ class House:
     def __init__(self) -> None:
         read = {name: ModelSettings.model_validate(model) for name, model in MODELS.items()}
         catalog = build_catalog(read, {"lab": ABLE}, None)
-        lineup = Lineup(catalog, {}, {}, cast(Health, None), cast(Gateway, None))
+        lineup = Lineup(catalog, {}, {}, cast(Health, None), Rulebook(()), cast(Gateway, None))
         lineups = Lineups(lineup, cast(Any, None), cast(Any, None))
         app = FastAPI()
         app.include_router(router(TokenizingService(lineups, TokenCounter(Encodings(), {}))))

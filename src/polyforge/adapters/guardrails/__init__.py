@@ -1,0 +1,1 @@
+"""Guardrails: one file for each way to judge a text."""

@@ -1,0 +1,159 @@
+"""Personal data and secrets in texts, found by their forms and checksums, hidden or refused."""
+
+import asyncio
+import os
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from polyforge.kernel.errors import GuardrailBlocked, Invalid
+from polyforge.ports.guardrail import About, Action, Outcome, Part, Passage, Stage, TextFilter
+from polyforge.privacy.detector import LEAST, Detector
+from polyforge.privacy.kinds import expand
+from polyforge.privacy.masks import DEFAULT_TEMPLATE, Mask, Replacement, replace
+from polyforge.privacy.matches import Match
+from polyforge.privacy.phones import DEFAULT_REGIONS
+from polyforge.privacy.pseudonyms import Pseudonyms, Restorer
+from polyforge.privacy.streams import StreamFilter
+
+_LONG: Final = 20_000
+"""Characters from which on a text is judged beside the event loop."""
+
+
+class Settings(BaseModel):
+    """What to look for, and what stands there instead."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kinds: tuple[str, ...] | None = Field(
+        default=None, description="Kinds or groups of kinds, as in docs/how-to/guardrails.md; default: all."
+    )
+    regions: tuple[str, ...] = Field(
+        default=DEFAULT_REGIONS, description="Where telephone numbers without `+` may come from (ISO 3166)."
+    )
+    least_confidence: float = Field(default=LEAST, ge=0, le=1, description="Finds that are less sure are let be.")
+    template: str = Field(
+        default=DEFAULT_TEMPLATE, max_length=100, description="Stands for a find; `{kind}` is its kind in capitals."
+    )
+    keep_last: dict[str, int] = Field(
+        default_factory=dict, description="For a kind, how many of its last letters and digits stay, as in `card: 4`."
+    )
+
+    @field_validator("kinds")
+    @classmethod
+    def _exist(cls, kinds: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        try:
+            expand(kinds)
+        except Invalid as error:
+            raise ValueError(error.message) from error
+        return kinds
+
+
+class PersonalData:
+    """Hides, refuses or notes what a detector finds. Stand-ins are the same for a value as long as this lives."""
+
+    def __init__(self, settings: Settings, action: Action) -> None:
+        self._action: Action = action
+        self._detector = Detector(settings.kinds, regions=settings.regions, least=settings.least_confidence)
+        self._mask = Mask(settings.template, settings.keep_last)
+        self._key = os.urandom(32)
+
+    async def open(self) -> None:
+        """Nothing to get ready."""
+
+    async def close(self) -> None:
+        """Nothing to let go of."""
+
+    def begin(self, about: About) -> "PersonalDataSession":
+        """A session; projects share no stand-ins."""
+        pseudonyms = Pseudonyms(self._key + about.project_id.encode()) if self._action == "pseudonyms" else None
+        return PersonalDataSession(self._detector, self._action, pseudonyms or self._mask)
+
+
+class PersonalDataSession:
+    """One call; puts back in the answer what it hid in the request behind stand-ins."""
+
+    def __init__(self, detector: Detector, action: Action, replacement: Mask | Pseudonyms) -> None:
+        self._detector = detector
+        self._action: Action = action
+        self._replacement = replacement
+
+    async def check(self, stage: Stage, passages: Sequence[Passage]) -> Outcome:
+        """Look at the texts, long ones in a thread."""
+        long = sum(len(passage.text) for passage in passages) > _LONG
+        return await asyncio.to_thread(self._judge, stage, passages) if long else self._judge(stage, passages)
+
+    def filter(self, part: Part) -> TextFilter:
+        """The same for a text that comes in pieces."""
+        del part
+        if isinstance(self._replacement, Pseudonyms):
+            return _Restoring(self._replacement.restorer())
+        return _Filtering(self._detector, self._action, self._replacement)
+
+    def _judge(self, stage: Stage, passages: Sequence[Passage]) -> Outcome:
+        replacement = self._replacement
+        if isinstance(replacement, Pseudonyms):
+            if stage == "output":
+                return Outcome(texts=[replacement.restore(passage.text) for passage in passages])
+            replacement.avoid(*[passage.text for passage in passages])
+        found = [self._detector.detect(passage.text) for passage in passages]
+        counts = Counter(match.kind for matches in found for match in matches)
+        if not counts:
+            return Outcome()
+        texts: list[str] | None = None
+        if self._action in ("mask", "pseudonyms"):
+            pairs = zip(passages, found, strict=True)
+            texts = [replace(passage.text, matches, replacement) for passage, matches in pairs]
+        return Outcome(tuple(sorted(counts)), counts.total(), self._action == "block", texts)
+
+
+class _Filtering:
+    """Masks, refuses or counts what a stream says."""
+
+    def __init__(self, detector: Detector, action: Action, mask: Replacement) -> None:
+        self._counts: Counter[str] = Counter()
+        self._action: Action = action
+        self._mask = mask
+        self._filter = StreamFilter(detector, self._replace)
+
+    def feed(self, text: str) -> str:
+        """Let through what cannot be part of a find any more."""
+        return self._filter.feed(text)
+
+    def finish(self) -> str:
+        """The rest."""
+        return self._filter.finish()
+
+    def outcome(self) -> Outcome:
+        """What was found so far."""
+        return Outcome(tuple(sorted(self._counts)), self._counts.total())
+
+    def _replace(self, match: Match, value: str) -> str:
+        self._counts[match.kind] += 1
+        if self._action == "block":
+            raise GuardrailBlocked("the answer holds what must not be said")
+        return self._mask(match, value) if self._action == "mask" else value
+
+
+class _Restoring:
+    """Puts back what was hidden in the request."""
+
+    def __init__(self, restorer: Restorer) -> None:
+        self._restorer = restorer
+
+    def feed(self, text: str) -> str:
+        """Let through what cannot be the beginning of a stand-in any more."""
+        return self._restorer.feed(text)
+
+    def finish(self) -> str:
+        """The rest."""
+        return self._restorer.finish()
+
+    def outcome(self) -> Outcome:
+        """To put back is no find."""
+        return Outcome()
+
+
+ADAPTER = PersonalData

@@ -1,0 +1,23 @@
+"""The guardrails that the settings declare, each by its adapter."""
+
+from polyforge.guardrails.rules import Rule, Rulebook
+from polyforge.wiring import adapters
+from polyforge.wiring.settings import GuardrailSettings, Settings
+
+
+def rulebook_of(settings: Settings) -> Rulebook:
+    """What calls have to pass; SettingsError names the path of a setting that is wrong."""
+    return Rulebook([_rule(name, chosen) for name, chosen in settings.guardrails.items()])
+
+
+def _rule(name: str, chosen: GuardrailSettings) -> Rule:
+    adapter, own = adapters.find("guardrails", f"guardrails.{name}", chosen)
+    return Rule(
+        name,
+        adapter(own, chosen.action),
+        frozenset(chosen.on),
+        chosen.action,
+        chosen.on_error,
+        chosen.timeout_seconds,
+        chosen.always,
+    )

@@ -80,16 +80,17 @@ _CODE: Final = "(?:[0-9]{4,5}(?: ?[A-Z]{2})?|[0-9]{2}-[0-9]{3})"
 _CODE_AND_PLACE: Final = rf"(?:[A-Z]{{1,2}}-)?{_CODE} {_NAME}(?:[ -]{_NAME}){{0,2}}"
 _POSTCODE: Final = rf"(?:{_UK}|{_CANADA}|{_ZIP}|{_PIN}|{_CODE_AND_PLACE}|[0-9]{{5}}(?:-[0-9]{{3,4}})?)(?!\w)"
 _PART: Final = rf"(?:{_NAME}|#?[0-9]{{1,5}}[A-Za-z]{{0,2}}|{_INDIC})"
-# What stands between a street and a postcode: unit, floor, part of the city, city.
-_LEADING_ON: Final = re.compile(rf"(?:,?[ \n]{{1,2}}{_PART}){{0,8}}?,?[ \n]{{0,2}}-? ?(?<!\w){_POSTCODE}")
+# What stands between a street and a postcode: unit, floor, part of the city, city, state.
+_BETWEEN: Final = re.compile(rf"(?:,?[ \n]{{1,2}}{_PART}){{0,8}},?[ \n]{{0,2}}-? ?")
+_POSTCODE_AT: Final = re.compile(_POSTCODE)
 _FORWARDS: Final = re.compile(
     rf"{_NUMBER},? (?:(?:(?:{_NAME}|[0-9]{{1,3}}(?:st|nd|rd|th)) ){{1,4}}(?:{either(_STREETS)})(?!\w)\.?"
     rf"(?: (?:N|S|E|W|NE|NW|SE|SW)(?!\w))?|(?:(?:bis|ter) ?,? ?)?(?:{either(_STREETS_BEFORE)}) {_NAMES})"
 )
-_BACKWARDS: Final = re.compile(
-    rf"(?<!\w)(?:[{_CAPITAL}][\w-]{{1,30}}(?:{either(_STREET_ENDINGS)})|{_NAME}[ -](?:{either(_STREETS_APART)})"
-    rf"|(?:{either(_NUMBER_AFTER)}) {_NAMES}),? (?:(?:[nN][°ºor]?\.?[°º]?) ?)?\Z"
+_STREET: Final = re.compile(
+    rf"(?<!\w)(?:[{_CAPITAL}][\w-]{{1,30}}(?:{either(_STREET_ENDINGS)})|{_NAME}[ -](?:{either(_STREETS_APART)})),? \Z"
 )
+_STREET_BEFORE: Final = re.compile(rf"(?<!\w)(?:{either(_NUMBER_AFTER)}) {_NAMES},? (?:(?:[nN][°ºor]?\.?[°º]?) ?)?\Z")
 _NUMBER_WORDS: Final = ("No", "no", "Number", "number", "Nr", "नंबर", "नं", "संख्या")
 _NO: Final = rf"(?: ?(?:{either(_NUMBER_WORDS)})\.?)?:? ?#?"
 _PREMISES_BEFORE: Final = re.compile(rf"(?<!\w)(?:{either(_PREMISES)}){_NO} ?\Z")
@@ -114,6 +115,14 @@ _CONTEXT: Final = words(
     "zip", "pin ?code", "पता", "निवास", "முகவரி", "చిరునామా", "ঠিকানা",
 )  # fmt: skip
 _BACK: Final = 72
+_MOST_NUMBERS: Final = 4
+"""Numbers between a street and the end of its postcode."""
+_NEVER_BEFORE: Final = frozenset("$€£₹.,:/")
+_BEFORE_NUMBER: Final = frozenset(" º°#")
+_AROUND: Final = " ,:-#"
+_CITY_ENDINGS: Final = frozenset(city.rpartition(" ")[2] for city in _CITIES)
+_PIN_PARTS: Final = (3, 6)
+_ZIP_LENGTH: Final = 5
 
 _ALL_SMALL: Final = either((*_SMALL, *_STREETS_BEFORE))
 _FOLLOWING: Final = rf"(?:(?:[ld]')?[{_CAPITAL}0-9#][\w'’./-]*|(?:{_ALL_SMALL})(?!\w)|{_INDIC})"
@@ -122,7 +131,8 @@ _GOING_ON: Final = re.compile(
     rf"(?:{beginnings((*_SMALL, *_STREETS_BEFORE))}|[ld]')?\Z"
 )
 _BEGUN: Final = re.compile(
-    rf"(?<!\w)(?:[{_CAPITAL}][\w.-]{{0,40}}|[{_CAPITAL}][\w-]{{1,30}}(?:{either(_STREET_ENDINGS)}),? ?"
+    rf"(?<!\w)(?=[{_CAPITAL}uao\u0900-\u097f])(?:[{_CAPITAL}][\w.-]{{0,40}}"
+    rf"|[{_CAPITAL}][\w-]{{1,30}}(?:{either(_STREET_ENDINGS)}),? ?"
     rf"|{_NAME}[ -](?:{beginnings(_STREETS_APART)},? ?)?"
     rf"|(?:{either(_NUMBER_AFTER)})(?: (?:(?:[ld]')?{_NAME}|{either(_SMALL)})){{0,12}},? ?"
     rf"(?:{beginnings(_SMALL)}|[nN][°ºor]?\.?[°º]? ?)?|{beginnings(_NUMBER_AFTER)}"
@@ -137,11 +147,30 @@ class PostalFinder:
 
     def find(self, page: Page) -> list[Match]:
         """All addresses."""
+        text = page.text
         finds: list[Match | None] = []
-        for group in page.groups:
-            if group.start < page.start or (group.start and page.text[group.start - 1] in "$€£₹.,:/"):
+        has_premises = any(name in text for name in _PREMISES) if page.groups else False
+        has_street_before = any(name in text for name in _NUMBER_AFTER) if page.groups else False
+        for index, group in enumerate(page.groups):
+            place = group.start
+            if group.is_linked and group.link is not None:
                 continue
-            finds += self._at(page, group)
+            if place < page.start or (place and text[place - 1] in _NEVER_BEFORE):
+                continue
+            if _may_lead_on(page, index):
+                finds.append(_forwards(page, index))
+            if not place or text[place - 1] not in _BEFORE_NUMBER:
+                finds.append(_postcode(page, group))
+                continue
+            if group.link is not None:
+                continue
+            before = text[max(0, place - _BACK) : place]
+            word = before.rstrip(_AROUND).rpartition(" ")[2]
+            if has_street_before or word.endswith(_STREET_ENDINGS) or word in _STREETS_APART:
+                finds.append(_street_before(page, index, before))
+            if has_premises:
+                finds.append(_premises(page, index, before))
+            finds.append(_coded(page, group, before, word))
         return [find for find in finds if find]
 
     def opening(self, page: Page) -> int:
@@ -154,73 +183,101 @@ class PostalFinder:
         begun = _BEGUN.search(text, max(page.start, size - _BACK))
         return begun.start() if begun else size
 
-    def _at(self, page: Page, group: Group) -> list[Match | None]:
-        text, place = page.text, group.start
-        before = text[max(0, place - _BACK) : place]
-        finds: list[Match | None] = []
-        if found := _FORWARDS.match(text, place) if _stands_alone(text, place) else None:
-            finds.append(_led_on(page, place, found.end(), WEAK if _YEAR.match(text, place) else FORM))
-        if before.endswith((" ", "º", "°", "#", ".")):
-            finds += [_street_before(page, group, before), _premises(page, group, before), _coded(page, group, before)]
-        elif text[place - 1 : place].isupper():
-            finds.append(_postcode(page, group))
-        return finds
+
+def _may_lead_on(page: Page, index: int) -> bool:
+    """Whether a street may follow a number: no digits touch or follow it, but those of a street (`350 5th Ave`)."""
+    group, text = page.groups[index], page.text
+    if group.start and (text[group.start - 1].isalnum() or text[group.start - 1] in "-/"):
+        return False
+    if not group.is_linked or text[group.end] != " ":
+        return True
+    end = page.groups[index + 1].end
+    return text[end : end + 1].isalpha()
 
 
-def _stands_alone(text: str, place: int) -> bool:
-    return place == 0 or not (text[place - 1].isalnum() or text[place - 1] in "-/")
+def _forwards(page: Page, index: int) -> Match | None:
+    place = page.groups[index].start
+    found = _FORWARDS.match(page.text, place)
+    if found is None:
+        return None
+    return _led_on(page, index, place, found.end(), WEAK if _YEAR.match(page.text, place) else FORM)
 
 
-def _led_on(page: Page, start: int, end: int, confidence: float) -> Match:
+def _led_on(page: Page, index: int, start: int, end: int, confidence: float) -> Match:
     """An address from a street on to its postcode, when one follows."""
-    rest = _LEADING_ON.match(page.text, end, start + _LONGEST)
-    is_surer = rest is not None or _CONTEXT.search(page.before(start)) is not None
-    return Match(start, rest.end() if rest else end, LIKELY if is_surer else confidence, ADDRESS.name)
+    text = page.text
+    for group in page.groups[index + 1 : index + 1 + _MOST_NUMBERS]:
+        if group.end > start + _LONGEST:
+            break
+        letters = _capitals_before(text, group.start)
+        code = _POSTCODE_AT.match(text, group.start - letters) if group.start - letters >= end else None
+        if code and _BETWEEN.fullmatch(text, end, code.start()):
+            return Match(start, code.end(), LIKELY, ADDRESS.name)
+    is_spoken_of = page.has(_CONTEXT) and _CONTEXT.search(page.before(start)) is not None
+    return Match(start, end, LIKELY if is_spoken_of else confidence, ADDRESS.name)
 
 
-def _street_before(page: Page, group: Group, before: str) -> Match | None:
-    street = _BACKWARDS.search(before)
-    number = _NUMBER_AT.match(page.text, group.start)
+def _street_before(page: Page, index: int, before: str) -> Match | None:
+    place = page.groups[index].start
+    street = _STREET.search(before, _two_words_back(before)) or _STREET_BEFORE.search(before)
+    number = _NUMBER_AT.match(page.text, place)
     if street is None or number is None:
         return None
-    return _led_on(page, group.start - len(before) + street.start(), number.end(), FORM)
+    return _led_on(page, index, place - len(before) + street.start(), number.end(), FORM)
 
 
-def _premises(page: Page, group: Group, before: str) -> Match | None:
+def _two_words_back(text: str) -> int:
+    place = len(text.rstrip(_AROUND))
+    for _ in range(2):
+        place = max(text.rfind(" ", 0, place), 0)
+    return place
+
+
+def _premises(page: Page, index: int, before: str) -> Match | None:
+    place = page.groups[index].start
     head = _PREMISES_BEFORE.search(before)
-    number = _PREMISES_NUMBER.match(page.text, group.start)
+    number = _PREMISES_NUMBER.match(page.text, place)
     if head is None or number is None:
         return None
-    start = group.start - len(before) + head.start()
+    start = place - len(before) + head.start()
     if head[0].endswith(_BOXES):
-        return _led_on(page, start, number.end(), FORM)
+        return _led_on(page, index, start, number.end(), FORM)
     rest = _PREMISES_REST.match(page.text, number.end(), start + _LONGEST)
-    return _led_on(page, start, rest.end(), FORM) if rest else None
+    return _led_on(page, index, start, rest.end(), FORM) if rest else None
 
 
-def _coded(page: Page, group: Group, before: str) -> Match | None:
+def _coded(page: Page, group: Group, before: str, word: str) -> Match | None:
     """A postcode with the city or the state before it, or with a place after it when an address is spoken of."""
-    for pattern, code in ((_CITY_BEFORE, _AT_PIN), (_STATE_BEFORE, _AT_ZIP)):
-        head = pattern.search(before)
-        found = code.match(page.text, group.start) if head else None
-        if head and found:
-            return Match(group.start - len(before) + head.start(), found.end(), FORM, ADDRESS.name)
-    found = _AT_CODE.match(page.text, group.start)
-    if found and _CONTEXT.search(page.before(group.start, _BACK)):
-        return Match(group.start, found.end(), LIKELY, ADDRESS.name)
+    text, place = page.text, group.start
+    head = found = None
+    if group.length in _PIN_PARTS and word in _CITY_ENDINGS:
+        head, found = _CITY_BEFORE.search(before), _AT_PIN.match(text, place)
+    elif group.length == _ZIP_LENGTH and word in _STATES:
+        head, found = _STATE_BEFORE.search(before), _AT_ZIP.match(text, place)
+    if head and found:
+        return Match(place - len(before) + head.start(), found.end(), FORM, ADDRESS.name)
+    found = _AT_CODE.match(text, place)
+    if found and page.has(_CONTEXT) and _CONTEXT.search(page.before(place, _BACK)):
+        return Match(place, found.end(), LIKELY, ADDRESS.name)
     return None
 
 
 def _postcode(page: Page, group: Group) -> Match | None:
-    start = group.start - (2 if page.text[max(0, group.start - 2) : group.start].isupper() and group.start > 1 else 1)
-    found = _AT_POSTCODE.match(page.text, start) if start >= 0 else None
+    start = group.start - _capitals_before(page.text, group.start)
+    found = _AT_POSTCODE.match(page.text, start) if start < group.start else None
     return Match(start, found.end(), FORM, ADDRESS.name) if found and page.stands_alone(start, found.end()) else None
+
+
+def _capitals_before(text: str, place: int) -> int:
+    """How many of the two characters before a place are capitals."""
+    return 0 if not place or not text[place - 1].isupper() else 2 if place > 1 and text[place - 2].isupper() else 1
 
 
 def _start_before(page: Page, group: Group) -> int:
     """Where an address that a number belongs to begins."""
     before = page.text[max(0, group.start - _BACK) : group.start]
-    heads = [pattern.search(before) for pattern in (_BACKWARDS, _PREMISES_BEFORE, _CITY_BEFORE, _STATE_BEFORE)]
+    heads = [
+        pattern.search(before) for pattern in (_STREET, _STREET_BEFORE, _PREMISES_BEFORE, _CITY_BEFORE, _STATE_BEFORE)
+    ]
     starts = [group.start - len(before) + head.start() for head in heads if head]
-    letters = len(before) - len(before.rstrip("ABCDEFGHIJKLMNOPQRSTUVWXYZ"))
-    return min([*starts, group.start - min(letters, 2)])
+    return min([*starts, group.start - _capitals_before(page.text, group.start)])

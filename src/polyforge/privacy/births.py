@@ -1,6 +1,7 @@
 """Dates of birth: a date with a word for birth before it or right after it."""
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 from polyforge.privacy.beginnings import beginnings, either
@@ -61,12 +62,11 @@ _BEGUN: Final = re.compile(
 _LONGEST_MONTH: Final = 14
 _BETWEEN: Final = 40
 _BETWEEN_AFTER: Final = 16
-_WORD: Final = either(_WORDS)
 # Between the word and the date: no other number, no line break, no end of a sentence.
-_BEFORE: Final = re.compile(
-    rf"(?<![a-z])(?:{_WORD})[a-zà-öø-ÿ\u0900-\u0dff]{{0,8}}[.:)]{{0,3}}(?:[^0-9\n.!?;]|\.(?! )){{0,{_BETWEEN}}}\Z"
+_BETWEEN_BEFORE: Final = re.compile(
+    rf"[a-zà-öø-ÿ\u0900-\u0dff]{{0,8}}[.:)]{{0,3}}(?:[^0-9\n.!?;]|\.(?! )){{0,{_BETWEEN}}}"
 )
-_BEHIND: Final = re.compile(rf"[^0-9\n.!?;]{{0,{_BETWEEN_AFTER}}}?(?:{_WORD})")
+_BEHIND: Final = re.compile(rf"[^0-9\n.!?;]{{0,{_BETWEEN_AFTER}}}?(?:{either(_WORDS)})")
 _END_OF_PART: Final = re.compile("[0-9\n.!?;]")
 
 
@@ -75,12 +75,13 @@ class BirthFinder:
 
     def find(self, page: Page) -> list[Match]:
         """All dates of birth."""
-        if not page.groups or not any(word in page.lower for word in _WORDS):
+        present = [word for word in _WORDS if word in page.lower] if page.groups else []
+        if not present:
             return []
         finds: list[Match] = []
         for group in page.groups:
             span = _date_at(page, group.start)
-            if span and span[0] >= page.start and _is_birth(page, *span):
+            if span and span[0] >= page.start and _is_birth(page, *span, present):
                 finds.append(Match(*span, LIKELY, BIRTH.name))
         return finds
 
@@ -100,12 +101,20 @@ class BirthFinder:
 
 def _date_at(page: Page, place: int) -> tuple[int, int] | None:
     """The date that begins with digits at a place, or with the month before them."""
+    if place and page.text[place - 1] in "-./":
+        return None
     if found := _DATE.match(page.text, place):
-        return found.span() if place == 0 or page.text[place - 1] not in "-./0123456789" else None
+        return found.span()
     month = _MONTH_BEFORE.search(page.before(place, _LONGEST_MONTH))
     found = _MONTH_FIRST.match(page.text, place - len(month[1])) if month else None
     return found.span() if found else None
 
 
-def _is_birth(page: Page, start: int, end: int) -> bool:
-    return bool(_BEFORE.search(page.before(start)) or _BEHIND.match(page.after(end)))
+def _is_birth(page: Page, start: int, end: int, present: Sequence[str]) -> bool:
+    lower = page.lower
+    for word in present:
+        place = lower.rfind(word, max(0, start - _BETWEEN - len(word)), start)
+        is_word = place > 0 and lower[place - 1].isascii() and lower[place - 1].isalpha()
+        if place >= 0 and not is_word and _BETWEEN_BEFORE.fullmatch(lower, place + len(word), start):
+            return True
+    return _BEHIND.match(lower, end) is not None

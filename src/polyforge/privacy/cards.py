@@ -31,7 +31,7 @@ _SCHEMES: Final = re.compile(
 
 
 def _is_card(digits: str) -> bool:
-    return luhn(digits) and _SCHEMES.fullmatch(digits) is not None and len(set(digits)) > 1
+    return _SCHEMES.fullmatch(digits) is not None and luhn(digits) and len(set(digits)) > 1
 
 
 CARD_ID: Final = NumberId(
@@ -53,6 +53,7 @@ CARD_ID: Final = NumberId(
         "kreditkarten?",
         "kartennummer", "karte", "carte", "tarjeta", "carta", "cartão", "cc", "कार्ड",
     ),
+    first="2345689",
     in_lists=True,
 )  # fmt: skip
 KINDS: Final = (CARD,)

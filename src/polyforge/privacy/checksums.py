@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import date
+from operator import mul
 from typing import Final
 
 _ZERO: Final = ord("0")
@@ -36,8 +37,8 @@ def verhoeff(digits: str) -> bool:
 
 
 def weighted(digits: str, weights: Sequence[int]) -> int:
-    """The sum of the first digits, each times its weight."""
-    return sum(int(digit) * weight for digit, weight in zip(digits, weights, strict=False))
+    """The sum of the first digits, each times its weight; there is a digit for every weight."""
+    return sum(map(mul, digits.encode(), weights)) - _ZERO * sum(weights)
 
 
 def mod_97(signs: str) -> bool:
@@ -66,6 +67,8 @@ def is_date(year: str, month: str, day: str) -> bool:
 
 
 def _exists(year: int, month: int, day: int) -> bool:
+    if not (0 < month <= 12 and 0 < day <= 31):  # noqa: PLR2004
+        return False
     try:
         date(year, month, day)
     except ValueError:

@@ -196,6 +196,7 @@ _NINO: Final = re.compile(
 )
 _HETU: Final = re.compile("[0-9]{6}[-+A-FU-Y][0-9]{3}[0-9A-FHJ-NPR-Y]")
 _HETU_SIGNS: Final = "0123456789ABCDEFHJKLMNPRSTUVWXY"
+_PARTED: Final = (2, 6)
 _NEAR: Final = 40
 _TAIL: Final = re.compile(
     r"(?<![A-Za-z0-9])(?:[A-Za-z0-9]{1,34}|[A-Z]{2}[0-9]{2}(?:[ -]?[A-Z0-9]){0,32}[ -]?"
@@ -226,7 +227,7 @@ class CodeFinder:
             if self._has_iban and page.text[start].isalpha():
                 finds.append(_iban(page, start))
         if self._has_nino or self._has_hetu:
-            finds += [self._parted(page, group) for group in page.groups]
+            finds += [self._parted(page, group) for group in page.groups if group.length in _PARTED]
         return [find for find in finds if find]
 
     def opening(self, page: Page) -> int:
@@ -238,10 +239,10 @@ class CodeFinder:
         return found.start() if found else size
 
     def _parted(self, page: Page, group: Group) -> Match | None:
-        text, start, length = page.text, group.start, group.end - group.start
-        if self._has_hetu and length == 6 and (find := _hetu(page, start)):
+        text, start = page.text, group.start
+        if self._has_hetu and group.length == 6 and (find := _hetu(page, start)):
             return find
-        if self._has_nino and length in {2, 6} and start >= 2:
+        if self._has_nino and start >= 2:
             start -= 3 if text[start - 1] == " " else 2
             found = _NINO.match(text, start) if start >= 0 else None
             if found and page.stands_alone(*found.span()):

@@ -22,6 +22,7 @@ KINDS: Final = (EMAIL,)
 _LETTERS: Final = "A-Za-z\u00c0-\u024f\u0370-\u052f\u0900-\u0dff"
 _SIGNS: Final = "._%+'-"
 _RUN: Final = re.compile(rf"[{_LETTERS}0-9._%+'-]*")
+_BETWEEN: Final = re.compile(rf"[{_LETTERS}0-9._%+'-]@(?=[{_LETTERS}0-9])")
 _DOMAIN: Final = re.compile(
     rf"(?:[{_LETTERS}0-9](?:[{_LETTERS}0-9-]{{0,61}}[{_LETTERS}0-9])?\.){{1,8}}(?:xn--[A-Za-z0-9-]{{1,59}}|[{_LETTERS}]{{2,63}})"
 )
@@ -34,13 +35,11 @@ class EmailFinder:
 
     def find(self, page: Page) -> list[Match]:
         """All addresses."""
-        text, finds = page.text, list[Match]()
-        place = text.find("@", page.start)
-        while place >= 0:
-            if find := _around(text, place):
-                finds.append(find)
-            place = text.find("@", place + 1)
-        return finds
+        text = page.text
+        if "@" not in text:
+            return []
+        around = (_around(text, sign.end() - 1) for sign in _BETWEEN.finditer(text))
+        return [find for find in around if find]
 
     def opening(self, page: Page) -> int:
         """Where the local part may begin that text at the end belongs to."""

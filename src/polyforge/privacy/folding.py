@@ -39,7 +39,10 @@ _FOLDS: Final = {
     "\ufe52": ".",
     "\ufe6b": "@",
 }
+_LAST_OF_PLANE: Final = "\uffff"
 _FOLDABLE: Final = re.compile(f"[{re.escape(''.join(_FOLDS))}]")
+# The engine looks a set of the first plane up in a table, and walks through one that goes beyond it.
+_FOLDABLE_IN_PLANE: Final = re.compile(f"[{re.escape(''.join(sign for sign in _FOLDS if sign <= _LAST_OF_PLANE))}]")
 _INVISIBLE: Final = re.compile(f"[{INVISIBLE}]+")
 
 
@@ -54,7 +57,8 @@ def fold(text: str) -> Folded:
     """Fold a text; one that is plain ASCII is what it was."""
     if text.isascii():
         return Folded(text)
-    folded = _FOLDABLE.sub(_fold_sign, text)
+    foldable = _FOLDABLE_IN_PLANE if max(text) <= _LAST_OF_PLANE else _FOLDABLE
+    folded = foldable.sub(_fold_sign, text)
     if not _INVISIBLE.search(folded):
         return Folded(folded)
     gaps: list[tuple[int, int]] = []

@@ -29,6 +29,8 @@ class NumberId(msgspec.Struct, frozen=True):
     is_valid: Callable[[str], bool]
     words: re.Pattern[str]
     separators: str = " -."
+    first: str = "0123456789"
+    """What its first digit may be."""
     in_lists: bool = False
     """It is so strongly checked that other numbers may stand beside it."""
 
@@ -65,8 +67,10 @@ def _is_nhs(digits: str) -> bool:
 
 def _is_german_tax_id(digits: str) -> bool:
     """Bundeszentralamt für Steuern: one of the first ten digits is there two or three times; mod 11,10."""
+    if digits[0] == "0" or len(set(digits[:10])) not in {8, 9}:
+        return False
     most = Counter(digits[:10]).most_common(2)
-    return digits[0] != "0" and most[0][1] in {2, 3} and most[1][1] == 1 and mod_11_10(digits)
+    return most[1][1] == 1 and mod_11_10(digits)
 
 
 def _is_nir(digits: str) -> bool:
@@ -115,9 +119,10 @@ def _is_cpr(digits: str) -> bool:
 def _is_norwegian(digits: str) -> bool:
     """Skatteetaten: a date (D-numbers add 40 to the day), two check digits mod 11."""
     first = 11 - weighted(digits, (3, 7, 6, 1, 8, 9, 4, 5, 2)) % 11
+    if first % 11 != int(digits[9]):
+        return False
     second = 11 - weighted(digits, (5, 4, 3, 2, 7, 6, 5, 4, 3, 2)) % 11
-    is_checked = (first % 11, second % 11) == (int(digits[9]), int(digits[10]))
-    return is_checked and is_date(digits[4:6], digits[2:4], str(int(digits[:2]) % 40))
+    return second % 11 == int(digits[10]) and is_date(digits[4:6], digits[2:4], str(int(digits[:2]) % 40))
 
 
 def _is_ahv(digits: str) -> bool:
@@ -127,9 +132,9 @@ def _is_ahv(digits: str) -> bool:
 
 def _is_cpf(digits: str) -> bool:
     """Receita Federal: two check digits mod 11; all digits equal is none."""
-    first = weighted(digits, range(10, 1, -1)) * 10 % 11 % 10
-    second = weighted(digits, range(11, 1, -1)) * 10 % 11 % 10
-    return (first, second) == (int(digits[9]), int(digits[10])) and len(set(digits)) > 1
+    if weighted(digits, range(10, 1, -1)) * 10 % 11 % 10 != int(digits[9]):
+        return False
+    return weighted(digits, range(11, 1, -1)) * 10 % 11 % 10 == int(digits[10]) and len(set(digits)) > 1
 
 
 def _is_sin(digits: str) -> bool:
@@ -183,12 +188,14 @@ IDS: Final = (
         {(3, 2, 4): LIKELY, (9,): WEAK},
         _is_itin,
         words("itin", "taxpayer"),
+        first="9",
     ),
     NumberId(
         _kind("in_aadhaar", "India, Aadhaar", "Verhoeff"),
         {(4, 4, 4): LIKELY, (12,): FORM},
         _is_aadhaar,
         words("aadhaar", "aadhar", "adhaar", "adhar", "uidai", "आधार", "ஆதார்", "ఆధార్", "আধার", "આધાર", "ಆಧಾರ್"),
+        first="23456789",
     ),
     NumberId(
         _kind("uk_nhs", "United Kingdom, NHS number", "mod 11"),
@@ -201,12 +208,14 @@ IDS: Final = (
         {(2, 3, 3, 3): CERTAIN, (11,): FORM},
         _is_german_tax_id,
         words("steuer-?id(?:entifikationsnummer|nr)?", "idnr", "tax id", "steuernummer"),
+        first="123456789",
     ),
     NumberId(
         _kind("fr_nir", "France, numéro de sécurité sociale", "mod 97"),
         {(1, 2, 2, 2, 3, 3, 2): CERTAIN, (13, 2): CERTAIN, (15,): LIKELY},
         _is_nir,
         words("nir", "sécurité sociale", "securite sociale", "insee"),
+        first="123478",
     ),
     NumberId(
         _kind("nl_bsn", "Netherlands, burgerservicenummer", "elfproef"),
@@ -251,6 +260,7 @@ IDS: Final = (
         {(3, 4, 4, 2): CERTAIN, (13,): LIKELY},
         _is_ahv,
         words("ahv(?:-nummer|-nr)?", "avs", "sozialversicherungsnummer"),
+        first="7",
     ),
     NumberId(
         _kind("br_cpf", "Brazil, CPF", "two check digits mod 11"),
@@ -263,6 +273,7 @@ IDS: Final = (
         {(3, 3, 3): WEAK, (9,): WEAK},
         _is_sin,
         words("sin", "social insurance", "nas", "assurance sociale"),
+        first="12345679",
     ),
     NumberId(
         _kind("kr_rrn", "Korea, resident registration number", "a date"),
@@ -288,6 +299,7 @@ IDS: Final = (
         {(11,): FORM},
         _is_turkish,
         words("tckn", "t\\.?c\\.? kimlik", "kimlik"),
+        first="123456789",
     ),
     NumberId(
         _kind("jp_my_number", "Japan, individual number", "weights mod 11"),
@@ -300,6 +312,7 @@ IDS: Final = (
         {(9,): WEAK, (3, 3, 3): WEAK},
         _is_nif,
         words("nif", "contribuinte"),
+        first="1234",
     ),
 )
 KINDS: Final = tuple(number.kind for number in IDS)

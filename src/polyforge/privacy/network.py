@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 from polyforge.privacy.matches import CERTAIN, FORM, LIKELY, WEAK, Kind, Match
-from polyforge.privacy.page import Group, Page
+from polyforge.privacy.page import Page
 
 _LONGEST: Final = 48
 IP: Final = Kind(
@@ -33,13 +33,28 @@ KINDS: Final = (IP, MAC, URL)
 
 _V6_RUN: Final = re.compile("[0-9A-Fa-f:.]+")
 _MAC_RUN: Final = re.compile("[0-9A-Fa-f:-]+")
-_PAIRS: Final = re.compile("[0-9A-Fa-f]{2}[:-][0-9A-Fa-f]{2}[:-]")
+# They begin with one sign, so the engine looks for that alone.
+_EIGHT: Final = re.compile(":(?:[0-9A-Fa-f]{1,4}:){6}")
+_PAIRS: Final = (re.compile(":[0-9A-Fa-f]{2}:"), re.compile("-[0-9A-Fa-f]{2}-"))
 _MAC: Final = re.compile("[0-9A-Fa-f]{2}([:-])(?:[0-9A-Fa-f]{2}\\1){4}[0-9A-Fa-f]{2}")
 _HEXADECIMAL: Final = frozenset("0123456789abcdefABCDEF")
 _IN_ADDRESSES: Final = "0123456789abcdefABCDEF:.-"
-_VERSION: Final = re.compile(
-    r"(?:version|versions|ver|release|firmware|build|section|sections|chapter|clause|figure|§|v)[.: ]*\Z"
+_OCTET: Final = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+_V4: Final = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}(?![0-9])")
+_VERSIONS: Final = (
+    "version",
+    "versions",
+    "ver",
+    "v",
+    "release",
+    "firmware",
+    "build",
+    "section",
+    "chapter",
+    "clause",
+    "§",
 )
+_AROUND_VERSION: Final = ".: "
 _SCHEME_BACKWARDS: Final = re.compile("[A-Za-z0-9+.-]{1,20}")
 _USER_INFO: Final = re.compile(
     rf"[^\s/?#@:'\"<>]{{0,{_NAME}}}:[^\s/?#@'\"<>]{{1,{_PASSWORD}}}@[A-Za-z0-9.\[\]:-]{{1,{_HOST}}}"
@@ -59,10 +74,16 @@ class AddressFinder:
         """All addresses."""
         text, finds = page.text, list[Match | None]()
         if self._ip and text.count(".") >= 3:
-            finds += [_v4(page, first) for first in range(len(page.groups) - 3)]
-        if self._ip and ("::" in text or text.count(":") >= 7):
-            finds += [_v6(page, *run.span()) for run in _V6_RUN.finditer(text)]
-        if self._mac and _PAIRS.search(text):
+            groups = page.groups
+            finds += [
+                _v4(page, index)
+                for index in range(len(groups) - 3)
+                if groups[index + 1].link == groups[index + 2].link == groups[index + 3].link == "."
+            ]
+        if self._ip and ("::" in text or (text.count(":") >= 7 and _EIGHT.search(text))):
+            runs = (run.span() for run in _V6_RUN.finditer(text))
+            finds += [_v6(page, *run) for run in runs if text.count(":", *run) > 1 and run[1] - run[0] > len("::1")]
+        if self._mac and any(pair.search(text) for pair in _PAIRS):
             finds += [_mac(page, *run.span()) for run in _MAC_RUN.finditer(text)]
         return [find for find in finds if find]
 
@@ -114,23 +135,16 @@ def _after_name(text: str, start: int, end: int) -> int:
 
 def _v4(page: Page, first: int) -> Match | None:
     groups, text = page.groups, page.text
-    if groups[first + 3].link != "." or not _is_v4(page, groups[first : first + 4]):
-        return None
     start, end = groups[first].start, groups[first + 3].end
+    if not _V4.match(text, start):
+        return None
     if groups[first].link in {".", "-"} or (first + 4 < len(groups) and groups[first + 4].link in {".", "-"}):
         return None
-    if not page.stands_alone(start, end) or _VERSION.search(page.before(start, 16)):
+    if not page.stands_alone(start, end) or page.before(start, 16).rstrip(_AROUND_VERSION).endswith(_VERSIONS):
         return None
     value = text[start:end]
     is_nobodys = value.startswith(("127.", "0.")) or value == "255.255.255.255"
     return Match(start, end, WEAK if is_nobodys else LIKELY if len(value) > 7 else FORM, IP.name)
-
-
-def _is_v4(page: Page, groups: list[Group]) -> bool:
-    if groups[1].link != "." or groups[2].link != ".":
-        return False
-    parts = [page.text[group.start : group.end] for group in groups]
-    return all(len(part) <= 3 and int(part) <= 255 and (part == "0" or part[0] != "0") for part in parts)
 
 
 def _v6(page: Page, start: int, end: int) -> Match | None:

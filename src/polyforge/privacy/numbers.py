@@ -5,12 +5,14 @@ from typing import Final
 
 from polyforge.privacy.matches import CERTAIN, LIKELY, Match
 from polyforge.privacy.national import NumberId
-from polyforge.privacy.page import Group, Page
+from polyforge.privacy.page import Page
 
 _LONGEST: Final = 19
 _SHORTEST: Final = 9
 _MARKS: Final = frozenset("$€£¥₹#+")
 """Before money, an order's number, a telephone number."""
+_TIGHT: Final = frozenset({"-", ".", "/"})
+_SEPARATORS: Final = {" ": " ", "-": "-", ".": ".", "/": "/", " - ": "-"}
 _HEXADECIMAL: Final = frozenset("0123456789abcdefABCDEF")
 
 
@@ -32,20 +34,25 @@ class NumberFinder:
     """Finds cards and identity numbers, each by its layouts."""
 
     def __init__(self, numbers: Iterable[NumberId]) -> None:
-        self._layouts = _Layouts()
+        self._layouts, self._in_lists = _Layouts(), _Layouts()
         for number in numbers:
             for layout, confidence in number.layouts.items():
                 self._layouts.add(layout, number, confidence)
+                if number.in_lists:
+                    self._in_lists.add(layout, number, confidence)
 
     def find(self, page: Page) -> list[Match]:
         """All numbers that stand as they are laid out, and those whose digits are laid out otherwise, alone."""
         finds: list[Match] = []
-        for first, group in enumerate(page.groups):
+        groups, alone, in_lists = page.groups, self._layouts.longer, self._in_lists.longer
+        for first, group in enumerate(groups):
             if group.start < page.start:
                 continue
-            if group.end - group.start in self._layouts.longer:
-                finds += self._laid_out(page, first)
-            if group.link is None:
+            # After digits and a dash, a dot or a stroke nothing begins but what may stand in a list.
+            layout = (in_lists if group.link in _TIGHT else alone).get(group.length)
+            if layout and (layout.complete or (group.is_linked and groups[first + 1].length in layout.longer)):
+                finds += _laid_out(page, first, layout)
+            if group.is_linked and group.link is None:
                 finds += self._loose(page, first)
         return finds
 
@@ -53,33 +60,14 @@ class NumberFinder:
         """Where digits begin that the end of the page may cut off."""
         return page.number_at_end
 
-    def _laid_out(self, page: Page, first: int) -> list[Match]:
-        groups, layouts, finds = page.groups, self._layouts, list[Match]()
-        links: set[str] = set()
-        for last in range(first, len(groups)):
-            group = groups[last]
-            if last > first and not _is_link(group.link, links):
-                break
-            following = layouts.longer.get(group.end - group.start)
-            if following is None:
-                break
-            layouts = following
-            finds += [
-                find
-                for number, confidence in layouts.complete
-                if links.issubset(number.separators)
-                and (find := _judge(page, groups, (first, last), number, confidence, links))
-            ]
-        return finds
-
     def _loose(self, page: Page, first: int) -> list[Match]:
         """What begins with no digits before it, ends with none after it, and is divided in any way at all."""
-        groups, last, count = page.groups, first, groups_length(page.groups[first])
+        groups, last, count = page.groups, first, page.groups[first].length
         while last + 1 < len(groups) and groups[last + 1].link is not None and count <= _LONGEST:
             if len(groups[last + 1].link or "") != 1:
                 return []
             last += 1
-            count += groups_length(groups[last])
+            count += groups[last].length
         compact = self._layouts.longer.get(count)
         if last == first or not _SHORTEST <= count <= _LONGEST or compact is None:
             return []
@@ -93,49 +81,68 @@ class NumberFinder:
         ]
 
 
-def groups_length(group: Group) -> int:
-    """How many digits a group has."""
-    return group.end - group.start
+def _laid_out(page: Page, first: int, layout: _Layouts) -> list[Match]:
+    """The numbers that a group and those linked to it are, going down the tree of layouts."""
+    groups, finds, links, last = page.groups, list[Match](), "", first
+    left = groups[first].link
+    while True:
+        group = groups[last]
+        if layout.complete:
+            right = groups[last + 1].link if group.is_linked else None
+            if numbers := _undisturbed(layout.complete, links, left, right):
+                finds += _judge(page, (first, last), numbers)
+        last += 1
+        following = layout.longer.get(groups[last].length) if group.is_linked else None
+        link = _SEPARATORS.get(groups[last].link or "") if following else None
+        if following is None or link is None:
+            return finds
+        layout = following
+        links += link
 
 
-def _is_link(link: str | None, links: set[str]) -> bool:
-    """Whether a number may go on over what stands before a group; it is then among `links`."""
-    sign = " " if link == " " else (link or "").strip()
-    if len(sign) != 1 or len(link or "") == 2:  # noqa: PLR2004
-        return False
-    links.add(sign)
-    return True
+def _undisturbed(
+    complete: Iterable[tuple[NumberId, float]], links: str, left: str | None, right: str | None
+) -> list[tuple[NumberId, float]]:
+    """Those of some numbers whose separators these are, and which the digits beside them leave whole."""
+    is_crowded = left in _TIGHT or right in _TIGHT or (" " in links and " " in (left, right))
+    is_decimal = not links and "." in (left, right)
+    return [
+        (number, confidence)
+        for number, confidence in complete
+        if not (is_decimal if number.in_lists else is_crowded) and not links.strip(number.separators)
+    ]
 
 
-def _judge(
-    page: Page, groups: Sequence[Group], span: tuple[int, int], number: NumberId, confidence: float, links: set[str]
-) -> Match | None:
-    first, last = span
-    start, end = groups[first].start, groups[last].end
-    if not page.stands_alone(start, end) or not number.is_valid(_digits(page, first, last)):
-        return None
-    if number.words.search(page.before(start)):
-        return Match(start, end, CERTAIN if confidence >= LIKELY else LIKELY, number.kind.name)
-    if (start and page.text[start - 1] in _MARKS) or _is_end_of_uuid(page.text, start):
-        return None
-    if _is_part(groups, span, number, links):
-        return None
-    return Match(start, end, confidence, number.kind.name)
-
-
-def _is_part(groups: Sequence[Group], span: tuple[int, int], number: NumberId, links: set[str]) -> bool:
-    """Whether digits beside it make it a piece of something longer."""
-    first, last = span
-    beside = (groups[first].link, groups[last + 1].link if last + 1 < len(groups) else None)
-    if number.in_lists:
-        return first == last and "." in beside
-    return any(link in {"-", ".", "/"} or (link == " " and " " in links) for link in beside)
+def _judge(page: Page, span: tuple[int, int], numbers: Iterable[tuple[NumberId, float]]) -> list[Match]:
+    """Those of some numbers that the digits are, with how sure it is."""
+    text, groups = page.text, page.groups
+    start, end = groups[span[0]].start, groups[span[1]].end
+    if not page.stands_alone(start, end):
+        return []
+    finds: list[Match] = []
+    numbers = [entry for entry in numbers if text[start] in entry[0].first]
+    digits = _digits(page, *span) if numbers else ""
+    is_marked = start > 0 and (text[start - 1] in _MARKS or _is_end_of_uuid(text, start))
+    for number, confidence in numbers:
+        if (is_marked and not page.has(number.words)) or not number.is_valid(digits):
+            continue
+        if page.has(number.words) and number.words.search(page.before(start)):
+            finds.append(Match(start, end, CERTAIN if confidence >= LIKELY else LIKELY, number.kind.name))
+        elif not is_marked:
+            finds.append(Match(start, end, confidence, number.kind.name))
+    return finds
 
 
 def _is_end_of_uuid(text: str, start: int) -> bool:
+    if text[start - 1] != "-":
+        return False
     before = text[max(0, start - 6) : start]
     return len(before) == 6 and before[0] == before[5] == "-" and _HEXADECIMAL.issuperset(before[1:5])  # noqa: PLR2004
 
 
 def _digits(page: Page, first: int, last: int) -> str:
-    return "".join(page.text[group.start : group.end] for group in page.groups[first : last + 1])
+    value = page.text[page.groups[first].start : page.groups[last].end]
+    if first == last:
+        return value
+    value = value.replace(" ", "").replace("-", "").replace(".", "")
+    return value if value.isdigit() else "".join(filter(str.isdigit, value))

@@ -2,7 +2,9 @@
 
 import re
 from functools import cached_property
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
+
+import msgspec
 
 from polyforge.privacy.matches import Match
 
@@ -15,20 +17,24 @@ NUMBER_REACH: Final = 44
 _IN_NUMBERS: Final = "0123456789 -./()+"
 _NOT_FIRST: Final = " -./)"
 _DIGITS: Final = re.compile("[0-9]+")
-_LINKS: Final = frozenset({" ", "  ", "-", ".", "/", " - ", " (", ") ", "(", ")", ")-", ")/", " (-"})
+_LINKS: Final = {link: link for link in (" ", "  ", "-", ".", "/", " - ", " (", ") ", "(", ")", ")-", ")/", " (-")}
 _TOKEN_REACH: Final = 24
+_SHORTEST_CODE: Final = 7
 _ALPHANUMERIC: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 _WORD: Final = frozenset(_ALPHANUMERIC)
 _LONGEST_LINK: Final = 3
 _REST_OF_TOKEN: Final = re.compile("[A-Za-z0-9]*")
 
 
-class Group(NamedTuple):
+class Group(msgspec.Struct, gc=False):
     """Digits in a row. `link`: what stands between it and the digits before it when they may belong together."""
 
     start: int
     end: int
+    length: int
     link: str | None
+    is_linked: bool = False
+    """Whether digits that may belong to it follow."""
 
 
 class Page:
@@ -37,6 +43,7 @@ class Page:
     def __init__(self, text: str, start: int = 0) -> None:
         self.text = text
         self.start = start
+        self._found: dict[re.Pattern[str], bool] = {}
 
     @cached_property
     def lower(self) -> str:
@@ -49,20 +56,28 @@ class Page:
     @cached_property
     def groups(self) -> list[Group]:
         """All digits in a row, in order."""
-        text, groups, last = self.text, list[Group](), -_LONGEST_LINK - 1
-        for found in _DIGITS.finditer(text):
-            start, end = found.span()
-            gap = text[last:start] if last >= start - _LONGEST_LINK else ""
-            groups.append(Group(start, end, gap if gap in _LINKS else None))
+        text, groups, last, before = self.text, list[Group](), -_LONGEST_LINK - 1, None
+        for start, end in [found.span() for found in _DIGITS.finditer(text)]:
+            link = _LINKS.get(text[last:start]) if start - last <= _LONGEST_LINK else None
+            if link and before:
+                before.is_linked = True
+            before = Group(start, end, end - start, link)
+            groups.append(before)
             last = end
         return groups
 
     @cached_property
     def codes(self) -> list[tuple[int, int]]:
-        """Letters and digits in a row with a digit among the first 25; one that began out of reach is left out."""
+        """Letters and digits in a row with a digit among the first 25, and seven of them if all are digits."""
         text, codes, done = self.text, list[tuple[int, int]](), 0
+        size = len(text)
         for group in self.groups:
-            if group.start < done:
+            start, end = group.start, group.end
+            if start < done:
+                continue
+            if not (end < size and text[end] in _WORD) and not (start and text[start - 1] in _WORD):
+                if end - start >= _SHORTEST_CODE:
+                    codes.append((start, end))
                 continue
             head = text[max(done, group.start - _TOKEN_REACH - 1) : group.start]
             reach = len(head) - len(head.rstrip(_ALPHANUMERIC))
@@ -77,6 +92,13 @@ class Page:
         size = len(self.text)
         tail = self.text[max(self.start, size - NUMBER_REACH) :]
         return size - len(tail[len(tail.rstrip(_IN_NUMBERS)) :].lstrip(_NOT_FIRST))
+
+    def has(self, pattern: re.Pattern[str]) -> bool:
+        """Whether a pattern for small letters occurs at all; looked for once."""
+        known = self._found.get(pattern)
+        if known is None:
+            known = self._found[pattern] = pattern.search(self.lower) is not None
+        return known
 
     def before(self, place: int, length: int = CONTEXT) -> str:
         """The text that leads to a place, in lower case."""

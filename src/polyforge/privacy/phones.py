@@ -42,6 +42,7 @@ _NORTH_AMERICAN: Final = re.compile("1?[2-9][0-9]{9}")
 _NORTH_AMERICAN_LAYOUTS: Final = ((3, 3, 4), (1, 3, 3, 4))
 _INDIAN_LAYOUT: Final = (5, 5)
 _INDIAN_GROUPS: Final = (5, 10)
+_INDIAN_FIRST: Final = "6789"
 _ROUND: Final = "00000"
 _TYPES: Final = (
     "fixed_line", "mobile", "toll_free", "premium_rate", "shared_cost", "personal_number", "voip", "pager", "uan",
@@ -53,11 +54,12 @@ _WORDS: Final = words(
     "celular", "cellulare", "telefone", "my number", "number is", "फ़?ोन", "फोन", "फ़ोन", "मोबाइल", "कॉल", "दूरभाष",
     "மொபைல்", "ফোন", "ఫోన్", "电话", "手机", "電話", "携帯", "전화", "телефон",
 )  # fmt: skip
-_OTHER_NUMBERS: Final = re.compile(
+_NEAR: Final = 40
+_OTHERS: Final = re.compile(
     r"(?:isbn|order|invoice|ticket|tracking|ref(?:erence)?|account|serial|version|pnr|transaction|txn|item|sku|model|batch"
     r"|bestellnummer|bestellung|rechnung|kundennummer|commande|facture|pedido|factura|issue|build|case|[$€£¥₹#=])"
-    r"[ .:#]*(?:number|no|nr|num|id|is)?[ .:#-]*\Z"
 )
+_OTHER_NUMBERS: Final = re.compile(_OTHERS.pattern + r"[ .:#]*(?:number|no|nr|num|id|is)?[ .:#-]*\Z")
 _DATE_FIRST: Final = re.compile(r"[0-9]{1,2}[-./ ][0-9]{1,2}[-./ ](?:19|20)[0-9]{2}(?![0-9])|(?:19|20)[0-9]{2}[-./]")
 
 
@@ -70,30 +72,32 @@ class PhoneFinder:
                 raise Invalid(f"there is no region {region!r}; regions are ISO 3166 codes", param="regions")
         others = [region for region in regions if region not in _NORTH_AMERICA]
         self._has_north_america = len(others) < len(regions)
-        self._has_india = "IN" in regions
+        self._indian = _either(_patterns("IN", ("mobile",))) if "IN" in regions else None
         self._any = _either(pattern for region in others for pattern in _patterns(region, _TYPES))
         self._mobile = _either(pattern for region in others for pattern in _patterns(region, ("mobile",)))
 
     def find(self, page: Page) -> list[Match]:
         """All numbers; only the first of digits that stand in a row."""
         finds: list[Match] = []
-        text, groups = page.text, page.groups
-        for index, group in enumerate(groups):
-            sign = _sign_before(text, group.start)
-            if group.start < page.start or (sign < 0 and not self._may_begin(group)):
+        text = page.text
+        has_sign = "+" in text
+        for index, group in enumerate(page.groups):
+            if group.start < page.start or (group.length < _FEWEST_DIGITS and not group.is_linked):
                 continue
+            sign = _sign_before(text, group.start) if has_sign else -1
             if sign >= 0:
                 find = _international(page, index, sign, text[sign + 1 : group.start])
-            else:
+            elif group.link is None or (group.length in _INDIAN_GROUPS and self._may_be_indian(text, group)):
                 find = self._national(page, index) or _dialled(page, index)
+            else:
+                continue
             if find:
                 finds.append(find)
         return finds
 
-    def _may_begin(self, group: Group) -> bool:
-        """Whether a number without its country's code may begin here: in India also after other numbers."""
-        is_indian = self._has_india and group.link == " " and group.end - group.start in _INDIAN_GROUPS
-        return group.link is None or is_indian
+    def _may_be_indian(self, text: str, group: Group) -> bool:
+        """In India, where numbers have no mark, one may follow other digits."""
+        return self._indian is not None and group.link == " " and text[group.start] in _INDIAN_FIRST
 
     def opening(self, page: Page) -> int:
         """Where digits begin that the end of the page may cut off."""
@@ -109,18 +113,18 @@ class PhoneFinder:
         return _told(page, *_span(page, first, best_last), best) if best else None
 
     def _judge(self, page: Page, groups: Sequence[Group], digits: str) -> float:
-        layout = tuple(group.end - group.start for group in groups)
+        layout = tuple(group.length for group in groups)
         if digits[0] == _TRUNK:
             return self._with_trunk(page, groups, digits[1:])
         american = self._has_north_america and _NORTH_AMERICAN.fullmatch(digits) is not None
         if american and layout in _NORTH_AMERICAN_LAYOUTS:
             return _north_american(page, groups)
-        if not (self._any and self._any.fullmatch(digits)):
-            return WEAK if american else 0
-        if self._has_india and len(digits) == _MOBILE_DIGITS and digits[0] in "6789":
+        if self._indian and len(digits) == _MOBILE_DIGITS and digits[0] in _INDIAN_FIRST:
             is_spaced = layout == _INDIAN_LAYOUT and groups[1].link == " "
-            return FORM if (is_spaced or len(layout) == 1) and not digits.endswith(_ROUND) else WEAK
-        return WEAK
+            is_laid_out = (is_spaced or len(layout) == 1) and not digits.endswith(_ROUND)
+            if is_laid_out and self._indian.fullmatch(digits):
+                return FORM
+        return WEAK if american or (self._any and self._any.fullmatch(digits)) else 0
 
     def _with_trunk(self, page: Page, groups: Sequence[Group], digits: str) -> float:
         if not (self._any and self._any.fullmatch(digits)) or _DATE_FIRST.match(page.text, groups[0].start):
@@ -169,20 +173,19 @@ def _judge_international(digits: str, *, is_grouped: bool) -> float:
 
 
 def _told(page: Page, start: int, end: int, confidence: float) -> Match | None:
-    before = page.before(start)
-    if _WORDS.search(before[-40:]):
+    if page.has(_WORDS) and _WORDS.search(page.before(start, _NEAR)):
         return Match(start, end, LIKELY, PHONE.name)
-    if _OTHER_NUMBERS.search(before):
+    if page.has(_OTHERS) and _OTHER_NUMBERS.search(page.before(start, _NEAR)):
         return None
     return Match(start, end, confidence, PHONE.name)
 
 
 def _ends(page: Page, first: int) -> range:
     """The groups that a number may end with."""
-    groups, last, count = page.groups, first, page.groups[first].end - page.groups[first].start
+    groups, last, count = page.groups, first, page.groups[first].length
     while last + 1 < len(groups) and groups[last + 1].link is not None:
         group = groups[last + 1]
-        count += group.end - group.start
+        count += group.length
         if count > _MOST_DIGITS + 2 or group.end - groups[first].start > _LONGEST - 2:
             break
         last += 1

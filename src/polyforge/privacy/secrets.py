@@ -96,11 +96,16 @@ class KeyFinder:
         self._patterns = [(prefix, pattern, API_KEY) for prefix, pattern in _KEYS.items() if keys]
         if tokens:
             self._patterns.append((_JWT_MARK, _JWT, JWT))
+        self._by_sign = {
+            sign: [entry for entry in self._patterns if entry[0][-1] == sign]
+            for sign in sorted({prefix[-1] for prefix, _, _ in self._patterns})
+        }
 
     def find(self, page: Page) -> list[Match]:
         """All keys and tokens."""
         text, finds = page.text, list[Match]()
-        for prefix, pattern, kind in self._patterns:
+        present = [entry for sign, entries in self._by_sign.items() if sign in text for entry in entries]
+        for prefix, pattern, kind in present:
             place = text.find(prefix, page.start)
             while place >= 0:
                 found = _begins_alone(text, place) and pattern.match(text, place, place + kind.longest)

@@ -10,9 +10,11 @@ from sqlalchemy import (
     Integer,
     SmallInteger,
     String,
+    Subquery,
     Table,
     Text,
     UniqueConstraint,
+    select,
 )
 
 from polyforge.database.columns import hash_column, id_column, name_column, time_column
@@ -173,6 +175,18 @@ MEASURES = (
 )
 usage_hours = _rolled_up("usage_hours", "hour")
 usage_days = _rolled_up("usage_days", "day")
+
+
+def _labelled(sums: Table, name: str) -> Subquery:
+    """Sums with the columns of their series beside them, to be queried like a table."""
+    series = usage_series.c
+    same = (series.project_id == sums.c.project_id) & (series.id == sums.c.series_id)
+    labels = [column for column in series if column.name not in ("organization_id", "project_id", "id")]
+    return select(sums, *labels).select_from(sums.join(usage_series, same)).subquery(name)
+
+
+hourly_usage = _labelled(usage_hours, "hourly_usage")
+daily_usage = _labelled(usage_days, "daily_usage")
 
 usage_corrections = Table(
     "usage_corrections",

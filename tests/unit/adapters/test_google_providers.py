@@ -13,6 +13,7 @@ from polyforge.adapters.providers import gemini, vertex, vertex_anthropic
 from polyforge.adapters.providers.gemini import Gemini
 from polyforge.adapters.providers.vertex import Vertex
 from polyforge.adapters.providers.vertex_anthropic import VertexAnthropic
+from polyforge.dialects.anthropic_messages.facts import decode_messages
 from polyforge.kernel.chat import ChatRequest, ChatResult, Finished, Message, Text, TextDelta, Tool, text_of
 from polyforge.kernel.clock import FakeClock
 from polyforge.kernel.errors import (
@@ -359,6 +360,35 @@ async def test_anthropics_models_on_vertex(clock: FakeClock) -> None:
         with pytest.raises(UpstreamFailed):
             await events_of(provider, call("broken-text", stream=True))
         assert await provider.models() == ["one"]
+    finally:
+        await provider.close()
+        server.stop()
+
+
+async def test_what_a_client_of_anthropics_sends_and_gets_passes_as_it_is_on_vertex(clock: FakeClock) -> None:
+    server = VertexServer(ScriptedVertexAnthropic())
+    server.start()
+    provider = VertexAnthropic(vertex_anthropic.Settings.model_validate(without_use(server.settings())), 5.0, clock)
+    tools = b'"tools":[{"type": "web_search","name":"w"}]'
+    body = b'{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"x"}],%b}' % tools
+    asked = call()
+    asked.request, asked.chat, asked.output_limit = decode_messages(body), None, 5
+    try:
+        reply = await provider.send(asked)
+        scripted_answer = server.provider.whole(SCENARIOS["text"])
+        assert (reply.body, reply.usage) == (scripted_answer.chunks[0], Usage(input=11, output=7))
+        sent = server.requests()[-1].body
+        assert tools in sent
+        assert json.loads(sent) | {"messages": [], "tools": []} == {
+            "anthropic_version": "vertex-2023-10-16",
+            "max_tokens": 5,
+            "messages": [],
+            "tools": [],
+        }
+        asked.request = decode_messages(body.replace(b'"max_tokens"', b'"stream":true,"max_tokens"'))
+        events = await events_of(provider, asked)
+        assert b"".join(event.frame for event in events) == b"".join(server.provider.stream(SCENARIOS["text"]).chunks)
+        assert (events[-1].end, events[-1].usage) == (True, Usage(input=11, output=7))
     finally:
         await provider.close()
         server.stop()

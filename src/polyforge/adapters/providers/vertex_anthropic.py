@@ -10,18 +10,16 @@ from pydantic import Field
 from typing_extensions import AsyncGenerator
 
 from polyforge.dialects import anthropic_errors
-from polyforge.dialects.anthropic_messages import replies, requests
-from polyforge.dialects.anthropic_messages.streams import EventReader
+from polyforge.dialects.anthropic_messages import facts, requests
 from polyforge.dialects.anthropic_messages.thinking import ThinkingStyle
 from polyforge.dialects.gemini import errors as google_errors
 from polyforge.dialects.gemini.models import vertex_name
 from polyforge.dialects.upstream_error import UpstreamError
 from polyforge.kernel.clock import Clock, SystemClock
-from polyforge.kernel.errors import Unsupported
 from polyforge.ports.provider import Call, Capabilities, Provider, Reply, StreamEvent
 from polyforge.ports.secret_source import SecretSource
+from polyforge.upstreams.anthropic_wire import reader_of, reply_of
 from polyforge.upstreams.calls import StreamReader
-from polyforge.upstreams.streams import CanonicalStream
 from polyforge.upstreams.vertex import VertexProject, VertexSettings
 
 _PUBLISHER: Final = "anthropic"
@@ -44,11 +42,11 @@ class Settings(VertexSettings):
 
 
 class VertexAnthropic(Provider):
-    """Writes every chat as Anthropic's Messages, the model being in the address and the version in the body."""
+    """Passes Messages bodies through, but for the model, which is in the address, and the version; writes others."""
 
     capabilities: ClassVar[Capabilities] = Capabilities(
         tasks=frozenset({"chat", "completion"}),
-        dialects=frozenset(),
+        dialects=frozenset({"anthropic"}),
         parameters=requests.PARAMETERS,
         caller_keys=True,
         seller="google",
@@ -85,21 +83,27 @@ class _Messages:
     """A chat as Messages."""
 
     def __init__(self, call: Call, settings: Settings) -> None:
-        if call.chat is None:
-            raise Unsupported("this provider does not speak the dialect of the request")
-        stream = call.request.stream
-        self.method = "streamRawPredict" if stream else "rawPredict"
-        fields = requests.write_fields(call.chat, call.model, stream, settings.default_max_tokens, settings.thinking)
-        self.body = _encode({"anthropic_version": settings.version, **fields})
+        self.method = "streamRawPredict" if call.request.stream else "rawPredict"
+        self.body = _write(call, settings)
+        self._call = call
 
     def read(self, body: bytes) -> Reply:
         """A whole answer; UpstreamFailed when it is none."""
-        result = replies.read_reply(body)
-        return Reply(usage=result.usage, result=result, finish=result.choices[0].finish)
+        return reply_of(self._call, body)
 
     def reader(self) -> StreamReader:
         """What reads a streamed one."""
-        return CanonicalStream(EventReader())
+        return reader_of(self._call)
+
+
+def _write(call: Call, settings: Settings) -> bytes:
+    request = call.request
+    if call.chat is None:
+        return facts.rewrite_without_model(request.body, version=settings.version, limit=call.output_limit)
+    fields = requests.write_fields(
+        call.chat, call.model, request.stream, settings.default_max_tokens, settings.thinking
+    )
+    return _encode({"anthropic_version": settings.version, **fields})
 
 
 def _read_error(body: bytes) -> UpstreamError:

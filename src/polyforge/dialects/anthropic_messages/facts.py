@@ -207,7 +207,13 @@ def read_event(data: bytes) -> EventFacts:
 
 def rewrite(body: bytes, *, model: str, limit: int | None = None) -> bytes:
     """The body with the upstream's model name, and an output limit where one is to be set."""
-    changes = {"model": msgspec.Raw(_encode(model))}
-    if limit is not None:
-        changes["max_tokens"] = msgspec.Raw(b"%d" % limit)
-    return with_fields(body, changes)
+    return with_fields(body, {"model": msgspec.Raw(_encode(model)), **_limited(limit)})
+
+
+def rewrite_without_model(body: bytes, *, version: str, limit: int | None = None) -> bytes:
+    """The same for clouds that host these models: they name the model elsewhere, and the version in the body."""
+    return with_fields(body, {"anthropic_version": msgspec.Raw(_encode(version)), **_limited(limit)}, ("model",))
+
+
+def _limited(limit: int | None) -> dict[str, msgspec.Raw]:
+    return {} if limit is None else {"max_tokens": msgspec.Raw(b"%d" % limit)}

@@ -53,12 +53,14 @@ _DATE: Final = re.compile(
 _MONTH_FIRST: Final = re.compile(rf"{_MONTH}\.?[ -]{{1,2}}{_DAY},?[ -]{{1,2}}[0-9]{{4}}(?![0-9])", re.IGNORECASE)
 _MONTH_BEFORE: Final = re.compile(rf"(?<![a-z])({_MONTH}\.?[ -]{{1,2}})\Z")
 _BEGUN: Final = re.compile(
-    r"(?<![0-9A-Za-z])(?:[0-9]{1,4}(?: ?[-./ ]? ?[0-9]{0,2}(?: ?[-./ ]? ?[0-9]{0,4})?)?"
+    r"(?:[0-9]{1,4}(?: ?[-./ ]? ?[0-9]{0,2}(?: ?[-./ ]? ?[0-9]{0,4})?)?"
     r"|[0-9]{4} ?(?:[年년] ?(?:[0-9]{1,2} ?(?:[月월] ?[0-9]{0,2} ?)?)?)?"
     rf"|{_DAY}[a-z]?(?: of?| de?)?[ -]{{0,2}}(?:{_MONTH_BEGUN}\.?,?(?: del?| d)?[ -]{{0,2}}[0-9]{{0,4}})?"
-    rf"|{_MONTH_BEGUN}(?:\.?[ -]{{0,2}}(?:{_DAY}[a-z]?,?[ -]{{0,2}}[0-9]{{0,4}})?)?)\Z",
+    rf"|{_DAY}[a-z]?,?[ -]{{0,2}}[0-9]{{0,4}})\Z",
     re.IGNORECASE,
 )
+_MONTH_ALONE: Final = re.compile(rf"{_MONTH_BEGUN}\.?[ -]{{0,2}}\Z", re.IGNORECASE)
+_NO_LETTER: Final = re.compile("[^A-Za-zÀ-ÖØ-öø-ÿ\u0900-\u097f]")
 _LONGEST_MONTH: Final = 14
 _BETWEEN: Final = 40
 _BETWEEN_AFTER: Final = 16
@@ -87,16 +89,31 @@ class BirthFinder:
 
     def opening(self, page: Page) -> int:
         """Where a date begins that is cut off, or after which a word for birth may still come."""
-        size = len(page.text)
+        text, size = page.text, len(page.text)
         place = size
         for group in reversed(page.groups):
             if group.start < max(page.start, size - _LONGEST_DATE - _AFTER):
                 break
             span = _date_at(page, group.start)
-            if span and size - span[1] < _AFTER and not _END_OF_PART.search(page.text, span[1]):
+            if span and size - span[1] < _AFTER and not _END_OF_PART.search(text, span[1]):
                 place = min(place, max(span[0], page.start))
-        begun = _BEGUN.search(page.text, max(page.start, size - _LONGEST_DATE))
-        return min(place, begun.start()) if begun else place
+            if _BEGUN.match(text, group.start):
+                place = min(place, max(page.start, group.start - _month_before(page, group.start)))
+        word = max(page.start, _last_word(text))
+        return min(place, word) if _MONTH_ALONE.match(text, word) else place
+
+
+def _last_word(text: str) -> int:
+    """Where the letters at the end begin, whatever spaces, dots or dashes come after them."""
+    tail = text[-_LONGEST_MONTH - 4 :].rstrip(" .-")
+    found = _NO_LETTER.search(tail[::-1])
+    return len(text) - len(text[-_LONGEST_MONTH - 4 :]) + len(tail) - (found.start() if found else len(tail))
+
+
+def _month_before(page: Page, place: int) -> int:
+    """How many characters a month and what joins it take before a place."""
+    month = _MONTH_BEFORE.search(page.before(place, _LONGEST_MONTH))
+    return len(month[1]) if month else 0
 
 
 def _date_at(page: Page, place: int) -> tuple[int, int] | None:
@@ -105,8 +122,8 @@ def _date_at(page: Page, place: int) -> tuple[int, int] | None:
         return None
     if found := _DATE.match(page.text, place):
         return found.span()
-    month = _MONTH_BEFORE.search(page.before(place, _LONGEST_MONTH))
-    found = _MONTH_FIRST.match(page.text, place - len(month[1])) if month else None
+    month = _month_before(page, place)
+    found = _MONTH_FIRST.match(page.text, place - month) if month else None
     return found.span() if found else None
 
 

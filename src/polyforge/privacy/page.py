@@ -1,7 +1,6 @@
 """A folded text as finders read it: where its numbers and codes are, worked out once for all of them."""
 
 import re
-from functools import cached_property
 from typing import Final, Protocol
 
 import msgspec
@@ -40,58 +39,46 @@ class Group(msgspec.Struct, gc=False):
 class Page:
     """A folded text. Finds begin at `start` or later; what is before it is there to be looked at only."""
 
+    __slots__ = ("_codes", "_found", "_groups", "_lower", "_number_at_end", "start", "text")
+
     def __init__(self, text: str, start: int = 0) -> None:
         self.text = text
         self.start = start
+        self._groups: list[Group] | None = None
+        self._codes: list[tuple[int, int]] | None = None
+        self._lower: str | None = None
+        self._number_at_end: int | None = None
         self._found: dict[re.Pattern[str], bool] = {}
 
-    @cached_property
+    @property
     def lower(self) -> str:
         """In lower case, each character in its place."""
-        lower = self.text.lower()
-        if len(lower) == len(self.text):
-            return lower
-        return "".join(low if len(low := sign.lower()) == 1 else sign for sign in self.text)
+        if self._lower is None:
+            self._lower = _lower(self.text)
+        return self._lower
 
-    @cached_property
+    @property
     def groups(self) -> list[Group]:
-        """All digits in a row, in order."""
-        text, groups, last, before = self.text, list[Group](), -_LONGEST_LINK - 1, None
-        for start, end in [found.span() for found in _DIGITS.finditer(text)]:
-            link = _LINKS.get(text[last:start]) if start - last <= _LONGEST_LINK else None
-            if link and before:
-                before.is_linked = True
-            before = Group(start, end, end - start, link)
-            groups.append(before)
-            last = end
-        return groups
+        """Digits in a row, in order, from a little before `start` on."""
+        if self._groups is None:
+            self._groups = _groups(self.text, max(0, self.start - _LONGEST_LINK - 1))
+        return self._groups
 
-    @cached_property
+    @property
     def codes(self) -> list[tuple[int, int]]:
         """Letters and digits in a row with a digit among the first 25, and seven of them if all are digits."""
-        text, codes, done = self.text, list[tuple[int, int]](), 0
-        size = len(text)
-        for group in self.groups:
-            start, end = group.start, group.end
-            if start < done:
-                continue
-            if not (end < size and text[end] in _WORD) and not (start and text[start - 1] in _WORD):
-                if end - start >= _SHORTEST_CODE:
-                    codes.append((start, end))
-                continue
-            head = text[max(done, group.start - _TOKEN_REACH - 1) : group.start]
-            reach = len(head) - len(head.rstrip(_ALPHANUMERIC))
-            done = rest_of_token(text, group.end)
-            if reach <= _TOKEN_REACH:
-                codes.append((group.start - reach, done))
-        return codes
+        if self._codes is None:
+            self._codes = _codes(self.text, self.groups)
+        return self._codes
 
-    @cached_property
+    @property
     def number_at_end(self) -> int:
         """Where a number may begin that the end of the page cuts off or touches; else the page's length."""
-        size = len(self.text)
-        tail = self.text[max(self.start, size - NUMBER_REACH) :]
-        return size - len(tail[len(tail.rstrip(_IN_NUMBERS)) :].lstrip(_NOT_FIRST))
+        if self._number_at_end is None:
+            tail = self.text[max(self.start, len(self.text) - NUMBER_REACH) :]
+            number = tail[len(tail.rstrip(_IN_NUMBERS)) :].lstrip(_NOT_FIRST)
+            self._number_at_end = len(self.text) - len(number)
+        return self._number_at_end
 
     def has(self, pattern: re.Pattern[str]) -> bool:
         """Whether a pattern for small letters occurs at all; looked for once."""
@@ -140,7 +127,39 @@ class Walker(Protocol):
         ...
 
 
-def rest_of_token(text: str, place: int) -> int:
-    """Where the letters and digits that stand at a place end."""
-    found = _REST_OF_TOKEN.match(text, place)
-    return found.end() if found else place
+def _lower(text: str) -> str:
+    lower = text.lower()
+    if len(lower) == len(text):
+        return lower
+    return "".join(low if len(low := sign.lower()) == 1 else sign for sign in text)
+
+
+def _groups(text: str, place: int) -> list[Group]:
+    groups, last, before = list[Group](), -_LONGEST_LINK - 1, None
+    for start, end in [found.span() for found in _DIGITS.finditer(text, place)]:
+        link = _LINKS.get(text[last:start]) if start - last <= _LONGEST_LINK else None
+        if link and before:
+            before.is_linked = True
+        before = Group(start, end, end - start, link)
+        groups.append(before)
+        last = end
+    return groups
+
+
+def _codes(text: str, groups: list[Group]) -> list[tuple[int, int]]:
+    codes, done, size = list[tuple[int, int]](), 0, len(text)
+    for group in groups:
+        start, end = group.start, group.end
+        if start < done:
+            continue
+        if not (end < size and text[end] in _WORD) and not (start and text[start - 1] in _WORD):
+            if end - start >= _SHORTEST_CODE:
+                codes.append((start, end))
+            continue
+        head = text[max(done, start - _TOKEN_REACH - 1) : start]
+        reach = len(head) - len(head.rstrip(_ALPHANUMERIC))
+        found = _REST_OF_TOKEN.match(text, end)
+        done = found.end() if found else end
+        if reach <= _TOKEN_REACH:
+            codes.append((start - reach, done))
+    return codes

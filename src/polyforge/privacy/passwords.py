@@ -43,6 +43,7 @@ _PLACEHOLDER: Final = re.compile(
 _CAPITAL_INSIDE: Final = re.compile("[a-z][A-Z]")
 _SIGNS: Final = frozenset("!@#$^&*?~+")
 _AFTER: Final = ".,?;:)]}"
+_SPACES: Final = " \n\t\r"
 _SHORTEST: Final = 4
 _SHORTEST_TOKEN: Final = 8
 _SHORTEST_QUOTED: Final = 6
@@ -68,9 +69,8 @@ class PasswordFinder:
     def opening(self, page: Page) -> int:
         """Where the last word begins, when one of the words before it or in it may make it a secret."""
         text, size = page.text, len(page.text)
-        begin = size
-        while begin > page.start and size - begin < _LONGEST_VALUE + 2 and not text[begin - 1].isspace():
-            begin -= 1
+        tail = text[max(page.start, size - _LONGEST_VALUE - 2) :]
+        begin = size - len(tail) + max(map(tail.rfind, _SPACES)) + 1
         near = text[max(0, begin - _REACH) :].lower()
         return begin if any(stem in near for stem in _STEMS) else size
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from polyforge.privacy.beginnings import beginnings, either
 from polyforge.privacy.matches import CERTAIN, Kind, Match
 from polyforge.privacy.page import Page
 
@@ -77,8 +78,9 @@ _KEYS: Final[Mapping[str, re.Pattern[str]]] = {
     "lsv2_": _key("lsv2_[A-Za-z0-9_]{30,}"),
     "AGE-SECRET-KEY-1": _key("AGE-SECRET-KEY-1[A-Z0-9]{50,}"),
 }
-_BEGINNINGS: Final = frozenset(prefix[:length] for prefix in (*_KEYS, _JWT_MARK) for length in range(1, len(prefix)))
-_LONGEST_PREFIX: Final = max(map(len, _KEYS))
+_PREFIXES: Final = (*_KEYS, _JWT_MARK)
+_BEGUN: Final = re.compile(rf"(?<![A-Za-z0-9])(?:{either(_PREFIXES)}|{beginnings(_PREFIXES)}\Z)")
+_JWT_BEGUN: Final = re.compile(rf"(?<![A-Za-z0-9]){_JWT_MARK}")
 
 _PEM_MARK: Final = "-----BEGIN "
 _PEM: Final = re.compile(
@@ -93,12 +95,13 @@ class KeyFinder:
     """Finds API keys and JSON Web Tokens at their prefixes."""
 
     def __init__(self, *, keys: bool, tokens: bool) -> None:
-        self._patterns = [(prefix, pattern, API_KEY) for prefix, pattern in _KEYS.items() if keys]
+        patterns = [(prefix, pattern, API_KEY) for prefix, pattern in _KEYS.items() if keys]
         if tokens:
-            self._patterns.append((_JWT_MARK, _JWT, JWT))
+            patterns.append((_JWT_MARK, _JWT, JWT))
+        self._tokens = tokens
         self._by_sign = {
-            sign: [entry for entry in self._patterns if entry[0][-1] == sign]
-            for sign in sorted({prefix[-1] for prefix, _, _ in self._patterns})
+            sign: [entry for entry in patterns if entry[0][-1] == sign]
+            for sign in sorted({prefix[-1] for prefix, _, _ in patterns})
         }
 
     def find(self, page: Page) -> list[Match]:
@@ -119,16 +122,12 @@ class KeyFinder:
         text, size = page.text, len(page.text)
         tail = text[max(page.start, size - _LONGEST_TOKEN) :]
         begin = size - len(tail) + len(tail.rstrip(_IN_KEYS))
-        place = size
-        for prefix, _, kind in self._patterns:
-            found = text.find(prefix, max(begin, size - kind.longest), place)
-            while found >= 0 and not _begins_alone(text, found):
-                found = text.find(prefix, found + 1, place)
-            place = found if found >= 0 else place
-        for length in range(min(_LONGEST_PREFIX, place - begin), 0, -1) if place == size else ():
-            if text[size - length :] in _BEGINNINGS and _begins_alone(text, size - length):
-                return size - length
-        return place
+        if size - begin > _LONGEST_KEY:
+            token = _JWT_BEGUN.search(text, begin) if self._tokens else None
+            if token:
+                return token.start()
+        found = _BEGUN.search(text, max(begin, size - _LONGEST_KEY))
+        return found.start() if found else size
 
 
 class PemFinder:
@@ -155,6 +154,8 @@ class PemFinder:
                 return place
             if not head and _PEM_BEGUN.fullmatch(text, place):
                 return place
+        if "-" not in text[-len(_PEM_MARK) :]:
+            return size
         for length in range(min(len(_PEM_MARK) - 1, size - page.start), 0, -1):
             if _PEM_MARK.startswith(text[size - length :]):
                 return size - length

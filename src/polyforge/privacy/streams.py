@@ -85,6 +85,11 @@ class StreamFilter:
     def _send(self, matches: list[Match], end: int) -> str:
         """The raw text up to a place, with matches replaced."""
         raw, first = "".join(self._raw), self._sent
+        if not matches and not self._gaps:
+            self._raw = [raw[end - first :]]
+            self._base += end - first
+            self._sent = end
+            return raw[: end - first]
         offsets = Offsets(self._gaps)
         cut = offsets.start(end - first) if end < len(self._text) else len(raw)
         pieces: list[str] = []

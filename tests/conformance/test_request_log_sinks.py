@@ -25,6 +25,7 @@ from polyforge.ports.request_log_sink import RequestLogSink
 from tests.conformance.audit_sinks import NoSecrets
 from tests.conformance.request_log_sinks import BEGUN, REQUESTS, RequestLogSinkSuite, logged
 from tests.support.ports import free_port
+from tests.support.vault import Secrets
 
 ID = re.compile(rb"(?<![0-9])0{20}[0-9]{6}(?![0-9A-Z])")
 
@@ -224,6 +225,30 @@ async def test_what_waiting_or_an_operator_can_mend_is_sent_again(
     with pytest.raises(Unavailable, match=f"^the sink answered {status}$"):
         await sink.send(RequestBatch(1, REQUESTS[:1]))
     await sink.close()
+
+
+@pytest.mark.parametrize(
+    ("make", "credentials"),
+    [
+        (lambda web: otlp_sink(web, headers={"authorization": "secret:logs"}), ("one", "two")),
+        (lambda web: langfuse_sink(web, secret_key="secret:logs"), ("Basic cGs6b25l", "Basic cGs6dHdv")),
+    ],
+    ids=["otlp", "langfuse"],
+)
+async def test_a_secret_of_the_database_is_used_as_it_is_now(
+    web: Web, make: Callable[[Web], RequestLogSink], credentials: tuple[str, str]
+) -> None:
+    sink, secrets = make(web), Secrets()
+    await sink.open(secrets)
+    with pytest.raises(Unavailable, match="there is no secret"):
+        await sink.send(RequestBatch(1, REQUESTS[:1]))
+    for secret in ("one", "two"):
+        secrets.put("logs", secret)
+        web.answers = [(200, b'{"errors":[]}')]
+        await sink.send(RequestBatch(1, REQUESTS[:1]))
+    assert tuple(headers["authorization"] for _, _, headers, _ in web.requests) == credentials
+    await sink.close()
+    assert secrets.watchers == []
 
 
 async def test_a_collector_gets_the_names_of_the_conventions() -> None:

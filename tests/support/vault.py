@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from polyforge.kernel.errors import NotConfigured
+from polyforge.kernel.errors import NotConfigured, Unavailable
 from polyforge.kernel.hidden import Hidden
 from polyforge.ports.secret_source import Stop
 
@@ -25,7 +25,9 @@ class Secrets:
         self._tell(name)
 
     def value(self, name: str) -> Hidden:
-        """The secret; NotConfigured when there is none."""
+        """The secret; NotConfigured when there is none, Unavailable when nobody watches it."""
+        if all(watched != name for watched, _ in self.watchers):
+            raise Unavailable(f"the secret {name!r} is not known yet")
         if name not in self._values:
             raise NotConfigured(f"there is no secret {name!r}")
         return Hidden(self._values[name])

@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from typing import Final, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from polyforge.dialects import aws_errors
 from polyforge.dialects.upstream_error import UpstreamError
+from polyforge.egress.addresses import HttpBase
 from polyforge.egress.http import Answer, HttpClient
 from polyforge.egress.sigv4 import AwsCredentials, AwsService, payload_hash, sign
 from polyforge.kernel.clock import Clock, SystemClock
@@ -18,6 +19,12 @@ from polyforge.ports.secret_source import SecretSource, Stop
 from polyforge.secrets.references import SecretRef, in_environment
 from polyforge.upstreams.account import bearer
 from polyforge.upstreams.calls import ReadError
+from polyforge.upstreams.settings import (
+    DEFAULT_CONNECTIONS,
+    DEFAULT_RESPONSE_BYTES,
+    MaxConnections,
+    MaxResponseBytes,
+)
 
 _REGIONS: Final = ("AWS_REGION", "AWS_DEFAULT_REGION")
 _DOMAINS: Final = {"cn-": "amazonaws.com.cn", "eusc-": "amazonaws.eu"}
@@ -36,7 +43,7 @@ class AwsSettings(BaseModel):
         pattern=r"^[a-z]{2,4}(-[a-z]+)+-\d{1,2}$",
         description="Such as `eu-central-1`; default: the environment's AWS_REGION or AWS_DEFAULT_REGION.",
     )
-    endpoint: str | None = Field(
+    endpoint: HttpBase | None = Field(
         default=None, description="Another address of the service, such as that of a VPC endpoint."
     )
     access_key_id: SecretRef | None = Field(
@@ -46,18 +53,8 @@ class AwsSettings(BaseModel):
     )
     secret_access_key: SecretRef | None = Field(default=None, description="Of this access key.")
     session_token: SecretRef | None = Field(default=None, description="Of credentials that are lent for some hours.")
-    max_connections: int = Field(default=1000, ge=1, description="Most calls at once per gateway process.")
-    max_response_bytes: int = Field(
-        default=64 * 1024 * 1024, ge=1024, description="Largest answer that is not streamed."
-    )
-
-    @field_validator("endpoint")
-    @classmethod
-    def _is_http(cls, url: str | None) -> str | None:
-        parts = urlsplit(url or "https://default")
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
-            raise ValueError("must be an http:// or https:// address")
-        return url
+    max_connections: MaxConnections = DEFAULT_CONNECTIONS
+    max_response_bytes: MaxResponseBytes = DEFAULT_RESPONSE_BYTES
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:

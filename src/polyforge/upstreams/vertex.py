@@ -6,13 +6,14 @@ https://cloud.google.com/vertex-ai/generative-ai/docs/learn/locations.
 
 from contextlib import aclosing
 from typing import Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import AsyncGenerator
 
 from polyforge.dialects.gemini.errors import decode_error as decode_google_error
 from polyforge.dialects.gemini.models import read_models
+from polyforge.egress.addresses import HttpBase, HttpUrl
 from polyforge.egress.deadlines import Deadline
 from polyforge.egress.http import Answer, HttpClient
 from polyforge.kernel.clock import Clock
@@ -24,6 +25,12 @@ from polyforge.upstreams.account import bearer
 from polyforge.upstreams.calls import NO_ANSWER, ReadError, read_stream, read_whole
 from polyforge.upstreams.exchanges import Exchange
 from polyforge.upstreams.service_accounts import ServiceAccount
+from polyforge.upstreams.settings import (
+    DEFAULT_CONNECTIONS,
+    DEFAULT_RESPONSE_BYTES,
+    MaxConnections,
+    MaxResponseBytes,
+)
 from polyforge.upstreams.tokens import AccessTokens
 
 _GRANTING: Final = "https://oauth2.googleapis.com/token"
@@ -45,24 +52,14 @@ class VertexSettings(BaseModel):
     credentials: SecretRef = Field(
         description="JSON key file of a service account, as `file:/path`, `env:NAME` or `secret:name`."
     )
-    token_url: str = Field(
+    token_url: HttpUrl = Field(
         default=_GRANTING, description="Where access tokens are fetched; what the key file says of it is not used."
     )
-    base_url: str | None = Field(
+    base_url: HttpBase | None = Field(
         default=None, description="Where Vertex AI is reached, without a version; default: the location's own address."
     )
-    max_connections: int = Field(default=1000, ge=1, description="Most calls at once per gateway process.")
-    max_response_bytes: int = Field(
-        default=64 * 1024 * 1024, ge=1024, description="Largest answer that is not streamed."
-    )
-
-    @field_validator("base_url", "token_url")
-    @classmethod
-    def _is_http(cls, url: str | None) -> str | None:
-        parts = urlsplit(url or _GRANTING)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("must be an http:// or https:// address")
-        return url
+    max_connections: MaxConnections = DEFAULT_CONNECTIONS
+    max_response_bytes: MaxResponseBytes = DEFAULT_RESPONSE_BYTES
 
     @property
     def address(self) -> str:

@@ -5,13 +5,14 @@ Source: https://learn.microsoft.com/en-us/azure/ai-services/openai/reference and
 
 from contextlib import aclosing
 from typing import ClassVar, Final, Literal
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from typing_extensions import AsyncGenerator
 
 from polyforge.dialects.azure_errors import decode_error
 from polyforge.dialects.openai_chat.requests import PARAMETERS
+from polyforge.egress.addresses import HttpBase, HttpUrl
 from polyforge.egress.deadlines import Deadline
 from polyforge.egress.http import Answer, HttpClient
 from polyforge.kernel.clock import Clock, SystemClock
@@ -22,6 +23,12 @@ from polyforge.secrets.references import SecretRef
 from polyforge.upstreams.account import Account, bearer
 from polyforge.upstreams.calls import NO_ANSWER
 from polyforge.upstreams.openai_wire import PATHS, LimitField, OpenAIWire
+from polyforge.upstreams.settings import (
+    DEFAULT_CONNECTIONS,
+    DEFAULT_RESPONSE_BYTES,
+    MaxConnections,
+    MaxResponseBytes,
+)
 from polyforge.upstreams.tokens import AccessTokens, ClientCredentials
 
 _VERSION: Final = "2024-10-21"
@@ -36,7 +43,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    endpoint: str = Field(description="Where the resource is, as in `https://NAME.openai.azure.com`.")
+    endpoint: HttpBase = Field(description="Where the resource is, as in `https://NAME.openai.azure.com`.")
     style: Literal["deployments", "v1"] = Field(
         default="deployments", description="Which API: that of dated versions, with deployments in its paths, or v1."
     )
@@ -54,28 +61,18 @@ class Settings(BaseModel):
     scope: str = Field(
         default="https://cognitiveservices.azure.com/.default", description="What tokens of Entra are asked for."
     )
-    token_url: str | None = Field(
+    token_url: HttpUrl | None = Field(
         default=None,
         description="Where tokens of Entra are fetched; default: the tenant's address in the public cloud.",
     )
-    max_connections: int = Field(default=1000, ge=1, description="Most calls at once per gateway process.")
+    max_connections: MaxConnections = DEFAULT_CONNECTIONS
     output_limit_field: LimitField = Field(
         default="max_completion_tokens", description="How an output limit is spelled; older models know `max_tokens`."
     )
     stream_usage: bool = Field(
         default=True, description="Ask for usage in streams; turn off for versions of the API before 2024-09."
     )
-    max_response_bytes: int = Field(
-        default=64 * 1024 * 1024, ge=1024, description="Largest answer that is not streamed."
-    )
-
-    @field_validator("endpoint", "token_url")
-    @classmethod
-    def _is_http(cls, url: str | None) -> str | None:
-        parts = urlsplit(url or _GRANTING)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("must be an http:// or https:// address")
-        return url
+    max_response_bytes: MaxResponseBytes = DEFAULT_RESPONSE_BYTES
 
     @model_validator(mode="after")
     def _has_one_credential(self) -> "Settings":

@@ -1,23 +1,30 @@
 """Google's Gemini API, with the keys of Google AI Studio."""
 
 from typing import ClassVar, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import AsyncGenerator
 
 from polyforge.dialects.gemini.errors import decode_error
 from polyforge.dialects.gemini.models import gemini_name, read_models
 from polyforge.dialects.gemini.requests import PARAMETERS
+from polyforge.egress.addresses import HttpBase
 from polyforge.egress.deadlines import Deadline
 from polyforge.egress.http import Answer, HttpClient
 from polyforge.ports.provider import Call, Capabilities, Provider, Reply, StreamEvent
 from polyforge.ports.secret_source import SecretSource
-from polyforge.secrets.references import SecretRef
 from polyforge.upstreams.account import Account
 from polyforge.upstreams.calls import NO_ANSWER, read_stream, read_whole
 from polyforge.upstreams.exchanges import Exchange
 from polyforge.upstreams.gemini import GeminiChat, GeminiEmbeddings
+from polyforge.upstreams.settings import (
+    DEFAULT_CONNECTIONS,
+    DEFAULT_RESPONSE_BYTES,
+    ApiKey,
+    MaxConnections,
+    MaxResponseBytes,
+)
 
 _MODELS_SECONDS: Final = 10.0
 _MOST_PAGES: Final = 10
@@ -29,25 +36,13 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    base_url: str = Field(
+    base_url: HttpBase = Field(
         default="https://generativelanguage.googleapis.com/v1beta",
         description="Where the API begins, with its version.",
     )
-    api_key: SecretRef | None = Field(
-        default=None, description="`env:NAME`, `file:/path` or `secret:name`; none sends no key."
-    )
-    max_connections: int = Field(default=1000, ge=1, description="Most calls at once per gateway process.")
-    max_response_bytes: int = Field(
-        default=64 * 1024 * 1024, ge=1024, description="Largest answer that is not streamed."
-    )
-
-    @field_validator("base_url")
-    @classmethod
-    def _is_http(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("must be an http:// or https:// address")
-        return url
+    api_key: ApiKey = None
+    max_connections: MaxConnections = DEFAULT_CONNECTIONS
+    max_response_bytes: MaxResponseBytes = DEFAULT_RESPONSE_BYTES
 
 
 class Gemini(Provider):

@@ -1,14 +1,14 @@
 """Hugging Face: the router of its inference providers, and dedicated Inference Endpoints."""
 
 from typing import ClassVar, Final
-from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import AsyncGenerator
 
 from polyforge.dialects.huggingface import check_model_name, decode_error, read_features, write_features
 from polyforge.dialects.openai_chat.requests import PARAMETERS
 from polyforge.dialects.vectors import texts_of
+from polyforge.egress.addresses import HttpBase
 from polyforge.egress.deadlines import Deadline
 from polyforge.egress.http import Answer, HttpClient
 from polyforge.ports.provider import Call, Capabilities, Provider, Reply, StreamEvent
@@ -17,6 +17,12 @@ from polyforge.secrets.references import SecretRef
 from polyforge.upstreams.account import Account, bearer
 from polyforge.upstreams.calls import NO_ANSWER, read_whole
 from polyforge.upstreams.openai_wire import OpenAIWire
+from polyforge.upstreams.settings import (
+    DEFAULT_CONNECTIONS,
+    DEFAULT_RESPONSE_BYTES,
+    MaxConnections,
+    MaxResponseBytes,
+)
 
 ROUTER: Final = "https://router.huggingface.co"
 _MODELS_SECONDS: Final = 10.0
@@ -30,28 +36,18 @@ class Settings(BaseModel):
     api_key: SecretRef | None = Field(
         default=None, description="A token of the account, as `env:NAME`, `file:/path` or `secret:name`."
     )
-    endpoint: str | None = Field(
+    endpoint: HttpBase | None = Field(
         default=None,
         description="A dedicated endpoint, as in `https://NAME.REGION.aws.endpoints.huggingface.cloud/v1`;"
         " default: the router.",
     )
-    router: str = Field(default=ROUTER, description="Where the router is.")
+    router: HttpBase = Field(default=ROUTER, description="Where the router is.")
     bill_to: str | None = Field(default=None, description="The organization that pays; default: the account itself.")
-    max_connections: int = Field(default=1000, ge=1, description="Most calls at once per gateway process.")
+    max_connections: MaxConnections = DEFAULT_CONNECTIONS
     stream_usage: bool = Field(
         default=True, description="Ask for usage in streams; turn off for an endpoint that refuses it."
     )
-    max_response_bytes: int = Field(
-        default=64 * 1024 * 1024, ge=1024, description="Largest answer that is not streamed."
-    )
-
-    @field_validator("endpoint", "router")
-    @classmethod
-    def _is_http(cls, url: str | None) -> str | None:
-        parts = urlsplit(url or ROUTER)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("must be an http:// or https:// address")
-        return url
+    max_response_bytes: MaxResponseBytes = DEFAULT_RESPONSE_BYTES
 
 
 class HuggingFace(Provider):

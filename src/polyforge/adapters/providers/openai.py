@@ -1,22 +1,29 @@
 """OpenAI, and every server that speaks its dialect: vLLM, Ollama, llama.cpp, TGI, other gateways."""
 
 from typing import ClassVar, Final
-from urllib.parse import urlsplit
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import AsyncGenerator
 
+from polyforge.egress.addresses import HttpBase
 from polyforge.egress.deadlines import Deadline
 from polyforge.egress.http import Answer, HttpClient
 from polyforge.ports.provider import Call, Capabilities, Provider, Reply, StreamEvent
 from polyforge.ports.secret_source import SecretSource
-from polyforge.secrets.references import SecretRef
 from polyforge.telemetry.masking import names_secret
 from polyforge.upstreams.account import Account, bearer
 from polyforge.upstreams.calls import NO_ANSWER
 from polyforge.upstreams.openai_presets import PRESETS, Preset, PresetName
 from polyforge.upstreams.openai_wire import PATHS, LimitField, OpenAIWire
+from polyforge.upstreams.settings import (
+    DEFAULT_CONNECTIONS,
+    DEFAULT_RESPONSE_BYTES,
+    ApiKey,
+    Headers,
+    MaxConnections,
+    MaxResponseBytes,
+)
 
 _MODELS_SECONDS: Final = 10.0
 
@@ -29,16 +36,14 @@ class Settings(BaseModel):
     preset: PresetName = Field(
         default="openai", description="The kind of server; what follows from it is in docs/how-to/providers.md."
     )
-    base_url: str | None = Field(
+    base_url: HttpBase | None = Field(
         default=None,
         description="Where the API begins, with its version, as in `http://host:8000/v1`; default: the preset's.",
     )
-    api_key: SecretRef | None = Field(
-        default=None, description="`env:NAME`, `file:/path` or `secret:name`; none sends no key."
-    )
+    api_key: ApiKey = None
     organization: str | None = Field(default=None, description="Value of the `OpenAI-Organization` header.")
-    headers: dict[str, str] = Field(default_factory=dict, description="More headers to send with each call.")
-    max_connections: int = Field(default=1000, ge=1, description="Most calls at once per gateway process.")
+    headers: Headers = {}
+    max_connections: MaxConnections = DEFAULT_CONNECTIONS
     output_limit_field: LimitField | None = Field(
         default=None,
         description="How an output limit is spelled; default: `max_completion_tokens` at OpenAI, else `max_tokens`.",
@@ -46,17 +51,7 @@ class Settings(BaseModel):
     stream_usage: bool | None = Field(
         default=None, description="Ask for usage in streams, if the server does not refuse it; default: the preset's."
     )
-    max_response_bytes: int = Field(
-        default=64 * 1024 * 1024, ge=1024, description="Largest answer that is not streamed."
-    )
-
-    @field_validator("base_url")
-    @classmethod
-    def _is_http(cls, url: str | None) -> str | None:
-        parts = urlsplit(url or PRESETS["openai"].base_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("must be an http:// or https:// address")
-        return url
+    max_response_bytes: MaxResponseBytes = DEFAULT_RESPONSE_BYTES
 
 
 class OpenAI(Provider):

@@ -7,19 +7,19 @@ import asyncio
 from base64 import b64encode
 from collections.abc import Sequence
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 
-from polyforge.egress.delivery import deliver
-from polyforge.egress.http import HttpClient
+from polyforge.egress.addresses import HttpBase
 from polyforge.kernel.errors import Invalid, Unavailable
 from polyforge.kernel.request_log import LoggedRequest, RequestBatch, iso_time
 from polyforge.ports.request_log_sink import SEND_SECONDS
 from polyforge.ports.secret_source import SecretSource
 from polyforge.secrets.references import SecretRef
+from polyforge.upstreams.receivers import Receiver
 
+_TYPE: Final = "application/json"
 _PATH: Final = "/api/public/ingestion"
 _ANSWER_BYTES: Final = 4 * 1024 * 1024
 _SLICE: Final = 500
@@ -34,7 +34,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    base_url: str = Field(default="https://cloud.langfuse.com", description="Where Langfuse is.")
+    base_url: HttpBase = Field(default="https://cloud.langfuse.com", description="Where Langfuse is.")
     public_key: SecretRef = Field(description="The project's public key.")
     secret_key: SecretRef = Field(description="The project's secret key.")
     environment: str | None = Field(
@@ -42,14 +42,6 @@ class Settings(BaseModel):
     )
     timeout_seconds: float = Field(default=10.0, gt=0, lt=SEND_SECONDS, description="For one call.")
     gather_seconds: float = Field(default=2.0, ge=0, le=3600, description="How long requests wait for others.")
-
-    @field_validator("base_url")
-    @classmethod
-    def _is_http(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("must be an http:// or https:// address")
-        return url.rstrip("/")
 
 
 class _Problem(msgspec.Struct):
@@ -68,49 +60,37 @@ class LangfuseSink:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.gather_seconds = settings.gather_seconds
-        self._client: HttpClient | None = None
-        self._secrets: SecretSource | None = None
+        keys = (settings.public_key, settings.secret_key)
+        self._receiver = Receiver(settings.base_url.rstrip("/"), _TYPE, settings.timeout_seconds, keys, _ANSWER_BYTES)
 
     async def open(self, secrets: SecretSource) -> None:
         """Look whether the keys are there; those of the database may come later. SettingsError without one."""
-        self._secrets = secrets
-        for reference in (self._settings.public_key, self._settings.secret_key):
-            if reference.name is None:
-                reference.reveal()
-        headers = {"content-type": "application/json", "user-agent": "polyforge"}
-        self._client = HttpClient(self._settings.base_url, headers, self._settings.timeout_seconds, max_connections=1)
+        await self._receiver.open(secrets)
 
     async def close(self) -> None:
         """Hang up."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.close()
+        await self._receiver.close()
 
     async def send(self, batch: RequestBatch) -> None:
         """Post them. Langfuse answers 207 and tells of each event that it did not take."""
-        if self._client is None:
-            raise Unavailable("the sink is not open")
         for start in range(0, len(batch.requests), _SLICE):
-            await self._post(self._client, batch.requests[start : start + _SLICE])
+            await self._post(batch.requests[start : start + _SLICE])
 
-    async def _post(self, client: HttpClient, requests: Sequence[LoggedRequest]) -> None:
+    async def _post(self, requests: Sequence[LoggedRequest]) -> None:
         body = await asyncio.to_thread(encode_events, requests, self._settings.environment)
-        call = client.post(_PATH, body, {}, {"authorization": f"Basic {self._credentials()}"})
-        answer = await deliver(call, self._settings.timeout_seconds, _ANSWER_BYTES)
+        answer = await self._receiver.post(_PATH, body, {"authorization": f"Basic {self._credentials()}"})
         answer.require_taken()
         _require_all_taken(answer.body)
 
     def _credentials(self) -> str:
-        public, secret = (
-            reference.reveal(self._secrets) for reference in (self._settings.public_key, self._settings.secret_key)
-        )
+        public, secret = (self._receiver.reveal(key) for key in (self._settings.public_key, self._settings.secret_key))
         return b64encode(f"{public}:{secret}".encode()).decode()
 
 
 def _require_all_taken(body: bytes) -> None:
     try:
         report = msgspec.json.decode(body, type=_Report)
-    except msgspec.DecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise Unavailable("the sink did not say what it took") from error
     statuses = {problem.status for problem in report.errors}
     if any(status not in _REFUSED or status == _RATE_LIMITED for status in statuses):

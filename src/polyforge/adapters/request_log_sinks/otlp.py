@@ -7,14 +7,11 @@ https://github.com/open-telemetry/opentelemetry-proto/blob/main/opentelemetry/pr
 import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Final
-from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from polyforge import __version__
-from polyforge.egress.delivery import deliver
-from polyforge.egress.http import HttpClient
-from polyforge.kernel.errors import Unavailable
+from polyforge.egress.addresses import HttpBase
 from polyforge.kernel.request_log import LoggedRequest, RequestBatch
 from polyforge.ports.request_log_sink import SEND_SECONDS
 from polyforge.ports.secret_source import SecretSource
@@ -22,8 +19,10 @@ from polyforge.secrets.references import SecretRef
 from polyforge.telemetry.gen_ai import operation_of
 from polyforge.telemetry.logs import get_logger
 from polyforge.telemetry.protobuf import Attribute, attribute, nested, number
+from polyforge.upstreams.receivers import Receiver
 
 EVENT: Final = b"gen_ai.client.inference.operation.details"
+_TYPE: Final = "application/x-protobuf"
 _PATH: Final = "/v1/logs"
 _ANSWER_BYTES: Final = 65_536
 _MICRO: Final = 1_000_000
@@ -40,18 +39,15 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    endpoint: str = Field(description="Base URL of the collector; `/v1/logs` is added to it.")
+    endpoint: HttpBase = Field(description="Base URL of the collector; `/v1/logs` is added to it.")
     headers: dict[str, SecretRef] = Field(default_factory=dict, description="Sent with every batch.")
     timeout_seconds: float = Field(default=10.0, gt=0, lt=SEND_SECONDS, description="For one batch altogether.")
     gather_seconds: float = Field(default=1.0, ge=0, le=3600, description="How long requests wait for others.")
 
-    @field_validator("endpoint")
-    @classmethod
-    def _is_http(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("must be an http:// or https:// address")
-        return url.rstrip("/").removesuffix(_PATH)
+    @property
+    def base(self) -> str:
+        """The endpoint without the path, with which many people write it down."""
+        return self.endpoint.rstrip("/").removesuffix(_PATH)
 
 
 class OtlpSink:
@@ -60,33 +56,22 @@ class OtlpSink:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.gather_seconds = settings.gather_seconds
-        self._client: HttpClient | None = None
-        self._secrets: SecretSource | None = None
+        references = settings.headers.values()
+        self._receiver = Receiver(settings.base, _TYPE, settings.timeout_seconds, references, _ANSWER_BYTES)
 
     async def open(self, secrets: SecretSource) -> None:
         """Look whether the secrets are there; those of the database may come later. SettingsError without one."""
-        self._secrets = secrets
-        for reference in self._settings.headers.values():
-            if reference.name is None:
-                reference.reveal()
-        headers = {"content-type": "application/x-protobuf", "user-agent": "polyforge"}
-        self._client = HttpClient(self._settings.endpoint, headers, self._settings.timeout_seconds, max_connections=1)
+        await self._receiver.open(secrets)
 
     async def close(self) -> None:
         """Hang up."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.close()
+        await self._receiver.close()
 
     async def send(self, batch: RequestBatch) -> None:
         """Post them. What a collector leaves out although it took the batch is not sent again, as OTLP wants it."""
-        if self._client is None:
-            raise Unavailable("the sink is not open")
         body = await asyncio.to_thread(encode_logs, batch.requests)
-        headers = {name: reference.reveal(self._secrets) for name, reference in self._settings.headers.items()}
-        answer = await deliver(
-            self._client.post(_PATH, body, {}, headers), self._settings.timeout_seconds, _ANSWER_BYTES
-        )
+        headers = {name: self._receiver.reveal(reference) for name, reference in self._settings.headers.items()}
+        answer = await self._receiver.post(_PATH, body, headers)
         answer.require_taken()
         if answer.body not in (b"", b"{}"):
             _log.warning("the collector took a batch of requests with reservations", endpoint=self._settings.endpoint)

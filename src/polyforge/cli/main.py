@@ -28,6 +28,8 @@ class Commands(LazyGroup):
         "key": "Create, list, rotate and revoke API keys.",
         "chat": "Say something to a model.",
         "code": "Write, explain, review, mend and test code.",
+        "limit": "Set, list, change and remove limits; reset them, add to them.",
+        "budget": "Show budgets: the limits that count money.",
         "usage": "Show what was used and what it cost.",
         "cache": "Show what cached answers saved, and let go of them.",
         "audit": "Search, verify and export the audit log.",

@@ -34,6 +34,8 @@ from polyforge.telemetry.logs import configure, get_logger
 from polyforge.tenancy import api as tenancy_api
 from polyforge.tenancy.audit import api as audit_api
 from polyforge.tenancy.corrections import api as corrections_api
+from polyforge.tenancy.limits import api as limits_api
+from polyforge.tenancy.limits.service import LimitService
 from polyforge.tenancy.organizations import api as organizations_api
 from polyforge.tenancy.people import api as people_api
 from polyforge.tenancy.people.sign_on import api as sign_on_api
@@ -79,6 +81,7 @@ def create_app(platform: GatewayPlatform) -> Application:
         [
             tenancy_api.router(platform.key_service, platform.usage.service),
             corrections_api.router(platform.usage.corrections),
+            limits_api.router(_limit_service(platform)),
             cache_api.router(platform.cache.administration),
             gateway_api.usage_router(Comparing(platform.usage.service, platform.lineups)),
             gateway_api.router(ModelGuide(platform.lineups, settings.gateway, platform.clock)),
@@ -98,6 +101,10 @@ def create_app(platform: GatewayPlatform) -> Application:
     return Application(
         inference, models, operations, management, authentication, observation, well_known, conversations
     )
+
+
+def _limit_service(platform: GatewayPlatform) -> LimitService:
+    return LimitService(platform.database, platform.clock, platform.recorder, platform.limits.book, platform.counters)
 
 
 def _authentication(platform: GatewayPlatform) -> Authentication:

@@ -35,6 +35,8 @@ LEVELS: Final[Mapping[str, Level]] = {
     "secrets:read": "organization",
     "secrets:write": "organization",
     "audit:read": "organization",
+    "limits:read": "organization",
+    "limits:write": "organization",
     "settings:read": "installation",
     "settings:write": "installation",
     "organizations:write": "installation",
@@ -58,7 +60,7 @@ class Role(msgspec.Struct, frozen=True):
 
 _PROJECT: Final = frozenset(name for name, level in LEVELS.items() if level == "project")
 _ORGANIZATION: Final = frozenset(name for name, level in LEVELS.items() if level == "organization")
-_READ: Final = frozenset({"models:read", "keys:read", "usage:read", "events:read", "organization:read"})
+_READ: Final = frozenset({"models:read", "keys:read", "usage:read", "events:read", "organization:read", "limits:read"})
 
 BUILT_IN_ROLES: Final[Mapping[str, Role]] = {
     role.name: role
@@ -67,12 +69,16 @@ BUILT_IN_ROLES: Final[Mapping[str, Role]] = {
         Role("admin", _PROJECT | _ORGANIZATION - {"organization:write"}, "Everything but the organization itself."),
         Role(
             "developer",
-            _PROJECT - {"usage:write"} | {"organization:read", "members:read", "secrets:read"},
+            _PROJECT - {"usage:write"} | {"organization:read", "members:read", "secrets:read", "limits:read"},
             "Calls models, makes keys and service accounts, uses secrets.",
         ),
         Role("analyst", _READ | {"inference", "members:read"}, "Calls models and reads what was used."),
         Role("viewer", _READ, "Sees, changes nothing."),
-        Role("billing", frozenset({"usage:read", "organization:read", "models:read"}), "Sees usage and cost."),
+        Role(
+            "billing",
+            frozenset({"usage:read", "organization:read", "models:read", "limits:read"}),
+            "Sees usage, cost and limits.",
+        ),
     )
 }
 

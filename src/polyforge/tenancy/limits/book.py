@@ -22,9 +22,9 @@ from polyforge.tenancy.callers import Caller
 from polyforge.tenancy.corrections.service import CORRECTED
 from polyforge.tenancy.flights import Flights
 from polyforge.tenancy.limits.counters import TICKS, Counter, LimitCounters, Start, counter_of
-from polyforge.tenancy.limits.records import ANY, Limit, LimitState
+from polyforge.tenancy.limits.records import ANY, Limit, LimitState, LimitUse
 from polyforge.tenancy.limits.store import SystemLimits
-from polyforge.tenancy.limits.windows import MICROS, window_start
+from polyforge.tenancy.limits.windows import MICROS, NEVER, window_start
 
 CHANGES: Final = frozenset({"limit.created", "limit.changed", "limit.removed", "limit.adjusted"})
 """Kinds of events of which the book has to hear."""
@@ -150,13 +150,35 @@ class LimitBook:
         if not self._counters.attach(counter):
             await self._flights.join(counter.name, partial(self._begin, counter))
             self._counters.attach(counter)
-        elif (state := self._states.get((counter.limit.id, counter.subject_id))) is not None:
+        state = self._states.get((counter.limit.id, counter.subject_id))
+        if state is not None:
             self._counters.apply(counter, state)
 
     async def _begin(self, counter: Counter) -> None:
         async with self._database.read() as session:
             start = await _start_of(SystemLimits(session), counter, self._clock.now())
         self._counters.begin(counter, start, self._clock.now())
+
+    async def use(self, limit: Limit, subject_id: str) -> LimitUse:
+        """How a limit stands for one subject; what nobody has used yet on this machine, by the ledger alone."""
+        known = self._limits.get(limit.id)
+        limit = known if known is not None and known == limit else limit
+        now, counter = self._clock.now(), self.counter(limit, subject_id)
+        if counter.slot >= 0 or self._counters.attach(counter):
+            return self._counters.use(counter, now)
+        async with self._database.read() as session:
+            start = await _start_of(SystemLimits(session), counter, now)
+        used = start.used + start.corrected + sum(start.ticks.values())
+        extra = start.state.extra if start.state is not None and now < start.state.extra_until else 0
+        ends = self._counters.ends(counter, now)
+        return LimitUse(used, limit.amount + extra, None if ends == NEVER else ends)
+
+    def adjusted(self, state: LimitState) -> None:
+        """Something was done to a limit by this process: count it at once."""
+        self._states[state.limit_id, state.subject_id] = state
+        counter = self._known.get((state.limit_id, state.subject_id))
+        if counter is not None and counter.slot >= 0:
+            self._counters.apply(counter, state)
 
     # Following
 

@@ -35,11 +35,11 @@ from polyforge.tenancy.limits.windows import NEVER
 from polyforge.tenancy.people.tables import group_members, groups
 from polyforge.tenancy.tables import (
     api_keys,
+    daily_usage,
+    hourly_usage,
     organizations,
     projects,
     usage_corrections,
-    usage_days,
-    usage_hours,
     usage_records,
 )
 
@@ -75,10 +75,15 @@ class LimitStore:
 
     async def get(self, limit_id: str) -> Limit:
         """One limit; NotFound when the organization has none with this id."""
-        row = await self._limits.first(refine=lambda query: query.where(limits.c.id == limit_id))
-        if row is None:
+        found = await self.find(limit_id)
+        if found is None:
             raise no_such_limit(limit_id)
-        return _limit_of(row)
+        return found
+
+    async def find(self, limit_id: str) -> Limit | None:
+        """One limit, None when the organization has none with this id."""
+        row = await self._limits.first(refine=lambda query: query.where(limits.c.id == limit_id))
+        return _limit_of(row) if row else None
 
     async def named(self, name: str) -> Limit | None:
         """The limit of this name."""
@@ -170,9 +175,9 @@ class SystemLimits:
         Whole hours and days are summed up already; only the beginning of a broken hour is looked for call by call.
         """
         if since <= 0:
-            return await self._sum(usage_days, limit, subject_id, [])
+            return await self._sum(daily_usage, limit, subject_id, [])
         hour = -int(-since // _HOUR)
-        whole = await self._sum(usage_hours, limit, subject_id, [usage_hours.c.hour >= hour])
+        whole = await self._sum(hourly_usage, limit, subject_id, [hourly_usage.c.hour >= hour])
         if hour * _HOUR == since:
             return whole
         columns = usage_records.c
@@ -182,8 +187,8 @@ class SystemLimits:
     async def spans(self, limit: Limit, subject_id: str, edges: Sequence[float]) -> list[int]:
         """The same between each two of the moments that follow each other; spans of hours go by whole hours."""
         hourly = edges[-1] - edges[0] >= _HOUR * len(edges)
-        table = usage_hours if hourly else usage_records
-        moment = (usage_hours.c.hour + 1) * _HOUR - 1 if hourly else usage_records.c.started_at
+        table = hourly_usage if hourly else usage_records
+        moment = (hourly_usage.c.hour + 1) * _HOUR - 1 if hourly else usage_records.c.started_at
         spans = list(pairwise(edges))
         sums = [
             _amount(table, limit, and_(moment >= start, moment < end)).label(f"span{place}")
@@ -208,10 +213,10 @@ class SystemLimits:
         """Who used most of a limit that each subject has for itself, by the ledger; from `since` on, by the hour."""
         if limit.subject == "group":
             return []
-        column = usage_hours.c[_COLUMN_OF[limit.subject]]
-        used = _amount(usage_hours, limit)
-        query = select(column.label("subject"), used.label("used")).where(usage_hours.c.hour >= int(since // _HOUR))
-        query = query.where(column != "", *_counted(usage_hours, limit, None))
+        column = hourly_usage.c[_COLUMN_OF[limit.subject]]
+        used = _amount(hourly_usage, limit)
+        query = select(column.label("subject"), used.label("used")).where(hourly_usage.c.hour >= int(since // _HOUR))
+        query = query.where(column != "", *_counted(hourly_usage, limit, None))
         query = query.group_by(column).order_by(used.desc(), column).limit(most)
         return [(row["subject"], int(row["used"] or 0)) for row in await self._session.all(query)]
 

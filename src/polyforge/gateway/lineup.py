@@ -99,7 +99,7 @@ class Lineup:
     async def open(self, secrets: SecretSource) -> None:
         """Get ready to serve."""
         self._health.open()
-        await self._rulebook.open()
+        await self._rulebook.open(secrets)
         for provider in self._providers.values():
             await provider.open(secrets)
 

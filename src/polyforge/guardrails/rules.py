@@ -6,6 +6,7 @@ from typing import Literal
 import msgspec
 
 from polyforge.ports.guardrail import Action, Guardrail, Stage
+from polyforge.ports.secret_source import SecretSource
 from polyforge.registry.catalog import Model
 from polyforge.tenancy.callers import Caller
 
@@ -46,10 +47,10 @@ class Rulebook:
             self._found[named] = found
         return found
 
-    async def open(self) -> None:
+    async def open(self, secrets: SecretSource) -> None:
         """Get them all ready."""
         for rule in self._rules:
-            await rule.guardrail.open()
+            await rule.guardrail.open(secrets)
 
     async def close(self) -> None:
         """Let go of what they hold."""

@@ -5,6 +5,8 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from polyforge.ports.secret_source import SecretSource
+
 Stage = Literal["input", "output"]
 """Before a model is asked, or before its answer is given."""
 Action = Literal["block", "mask", "pseudonyms", "flag"]
@@ -80,8 +82,8 @@ class GuardrailSession(Protocol):
 class Guardrail(Protocol):
     """One configured guardrail. Constructing does no I/O. An exception from a session means that it could not judge."""
 
-    async def open(self) -> None:
-        """Get ready. Does not require other services to be up."""
+    async def open(self, secrets: SecretSource) -> None:
+        """Get ready. Does not require other services to be up, nor `secrets` to be there already."""
         ...
 
     async def close(self) -> None:

@@ -1,6 +1,7 @@
 """The guardrails that the settings declare, each by its adapter."""
 
 from polyforge.guardrails.rules import Rule, Rulebook
+from polyforge.kernel.errors import SettingsError
 from polyforge.wiring import adapters
 from polyforge.wiring.settings import GuardrailSettings, Settings
 
@@ -12,9 +13,13 @@ def rulebook_of(settings: Settings) -> Rulebook:
 
 def _rule(name: str, chosen: GuardrailSettings) -> Rule:
     adapter, own = adapters.find("guardrails", f"guardrails.{name}", chosen)
+    try:
+        guardrail = adapter(own, chosen.action)
+    except ValueError as error:
+        raise SettingsError(f"guardrails.{name}.action: {error}") from error
     return Rule(
         name,
-        adapter(own, chosen.action),
+        guardrail,
         frozenset(chosen.on),
         chosen.action,
         chosen.on_error,

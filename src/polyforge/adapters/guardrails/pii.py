@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from polyforge.kernel.errors import GuardrailBlocked, Invalid
 from polyforge.ports.guardrail import About, Action, Outcome, Part, Passage, Stage, TextFilter
+from polyforge.ports.secret_source import SecretSource
 from polyforge.privacy.detector import LEAST, Detector
 from polyforge.privacy.kinds import expand
 from polyforge.privacy.masks import DEFAULT_TEMPLATE, Mask, Replacement, replace
@@ -60,7 +61,7 @@ class PersonalData:
         self._mask = Mask(settings.template, settings.keep_last)
         self._key = os.urandom(32)
 
-    async def open(self) -> None:
+    async def open(self, secrets: SecretSource) -> None:
         """Nothing to get ready."""
 
     async def close(self) -> None:

@@ -1,6 +1,7 @@
 """The inference paths: for each, how its bodies are read, its answers written, and its errors shown."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -61,20 +62,23 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """Answers from the body alone, where none of the model's providers can."""
 
 
+_anthropic: Final = partial(
+    Endpoint, render=render_anthropic, id_headers=(b"request-id", b"x-request-id"), forwarded=(b"anthropic-beta",)
+)
+_platform: Final = partial(Endpoint, render=render_problem, people=True)
+_told: Final = partial(_platform, open_stream=platform_replies.EventWriter, late_error=platform_replies.late_error)
+
+
 def _code_endpoint(operation: Operation[Any]) -> Endpoint:
-    return Endpoint(
+    return _platform(
         path=operation.path,
         decode=operation.decode,
         read_chat=operation.read_chat,
         write=operation.write,
         examine=operation.examine,
-        render=render_problem,
-        people=True,
     )
 
 
-_ANTHROPIC_IDS: Final = (b"request-id", b"x-request-id")
-_ANTHROPIC_FORWARDED: Final = (b"anthropic-beta",)
 ENDPOINTS: Final = (
     Endpoint(
         path="/v1/chat/completions",
@@ -104,45 +108,31 @@ ENDPOINTS: Final = (
     Endpoint(path="/v1/audio/translations", decode=openai_audio.decode_translation),
     Endpoint(path="/v1/audio/speech", decode=openai_audio.decode_speech),
     Endpoint(path="/v1/moderations", decode=openai_moderations.decode_moderation),
-    Endpoint(
+    _anthropic(
         path=ANTHROPIC_PATHS[0],
         decode=anthropic_facts.decode_messages,
         read_chat=anthropic_reading.read_chat,
         write=anthropic_replies.write_reply,
         open_stream=EventWriter,
-        render=render_anthropic,
         late_error=anthropic_errors.late_error,
-        id_headers=_ANTHROPIC_IDS,
-        forwarded=_ANTHROPIC_FORWARDED,
     ),
-    Endpoint(
+    _anthropic(
         path=ANTHROPIC_PATHS[1],
         decode=anthropic_facts.decode_count,
-        render=render_anthropic,
-        id_headers=_ANTHROPIC_IDS,
-        forwarded=_ANTHROPIC_FORWARDED,
         model_task="chat",
         estimate=estimate_count,
     ),
-    Endpoint(
+    _told(
         path="/api/v1/chat",
         decode=platform_requests.decode_chat,
         read_chat=platform_requests.read_chat,
         write=platform_replies.write_chat,
-        open_stream=platform_replies.EventWriter,
-        render=render_problem,
-        people=True,
-        late_error=platform_replies.late_error,
     ),
-    Endpoint(
+    _told(
         path="/api/v1/completion",
         decode=platform_requests.decode_completion,
         read_chat=platform_requests.read_completion,
         write=platform_replies.write_completion,
-        open_stream=platform_replies.EventWriter,
-        render=render_problem,
-        people=True,
-        late_error=platform_replies.late_error,
     ),
     *map(_code_endpoint, OPERATIONS),
 )

@@ -33,7 +33,7 @@ class Lineup:
     `digests` tell the settings of one provider from those of another, and from what they are in another lineup.
     """
 
-    __slots__ = ("_digests", "_health", "_providers", "_rulebook", "calls", "catalog", "gateway")
+    __slots__ = ("_digests", "_health", "_providers", "calls", "catalog", "gateway", "rulebook")
 
     def __init__(
         self,
@@ -51,7 +51,8 @@ class Lineup:
         self._providers = providers
         self._digests = digests
         self._health = health
-        self._rulebook = rulebook
+        self.rulebook = rulebook
+        """The guardrails that its requests pass."""
 
     @property
     def health(self) -> Health:
@@ -99,7 +100,7 @@ class Lineup:
     async def open(self, secrets: SecretSource) -> None:
         """Get ready to serve."""
         self._health.open()
-        await self._rulebook.open(secrets)
+        await self.rulebook.open(secrets)
         for provider in self._providers.values():
             await provider.open(secrets)
 
@@ -107,7 +108,7 @@ class Lineup:
         """Let go of everything."""
         for provider in self._providers.values():
             await provider.close()
-        await self._rulebook.close()
+        await self.rulebook.close()
         self._health.close()
 
 

@@ -9,7 +9,7 @@ from polyforge.dialects.writing import ChargedWriter, StreamWriter
 from polyforge.gateway.admission import Admission
 from polyforge.gateway.caching.service import AnswerCache
 from polyforge.gateway.dispatch import Dispatch
-from polyforge.gateway.guarding import Guarding, is_judgement
+from polyforge.gateway.guarding.hop import Guarding, is_judgement
 from polyforge.gateway.job import Examine, Job, Rejected
 from polyforge.gateway.routing import Plan
 from polyforge.gateway.settlement import Settlement, estimate
@@ -22,6 +22,7 @@ from polyforge.ports.provider import Reply, StreamEvent
 CLIENT_CLOSED = 499
 _OK = 200
 _BROKEN = 500
+_REFUSED = 400
 
 
 Frames = tuple[bytes, bool]
@@ -141,6 +142,12 @@ class Gateway:
         data = relay.read(events)
         self._settle_kept(job, relay.usage)
         return data + relay.end()
+
+    def settle_again(self, job: Job, status: int) -> None:
+        """A job whose answer was kept under its key went through no hop: it is written down, and costs nothing."""
+        job.cached = "idempotent"
+        job.hops.marks += (perf_counter_ns(),) * 4
+        self._settlement.settle(job, "ok" if status < _REFUSED else "error", None, http_status=status)
 
     def _settle_kept(self, job: Job, usage: Usage | None) -> None:
         """An answer that was kept goes through neither routing nor dispatch."""

@@ -18,6 +18,8 @@ class Rule(msgspec.Struct, frozen=True):
     """One guardrail with the policy around it."""
 
     name: str
+    use: str
+    """The adapter's name."""
     guardrail: Guardrail
     stages: frozenset[Stage]
     action: Action
@@ -32,7 +34,7 @@ class Rulebook:
     """The guardrails of an installation, in the order in which they were declared."""
 
     def __init__(self, rules: Sequence[Rule]) -> None:
-        self._rules = tuple(rules)
+        self.rules = tuple(rules)
         self._found: dict[tuple[str, ...], tuple[Rule, ...]] = {}
         self.any = bool(rules)
         """Whether there is one at all; asked before anything else."""
@@ -43,16 +45,16 @@ class Rulebook:
         named = model.guardrails
         found = self._found.get(named)
         if found is None:
-            found = tuple(rule for rule in self._rules if rule.always or rule.name in named)
+            found = tuple(rule for rule in self.rules if rule.always or rule.name in named)
             self._found[named] = found
         return found
 
     async def open(self, secrets: SecretSource) -> None:
         """Get them all ready."""
-        for rule in self._rules:
+        for rule in self.rules:
             await rule.guardrail.open(secrets)
 
     async def close(self) -> None:
         """Let go of what they hold."""
-        for rule in self._rules:
+        for rule in self.rules:
             await rule.guardrail.close()

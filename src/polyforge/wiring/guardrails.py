@@ -19,6 +19,7 @@ def _rule(name: str, chosen: GuardrailSettings) -> Rule:
         raise SettingsError(f"guardrails.{name}.action: {error}") from error
     return Rule(
         name,
+        chosen.use,
         guardrail,
         frozenset(chosen.on),
         chosen.action,

@@ -1,0 +1,1 @@
+"""The hop of guardrails, and what shows what they would do."""

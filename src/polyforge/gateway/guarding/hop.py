@@ -1,0 +1,171 @@
+"""Takes jobs through their guardrails: what is asked before anybody hears it, what is answered before anybody reads it.
+
+Bodies and frames that nothing was found in go on as they are. What has to be changed is changed where it stands, so
+that no field is lost which only the caller's dialect knows; where that is not possible it goes on in canonical form.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final, cast
+
+import msgspec
+
+from polyforge.gateway.job import Job
+from polyforge.gateway.recorded import BODIES, STREAMS
+from polyforge.guardrails.passages import answered, asked, texts_of, with_answered, with_asked
+from polyforge.guardrails.passing import Passing
+from polyforge.guardrails.rewriting import with_texts
+from polyforge.guardrails.rules import Rulebook
+from polyforge.guardrails.streams import StreamGuard
+from polyforge.kernel.chat import ChatResult, Delta
+from polyforge.kernel.errors import GuardrailBlocked, GuardrailFailed, PolyforgeError, Unsupported
+from polyforge.ports.guardrail import About, Passage
+from polyforge.ports.provider import Reply, StreamEvent
+from polyforge.upstreams.streams import CanonicalStream, event_of_deltas
+
+_TEXT_FIELDS: Final = ("input", "prompt", "instructions")
+"""Where tasks that are no chats have their texts."""
+_CHATS: Final = frozenset({"chat", "completion"})
+_decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+class Guarding:
+    """The hop of guardrails."""
+
+    def __init__(self, rulebook: Rulebook) -> None:
+        self._rulebook = rulebook
+
+    @property
+    def any(self) -> bool:
+        """Whether there is a guardrail at all."""
+        return self._rulebook.any
+
+    async def begin(self, job: Job) -> Passing | None:
+        """Judge what is asked; None where the call has no guardrails to pass. Changes the request where it must be."""
+        rules = self._rulebook.find(job.caller, job.model)
+        if not rules:
+            return None
+        passing = Passing(rules, _about(job))
+        job.found = passing.found
+        if passing.judges("input"):
+            await _judge_request(job, passing)
+        return passing
+
+    async def reply(self, job: Job, passing: Passing, reply: Reply) -> Reply:
+        """A whole answer as it may be given."""
+        if not passing.judges("output") or job.request.task not in _CHATS:
+            return reply
+        result = _result_of(job, reply)
+        passages = answered(result)
+        job.streamed = sum(len(passage.text) for passage in passages)
+        texts = await passing.check("output", passages)
+        if texts is None:
+            return reply
+        return msgspec.structs.replace(reply, body=None, result=with_answered(result, texts))
+
+    def stream(self, job: Job, passing: Passing) -> "GuardedStream | None":
+        """What a streamed answer goes through; None where nobody judges it."""
+        if not passing.judges("output") or job.request.task not in _CHATS:
+            return None
+        return GuardedStream(job, passing.stream())
+
+
+class GuardedStream:
+    """A stream as it may be given: in canonical form, for the caller's dialect to write."""
+
+    def __init__(self, job: Job, guard: StreamGuard) -> None:
+        if job.request.task == "completion":
+            raise Unsupported("guardrails judge no streams of legacy completions; use /v1/chat/completions")
+        self._job = job
+        self._guard = guard
+        make = STREAMS.get(job.request.dialect)
+        self._reader = None if make is None else CanonicalStream(make())
+
+    async def pass_on(self, batch: Sequence[StreamEvent]) -> list[StreamEvent]:
+        """What to send on for some events. GuardrailBlocked or GuardrailFailed when nothing more may be sent."""
+        deltas: list[Delta] = []
+        for event in batch:
+            deltas += event.deltas or self._read(event)
+        seen = sum(event.size for event in batch)
+        ended = bool(batch) and batch[-1].end
+        try:
+            ready = await self._guard.pass_on(deltas, end=ended)
+        except PolyforgeError:
+            # What was made and held back is paid for too.
+            self._job.streamed += max(1, seen)
+            raise
+        usage = next((event.usage for event in reversed(batch) if event.usage is not None), None)
+        if not ready and not ended and usage is None:
+            self._job.streamed += seen
+            return []
+        passed = event_of_deltas(ready, end=ended)
+        finish = next((event.finish for event in batch if event.finish is not None), None)
+        return [msgspec.structs.replace(passed, usage=usage, finish=finish, size=seen)]
+
+    def _read(self, event: StreamEvent) -> Sequence[Delta]:
+        """The deltas in a frame of the caller's own dialect."""
+        if not event.frame:
+            return ()
+        if self._reader is None:
+            raise GuardrailFailed("the provider's stream cannot be judged in this dialect")
+        found = [delta for read in self._reader.feed(event.frame) for delta in read.deltas]
+        if self._reader.failure is not None:
+            raise self._reader.failure
+        return found
+
+
+def _about(job: Job) -> About:
+    caller, request = job.caller, job.request
+    return About(
+        job.id,
+        request.model,
+        caller.organization_id,
+        caller.project_id,
+        caller.key_id,
+        request.end_user,
+        job.tags,
+    )
+
+
+async def _judge_request(job: Job, passing: Passing) -> None:
+    """Replaces the body by one that may go on, and the canonical form where the body cannot be changed in place."""
+    chat = None if job.read_chat is None else job.read_chat(job.request.body)
+    passages = _other_texts(job) if chat is None else asked(chat)
+    texts = await passing.check("input", passages)
+    if texts is None:
+        return
+    request, changes = job.request, dict(zip(texts_of(passages), texts, strict=True))
+    job.request = msgspec.structs.replace(request, body=with_texts(request.body, changes))
+    if isinstance(request.inputs, list):
+        job.request.inputs = cast(Any, [changes.get(cast(Any, text), text) for text in request.inputs])
+    if chat is None or job.read_chat is None:
+        return
+    if texts_of(asked(job.read_chat(job.request.body))) != texts:
+        job.chat, job.canonical = with_asked(chat, texts), True
+
+
+def _other_texts(job: Job) -> list[Passage]:
+    """The texts of a task that is no chat."""
+    request = job.request
+    if request.binary or not request.body.lstrip().startswith(b"{"):
+        return []
+    found: list[Passage] = []
+    fields = _decode(request.body)
+    for name in _TEXT_FIELDS:
+        value = fields.get(name)
+        texts: list[Any] = cast(list[Any], value) if isinstance(value, list) else [value]
+        found += [Passage(text) for text in texts if isinstance(text, str)]
+    return found
+
+
+def _result_of(job: Job, reply: Reply) -> ChatResult:
+    if isinstance(reply.result, ChatResult):
+        return reply.result
+    read = BODIES.get(job.request.dialect)
+    if reply.body is None or read is None or job.request.task != "chat":
+        raise GuardrailFailed("the provider's answer cannot be judged in this dialect")
+    return read(bytes(reply.body))
+
+
+def is_judgement(error: PolyforgeError) -> bool:
+    """Whether an error is a guardrail's, and says nothing of who answered."""
+    return isinstance(error, GuardrailBlocked | GuardrailFailed)

@@ -20,7 +20,7 @@ TIMEOUT = 5
 """Seconds that each gateway may wait for its upstream: to the first token, and between two."""
 METERING_SECONDS = 20.0
 LOG_PATH = "/metering"
-Guard = Literal["service", "dead service", "personal data"]
+Guard = Literal["service", "dead-service", "personal-data"]
 
 
 @dataclass(frozen=True)
@@ -163,6 +163,7 @@ class PolyforgeServer(targets.Polyforge):
         return {
             "providers": {"lab": lab},
             "models": {model.name: self._model(model) for model in self._services.models},
+            "guardrails": self._guardrails(),
             "gateway": {"timeouts": {"first_token": TIMEOUT, "idle": TIMEOUT}},
         }
 
@@ -174,7 +175,17 @@ class PolyforgeServer(targets.Polyforge):
         }
         if model.cached:
             described["cache"] = {"ttl": 600}
+        if model.guard:
+            described["guardrails"] = [model.guard]
         return described
+
+    def _guardrails(self) -> dict[Guard, dict[str, Any]]:
+        service = {"use": "http", "on": ["input"], "url": self._services.guard_url}
+        return {
+            "service": service,
+            "dead-service": {**service, "url": self._services.dead_guard_url},
+            "personal-data": {"use": "pii", "on": ["output"], "action": "mask", "kinds": ["email"]},
+        }
 
 
 class Portkey(Gateway):
@@ -189,7 +200,7 @@ class Portkey(Gateway):
         config: dict[str, Any] = {"request_timeout": TIMEOUT * 1000}
         if wanted.cached:
             config["cache"] = {"mode": "simple"}
-        if wanted.guard == "personal data":
+        if wanted.guard == "personal-data":
             raise NotOffered(
                 "output guardrails take no action on streams "
                 "(portkey.ai/docs/guides/use-cases/streaming-output-guardrails)"
@@ -304,9 +315,9 @@ class LiteLLMServer(targets.LiteLLM):
             "callback_settings": {"scorecard": {"callback_type": "generic_api", "endpoint": log, "headers": {}}},
             "guardrails": [
                 self._service_guardrail("service", self._services.guard_url),
-                self._service_guardrail("dead service", self._services.dead_guard_url),
+                self._service_guardrail("dead-service", self._services.dead_guard_url),
                 _guardrail(
-                    "personal data",
+                    "personal-data",
                     guardrail="litellm_content_filter",
                     mode="post_call",
                     patterns=[{"pattern_type": "prebuilt", "pattern_name": "email", "action": "MASK"}],

@@ -311,14 +311,14 @@ ROWS = (
         "guardrail that fails",
         "What a guardrail cannot check is blocked before it reaches the provider.",
         partial(failing_guardrail, "guarded", "guarded-in-vain"),
-        (Model("guarded", guard="service"), Model("guarded-in-vain", guard="dead service")),
+        (Model("guarded", guard="service"), Model("guarded-in-vain", guard="dead-service")),
     ),
     _row(
         "pii-split",
         "personal data over chunks",
         "An e-mail address that lies over several chunks of a stream never leaves, whole or in parts to put together.",
         split_address,
-        guard="personal data",
+        guard="personal-data",
     ),
 )
 MODELS = tuple(model for row in ROWS for model in row.models)

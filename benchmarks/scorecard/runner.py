@@ -20,7 +20,6 @@ from tests.support.behaviours import Behaviour, Exchange, Play
 from tests.support.ports import refusing_port
 from tests.support.upstream import Received, Upstream
 
-
 PASS = b'{"action": "allow", "verdict": true}'
 LITELLM_PASS = b'{"action": "NONE"}'
 

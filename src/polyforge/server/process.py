@@ -14,6 +14,8 @@ from polyforge.gateway import api as gateway_api
 from polyforge.gateway.caching import api as cache_api
 from polyforge.gateway.comparing import Comparing
 from polyforge.gateway.guide import ModelGuide
+from polyforge.gateway.guarding import api as guarding_api
+from polyforge.gateway.guarding.trying import Trying
 from polyforge.gateway.tokenizing import api as tokenizing_api
 from polyforge.gateway.tokenizing.service import TokenizingService, tokenizer_files
 from polyforge.kernel.clock import SystemClock
@@ -85,6 +87,7 @@ def create_app(platform: GatewayPlatform) -> Application:
             cache_api.router(platform.cache.administration),
             gateway_api.usage_router(Comparing(platform.usage.service, platform.lineups)),
             gateway_api.router(ModelGuide(platform.lineups, settings.gateway, platform.clock)),
+            guarding_api.router(Trying(platform.lineups)),
             tokenizing_api.router(TokenizingService(platform.lineups, counter)),
             audit_api.router(platform.audit.service, platform.audit.export_service),
             tokens_api.router(platform.token_service),

@@ -17,7 +17,7 @@ from polyforge.database.metadata import metadata
 from polyforge.database.upgrading import ensure_current
 from polyforge.gateway.admission import Admission
 from polyforge.gateway.dispatch import Dispatch
-from polyforge.gateway.guarding import Guarding
+from polyforge.gateway.guarding.hop import Guarding
 from polyforge.gateway.health import Health
 from polyforge.gateway.lineup import Lineup, Lineups
 from polyforge.gateway.service import Gateway

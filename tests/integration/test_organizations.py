@@ -470,6 +470,20 @@ async def test_an_invitation_of_an_account_changes_nothing_but_its_role(home: Ho
     await accept(home, await home.letter(EVE), 409)
 
 
+async def test_whoever_accepts_an_invitation_has_shown_that_the_address_is_theirs(
+    home: House, database: Database
+) -> None:
+    made = await home.user(EVE)
+    assert not made["verified"]
+    await home.admin("POST", "/invitations", 201, {"email": EVE, "role": "viewer"})
+    await accept(home, await home.letter(EVE), 204, password=None, name=None)
+    (eve,) = (await home.admin("GET", f"/users?email={EVE}", 200))["data"]
+    assert eve["verified"]
+    async with database.read() as session:
+        events = await session.all(select(audit_events).order_by(audit_events.c.sequence))
+    assert [each["action"] for each in events][-2:] == ["user.verified", "invitation.accepted"]
+
+
 async def test_an_invitation_dies_with_time_by_hand_and_with_who_sent_it(home: House, clock: FakeClock) -> None:
     ann = await home.visitor().sign_in(ANN)
     ben, ben_id = await signed_in(home, BEN, "admin")

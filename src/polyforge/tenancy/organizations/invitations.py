@@ -185,6 +185,11 @@ class InvitationService:
             account = Subject("user", user_id, invitation.organization_id)
             told = {"email": row["email"], "name": row["name"]}
             await self._recorder.changed(session, caller, "people", "user.created", account, None, told)
+        elif user is not None and user.verified_at is None:
+            # The link was e-mailed, and nowhere else shown.
+            await people.change(user_id, {"verified_at": self._clock.now()})
+            account = Subject("user", user_id, invitation.organization_id)
+            await self._recorder.changed(session, caller, "people", "user.verified", account)
         await record(self._recorder, session, caller, "invitation.accepted", _subject(invitation), None, membership)
 
     async def _may_still_invite(self, session: ReadSession, invitation: Invitation) -> bool:

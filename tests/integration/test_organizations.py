@@ -462,6 +462,7 @@ async def test_what_was_not_changed_is_not_recorded(home: House, database: Datab
 async def test_an_invitation_of_an_account_changes_nothing_but_its_role(home: House) -> None:
     ann = await home.visitor().sign_in(ANN)
     await home.user(EVE)
+    await home.letter(EVE)
     await ann("POST", "/invitations", 201, {"email": EVE, "role": "viewer"})
     await accept(home, await home.letter(EVE), 204, password=OTHER_PASSWORD, name="mallory")
     eve = await home.visitor().sign_in(EVE, PASSWORD)
@@ -475,6 +476,7 @@ async def test_whoever_accepts_an_invitation_has_shown_that_the_address_is_their
 ) -> None:
     made = await home.user(EVE)
     assert not made["verified"]
+    await home.letter(EVE)  # the one that asks for it, so that the next is the invitation
     await home.admin("POST", "/invitations", 201, {"email": EVE, "role": "viewer"})
     await accept(home, await home.letter(EVE), 204, password=None, name=None)
     (eve,) = (await home.admin("GET", f"/users?email={EVE}", 200))["data"]
@@ -514,6 +516,7 @@ async def test_an_invitation_dies_with_time_by_hand_and_with_who_sent_it(home: H
 async def test_a_disabled_account_accepts_nothing(home: House) -> None:
     ann = await home.visitor().sign_in(ANN)
     eve_id = (await home.user(EVE))["id"]
+    await home.letter(EVE)
     await ann("POST", f"/users/{eve_id}/disable", 200)
     await ann("POST", "/invitations", 201, {"email": EVE, "role": "viewer"})
     await accept(home, await home.letter(EVE), 401)

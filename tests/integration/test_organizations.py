@@ -571,7 +571,7 @@ async def test_nothing_is_done_that_could_not_be_told(home: House, database: Dat
 # --- many ---
 
 
-MANY, IN_A_SOAK = 3_000, 1_000_000
+MANY, IN_A_SOAK, TRIES = 3_000, 1_000_000, 20
 AT_ONCE = 20_000
 PAGED = ("/users", "/memberships", "/groups", "/invitations", "/me/sessions", "/service-accounts")
 ID_START = 10_000_000_000_000_000
@@ -620,22 +620,33 @@ async def _fill_some(database: Database, user_id: str, first: int, last: int) ->
             await session.change(insert(table).from_select(list(values), select(*made).select_from(numbers)))
 
 
+async def fastest(visitor: Visitor, path: str, tries: int) -> float:
+    """Milliseconds that the fastest of some requests took."""
+    timer = SystemClock()
+    times: list[float] = []
+    for _ in range(tries):
+        began = timer.monotonic()
+        await visitor("GET", path, 200)
+        times.append(timer.monotonic() - began)
+    return min(times) * 1000
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(3_600)
 async def test_every_list_is_read_by_an_index_in_its_order(home: House, database: Database, soak: bool) -> None:
-    """How long a page takes is printed, not judged."""
-    timer = SystemClock()
+    """How long a page takes is printed, not judged: the fastest of some tries, since a busy machine is not a list."""
     ann = await home.visitor().sign_in(ANN)
     me = await ann("GET", "/me", 200)
     group = await fill(database, me["id"], IN_A_SOAK if soak else MANY)
     for path in (*PAGED, f"/groups/{group}/members"):
         with pages_read(database) as seen:
-            began = timer.monotonic()
             first = await ann("GET", f"{path}?limit=100", 200)
-            first_page = timer.monotonic()
-            second = await ann("GET", f"{path}?limit=100&cursor={first['next_cursor']}", 200)
-        pages_took = f"{(first_page - began) * 1000:.1f} and {(timer.monotonic() - first_page) * 1000:.1f} ms"
-        print(f"{database.dialect}: {pages_took} for two pages of {path.replace(group, '{group}')}")
+            following = f"{path}?limit=100&cursor={first['next_cursor']}"
+            second = await ann("GET", following, 200)
+        tries = TRIES if soak else 1
+        took = [await fastest(ann, each, tries) for each in (f"{path}?limit=100", following)]
+        title = path.replace(group, "{group}")
+        print(f"{database.dialect}: {took[0]:.1f} and {took[1]:.1f} ms for two pages of {title}")
         assert len({each["id"] for each in first["data"] + second["data"]}) == 200
         table = "group_members" if path.endswith("/members") else path.rpartition("/")[2].replace("-", "_")
         pages = [each for each in seen if f"FROM {table} " in each[0].replace("\n", " ") and "DESC" in each[0]]

@@ -147,12 +147,18 @@ class LimitBook:
                 await self._open(counter)
 
     async def _open(self, counter: Counter) -> None:
-        if not self._counters.attach(counter):
+        if not self._attach(counter):
             await self._flights.join(counter.name, partial(self._begin, counter))
-            self._counters.attach(counter)
+            self._attach(counter)
+
+    def _attach(self, counter: Counter) -> bool:
+        """Find the slot of a counter, which another worker may have opened before something was done to its limit."""
+        if not self._counters.attach(counter):
+            return False
         state = self._states.get((counter.limit.id, counter.subject_id))
         if state is not None:
             self._counters.apply(counter, state)
+        return True
 
     async def _begin(self, counter: Counter) -> None:
         async with self._database.read() as session:
@@ -164,7 +170,7 @@ class LimitBook:
         known = self._limits.get(limit.id)
         limit = known if known is not None and known == limit else limit
         now, counter = self._clock.now(), self.counter(limit, subject_id)
-        if counter.slot >= 0 or self._counters.attach(counter):
+        if counter.slot >= 0 or self._attach(counter):
             return self._counters.use(counter, now)
         async with self._database.read() as session:
             start = await _start_of(SystemLimits(session), counter, now)
@@ -173,12 +179,10 @@ class LimitBook:
         ends = self._counters.ends(counter, now)
         return LimitUse(used, limit.amount + extra, None if ends == NEVER else ends)
 
-    def adjusted(self, state: LimitState) -> None:
-        """Something was done to a limit by this process: count it at once."""
+    def adjusted(self, limit: Limit, state: LimitState) -> None:
+        """Something was done to a limit by this process: count it at once, in every worker of this machine."""
         self._states[state.limit_id, state.subject_id] = state
-        counter = self._known.get((state.limit_id, state.subject_id))
-        if counter is not None and counter.slot >= 0:
-            self._counters.apply(counter, state)
+        self._attach(self.counter(limit, state.subject_id))
 
     # Following
 

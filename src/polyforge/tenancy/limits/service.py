@@ -187,8 +187,8 @@ class LimitService:
         except BaseException:
             self._counters.shift(counter, -amount, now)
             raise
-        for state in states:
-            self._book.adjusted(state)
+        for limit, state in zip((source, target), states, strict=True):
+            self._book.adjusted(limit, state)
         return source
 
     async def _write_transfer(
@@ -208,7 +208,7 @@ class LimitService:
         async with self._database.write() as session:
             state = await self._put(SystemLimitEditor(session), limit, subject_id, adjust)
             await self._record(session, caller, "limit.adjusted", limit, None, {**told, "subject_id": subject_id})
-        self._book.adjusted(state)
+        self._book.adjusted(limit, state)
 
     async def _put(self, editor: SystemLimitEditor, limit: Limit, subject_id: str, adjust: Adjust) -> LimitState:
         version = await editor.lock()

@@ -128,6 +128,27 @@ class Conflict(PolyforgeError):
     kind = "invalid_request_error"
 
 
+class IdempotencyRunning(Conflict):
+    """The first request with this `Idempotency-Key` is not answered yet; a little later it may be."""
+
+    code = "idempotency_in_progress"
+    retryable = True
+
+
+class IdempotencyKeyReused(Invalid):
+    """This `Idempotency-Key` came with another request before."""
+
+    status = 422
+    code = "idempotency_key_reused"
+
+
+class IdempotencyAnswerLost(Invalid):
+    """The request with this `Idempotency-Key` was answered, and the answer was too large to be kept."""
+
+    status = 422
+    code = "idempotency_answer_lost"
+
+
 class TooLarge(PolyforgeError):
     """The body is over its size limit."""
 

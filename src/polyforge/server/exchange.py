@@ -1,12 +1,24 @@
 """One request and its answer, as far as they are worth writing down."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
 from polyforge.gateway.job import Job
 from polyforge.telemetry.hops import Hops
 from polyforge.tenancy.callers import Caller
+
+
+class Keeping(Protocol):
+    """Keeps an answer on its way out."""
+
+    async def __call__(self, message: Any) -> None:
+        """Send one message of ASGI on."""
+        ...
+
+    async def leave(self) -> None:
+        """The request is over."""
+        ...
 
 
 class Exchange(msgspec.Struct, gc=False):
@@ -18,6 +30,10 @@ class Exchange(msgspec.Struct, gc=False):
     hops: Hops
     caller: Caller | None = None
     job: Job | None = None
+    once: bytes | None = None
+    """The key under which the caller may send the request again without having it done twice."""
+    keeping: Keeping | None = None
+    """What keeps the answer under that key."""
     status: int = 0
     error: str | None = None
 

@@ -6,7 +6,7 @@ Hops 1 to 3 of a request happen here (server, tenancy, dialect); the rest is the
 import asyncio
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from functools import partial
 from time import perf_counter_ns
@@ -45,10 +45,13 @@ from polyforge.server.http import (
     read_body,
     send_whole,
 )
+from polyforge.server.idempotent import Replayed, begin
 from polyforge.server.responses import Conversations
 from polyforge.telemetry.hops import Hops
 from polyforge.telemetry.logs import get_logger
 from polyforge.tenancy.callers import Caller
+from polyforge.tenancy.idempotency.service import KEY_HEADER as ONCE_HEADER
+from polyforge.tenancy.idempotency.service import Idempotency
 from polyforge.tenancy.key_cache import KeyCache
 from polyforge.tenancy.people.tokens.access import TOKEN_MARK
 from polyforge.tenancy.people.tokens.callers import TokenCallers
@@ -57,6 +60,7 @@ from polyforge.tenancy.policy import authorize
 _CLIENT_CLOSED: Final = 499
 _LONG_RESULT_BYTES: Final = 256 * 1024
 _KEY_HEADER: Final = KEY_HEADER.encode()
+_ONCE_HEADER: Final = ONCE_HEADER.encode()
 _ROUTE_HEADER: Final = ROUTE_HEADER.encode()
 _TAGS_HEADER: Final = TAGS_HEADER.encode()
 _KEY: Final = re.compile(rb"[\x21-\x7e]{1,512}")
@@ -84,6 +88,7 @@ class Inference:
         tracer: Tracer,
         conversations: Conversations,
         answers: AnswerCache,
+        idempotency: Idempotency,
     ) -> None:
         self._settings = settings
         self._keys = keys
@@ -94,6 +99,7 @@ class Inference:
         self._tracer = tracer
         self._conversations = conversations
         self._answers = answers
+        self._idempotency = idempotency
         self.endpoints: Mapping[str, Endpoint] = {endpoint.path: endpoint for endpoint in ENDPOINTS}
 
     async def __call__(self, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
@@ -106,14 +112,13 @@ class Inference:
         try:
             job = await self._read(endpoint, exchange, lineup, scope, receive)
             presence = Presence(scope)
+            if exchange.once is not None:
+                send = exchange.keeping = await begin(self._idempotency, exchange, job, exchange.once, send)
             if job.model.cache is not None and endpoint.estimate is None:
                 await self._answers.prepare(job, job.model.cache, endpoint.path, first_values(scope["headers"]))
-            if endpoint.estimate is not None:
-                await self._count(endpoint, endpoint.estimate, exchange, job, lineup, presence, send)
-            elif job.request.stream:
-                await self._stream(endpoint, exchange, job, lineup, presence, send)
-            else:
-                await self._complete(endpoint, exchange, job, lineup, presence, send)
+            await self._answer(endpoint, exchange, job, lineup, presence, send)
+        except Replayed as again:
+            lineup.gateway.settle_again(again.job, exchange.status)
         except PolyforgeError as error:
             await self._refuse(endpoint, exchange, error, send)
         except asyncio.CancelledError:
@@ -127,12 +132,25 @@ class Inference:
             lineup.calls -= 1
             if presence is not None:
                 presence.end()
+            if exchange.keeping is not None:
+                await exchange.keeping.leave()
             self._observer.finished(exchange)
+
+    def _answer(
+        self, endpoint: Endpoint, exchange: Exchange, job: Job, lineup: Lineup, presence: Presence, send: Send
+    ) -> Awaitable[None]:
+        """The answer in the form that was asked for."""
+        if endpoint.estimate is not None:
+            return self._count(endpoint, endpoint.estimate, exchange, job, lineup, presence, send)
+        if job.request.stream:
+            return self._stream(endpoint, exchange, job, lineup, presence, send)
+        return self._complete(endpoint, exchange, job, lineup, presence, send)
 
     async def _read(
         self, endpoint: Endpoint, exchange: Exchange, lineup: Lineup, scope: Scope, receive: Receive
     ) -> Job:
         headers = first_values(scope["headers"])
+        exchange.once = headers.get(_ONCE_HEADER)
         marks = exchange.hops.marks
         limit = self._settings.max_body_bytes
         declared_length(headers, limit)

@@ -77,6 +77,7 @@ def create_app(platform: GatewayPlatform) -> Application:
         platform.tracer,
         conversations,
         platform.cache.answers,
+        platform.idempotency,
     )
     counter = TokenCounter(Encodings(), tokenizer_files(settings.tokens, settings.models))
     management = build_management(

@@ -52,6 +52,10 @@ from polyforge.tenancy.admin_key import admin_key
 from polyforge.tenancy.audit.recorder import Recorder
 from polyforge.tenancy.bootstrap import install
 from polyforge.tenancy.defaults import DEFAULT_ORGANIZATION_ID
+from polyforge.tenancy.idempotency.pruning import IdempotencyPruning
+from polyforge.tenancy.idempotency.service import BELONGS_TO as IDEMPOTENT_BELONGS_TO
+from polyforge.tenancy.idempotency.service import Idempotency
+from polyforge.tenancy.idempotency.tables import idempotent_requests
 from polyforge.tenancy.key_cache import TOLD_SYNC_SECONDS, KeyCache
 from polyforge.tenancy.ledger.drainer import Drainer
 from polyforge.tenancy.ledger.journal import Journal
@@ -96,6 +100,7 @@ SEALED: Final = (
     SealedColumn(users, "totp", "totp/{id}"),
     SealedColumn(signing_keys, "sealed", "signing key/{id}"),
     SealedColumn(responses, "sealed", RESPONSE_BELONGS_TO, rows=8),
+    SealedColumn(idempotent_requests, "sealed", IDEMPOTENT_BELONGS_TO, rows=8),
 )
 """Every column of sealed values."""
 
@@ -164,6 +169,7 @@ class GatewayPlatform:
         )
         self.key_service = KeyService(self.database, clock, self.recorder, self.keys.wake)
         self.responses = Responses(settings.responses, self.database, clock, self.master)
+        self.idempotency = Idempotency(settings.idempotency, self.database, clock, self.master)
         self.sealing = Sealing(self.database, self.master, SEALED)
         self.vault_service = VaultService(self.database, clock, self.recorder, self.master)
 
@@ -246,6 +252,7 @@ class GatewayPlatform:
     async def close(self) -> None:
         """Close everything, the journal last: it holds what the others may still say."""
         await self.operations.close()
+        await self.idempotency.close()
         await self.people.close()
         await self.declared_secrets.close()
         await self.events.close()
@@ -299,10 +306,11 @@ class GatewayPlatform:
             await self.operations.pruning.run()
 
     async def prune_responses(self) -> None:
-        """Let go of responses that have expired; one process of a machine does it."""
+        """Let go of responses and of answers to keys that have expired; one process of a machine does it."""
         await self._wait_for_schema()
         if self._spec.index == 0:
-            await ResponsePruning(self.database, self.clock).run()
+            pruning = (ResponsePruning(self.database, self.clock), IdempotencyPruning(self.database, self.clock))
+            await asyncio.gather(*(each.run() for each in pruning))
 
     async def _wait_for_schema(self) -> None:
         while not self.keys.synchronised:  # noqa: ASYNC110  # once at the start, and nothing tells of it

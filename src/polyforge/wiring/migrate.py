@@ -8,6 +8,7 @@ from polyforge.operations.configuration import tables as configuration
 from polyforge.operations.flags import tables as flags
 from polyforge.tenancy import tables as tenancy
 from polyforge.tenancy.audit import tables as audit
+from polyforge.tenancy.idempotency import tables as idempotency
 from polyforge.tenancy.limits import tables as limits
 from polyforge.tenancy.people import tables as people
 from polyforge.tenancy.request_logs import tables as request_logs
@@ -15,7 +16,20 @@ from polyforge.tenancy.responses import tables as responses
 from polyforge.tenancy.vault import tables as vault
 from polyforge.wiring.settings import Settings
 
-ROOMS = (counting, events, tenancy, audit, people, limits, request_logs, responses, vault, configuration, flags)
+ROOMS = (
+    counting,
+    events,
+    tenancy,
+    audit,
+    people,
+    limits,
+    request_logs,
+    responses,
+    vault,
+    idempotency,
+    configuration,
+    flags,
+)
 """The modules whose import declares tables; together they make the metadata complete."""
 
 

@@ -38,7 +38,7 @@ def model_prefix(project_id: str, model: str) -> str:
 
 def exact_key(job: Job, rules: CacheRules, path: str) -> str | None:
     """The key of a job on a path of the server; None where its body is not one that can be compared."""
-    content = _canonical(job.request.body)
+    content = canonical(job.request.body, _TRAVEL)
     if content is None:
         return None
     return keyed(job, "e", _around(job, rules, path), content)
@@ -67,9 +67,12 @@ def around(job: Job, rules: CacheRules) -> bytes:
     return _around(job, rules, "")
 
 
-def _canonical(body: bytes) -> bytes | None:
+def canonical(body: bytes, left_out: frozenset[str] = frozenset()) -> bytes | None:
+    """What a body says, however it is written; None where it cannot be told. Of the outermost fields some may be
+    `left_out`.
+    """
     if is_form(body):
-        return _canonical_form(body)
+        return _canonical_form(body, left_out)
     try:
         content: Any = _read(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -77,12 +80,12 @@ def _canonical(body: bytes) -> bytes | None:
     if not isinstance(content, dict):
         return None
     fields = cast(dict[str, Any], content)
-    for name in _TRAVEL:
+    for name in left_out:
         fields.pop(name, None)
     return _write(fields)
 
 
-def _canonical_form(body: bytes) -> bytes | None:
+def _canonical_form(body: bytes, left_out: frozenset[str]) -> bytes | None:
     """A form by its fields, whose boundary is another one each time."""
     try:
         form = read_form(body)
@@ -92,6 +95,6 @@ def _canonical_form(body: bytes) -> bytes | None:
     fields = [
         (part.name, part.is_file, part.plain, view[part.start : part.end])
         for part in form.parts
-        if part.name not in _TRAVEL
+        if part.name not in left_out
     ]
     return _pack(fields)

@@ -4,6 +4,7 @@ import asyncio
 import json
 import sqlite3
 from collections.abc import Sequence
+from itertools import product
 
 import pytest
 from msgspec.structs import replace
@@ -14,6 +15,7 @@ from polyforge.database.engine import sqlite_path
 from polyforge.kernel.clock import FakeClock
 from polyforge.kernel.errors import Invalid, Unavailable
 from polyforge.ports.secret_source import SecretSource
+from polyforge.tenancy import exporting as rhythm
 from polyforge.tenancy.audit.exports import exporter as exporting
 from polyforge.tenancy.audit.exports.exporter import Exporter, Exporters
 from polyforge.tenancy.audit.exports.service import ExportService
@@ -317,8 +319,8 @@ async def test_running_survives_whatever_fails(sink: Sink, log: Database, error:
             return super().now()
 
     with pytest.MonkeyPatch.context() as patched:
-        for name in ("_IDLE_SECONDS", "_LOOK_SECONDS"):
-            patched.setattr(exporting, name, 0.01)
+        for module, name in product((rhythm, exporting), ("IDLE_SECONDS", "LOOK_SECONDS")):
+            patched.setattr(module, name, 0.01)
         exporters = Exporters([process(log, sink, Broken(NOW), "A")], log, "A")
         running = asyncio.create_task(exporters.run())
         await eventually_async(lambda: len(sink.got) == COUNT)

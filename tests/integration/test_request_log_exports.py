@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from itertools import product
 
 import pytest
 from sqlalchemy import func, select
@@ -12,6 +13,7 @@ from polyforge.kernel.errors import Conflict, Invalid, Unavailable
 from polyforge.kernel.request_log import LoggedRequest, RequestBatch
 from polyforge.kernel.usage import Usage
 from polyforge.ports.secret_source import SecretSource
+from polyforge.tenancy import exporting as rhythm
 from polyforge.tenancy.ledger.records import UsageRecord
 from polyforge.tenancy.request_logs import exporter as exporting
 from polyforge.tenancy.request_logs.exporter import LogExporter, LogExporters
@@ -310,8 +312,8 @@ async def test_running_survives_whatever_fails(database: Database, sink: Sink, c
 
     await calls.add(10)
     with pytest.MonkeyPatch.context() as patched:
-        for name in ("_IDLE_SECONDS", "_LOOK_SECONDS"):
-            patched.setattr(exporting, name, 0.01)
+        for module, name in product((rhythm, exporting), ("IDLE_SECONDS", "LOOK_SECONDS")):
+            patched.setattr(module, name, 0.01)
         exporters = LogExporters([process(database, sink, Broken(NOW), "A")], database, "A")
         running = asyncio.create_task(exporters.run())
         await eventually_async(lambda: len(sink.got) == 10)

@@ -15,7 +15,8 @@ from tests.unit.tenancy.samples import NOW
 
 CHAIN = Chain(MASTER)
 OTHER_ORGANIZATION = "0000000000000000000000009A"
-_ROWS = 2_000
+_ROWS = 1_000
+"""In one statement: neither database takes more than 32,767 values."""
 _PLACES = {"sqlite": lambda _: "?", "postgresql": lambda number: f"${number}"}
 
 
@@ -46,14 +47,19 @@ async def fill(database: Database, count: int, make: Callable[[int], AuditEvent]
     """Put `count` events into an empty log."""
     rows = _chained(count, make)
     columns = [column.name for column in audit_events.c]
-    places = ", ".join(_PLACES[database.dialect](number + 1) for number in range(len(columns)))
-    sql = f"INSERT INTO audit_events ({', '.join(columns)}) VALUES ({places})"
+    into = f"INSERT INTO audit_events ({', '.join(columns)}) VALUES "
     last: dict[str, Any] = {"sequence": 0, "hash": FIRST_HASH}
     while some := list(islice(rows, _ROWS)):
         async with database.write() as session:
-            await session.raw_many(sql, [tuple(row[name] for name in columns) for row in some])
+            values = tuple(row[name] for row in some for name in columns)
+            await session.raw(into + _places(database.dialect, len(some), len(columns)), values)
         last = some[-1]
     await set_head(database, last["sequence"], last["hash"])
+
+
+def _places(dialect: str, rows: int, columns: int) -> str:
+    names = [_PLACES[dialect](number + 1) for number in range(rows * columns)]
+    return ", ".join(f"({', '.join(names[begin : begin + columns])})" for begin in range(0, len(names), columns))
 
 
 async def set_head(database: Database, sequence: int, linked: bytes) -> None:

@@ -16,6 +16,7 @@ from polyforge.kernel.request_log import LoggedRequest, RequestBatch
 from polyforge.ports.request_log_sink import SEND_SECONDS, RequestLogSink
 from polyforge.ports.secret_source import SecretSource
 from polyforge.telemetry.logs import get_logger
+from polyforge.tenancy.exporting import IDLE_SECONDS, LOOK_SECONDS, Exporting, pause_after
 from polyforge.tenancy.request_logs.store import LogExportState, SystemLogEditor, SystemLogStore, WaitingBatch
 from polyforge.tenancy.sink_failed import REASON_LENGTH, SinkFailed
 
@@ -23,19 +24,12 @@ MOST_REQUESTS: Final = 1_000
 """A bound on what is sent together; what the ledger took in together is not torn apart."""
 _MOST_BATCHES: Final = 200
 _HELD_SECONDS: Final = SEND_SECONDS + 10.0
-_IDLE_SECONDS: Final = 1.0
-_LOOK_SECONDS: Final = 5.0
-_FIRST_WAIT: Final = 1.0
-_LONGEST_WAIT: Final = 60.0
-_DOUBLINGS: Final = 10
-_LONGEST_ASKED: Final = 600.0
-"""The longest that a sink is left alone because it asked for it."""
 _PRUNE_SECONDS: Final = 60.0
 
 _log = get_logger(__name__)
 
 
-class LogExporter:
+class LogExporter(Exporting[RequestLogSink]):
     """One sink's share of a process. `holder` is unique to the process; `refused` counts what the sink refused."""
 
     def __init__(
@@ -47,36 +41,13 @@ class LogExporter:
         holder: str,
         refused: Callable[[int], None],
     ) -> None:
-        self.name = name
-        self._sink = sink
+        super().__init__(name, "requests", sink)
         self._database = database
         self._clock = clock
         self._holder = holder
         self._refused = refused
-        self._failing = False
         self.lag_seconds = 0.0
         """How long the request has waited that the sink does not have yet, as far as this process knows."""
-
-    async def run(self) -> None:
-        """Send for as long as this process lives; what the database or the sink does does not end it."""
-        while True:
-            try:
-                wait = await self.step()
-            except PolyforgeError as error:
-                self._tell(error.message)
-                wait = _IDLE_SECONDS
-            except Exception:  # noqa: BLE001 - whatever it was, no gateway ends because its log is not exported
-                _log.exception("requests cannot be exported", export=self.name)
-                wait = _LOOK_SECONDS
-            await asyncio.sleep(wait)
-
-    async def open(self, secrets: SecretSource) -> None:
-        """Get the sink ready."""
-        await self._sink.open(secrets)
-
-    async def close(self) -> None:
-        """Let go of the sink."""
-        await self._sink.close()
 
     async def step(self) -> float:
         """Send what is next, if anything; how many seconds there is nothing to do then."""
@@ -87,15 +58,15 @@ class LogExporter:
             batches = _together(await store.waiting(state.sequence if state else 0, _MOST_BATCHES))
         self.lag_seconds = max(0.0, now - batches[0].created_at) if batches else 0.0
         if not batches:
-            return _IDLE_SECONDS
+            return IDLE_SECONDS
         if state is not None and state.held_by_another(self._holder, now):
-            return _LOOK_SECONDS
+            return LOOK_SECONDS
         rest = self._rest(state, batches, now)
         if rest > 0:
-            return min(rest, _LOOK_SECONDS)
+            return min(rest, LOOK_SECONDS)
         claimed = await self._claim()
         if claimed is None or claimed.sequence != (state.sequence if state else 0):
-            return _LOOK_SECONDS
+            return LOOK_SECONDS
         return await self._export(claimed, batches)
 
     def _rest(self, state: LogExportState | None, batches: Sequence[WaitingBatch], now: float) -> float:
@@ -125,7 +96,7 @@ class LogExporter:
         if moved and refused:
             self._refused(refused)
         self._tell(None)
-        return 0 if moved else _LOOK_SECONDS
+        return 0 if moved else LOOK_SECONDS
 
     async def _send_parts(self, first: int, requests: list[LoggedRequest]) -> int:
         """Send them all. Of a part with refused ones in it, ever smaller ones; how many were refused alone."""
@@ -158,22 +129,14 @@ class LogExporter:
             raise SinkFailed(error) from error
         return None
 
-    async def _fail(self, state: LogExportState, failure: "SinkFailed") -> float:
+    async def _fail(self, state: LogExportState, failure: SinkFailed) -> float:
         """Leave the sink alone for a while, longer each time."""
-        wait = min(_FIRST_WAIT * 2 ** min(state.failures, _DOUBLINGS), _LONGEST_WAIT)
-        wait = max(wait, min(failure.retry_after, _LONGEST_ASKED))
+        wait = pause_after(failure, state.failures)
         failed = {"failures": state.failures + 1, "retry_at": self._clock.now() + wait, "error": failure.reason}
         async with self._database.write() as session:
             await SystemLogEditor(session).change(state, self._holder, {**_SETTLED, **failed})
         self._tell(failure.reason)
-        return min(wait, _LOOK_SECONDS)
-
-    def _tell(self, problem: str | None) -> None:
-        if problem is not None and not self._failing:
-            _log.warning("requests cannot be exported", export=self.name, reason=problem)
-        elif problem is None and self._failing:
-            _log.info("requests are exported again", export=self.name)
-        self._failing = problem is not None
+        return min(wait, LOOK_SECONDS)
 
 
 _SETTLED: Final[dict[str, Any]] = {"failures": 0, "retry_at": 0.0, "error": None, "held_until": 0.0}

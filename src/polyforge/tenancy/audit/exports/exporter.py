@@ -26,6 +26,7 @@ from polyforge.tenancy.audit.exports.store import (
 )
 from polyforge.tenancy.audit.lines import line_of
 from polyforge.tenancy.audit.store import SystemAuditStore
+from polyforge.tenancy.exporting import IDLE_SECONDS, LOOK_SECONDS, Exporting, pause_after
 from polyforge.tenancy.sink_failed import REASON_LENGTH, SinkFailed
 
 MOST_EVENTS: Final = 500
@@ -34,52 +35,22 @@ MOST_BYTES: Final = 1_000_000
 _EVENT_BYTES: Final = 1_000
 """What an event has about, beside its texts of any length."""
 _HELD_SECONDS: Final = SEND_SECONDS + 10.0
-_IDLE_SECONDS: Final = 1.0
-_LOOK_SECONDS: Final = 5.0
-_FIRST_WAIT: Final = 1.0
-_LONGEST_WAIT: Final = 60.0
-_DOUBLINGS: Final = 10
-_LONGEST_ASKED: Final = 600.0
-"""The longest that a sink is left alone because it asked for it."""
 _UNREADABLE: Final = "the event cannot be read; `polyforge audit verify` tells more"
 
 _log = get_logger(__name__)
 
 
-class Exporter:
+class Exporter(Exporting[AuditSink]):
     """One sink's share of a process. `holder` is unique to the process."""
 
     def __init__(self, name: str, sink: AuditSink, database: Database, clock: Clock, holder: str) -> None:
-        self.name = name
-        self._sink = sink
+        super().__init__(name, "audit events", sink)
         self._database = database
         self._clock = clock
         self._holder = holder
         self._most = MOST_EVENTS
-        self._failing = False
         self.lag = 0
         """Events that the sink does not have yet, as far as this process knows."""
-
-    async def run(self) -> None:
-        """Send for as long as this process lives; what the database or the sink does does not end it."""
-        while True:
-            try:
-                wait = await self.step()
-            except PolyforgeError as error:
-                self._tell(error.message)
-                wait = _IDLE_SECONDS
-            except Exception:  # noqa: BLE001 - whatever it was, no gateway ends because its audit log is not exported
-                _log.exception("audit events cannot be exported", export=self.name)
-                wait = _LOOK_SECONDS
-            await asyncio.sleep(wait)
-
-    async def open(self, secrets: SecretSource) -> None:
-        """Get the sink ready."""
-        await self._sink.open(secrets)
-
-    async def close(self) -> None:
-        """Let go of the sink."""
-        await self._sink.close()
 
     async def step(self) -> float:
         """Send what is next, if anything; how many seconds there is nothing to do then."""
@@ -90,22 +61,22 @@ class Exporter:
             waiting = await SystemExportStore(session).wanted(self.name, 1)
         self.lag = newest - (state.sequence if state else 0)
         if state is not None and state.held_by_another(self._holder, now):
-            return _LOOK_SECONDS
+            return LOOK_SECONDS
         if self.lag <= 0 and not waiting:
-            return _IDLE_SECONDS
+            return IDLE_SECONDS
         if state is not None and state.retry_at > now:
-            return min(state.retry_at - now, _LOOK_SECONDS)
+            return min(state.retry_at - now, LOOK_SECONDS)
         async with self._database.write() as session:
             state = await SystemExportEditor(session).claim(self.name, self._holder, now, now + _HELD_SECONDS)
         if state is None:
-            return _LOOK_SECONDS
+            return LOOK_SECONDS
         return await (self._repeat(state, waiting[0]) if waiting else self._continue(state))
 
     async def _continue(self, state: ExportState) -> float:
         """Send the next batch. Of one with refused events in it, ever smaller parts, down to each of them."""
         sequences = await self._next(state.sequence)
         if not sequences:
-            return _IDLE_SECONDS
+            return IDLE_SECONDS
         through = sequences[-1]
         try:
             await self._send(state.sequence, through)
@@ -195,24 +166,16 @@ class Exporter:
         """What is so after a batch; the row is free again."""
         return {"failures": 0, "retry_at": 0.0, "error": None, "changed_at": self._clock.now(), "held_until": 0.0}
 
-    async def _fail(self, state: ExportState, failure: "SinkFailed") -> float:
+    async def _fail(self, state: ExportState, failure: SinkFailed) -> float:
         """Leave the sink alone for a while, longer each time."""
-        wait = min(_FIRST_WAIT * 2 ** min(state.failures, _DOUBLINGS), _LONGEST_WAIT)
-        wait = max(wait, min(failure.retry_after, _LONGEST_ASKED))
+        wait = pause_after(failure, state.failures)
         now = self._clock.now()
         failed = {"failures": state.failures + 1, "retry_at": now + wait, "error": failure.reason}
         values = {**self._settled(), **failed}
         async with self._database.write() as session:
             await SystemExportEditor(session).change(self.name, self._holder, state.sequence, values)
         self._tell(failure.reason)
-        return min(wait, _LOOK_SECONDS)
-
-    def _tell(self, problem: str | None) -> None:
-        if problem is not None and not self._failing:
-            _log.warning("audit events cannot be exported", export=self.name, reason=problem)
-        elif problem is None and self._failing:
-            _log.info("audit events are exported again", export=self.name)
-        self._failing = problem is not None
+        return min(wait, LOOK_SECONDS)
 
 
 class Exporters:

@@ -34,6 +34,8 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("PUT", "/api/v1/roles/{role_id}"): {"permissions": ["inference"]},
     ("PATCH", "/api/v1/memberships/{membership_id}"): {"role": "viewer"},
     ("PATCH", "/api/v1/service-accounts/{account_id}"): {"role": "viewer"},
+    ("POST", "/api/v1/limits"): {"name": "wall", "subject": "key", "measure": "money", "amount": 1, "window": "day"},
+    ("POST", "/api/v1/budgets"): {"name": "wall too", "subject": "key", "amount_usd": 1, "window": "day"},
 }
 """Bodies that the shortest one that the schema accepts would not do for."""
 SHARED = {"models"}
@@ -284,6 +286,11 @@ async def _invitation(world: World, tenant: Tenant) -> str:
     return (await world.make(tenant, "/invitations", body))["id"]
 
 
+async def _limit(world: World, tenant: Tenant) -> str:
+    body = {"name": f"limit {new_ulid()}", "subject": "project", "measure": "money", "amount": 1, "window": "day"}
+    return (await world.make(tenant, "/limits", body))["id"]
+
+
 MAKERS: dict[str, Make] = {
     "keys": _key,
     "secrets": _secret,
@@ -295,6 +302,8 @@ MAKERS: dict[str, Make] = {
     "memberships": _membership,
     "service-accounts": _service_account,
     "invitations": _invitation,
+    "limits": _limit,
+    "budgets": _limit,
 }
 """From a collection to what makes one thing of it in a tenant; a new collection needs one."""
 

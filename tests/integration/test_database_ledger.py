@@ -52,13 +52,15 @@ async def test_a_record_becomes_a_row_with_all_it_says(ledger: LedgerStore, data
     usage = Usage(input=10, cache_read=5, cache_write=1, output=20, reasoning=7, **units)
     kept: dict[str, Any] = {"cached": "exact", "saved": 60}
     whose: dict[str, Any] = {"user_id": KEY, "end_user": "ann", "tags": "app=chat,team=red"}
-    ended: dict[str, Any] = {"status": "cancelled", "http_status": 499, "usage": usage}
+    how: dict[str, Any] = {"error": "rate_limited", "details": b"\x91\xa8/v1/chat"}
+    ended: dict[str, Any] = {"status": "cancelled", "http_status": 499, "usage": usage, **how}
     call = record(stream=True, period_start=1_699_920_000, **ended, **whose, **kept)
     await ledger.append("j", 0, 100, [call])
     (row,) = await rows_of(database)
     assert row == {
         "id": call.id,
         "key_id": call.key_id,
+        **how,
         "organization_id": call.organization_id,
         "project_id": call.project_id,
         "task": "chat",

@@ -82,6 +82,10 @@ class Job(msgspec.Struct, gc=False):
     """A key of the caller's own account at the provider."""
     wish: Wish | None = None
     """What the caller wants of the deployment that answers."""
+    asked_route: str = ""
+    """The same, as it said so."""
+    path: str = ""
+    """As it is declared."""
     tags: tuple[str, ...] = ()
     """What the caller labels the call with, sorted: `name` or `name=value`."""
     lookup: Lookup | None = None

@@ -3,6 +3,7 @@
 from time import perf_counter_ns
 from typing import Final
 
+from polyforge.gateway.detailing import details_of
 from polyforge.gateway.job import Job
 from polyforge.kernel.clock import Clock
 from polyforge.kernel.money import Micros
@@ -68,6 +69,8 @@ class Settlement:
                 ",".join(job.tags),
                 job.cached,
                 job.saved,
+                job.error or "",
+                details_of(job),
             )
         )
         if job.takes or job.attempt_takes:

@@ -18,7 +18,6 @@ from polyforge.gateway.caching.lookup import CACHE_HEADER
 from polyforge.gateway.caching.service import AnswerCache
 from polyforge.gateway.job import Job
 from polyforge.gateway.lineup import Lineup, Lineups
-from polyforge.gateway.routing import Wish
 from polyforge.gateway.settings import GatewaySettings
 from polyforge.gateway.tags import TAGS_HEADER, read_tags
 from polyforge.gateway.wishes import ROUTE_HEADER, read_wish
@@ -190,7 +189,8 @@ class Inference:
         for name in endpoint.forwarded:
             _forward(name, headers, job)
         job.provider_key = provider_key
-        job.wish = self._wish(headers)
+        job.path = endpoint.path
+        self._read_wish(job, headers)
         job.tags = _tags(headers)
         job.read_chat = endpoint.read_chat
         job.examine = endpoint.examine
@@ -233,10 +233,12 @@ class Inference:
             raise Invalid(f"{KEY_HEADER} must be 1 to 512 printable ASCII characters", param=KEY_HEADER)
         return Hidden(key.decode())
 
-    def _wish(self, headers: HeaderMap) -> Wish | None:
+    def _read_wish(self, job: Job, headers: HeaderMap) -> None:
         """What the caller wants of the deployment that answers, if it says so."""
         asked = headers.get(_ROUTE_HEADER)
-        return None if asked is None else read_wish(asked.decode("latin-1"), self._settings.route_overrides)
+        if asked is not None:
+            job.asked_route = asked.decode("latin-1")
+            job.wish = read_wish(job.asked_route, self._settings.route_overrides)
 
     async def _complete(
         self, endpoint: Endpoint, exchange: Exchange, job: Job, lineup: Lineup, presence: Presence, send: Send

@@ -51,6 +51,8 @@ TYPES: Final = {
     "tags": "text",
     "cached": "text",
     "saved_micros": "bigint",
+    "error": "text",
+    "details": "bytea",
 }
 """The columns of a row with their PostgreSQL types: the fields of a record in their order, those of its usage among
 them. `day` is missing, which the databases compute."""

@@ -8,6 +8,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     SmallInteger,
     String,
     Subquery,
@@ -110,6 +111,9 @@ usage_records = Table(
     Column("tags", Text, nullable=False, server_default=""),
     Column("cached", String(16), nullable=False, server_default=""),
     Column("saved_micros", BigInteger, nullable=False, server_default="0"),
+    Column("error", Text, nullable=False, server_default=""),
+    # How the call went, as `tenancy.ledger.details` writes it; gone when its time is up.
+    Column("details", LargeBinary),
     Index(None, "project_id", "started_at"),
     # Ids rise with time, so rows are appended; without row ids SQLite keeps one tree less, a fifth of the time per row.
     sqlite_with_rowid=False,

@@ -8,12 +8,14 @@ from polyforge.kernel.money import Micros
 from polyforge.kernel.tasks import Task
 from polyforge.kernel.usage import NO_USAGE, Usage
 
-Status = Literal["ok", "error", "cancelled", "interrupted"]
-"""`error`: the caller got one; `cancelled`: the caller hung up; `interrupted`: the gateway died during the call."""
+Status = Literal["ok", "error", "cancelled", "interrupted", "refused"]
+"""`error`: the caller got one; `cancelled`: the caller hung up; `interrupted`: the gateway died during the call;
+`refused`: there was no call, the request was turned away before."""
 Cached = Literal["", "exact", "semantic", "idempotent"]
 """How an answer came from what was kept: the same request, one that means the same, or one that was sent again."""
 CORRECTION: Final = "correction"
 """Stands where the status of a call does, in rows that are no calls but correct what calls came to."""
+REFUSED: Final = "refused"
 
 
 class Balance(msgspec.Struct, frozen=True):
@@ -61,6 +63,10 @@ class UsageRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Empty where the answer was made for this call."""
     saved: Micros = 0
     """What the call would have cost, had its answer not been kept from an earlier one."""
+    error: str = ""
+    """Code of the error that the caller got."""
+    details: bytes | None = None
+    """How it went, as `tenancy.ledger.details` writes it."""
 
 
 class Hold(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -1,0 +1,26 @@
+"""How a job went, as the ledger keeps it: every request pays for this, so it puts together what is there as it is."""
+
+from polyforge.gateway.job import Job
+from polyforge.tenancy.ledger.details import Tried, encode_details
+
+
+def details_of(job: Job) -> bytes:
+    """The blob of a job that is being settled."""
+    hops, trace = job.hops, job.trace
+    tried: list[Tried] = []
+    for attempt in job.attempts:
+        deployment = attempt.deployment
+        tried.append((deployment.provider, deployment.model, attempt.started, attempt.ended, attempt.outcome))
+    return encode_details(
+        (
+            job.path,
+            hops.marks,
+            hops.waited,
+            tried,
+            job.first_token_ns,
+            b"" if trace is None else trace.trace_id,
+            job.found,
+            job.dropped,
+            job.asked_route,
+        )
+    )

@@ -36,6 +36,7 @@ ADAPTED = {
     "logs": ("request_log_sinks", "logs.exports.<name>"),
     "prices": ("price_catalogs", "prices"),
     "cache": ("caches", "cache"),
+    "guardrails": ("guardrails", "guardrails.<name>"),
 }
 """Sections in which adapters are chosen: the port, and where the adapter's own settings stand."""
 

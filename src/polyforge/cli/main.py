@@ -32,6 +32,8 @@ class Commands(LazyGroup):
         "budget": "Show budgets: the limits that count money.",
         "usage": "Show what was used and what it cost.",
         "cache": "Show what cached answers saved, and let go of them.",
+        "guardrail": "Show guardrails, and try them on a text.",
+        "privacy": "Find and hide personal data and secrets in texts.",
         "audit": "Search, verify and export the audit log.",
         "secret": "Set, list and remove secrets, and renew what seals them.",
         "config": "Show declared models, return to earlier ones, reload them.",

@@ -1,15 +1,13 @@
 """`polyforge tokens`: what texts come to."""
 
-import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from polyforge.cli.errors import CommandError
 from polyforge.cli.lazy import plain_app
 from polyforge.cli.options import DEFAULT, Data, Json, Key, Url, connect
 from polyforge.cli.output import show
+from polyforge.cli.texts import read_text
 
 app = plain_app("Count the tokens of texts.")
 
@@ -29,16 +27,6 @@ def count(
     as_json: Json = False,
 ) -> None:
     """Count the tokens of a text, exactly where the model's tokenizer is at hand."""
-    answer = connect(url, key, data).post("/api/v1/tokenize", {"model": model, "text": _read(file)})
+    answer = connect(url, key, data).post("/api/v1/tokenize", {"model": model, "text": read_text(file)})
     counted = {name: value for name, value in answer.items() if name != "ids"}
     show(counted, as_json)
-
-
-def _read(file: str) -> str:
-    try:
-        content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-        return content.decode()
-    except OSError as error:
-        raise CommandError(f"{file} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise CommandError(f"{file} is no text in UTF-8") from error

@@ -68,6 +68,8 @@ class Observation:
             job.cost,
             job.first_token_ns - hops.marks[0] if job.first_token_ns else None,
         )
+        for found in job.found:
+            self._metrics.guarded(found.guardrail, found.stage, found.action)
         if job.lookup is not None:
             answered = exchange.status == 200  # noqa: PLR2004
             self._metrics.looked_up(job.request.model, job.lookup.outcome, job.saved, answered)

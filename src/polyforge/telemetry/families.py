@@ -129,6 +129,13 @@ CACHE_BYTES = Family(
 CACHE_FAILURES = Family(
     "polyforge_cache_failures_total", "counter", "Look-ups that came to nothing because the cache could not be reached."
 )
+GUARDRAILS = Family(
+    "polyforge_guardrail_finds_total",
+    "counter",
+    "Calls in which a guardrail found something, by what was done about it; `error`: it could not judge.",
+    ("guardrail", "stage", "action"),
+    others=200,
+)
 IN_FLIGHT = Family("polyforge_in_flight", "gauge", "Requests being served now.")
 ATTEMPTS = Family(
     "polyforge_upstream_attempts_total",
@@ -228,6 +235,7 @@ FAMILIES: tuple[Family, ...] = (
     CACHE_SAVED,
     CACHE_BYTES,
     CACHE_FAILURES,
+    GUARDRAILS,
     IN_FLIGHT,
     ATTEMPTS,
     COOLING,

@@ -27,6 +27,7 @@ from polyforge.telemetry.families import (
     DURATION,
     FAMILIES,
     FIRST_TOKEN,
+    GUARDRAILS,
     IN_FLIGHT,
     NONE,
     OTHER,
@@ -266,6 +267,10 @@ class Metrics:
             if len(self._attempts) < ATTEMPTS.others:
                 self._attempts[provider, outcome] = cell
         self._file.cells[cell] += 1.0
+
+    def guarded(self, guardrail: str, stage: str, action: str) -> None:
+        """A guardrail, which is declared by that name, found something in a call. From one thread only."""
+        self._file.cells[self.cell(GUARDRAILS, (guardrail, stage, action))] += 1.0
 
     def looked_up(self, model: str, outcome: str, saved: int, answered: bool) -> None:
         """A request for a model that has a cache is over; `saved` micro-USD. From one thread only."""

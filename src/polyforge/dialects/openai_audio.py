@@ -9,9 +9,9 @@ from typing import Final, Literal
 import msgspec
 
 from polyforge.dialects.audio_length import likely_milliseconds, longest_milliseconds
+from polyforge.dialects.bodies import decode_body
 from polyforge.dialects.multipart import read_form
 from polyforge.dialects.openai_chat.facts import check_model_name
-from polyforge.dialects.openai_errors import explain_validation
 from polyforge.dialects.openai_media_usage import WireUsage, milliseconds_of, read_usage
 from polyforge.kernel.errors import Invalid
 from polyforge.kernel.tasks import InferenceRequest
@@ -83,10 +83,7 @@ def _decode(body: bytes, variant: Literal["translation"] | None) -> InferenceReq
 
 def decode_speech(body: bytes) -> InferenceRequest:
     """The request in POST /v1/audio/speech, whose answer always streams; Invalid names the field that is wrong."""
-    try:
-        wire = _speech.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise explain_validation(error) from error
+    wire = decode_body(_speech, body)
     check_model_name(wire.model)
     if not wire.input:
         raise Invalid("input must not be empty", param="input")

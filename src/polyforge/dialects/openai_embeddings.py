@@ -6,9 +6,9 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from polyforge.dialects.bodies import decode_body
 from polyforge.dialects.end_users import read_end_user
 from polyforge.dialects.openai_chat.facts import check_model_name
-from polyforge.dialects.openai_errors import explain_validation
 from polyforge.dialects.openai_inputs import read_inputs
 from polyforge.kernel.errors import Invalid
 from polyforge.kernel.tasks import EmbeddingResult, InferenceRequest
@@ -55,10 +55,7 @@ _encode = msgspec.json.Encoder().encode
 
 def decode_embeddings(body: bytes) -> InferenceRequest:
     """The request in POST /v1/embeddings; Invalid names the field that is wrong."""
-    try:
-        wire = _request.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise explain_validation(error) from error
+    wire = decode_body(_request, body)
     check_model_name(wire.model)
     if wire.dimensions is not None and wire.dimensions < 1:
         raise Invalid("dimensions must be at least 1", param="dimensions")

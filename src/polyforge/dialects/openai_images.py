@@ -4,10 +4,10 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from polyforge.dialects.bodies import decode_body
 from polyforge.dialects.end_users import read_end_user
 from polyforge.dialects.multipart import Form, is_form, read_form
 from polyforge.dialects.openai_chat.facts import check_model_name
-from polyforge.dialects.openai_errors import explain_validation
 from polyforge.dialects.openai_media_usage import WireUsage, read_usage
 from polyforge.kernel.errors import Invalid
 from polyforge.kernel.tasks import InferenceRequest
@@ -43,7 +43,7 @@ _reply: Final = msgspec.json.Decoder(_Reply)
 
 def decode_generation(body: bytes) -> InferenceRequest:
     """The request in POST /v1/images/generations; Invalid names the field that is wrong."""
-    return _request(body, _decode(_generation, body))
+    return _request(body, decode_body(_generation, body))
 
 
 def decode_edit(body: bytes) -> InferenceRequest:
@@ -55,7 +55,7 @@ def decode_edit(body: bytes) -> InferenceRequest:
         request.images = len(files)
         request.binary = sum(file.end - file.start for file in files)
     else:
-        wire = _decode(_edit, body)
+        wire = decode_body(_edit, body)
         request = _request(body, wire)
         request.images = len(wire.images)
     if not request.images:
@@ -68,13 +68,6 @@ def read_reply(body: bytes) -> Usage:
     """Images and tokens of an answer; ValueError when it is none."""
     wire = _reply.decode(body)
     return msgspec.structs.replace(read_usage(wire.usage) or Usage(), images=len(wire.data))
-
-
-def _decode(decoder: msgspec.json.Decoder[_T], body: bytes) -> _T:
-    try:
-        return decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise explain_validation(error) from error
 
 
 def _read_form(form: Form) -> _Generation:

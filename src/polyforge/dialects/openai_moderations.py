@@ -4,8 +4,8 @@ from typing import Any, Final
 
 import msgspec
 
+from polyforge.dialects.bodies import decode_body
 from polyforge.dialects.openai_chat.facts import check_model_name
-from polyforge.dialects.openai_errors import explain_validation
 from polyforge.kernel.errors import Invalid
 from polyforge.kernel.tasks import InferenceRequest
 
@@ -32,10 +32,7 @@ _reply: Final = msgspec.json.Decoder(_Reply)
 
 def decode_moderation(body: bytes) -> InferenceRequest:
     """The request in POST /v1/moderations; Invalid names the field that is wrong."""
-    try:
-        wire = _request.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise explain_validation(error) from error
+    wire = decode_body(_request, body)
     model = wire.model or DEFAULT_MODEL
     check_model_name(model)
     if not wire.input:

@@ -5,13 +5,11 @@ from collections.abc import Collection, Mapping
 from typing import Final
 
 import msgspec
-from typing_extensions import Buffer
 
-from polyforge.dialects.openai_errors import explain_validation
+from polyforge.dialects.bodies import read_fields
 
 _ESCAPED_NAME: Final = re.compile(rb'\\[^"\\]*"\s*:')
 _MOST_LOOKED_FOR: Final = 40
-_fields: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -31,14 +29,6 @@ def with_fields(body: bytes, changes: Mapping[str, msgspec.Raw], without: Collec
     for name in without:
         fields.pop(name, None)
     return _encode(fields)
-
-
-def read_fields(body: Buffer) -> dict[str, msgspec.Raw]:
-    """The fields of a JSON object; Invalid where those that nobody has read so far are no JSON or no UTF-8."""
-    try:
-        return _fields.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise explain_validation(error) from error
 
 
 def stands_once(fields: Collection[str], body: bytes) -> bool:

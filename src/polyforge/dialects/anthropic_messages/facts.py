@@ -5,9 +5,9 @@ from typing import Final, TypeVar
 import msgspec
 
 from polyforge.dialects.anthropic_messages.usage import WireUsage, read_usage
+from polyforge.dialects.bodies import decode_body
 from polyforge.dialects.end_users import check_end_user
 from polyforge.dialects.openai_chat.facts import MOST_OUTPUT, check_model_name
-from polyforge.dialects.openai_errors import explain_validation
 from polyforge.dialects.raw import ABSENT, is_given
 from polyforge.dialects.rewriting import with_fields
 from polyforge.kernel.errors import Invalid
@@ -117,7 +117,7 @@ _encode: Final = msgspec.json.Encoder().encode
 
 def decode_messages(body: bytes) -> InferenceRequest:
     """The request in POST /v1/messages; Invalid names the field that is wrong."""
-    wire = _decode(_request, body)
+    wire = decode_body(_request, body)
     if not 0 <= wire.max_tokens <= MOST_OUTPUT:
         raise Invalid(f"max_tokens must be between 0 and {MOST_OUTPUT}", param="max_tokens")
     request = _read(wire, body)
@@ -131,7 +131,7 @@ def decode_messages(body: bytes) -> InferenceRequest:
 
 def decode_count(body: bytes) -> InferenceRequest:
     """The request in POST /v1/messages/count_tokens; Invalid names the field that is wrong."""
-    request = _read(_decode(_count_request, body), body)
+    request = _read(decode_body(_count_request, body), body)
     request.task = "tokenization"
     request.output_limit = 0
     return request
@@ -165,15 +165,8 @@ def _pictures(block: _Block) -> int:
         return 1
     if block.type != "tool_result" or not is_given(block.content):
         return 0
-    content = _decode(_content, bytes(block.content))
+    content = decode_body(_content, bytes(block.content))
     return 0 if isinstance(content, str) else sum(part.type in _VISUAL for part in content)
-
-
-def _decode(decoder: msgspec.json.Decoder[_T], body: bytes) -> _T:
-    try:
-        return decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise explain_validation(error) from error
 
 
 def read_reply(body: bytes) -> ReplyFacts:

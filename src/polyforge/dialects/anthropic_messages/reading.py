@@ -6,6 +6,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from polyforge.dialects.anthropic_messages.thinking import WireThinking, read_thinking
+from polyforge.dialects.bodies import decode_body, read_fields
 from polyforge.dialects.openai_errors import explain_validation
 from polyforge.dialects.raw import ABSENT, asked_text, given, is_given
 from polyforge.kernel.chat import (
@@ -111,7 +112,6 @@ class _Known(msgspec.Struct, kw_only=True):
 
 _T = TypeVar("_T")
 _known: Final = msgspec.json.Decoder(_Known)
-_fields: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _blocks: Final = msgspec.json.Decoder(str | list[_Block])
 _citations: Final = msgspec.json.Decoder(_Citations)
 _NAMES: Final = frozenset(_Known.__struct_fields__) | {"model", "stream", "cache_control"}
@@ -120,11 +120,7 @@ _CHOICES: Final = {"auto": ToolChoice("auto"), "none": ToolChoice("none"), "any"
 
 def read_chat(body: bytes) -> ChatRequest:
     """The canonical form of a POST /v1/messages; Unsupported, or Invalid, names what has no place in it."""
-    try:
-        wire = _known.decode(body)
-        fields = _fields.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise explain_validation(error) from error
+    wire, fields = decode_body(_known, body), read_fields(body)
     if wire.max_tokens == 0:
         raise Unsupported("max_tokens 0 only warms Anthropic's cache", param="max_tokens")
     config, choice = wire.output_config or _OutputConfig(), wire.tool_choice

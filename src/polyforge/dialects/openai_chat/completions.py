@@ -5,9 +5,9 @@ from typing import Any, Final
 
 import msgspec
 
+from polyforge.dialects.bodies import decode_body, read_fields
 from polyforge.dialects.openai_chat.replies import FINISH_REASONS
 from polyforge.dialects.openai_chat.usage import write_usage
-from polyforge.dialects.openai_errors import explain_validation
 from polyforge.dialects.openai_inputs import read_inputs
 from polyforge.dialects.raw import ABSENT, given
 from polyforge.dialects.writing import Answering
@@ -32,18 +32,13 @@ class _Known(msgspec.Struct, kw_only=True):
 
 
 _known: Final = msgspec.json.Decoder(_Known)
-_fields: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _encode: Final = msgspec.json.Encoder().encode
 _NAMES: Final = frozenset(_Known.__struct_fields__) | {"model", "stream", "stream_options"}
 
 
 def read_completion(body: bytes) -> ChatRequest:
     """The canonical form of a POST /v1/completions; Unsupported for several prompts, or one in tokens."""
-    try:
-        wire = _known.decode(body)
-        fields = _fields.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise explain_validation(error) from error
+    wire, fields = decode_body(_known, body), read_fields(body)
     prompts = read_inputs(wire.prompt, "prompt")
     prompt = prompts[0]
     if len(prompts) > 1 or not isinstance(prompt, str):

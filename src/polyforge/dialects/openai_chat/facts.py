@@ -9,12 +9,12 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from polyforge.dialects.bodies import decode_body, read_fields
 from polyforge.dialects.end_users import read_end_user
 from polyforge.dialects.openai_chat.usage import WireUsage, read_usage
-from polyforge.dialects.openai_errors import explain_validation
 from polyforge.dialects.openai_inputs import read_inputs
 from polyforge.dialects.raw import ABSENT, is_given
-from polyforge.dialects.rewriting import read_fields, stands_once
+from polyforge.dialects.rewriting import stands_once
 from polyforge.kernel.errors import Invalid
 from polyforge.kernel.tasks import InferenceRequest
 from polyforge.kernel.usage import Usage
@@ -127,7 +127,7 @@ _encode = msgspec.json.Encoder().encode
 
 def decode_chat(body: bytes) -> InferenceRequest:
     """The request in POST /v1/chat/completions; Invalid names the field that is wrong."""
-    wire = _decode(_chat, body)
+    wire = decode_body(_chat, body)
     if not wire.messages:
         raise Invalid("messages must not be empty", param="messages")
     parts = len(wire.messages) + len(wire.tools or ()) + len(wire.functions or ())
@@ -148,18 +148,11 @@ def decode_chat(body: bytes) -> InferenceRequest:
 
 def decode_completion(body: bytes) -> InferenceRequest:
     """The request in POST /v1/completions; Invalid names the field that is wrong."""
-    wire = _decode(_completion, body)
+    wire = decode_body(_completion, body)
     prompts = len(read_inputs(wire.prompt, "prompt"))
     request = _request(wire, "completion", body, wire.max_tokens, "max_tokens", prompts, 0)
     request.choices = prompts * max(request.choices, wire.best_of or 1)
     return request
-
-
-def _decode(decoder: msgspec.json.Decoder[_T], body: bytes) -> _T:
-    try:
-        return decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise explain_validation(error) from error
 
 
 def check_model_name(name: str) -> None:

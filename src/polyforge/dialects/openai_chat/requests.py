@@ -4,9 +4,9 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from polyforge.dialects.bodies import decode_body, read_fields
 from polyforge.dialects.media import data_url, read_data_url
 from polyforge.dialects.openai_chat.replies import write_call
-from polyforge.dialects.openai_errors import explain_validation
 from polyforge.dialects.raw import ABSENT, given
 from polyforge.kernel.chat import (
     Audio,
@@ -187,7 +187,6 @@ class _Known(msgspec.Struct, kw_only=True):
 
 
 _known: Final = msgspec.json.Decoder(_Known)
-_fields: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _encode: Final = msgspec.json.Encoder().encode
 _NAMES: Final = frozenset(_Known.__struct_fields__) | _FROM_REQUEST
 
@@ -197,11 +196,7 @@ _NAMES: Final = frozenset(_Known.__struct_fields__) | _FROM_REQUEST
 
 def read_chat(body: bytes) -> ChatRequest:
     """The canonical form of a POST /v1/chat/completions; Invalid names the field that has no place in it."""
-    try:
-        wire = _known.decode(body)
-        fields = _fields.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise explain_validation(error) from error
+    wire, fields = decode_body(_known, body), read_fields(body)
     return ChatRequest(
         messages=_read_messages(wire.messages),
         tools=[_read_tool(tool, place) for place, tool in enumerate(wire.tools or ())],

@@ -4,9 +4,9 @@ from typing import Final
 
 import msgspec
 
+from polyforge.dialects.bodies import decode_body
 from polyforge.dialects.end_users import read_end_user
 from polyforge.dialects.openai_chat.facts import MOST_OUTPUT, check_model_name
-from polyforge.dialects.openai_errors import explain_validation
 from polyforge.kernel.errors import Invalid
 from polyforge.kernel.tasks import InferenceRequest
 
@@ -56,10 +56,7 @@ _request: Final = msgspec.json.Decoder(_Request)
 
 def decode_response(body: bytes) -> InferenceRequest:
     """The request in POST /v1/responses; Invalid names the field that is wrong."""
-    try:
-        wire = _request.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise explain_validation(error) from error
+    wire = decode_body(_request, body)
     check_model_name(wire.model)
     if wire.max_output_tokens is not None and not 1 <= wire.max_output_tokens <= MOST_OUTPUT:
         raise Invalid(f"max_output_tokens must be between 1 and {MOST_OUTPUT}", param="max_output_tokens")

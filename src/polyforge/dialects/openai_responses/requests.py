@@ -4,7 +4,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from polyforge.dialects.openai_errors import explain_validation
+from polyforge.dialects.bodies import decode_body, read_fields
 from polyforge.dialects.openai_responses.items import Item, read_items
 from polyforge.dialects.raw import ABSENT, given
 from polyforge.kernel.chat import ChatRequest, Message, OutputFormat, Text, Thinking, Tool, ToolChoice
@@ -80,7 +80,6 @@ class _Known(msgspec.Struct, kw_only=True):
 
 
 _known: Final = msgspec.json.Decoder(_Known)
-_fields: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _NAMES: Final = frozenset(_Known.__struct_fields__) | {
     *_NOWHERE,
     "model",
@@ -99,11 +98,7 @@ def read_chat(body: bytes) -> ChatRequest:
 
     Invalid names the field that is wrong, Unsupported what cannot be had here, such as the provider's own tools.
     """
-    try:
-        wire = _known.decode(body)
-        fields = _fields.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise explain_validation(error) from error
+    wire, fields = decode_body(_known, body), read_fields(body)
     for name in _NOWHERE:
         if name in fields and bytes(fields[name]) not in _UNSET:
             raise Unsupported(f"{name} is not supported here; leave it out", param=name)

@@ -5,9 +5,9 @@ from typing import Annotated, Final, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
+from polyforge.dialects.bodies import decode_body
 from polyforge.dialects.end_users import LONGEST_END_USER
 from polyforge.dialects.openai_chat.facts import MOST_OUTPUT, check_model_name
-from polyforge.dialects.openai_errors import explain_validation
 from polyforge.dialects.platform.parts import FilePart, ImagePart, Part, ToolCallPart, read_content
 from polyforge.dialects.raw import given
 from polyforge.kernel.chat import ChatRequest, Message, OutputFormat, Text, Thinking, Tool, ToolChoice
@@ -79,17 +79,9 @@ _chat: Final = msgspec.json.Decoder(ChatBody)
 _completion: Final = msgspec.json.Decoder(CompletionBody)
 
 
-def decode(decoder: msgspec.json.Decoder[_T], body: bytes) -> _T:
-    """The body as it was declared; Invalid names the field that is wrong."""
-    try:
-        return decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise explain_validation(error) from error
-
-
 def decode_chat(body: bytes) -> InferenceRequest:
     """The request in POST /api/v1/chat; Invalid names the field that is wrong."""
-    wire = decode(_chat, body)
+    wire = decode_body(_chat, body)
     contents = [part for message in wire.messages if isinstance(message.content, list) for part in message.content]
     calls = sum(isinstance(part, ToolCallPart) for part in contents)
     request = _request(wire, body)
@@ -102,7 +94,7 @@ def decode_chat(body: bytes) -> InferenceRequest:
 
 def decode_completion(body: bytes) -> InferenceRequest:
     """The request in POST /api/v1/completion; Invalid names the field that is wrong."""
-    return _request(decode(_completion, body), body)
+    return _request(decode_body(_completion, body), body)
 
 
 def _request(wire: _Sampling, body: bytes) -> InferenceRequest:
@@ -122,7 +114,7 @@ def _request(wire: _Sampling, body: bytes) -> InferenceRequest:
 
 def read_chat(body: bytes) -> ChatRequest:
     """The canonical form of a POST /api/v1/chat; Invalid names what has no place in it."""
-    wire = decode(_chat, body)
+    wire = decode_body(_chat, body)
     chat = _read_sampling(wire, _read_messages(wire.messages))
     chat.tools = [_read_tool(tool, f"tools[{place}]") for place, tool in enumerate(wire.tools)]
     chat.tool_choice = _read_choice(wire.tool_choice)
@@ -134,7 +126,7 @@ def read_chat(body: bytes) -> ChatRequest:
 
 def read_completion(body: bytes) -> ChatRequest:
     """The canonical form of a POST /api/v1/completion."""
-    wire = decode(_completion, body)
+    wire = decode_body(_completion, body)
     return _read_sampling(wire, [Message("user", [Text(wire.prompt)])])
 
 

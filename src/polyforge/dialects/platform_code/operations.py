@@ -5,9 +5,9 @@ from typing import Final, Generic, TypeVar
 
 import msgspec
 
+from polyforge.dialects.bodies import decode_body
 from polyforge.dialects.openai_chat.facts import check_model_name
 from polyforge.dialects.platform.replies import write_usage
-from polyforge.dialects.platform.requests import decode
 from polyforge.dialects.platform_code.answers import (
     Answer,
     Blocks,
@@ -89,7 +89,7 @@ class Operation(Generic[_Body]):
 
     def decode(self, body: bytes) -> InferenceRequest:
         """What routing, limits and metering need of it; Invalid names the field that is wrong."""
-        wire = decode(self._decoder, body)
+        wire = decode_body(self._decoder, body)
         if wire.stream:
             raise Invalid("stream: code operations answer as a whole; leave it out", param="stream")
         if wire.model:
@@ -108,7 +108,7 @@ class Operation(Generic[_Body]):
 
     def read_chat(self, body: bytes) -> ChatRequest:
         """The prompt. The form of the answer stands in it too, for models that cannot be held to a schema."""
-        wire = decode(self._decoder, body)
+        wire = decode_body(self._decoder, body)
         task, sections = self._prompt(wire)
         sections.append(("context", wire.context))
         mark = mark_of(sections)
@@ -126,7 +126,7 @@ class Operation(Generic[_Body]):
         text, finish = _said(result)
         if finish in ("refusal", "content_filter"):
             return Fault("the model declined to answer", text)
-        lines = self._lines(decode(self._decoder, body))
+        lines = self._lines(decode_body(self._decoder, body))
         try:
             check_answer(read_answer(self._answer, text), lines)
         except Invalid as error:

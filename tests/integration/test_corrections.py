@@ -31,8 +31,11 @@ from polyforge.tenancy.keys import new_secret
 from polyforge.tenancy.ledger.counters import SharedCounters
 from polyforge.tenancy.ledger.records import Balance, UsageRecord
 from polyforge.tenancy.ledger_store import LedgerStore
-from polyforge.tenancy.service import KeyService, UsageService
+from polyforge.tenancy.service import KeyService
 from polyforge.tenancy.tables import usage_records
+from polyforge.tenancy.usage import api as usage_api
+from polyforge.tenancy.usage.service import UsageService
+from polyforge.wiring.usage import make_writer
 from tests.support.ledgers import assert_counters_are_the_sums_of_the_rows, assert_sums_are_those_of_the_rows
 from tests.support.recording import recorder
 from tests.support.waiting import eventually_async
@@ -50,7 +53,8 @@ class Api:
         self.ledger = LedgerStore(database)
         told, app = recorder(clock), FastAPI()
         app.include_router(corrections_api.router(CorrectionService(database, clock, told)))
-        app.include_router(tenancy_api.router(KeyService(database, clock, told), UsageService(database, clock)))
+        app.include_router(tenancy_api.router(KeyService(database, clock, told)))
+        app.include_router(usage_api.router(UsageService(database, clock), make_writer))
         app.exception_handler(PolyforgeError)(_render)
         app.middleware("http")(self._identify)
         self.client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")

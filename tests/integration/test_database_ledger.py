@@ -21,8 +21,9 @@ from polyforge.kernel.usage import Usage
 from polyforge.tenancy.ledger.records import UsageRecord
 from polyforge.tenancy.ledger_rows import DAY_SECONDS
 from polyforge.tenancy.ledger_store import LedgerStore
-from polyforge.tenancy.store import UsageStore
 from polyforge.tenancy.tables import usage_days, usage_hours, usage_records, usage_series
+from polyforge.tenancy.usage.questions import Question
+from polyforge.tenancy.usage.store import UsageStore
 from tests.support.databases import Place
 from tests.support.ledgers import assert_counters_are_the_sums_of_the_rows, assert_sums_are_those_of_the_rows, rolled_up
 from tests.unit.tenancy.samples import NOW, record
@@ -185,11 +186,11 @@ async def test_usage_is_that_of_one_project(ledger: LedgerStore, database: Datab
     for call in (mine, theirs):
         scope = Scope(call.organization_id, call.project_id)
         async with database.read() as session:
-            (row,) = await UsageStore(session, scope).sums(frozenset({"project", "day"}), NOW, NOW + 1)
-        assert (row.project, row.day, row.requests, row.price) == (call.project_id, 19_675, 1, 50)
+            (row,) = await UsageStore(session, scope).sums(Question(("day", "project")), NOW, NOW + 1)
+        assert (row.labels, row.used.requests, row.used.price_micros) == ((19_675, call.project_id), 1, 50)
     foreign = Scope(OTHER, mine.project_id)
     async with database.read() as session:
-        assert await UsageStore(session, foreign).sums(frozenset({"key"}), NOW, NOW + 1) == []
+        assert await UsageStore(session, foreign).sums(Question(("key",)), NOW, NOW + 1) == []
 
 
 async def test_without_a_database_appending_is_unavailable(place: Place, tmp_path: Any) -> None:

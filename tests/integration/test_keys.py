@@ -22,9 +22,12 @@ from polyforge.tenancy.defaults import DEFAULT_ORGANIZATION_ID
 from polyforge.tenancy.keys import ADMIN_KEY_ID, hash_of, new_secret
 from polyforge.tenancy.ledger_store import LedgerStore
 from polyforge.tenancy.permission import Permission
-from polyforge.tenancy.service import KeyService, UsageService
+from polyforge.tenancy.service import KeyService
 from polyforge.tenancy.store import SystemEditor
 from polyforge.tenancy.tables import api_keys
+from polyforge.tenancy.usage import api as usage_api
+from polyforge.tenancy.usage.service import UsageService
+from polyforge.wiring.usage import make_writer
 from tests.support.recording import recorder
 from tests.unit.tenancy.samples import NOW, caller, record
 
@@ -40,9 +43,8 @@ class Api:
         self.caller: Caller | None = caller(ALL)
         self.changes = 0
         self.app = FastAPI()
-        self.app.include_router(
-            router(KeyService(database, clock, recorder(clock), self._changed), UsageService(database, clock))
-        )
+        self.app.include_router(router(KeyService(database, clock, recorder(clock), self._changed)))
+        self.app.include_router(usage_api.router(UsageService(database, clock), make_writer))
         self.app.exception_handler(PolyforgeError)(_render)
         self.app.middleware("http")(self._identify)
         transport = httpx.ASGITransport(self.app)
@@ -264,14 +266,14 @@ async def test_every_route_names_one_permission_and_refuses_without_it(api: Api)
         for route in _routes(api)
         for method in route.methods or ()
     }
-    assert len(needed) == 7
+    assert len(needed) == 14
     for (method, path), permissions in needed.items():
         assert len(permissions) == 1, path
         sub = path.removeprefix("/api/v1").format(key_id=ABSENT)
         body = {"name": "n"} if method in {"POST", "PATCH"} and "rotate" not in path else None
         api.caller = None
         await api(method, sub, 401, body)
-        api.caller = caller(*{"keys:read", "keys:write", "usage:read", "inference"} - set(permissions))
+        api.caller = caller(*{"keys:read", "keys:write", "usage:read", "costs:read", "inference"} - set(permissions))
         assert repr(permissions[0]) in (await api(method, sub, 403, body))["message"]
 
 
@@ -312,6 +314,7 @@ async def test_usage_is_summed_by_key_model_and_day(api: Api, database: Database
     expected = {
         "requests": 4,
         "errors": 2,
+        "cached_requests": 0,
         "input_tokens": 64,
         "cached_tokens": 20,
         "output_tokens": 80,
@@ -320,6 +323,7 @@ async def test_usage_is_summed_by_key_model_and_day(api: Api, database: Database
         "images": 0,
         "audio_seconds": 0.0,
         "characters": 0,
+        "mean_seconds": 0.123,
         "cost_usd": 0.00016,
         "price_usd": 1.00015,
     }
@@ -346,7 +350,7 @@ async def test_usage_is_summed_by_key_model_and_day(api: Api, database: Database
 @pytest.mark.parametrize(
     ("query", "status"),
     [
-        ("group_by=user", 400),
+        ("group_by=users", 400),
         ("since=2023-11-14&until=2023-11-13", 400),
         ("since=never", 422),
         ("until=0001-01-01", 200),

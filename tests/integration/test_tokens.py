@@ -44,7 +44,10 @@ from polyforge.tenancy.people.tokens.callers import KEPT_SECONDS, TokenCallers
 from polyforge.tenancy.people.tokens.service import MAX_FAMILIES, REFRESH_SECONDS, Issued, TokenService, _new_token
 from polyforge.tenancy.people.tokens.signing import LEAD_SECONDS, ROTATE_SECONDS, SigningKeys
 from polyforge.tenancy.people.tokens.store import SystemTokenEditor, SystemTokens
-from polyforge.tenancy.service import KeyService, UsageService
+from polyforge.tenancy.service import KeyService
+from polyforge.tenancy.usage import api as usage_api
+from polyforge.tenancy.usage.service import UsageService
+from polyforge.wiring.usage import make_writer
 from tests.support.application import application, client_of
 from tests.support.databases import somebody_waits
 from tests.support.principals import add_service_account, add_user, install_default
@@ -76,8 +79,9 @@ class Worker:
         cookie = SessionCookie(secure=False)
         browser = Browser(self.sessions, cookie, self.csrf, site=ISSUER, tls=False, behind_proxy=False)
         authentication = Authentication(KeyCache(database, clock), self.callers, browser, behind_proxy=False)
-        usage = keys_router(KeyService(database, clock, told), UsageService(database, clock))
-        self.app = application([router(self.service), usage], authentication, WellKnown(self.keys, ISSUER))
+        usage = usage_api.router(UsageService(database, clock), make_writer)
+        routers = [router(self.service), keys_router(KeyService(database, clock, told)), usage]
+        self.app = application(routers, authentication, WellKnown(self.keys, ISSUER))
         self.client = client_of(self.app, ISSUER)
 
     async def open(self) -> None:

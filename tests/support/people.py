@@ -27,9 +27,12 @@ from polyforge.tenancy.people import api as people_api
 from polyforge.tenancy.people.attempts import Attempts
 from polyforge.tenancy.people.callers import Principals
 from polyforge.tenancy.people.passwords import Argon2Profile
-from polyforge.tenancy.service import KeyService, UsageService
+from polyforge.tenancy.service import KeyService
+from polyforge.tenancy.usage import api as usage_api
+from polyforge.tenancy.usage.service import UsageService
 from polyforge.wiring.people import PeoplePlatform
 from polyforge.wiring.settings import Settings
+from polyforge.wiring.usage import make_writer
 from tests.support.recording import MASTER, recorder
 
 CHEAP = Argon2Profile(passes=1, memory_kib=8, lanes=1)
@@ -160,9 +163,8 @@ class House:
         people = self.people
         management = build_management(
             [
-                tenancy_api.router(
-                    KeyService(self.database, self.clock, recorder(self.clock)), UsageService(self.database, self.clock)
-                ),
+                tenancy_api.router(KeyService(self.database, self.clock, recorder(self.clock))),
+                usage_api.router(UsageService(self.database, self.clock), make_writer),
                 people_api.ways_in(people.sign_in, people.links, people.cookie),
                 people_api.own_account(people.account, people.sessions, people.links, people.cookie, people.csrf),
                 people_api.users_router(people.users),

@@ -82,10 +82,11 @@ def router(guide: ModelGuide) -> APIRouter:
 
 
 def usage_router(comparing: Comparing) -> APIRouter:
-    """The route under /api/v1/usage that needs prices."""
-    routes = APIRouter(prefix="/api/v1/usage", tags=["usage"])
+    """The routes under /api/v1/usage and /api/v1/costs that need prices."""
+    routes = APIRouter(prefix="/api/v1", tags=["usage"])
 
-    @routes.get("/compare")
+    @routes.get("/usage/compare")
+    @routes.get("/costs/compare", tags=["costs"], operation_id="compare_costs")
     async def compare_usage(
         caller: UsageReader,
         providers: Names = "",

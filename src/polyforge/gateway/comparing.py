@@ -13,8 +13,8 @@ from polyforge.kernel.money import Micros
 from polyforge.registry.catalog import Catalog
 from polyforge.registry.tariffs import Tariff
 from polyforge.tenancy.callers import Caller
-from polyforge.tenancy.service import UsageService
-from polyforge.tenancy.usage import Traffic
+from polyforge.tenancy.usage.service import UsageService
+from polyforge.tenancy.usage.sums import Traffic
 
 MOST_CANDIDATES: Final = 20
 _MOST_NAMED: Final = 20

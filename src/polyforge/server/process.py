@@ -13,9 +13,9 @@ from fastapi import APIRouter
 from polyforge.gateway import api as gateway_api
 from polyforge.gateway.caching import api as cache_api
 from polyforge.gateway.comparing import Comparing
-from polyforge.gateway.guide import ModelGuide
 from polyforge.gateway.guarding import api as guarding_api
 from polyforge.gateway.guarding.trying import Trying
+from polyforge.gateway.guide import ModelGuide
 from polyforge.gateway.tokenizing import api as tokenizing_api
 from polyforge.gateway.tokenizing.service import TokenizingService, tokenizer_files
 from polyforge.kernel.clock import SystemClock
@@ -36,12 +36,14 @@ from polyforge.telemetry.logs import configure, get_logger
 from polyforge.tenancy import api as tenancy_api
 from polyforge.tenancy.audit import api as audit_api
 from polyforge.tenancy.corrections import api as corrections_api
+from polyforge.tenancy.history import api as history_api
 from polyforge.tenancy.limits import api as limits_api
 from polyforge.tenancy.limits.service import LimitService
 from polyforge.tenancy.organizations import api as organizations_api
 from polyforge.tenancy.people import api as people_api
 from polyforge.tenancy.people.sign_on import api as sign_on_api
 from polyforge.tenancy.people.tokens import api as tokens_api
+from polyforge.tenancy.usage import api as usage_api
 from polyforge.tenancy.vault import api as vault_api
 from polyforge.tokens.counter import TokenCounter
 from polyforge.tokens.encodings import Encodings
@@ -51,6 +53,7 @@ from polyforge.wiring.people import PeoplePlatform
 from polyforge.wiring.process import ProcessSpec
 from polyforge.wiring.settings import Settings
 from polyforge.wiring.starting import begin
+from polyforge.wiring.usage import make_writer
 
 _KEEP_ALIVE_SECONDS: Final = 75
 _PATIENCE_SECONDS: Final = 10
@@ -82,8 +85,10 @@ def create_app(platform: GatewayPlatform) -> Application:
     counter = TokenCounter(Encodings(), tokenizer_files(settings.tokens, settings.models))
     management = build_management(
         [
-            tenancy_api.router(platform.key_service, platform.usage.service),
+            tenancy_api.router(platform.key_service),
+            usage_api.router(platform.usage.service, make_writer),
             corrections_api.router(platform.usage.corrections),
+            history_api.router(platform.history.service),
             limits_api.router(_limit_service(platform)),
             cache_api.router(platform.cache.administration),
             gateway_api.usage_router(Comparing(platform.usage.service, platform.lineups)),

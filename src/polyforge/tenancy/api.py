@@ -1,6 +1,5 @@
-"""Routes of keys and usage."""
+"""Routes of keys."""
 
-from datetime import date, timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
@@ -16,29 +15,19 @@ from polyforge.tenancy.schemas import (
     KeyChanges,
     KeyPage,
     KeyView,
-    Moment,
     NewKey,
     Rotation,
-    UsageGroup,
-    UsageReport,
-    UsageSums,
 )
-from polyforge.tenancy.service import KeyService, UsageService
-from polyforge.tenancy.usage import UsageRow, UsageSummary, parse_groups, total
-
-_EPOCH = date(1970, 1, 1)
-
+from polyforge.tenancy.service import KeyService
 
 Reader = Annotated[Caller, Depends(Permission("keys:read"))]
 Editor = Annotated[Caller, Depends(Permission("keys:write"))]
-UsageReader = Annotated[Caller, Depends(Permission("usage:read"))]
 
 
-def router(keys: KeyService, usage: UsageService) -> APIRouter:
-    """The routes under /api/v1 for keys and usage."""
+def router(keys: KeyService) -> APIRouter:
+    """The routes under /api/v1/keys."""
     routes = APIRouter(prefix="/api/v1")
     _add_keys(routes, keys)
-    _add_usage(routes, usage)
     return routes
 
 
@@ -84,22 +73,6 @@ def _add_keys(routes: APIRouter, keys: KeyService) -> None:
         return Response(status_code=204)
 
 
-def _add_usage(routes: APIRouter, usage: UsageService) -> None:
-    @routes.get("/usage", tags=["usage"], response_model_exclude_unset=True)
-    async def get_usage(
-        caller: UsageReader,
-        group_by: Annotated[
-            str, Query(max_length=100, description="Any of key, model, project, day, with commas between.")
-        ] = "",
-        since: Annotated[
-            Moment | None, Query(description="From this time on; default: 30 days before `until`.")
-        ] = None,
-        until: Annotated[Moment | None, Query(description="Up to this time, without it; default: now.")] = None,
-    ) -> UsageReport:
-        """What calls used, cost and were priced, in all and by group."""
-        return _report(await usage.report(caller, parse_groups(group_by), since, until))
-
-
 def _view(key: ApiKey) -> KeyView:
     return KeyView(
         id=key.id,
@@ -121,43 +94,3 @@ def _view(key: ApiKey) -> KeyView:
 
 def _issued(key: ApiKey, secret: Secret) -> IssuedKey:
     return IssuedKey(key=secret.value, **_view(key).model_dump())
-
-
-def _report(summary: UsageSummary) -> UsageReport:
-    return UsageReport(
-        since=utc(summary.since),
-        until=utc(summary.until),
-        data=[_group(row, summary.key_names) for row in summary.rows],
-        totals=UsageSums.model_validate(_sums(total(summary.rows))),
-    )
-
-
-def _group(row: UsageRow, key_names: dict[str, str]) -> UsageGroup:
-    fields: dict[str, str | None] = {}
-    if row.key is not None:
-        fields["key"] = row.key
-        fields["key_name"] = key_names.get(row.key)
-    if row.model is not None:
-        fields["model"] = row.model
-    if row.project is not None:
-        fields["project"] = row.project
-    if row.day is not None:
-        fields["day"] = (_EPOCH + timedelta(days=row.day)).isoformat()
-    return UsageGroup.model_validate({**fields, **_sums(row)})
-
-
-def _sums(row: UsageRow) -> dict[str, float]:
-    return {
-        "requests": row.requests,
-        "errors": row.errors,
-        "input_tokens": row.input_tokens,
-        "cached_tokens": row.cached_tokens,
-        "output_tokens": row.output_tokens,
-        "total_tokens": row.input_tokens + row.output_tokens,
-        "reasoning_tokens": row.reasoning_tokens,
-        "images": row.images,
-        "audio_seconds": row.milliseconds / 1000,
-        "characters": row.characters,
-        "cost_usd": to_usd(row.cost),
-        "price_usd": to_usd(row.price),
-    }

@@ -35,6 +35,7 @@ LEVELS: Final[Mapping[str, Level]] = {
     "secrets:read": "organization",
     "secrets:write": "organization",
     "audit:read": "organization",
+    "costs:read": "organization",
     "limits:read": "organization",
     "limits:write": "organization",
     "settings:read": "installation",
@@ -76,7 +77,7 @@ BUILT_IN_ROLES: Final[Mapping[str, Role]] = {
         Role("viewer", _READ, "Sees, changes nothing."),
         Role(
             "billing",
-            frozenset({"usage:read", "organization:read", "models:read", "limits:read"}),
+            frozenset({"usage:read", "costs:read", "organization:read", "models:read", "limits:read"}),
             "Sees usage, cost and limits.",
         ),
     )

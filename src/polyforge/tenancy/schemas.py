@@ -1,4 +1,4 @@
-"""What the management API of keys and usage takes and gives."""
+"""What the management API of keys takes and gives."""
 
 import re
 from datetime import UTC, datetime
@@ -131,39 +131,3 @@ class KeyPage(BaseModel):
 
     data: list[KeyView]
     next_cursor: str | None = Field(description="Pass it as `cursor` for the keys after these; null: there are none.")
-
-
-class UsageSums(BaseModel):
-    """What calls used, cost and were priced."""
-
-    requests: int
-    errors: int = Field(description="Calls that ended in an error, or with the gateway.")
-    input_tokens: int = Field(description="Every token of the prompts, cached or not.")
-    cached_tokens: int = Field(description="The part of the input that the provider read from its cache.")
-    output_tokens: int
-    total_tokens: int
-    reasoning_tokens: int = Field(description="The part of the output that is thought.")
-    images: int = Field(description="Images made.")
-    audio_seconds: float = Field(description="Seconds of audio heard or spoken.")
-    characters: int = Field(description="Characters spoken or translated.")
-    cost_usd: float = Field(description="What the providers charge.")
-    price_usd: float = Field(description="What the callers are charged; budgets count it.")
-
-
-class UsageGroup(UsageSums):
-    """The sums of one group; only the fields that were grouped by are there."""
-
-    key: str | None = Field(default=None, description="The key's id.")
-    key_name: str | None = Field(default=None, description="The key's name.")
-    model: str | None = None
-    project: str | None = Field(default=None, description="The project's id.")
-    day: str | None = Field(default=None, description="YYYY-MM-DD, UTC.")
-
-
-class UsageReport(BaseModel):
-    """Usage over a span of time."""
-
-    since: datetime
-    until: datetime
-    data: list[UsageGroup]
-    totals: UsageSums

@@ -1,4 +1,4 @@
-"""Managing keys and reading usage, on behalf of a caller and within its project."""
+"""Managing keys, on behalf of a caller and within its project."""
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
@@ -18,10 +18,7 @@ from polyforge.tenancy.audit.recorder import Recorder
 from polyforge.tenancy.callers import Caller
 from polyforge.tenancy.keys import ADMIN_KEY_ID, ApiKey, Secret, new_secret
 from polyforge.tenancy.schemas import KeyChanges, KeyLimitsBody, NewKey
-from polyforge.tenancy.store import MAX_USAGE_ROWS, KeyEditor, KeyStore, UsageStore
-from polyforge.tenancy.usage import GroupBy, Traffic, UsageSummary
-
-DEFAULT_USAGE_SECONDS = 30 * 86_400
+from polyforge.tenancy.store import KeyEditor, KeyStore
 
 
 def _nobody() -> None:
@@ -150,45 +147,6 @@ class KeyService:
         if seconds <= self._clock.now():
             raise Invalid("must lie in the future", param="expires_at")
         return seconds
-
-
-class UsageService:
-    """Sums over the calls of a caller's project."""
-
-    def __init__(self, database: Database, clock: Clock) -> None:
-        self._database = database
-        self._clock = clock
-
-    async def report(
-        self, caller: Caller, group_by: frozenset[GroupBy], since: datetime | None, until: datetime | None
-    ) -> UsageSummary:
-        """Sums over the calls that started in [since, until), by default the 30 days up to now."""
-        start, end = self._span(since, until)
-        async with self._database.read(_scope(caller)) as session:
-            rows = await UsageStore(session, _scope(caller)).sums(group_by, start, end)
-            if len(rows) > MAX_USAGE_ROWS:
-                raise Invalid(f"more than {MAX_USAGE_ROWS} groups; narrow the time or group by less", param="group_by")
-            ids = sorted({row.key for row in rows if row.key is not None})
-            names = await KeyStore(session, _scope(caller)).names(ids) if ids else {}
-        return UsageSummary(since=start, until=end, rows=rows, key_names=names)
-
-    async def traffic(
-        self, caller: Caller, since: datetime | None, until: datetime | None
-    ) -> tuple[float, float, list[Traffic]]:
-        """What calls used, by deployment, over such a span, which is answered too."""
-        start, end = self._span(since, until)
-        async with self._database.read(_scope(caller)) as session:
-            rows = await UsageStore(session, _scope(caller)).traffic(start, end)
-        if len(rows) > MAX_USAGE_ROWS:
-            raise Invalid(f"more than {MAX_USAGE_ROWS} deployments; narrow the time", param="since")
-        return start, end, rows
-
-    def _span(self, since: datetime | None, until: datetime | None) -> tuple[float, float]:
-        end = max(0.0, until.timestamp() if until else self._clock.now())
-        start = max(0.0, since.timestamp() if since else end - DEFAULT_USAGE_SECONDS)
-        if start > end:
-            raise Invalid("must not be later than `until`", param="since")
-        return start, end
 
 
 def _told(key: ApiKey) -> dict[str, Any]:

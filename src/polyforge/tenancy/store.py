@@ -1,53 +1,25 @@
 """All SQL of tenancy.
 
-`KeyStore`, `KeyEditor` and `UsageStore` are built for a scope and see nothing else. `SystemStore` and `SystemEditor`
-are for what happens before a caller is known: looking a key up, following changes, starting.
+`KeyStore` and `KeyEditor` are built for a scope and see nothing else. `SystemStore` and `SystemEditor` are for what
+happens before a caller is known: looking a key up, following changes, starting.
 """
 
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, Select, case, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, RowMapping, Select, func, insert, or_, select, update
 
 from polyforge.database.counting import generations, take_number
 from polyforge.database.scopes import Scope, ScopedReader, ScopedWriter
 from polyforge.database.sessions import ReadSession, WriteSession
 from polyforge.kernel.errors import NotFound
-from polyforge.kernel.usage import Usage
 from polyforge.tenancy.keys import ApiKey, Owner
-from polyforge.tenancy.ledger.records import CORRECTION
-from polyforge.tenancy.ledger_rows import DAY_SECONDS
 from polyforge.tenancy.people.tables import group_members, users
-from polyforge.tenancy.tables import api_keys, organizations, projects, usage_records
-from polyforge.tenancy.usage import GROUPS, GroupBy, Traffic, UsageRow
-
-MAX_USAGE_ROWS = 10_000
+from polyforge.tenancy.tables import api_keys, organizations, projects
 
 _KEYS = "keys"
 """The name of the generation that rises with every change of a key."""
-_GROUP_COLUMNS: dict[GroupBy, ColumnElement[Any]] = {
-    "key": usage_records.c.key_id,
-    "model": usage_records.c.model,
-    "project": usage_records.c.project_id,
-    "day": usage_records.c.day,
-}
-_FAILED = ("error", "interrupted")
-_CHARGED = ("ok", "cancelled")
-_USAGE_COLUMNS: dict[str, ColumnElement[int]] = {
-    "input": usage_records.c.input_tokens,
-    "cache_read": usage_records.c.cache_read_tokens,
-    "cache_write": usage_records.c.cache_write_tokens,
-    "output": usage_records.c.output_tokens,
-    "reasoning": usage_records.c.reasoning_tokens,
-    "audio_input": usage_records.c.audio_input_tokens,
-    "audio_output": usage_records.c.audio_output_tokens,
-    "image_input": usage_records.c.image_input_tokens,
-    "images": usage_records.c.images,
-    "milliseconds": usage_records.c.milliseconds,
-    "characters": usage_records.c.characters,
-}
-"""From the fields of `Usage` to the columns that hold them."""
 
 
 class KeyStore:
@@ -106,41 +78,6 @@ class KeyEditor(KeyStore):
         """The key after the change."""
         await self._rows.update(api_keys.c.id == key_id, {**values, "version": await self._next_version()})
         return await self.get(key_id)
-
-
-class UsageStore:
-    """What one project has used."""
-
-    def __init__(self, session: ReadSession, scope: Scope) -> None:
-        self._records = ScopedReader(session, scope, usage_records)
-
-    async def sums(self, group_by: frozenset[GroupBy], since: float, until: float) -> list[UsageRow]:
-        """Sums over calls that started in [since, until), by the given columns; at most MAX_USAGE_ROWS + 1 rows."""
-        columns = usage_records.c
-        groups = [_GROUP_COLUMNS[name].label(name) for name in GROUPS if name in group_by]
-
-        def refine(query: Select[Any]) -> Select[Any]:
-            # The days are for the index, the instants for exactness.
-            query = query.where(columns.day >= int(since // DAY_SECONDS), columns.day <= int(until // DAY_SECONDS))
-            query = query.where(columns.started_at >= since, columns.started_at < until)
-            return query.group_by(*groups).order_by(*groups).limit(MAX_USAGE_ROWS + 1)
-
-        return [_usage_of(row) for row in await self._records.all(*groups, *_usage_sums(), refine=refine)]
-
-    async def traffic(self, since: float, until: float) -> list[Traffic]:
-        """What calls that were answered in [since, until) used, by deployment; at most MAX_USAGE_ROWS + 1 rows."""
-        columns = usage_records.c
-        groups = (columns.provider, columns.deployment)
-        sums = [func.sum(column).label(field) for field, column in _USAGE_COLUMNS.items()]
-        calls = func.sum(case((columns.status.in_(_CHARGED), 1), else_=0)).label("calls")
-
-        def refine(query: Select[Any]) -> Select[Any]:
-            query = query.where(columns.day >= int(since // DAY_SECONDS), columns.day <= int(until // DAY_SECONDS))
-            query = query.where(columns.started_at >= since, columns.started_at < until, columns.deployment != "")
-            return query.group_by(*groups).order_by(*groups).limit(MAX_USAGE_ROWS + 1)
-
-        cost = func.sum(columns.cost_micros).label("cost")
-        return [_traffic_of(row) for row in await self._records.all(*groups, *sums, calls, cost, refine=refine)]
 
 
 class SystemStore:
@@ -245,31 +182,3 @@ def _key_of(row: RowMapping) -> ApiKey:
     values["scopes"] = tuple(row["scopes"])
     values["models"] = None if row["models"] is None else tuple(row["models"])
     return ApiKey(**values)
-
-
-def _usage_sums() -> list[ColumnElement[Any]]:
-    columns = usage_records.c
-    return [
-        func.sum(case((columns.status == CORRECTION, 0), else_=1)).label("requests"),
-        func.sum(case((columns.status.in_(_FAILED), 1), else_=0)).label("errors"),
-        func.sum(columns.input_tokens + columns.cache_read_tokens + columns.cache_write_tokens).label("input_tokens"),
-        func.sum(columns.cache_read_tokens).label("cached_tokens"),
-        func.sum(columns.output_tokens).label("output_tokens"),
-        func.sum(columns.reasoning_tokens).label("reasoning_tokens"),
-        func.sum(columns.images).label("images"),
-        func.sum(columns.milliseconds).label("milliseconds"),
-        func.sum(columns.characters).label("characters"),
-        func.sum(columns.cost_micros).label("cost"),
-        func.sum(columns.price_micros).label("price"),
-    ]
-
-
-def _usage_of(row: RowMapping) -> UsageRow:
-    # PostgreSQL sums bigint into numeric, and a sum over no rows is NULL.
-    fields: dict[str, Any] = {name: value if name in GROUPS else int(value or 0) for name, value in row.items()}
-    return UsageRow(**fields)
-
-
-def _traffic_of(row: RowMapping) -> Traffic:
-    used: dict[str, Any] = {field: int(row[field] or 0) for field in _USAGE_COLUMNS}
-    return Traffic(row["provider"], row["deployment"], int(row["calls"] or 0), Usage(**used), int(row["cost"] or 0))

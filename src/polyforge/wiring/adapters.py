@@ -24,7 +24,7 @@ def available(port: str) -> list[str]:
 
 def find(port: str, path: str, chosen: Chosen) -> tuple[Any, BaseModel]:
     """The adapter's class and its checked settings; SettingsError begins with `path`, where the choice stands."""
-    adapter = _load(port, path, chosen.use)
+    adapter = load(port, path, chosen.use)
     settings_class: type[BaseModel] = import_module(adapter.__module__).Settings
     try:
         return adapter, settings_class.model_validate(chosen.model_extra or {})
@@ -32,7 +32,8 @@ def find(port: str, path: str, chosen: Chosen) -> tuple[Any, BaseModel]:
         raise SettingsError("\n".join(f"{path}.{line}" for line in explain(error).splitlines())) from error
 
 
-def _load(port: str, path: str, name: str) -> Any:
+def load(port: str, path: str, name: str) -> Any:
+    """The adapter's class; SettingsError when there is none of this name, or a library that it needs is missing."""
     plugin = next(iter(entry_points(group=f"polyforge.{port}", name=name)), None)
     if plugin is not None:
         return plugin.load()

@@ -95,7 +95,7 @@ class Refusal(msgspec.Struct, frozen=True, gc=False):
     headroom: Headroom = Headroom()
 
 
-class _OwnCell:
+class OwnCell:
     """This worker's cell of one slot, kept here because nobody else writes it."""
 
     __slots__ = ("applied", "at", "in_flight", "incarnation", "period", "reserved", "spent", "turn")
@@ -124,7 +124,7 @@ class SharedCounters:
         self._capacity = capacity
         self._others = tuple(other for other in range(workers) if other != worker)
         self._slots: dict[str, int] = {}
-        self._own: dict[int, _OwnCell] = {}
+        self._own: dict[int, OwnCell] = {}
         self._bytes: memoryview[int] = memoryview(b"")
         self._numbers: memoryview[int] = self._bytes.cast("q")
         self._incarnation = 0
@@ -278,7 +278,7 @@ class SharedCounters:
         numbers[window + _TOKEN_SUM] += tokens
         return self._room(window, limits)
 
-    def _used(self, slot: int, own: _OwnCell, period: int) -> Micros:
+    def _used(self, slot: int, own: OwnCell, period: int) -> Micros:
         """What all workers have spent and reserved in a period, with what the ledger knew and corrected."""
         numbers, at = self._numbers, (_HEADER_BYTES + slot * _SLOT_BYTES) // _NUMBER_BYTES
         used = numbers[at + _BASE_SPENT] if numbers[at + _BASE_PERIOD] == period else 0
@@ -292,7 +292,7 @@ class SharedCounters:
                 used += cell.spent + cell.reserved
         return used
 
-    def _in_flight(self, slot: int, own: _OwnCell, limit: int) -> int:
+    def _in_flight(self, slot: int, own: OwnCell, limit: int) -> int:
         """Calls under way in all workers; those of workers that died are looked for only where they matter."""
         in_flight = own.in_flight
         for worker in self._others:
@@ -430,18 +430,18 @@ class SharedCounters:
             return Cell(*older[:6])
         return EMPTY_CELL
 
-    def _own_cell(self, slot: int) -> _OwnCell:
+    def _own_cell(self, slot: int) -> OwnCell:
         known = self._own.get(slot)
         if known is None:
             at = self._cell_at(slot, self._worker)
             turns = _CELL.unpack_from(self._memory, at)[6], _CELL.unpack_from(self._memory, at + _CELL.size)[6]
-            known = self._own[slot] = _OwnCell(self.cell(slot, self._worker), max(turns), at)
+            known = self._own[slot] = OwnCell(self.cell(slot, self._worker), max(turns), at)
         return known
 
     def restore(self, slot: int, cell: Cell) -> None:
         """Set this worker's cell to what its journals say, at recovery."""
         earlier = self._own_cell(slot)
-        own = self._own[slot] = _OwnCell(cell, earlier.turn, earlier.at)
+        own = self._own[slot] = OwnCell(cell, earlier.turn, earlier.at)
         own.write(self._bytes)
 
     @property

@@ -262,7 +262,7 @@ def _moved(counter: Counter, limit: Limit) -> Counter:
     """The counter of a limit that was changed: it goes on in the same slot."""
     made = counter_of(limit, counter.subject_id)
     if made.name == counter.name:
-        made.slot, made.at = counter.slot, counter.at
+        made.slot, made.at, made.own = counter.slot, counter.at, counter.own
     return made
 
 

@@ -8,6 +8,8 @@ a ring of thirteen ticks, a twelfth of the window each, and have no cells.
 Beside the name and the base, which keys' slots have too, a slot holds: the ring; since when usage counts (it rises when
 the limit is reset); what was added to the window; which threshold was told of last; and room for what this machine was
 granted of a limit that several share.
+
+As in the counters of keys, what each call runs through is written out, since every function call can be measured.
 """
 
 import fcntl
@@ -18,7 +20,7 @@ from typing import Final
 import msgspec
 
 from polyforge.tenancy.callers import KeyLimits
-from polyforge.tenancy.ledger.counters import FIRST_SLOT_LOCK, Headroom, Refusal, SharedCounters
+from polyforge.tenancy.ledger.counters import FIRST_SLOT_LOCK, Headroom, OwnCell, Refusal, SharedCounters
 from polyforge.tenancy.limits.records import Limit, LimitState, LimitUse, Measure, slot_name
 from polyforge.tenancy.limits.windows import MICROS, NEVER, WindowClock, rolling_seconds
 
@@ -49,9 +51,17 @@ class Counter(msgspec.Struct, gc=False, eq=False):
     """0 where it is counted in cells."""
     marks: tuple[int, ...]
     """Its thresholds in units, rising."""
+    shown: bool
+    """Whether headers tell of it."""
     slot: int = -1
     at: int = 0
     """Where its slot begins, in numbers."""
+    own: OwnCell | None = None
+    """This worker's cell of the slot."""
+    window: int = 0
+    """First microsecond of the calendar's window, which lasts from `starts` to before `ends`."""
+    starts: float = 0.0
+    ends: float = 0.0
 
 
 class Take(msgspec.Struct, gc=False, eq=False):
@@ -102,7 +112,8 @@ def counter_of(limit: Limit, subject_id: str) -> Counter:
     """The counter of a limit for a subject; its slot is found later."""
     marks = tuple(max(1, round(limit.amount * share)) for share in limit.thresholds)
     tick = rolling_seconds(limit.window) / _TICKS_PER_WINDOW
-    return Counter(limit, subject_id, slot_name(limit, subject_id), limit.measure, limit.amount, tick, marks)
+    shown = limit.hard and limit.measure in ("requests", "tokens")
+    return Counter(limit, subject_id, slot_name(limit, subject_id), limit.measure, limit.amount, tick, marks, shown)
 
 
 class LimitCounters(SharedCounters):
@@ -119,13 +130,17 @@ class LimitCounters(SharedCounters):
         slot = self.find(counter.name)
         if slot is None or not self._numbers[self._slot_at(slot) // _NUMBER_BYTES + _READY]:
             return False
-        counter.slot, counter.at = slot, self._slot_at(slot) // _NUMBER_BYTES
+        self._bind(counter, slot)
         return True
+
+    def _bind(self, counter: Counter, slot: int) -> None:
+        counter.slot, counter.at = slot, self._slot_at(slot) // _NUMBER_BYTES
+        counter.own = self._own_cell(slot)
 
     def begin(self, counter: Counter, start: Start, now: float) -> None:
         """Make the slot of a counter with what the ledger knows, unless another worker was first."""
         slot = self.create(counter.name, start.window, start.used, start.corrected)
-        counter.slot, counter.at = slot, self._slot_at(slot) // _NUMBER_BYTES
+        self._bind(counter, slot)
         numbers, at = self._numbers, counter.at
         self._lock_one(slot)
         try:
@@ -202,6 +217,8 @@ class LimitCounters(SharedCounters):
         """When the window of a counter starts again; infinite where it never does."""
         if counter.tick_seconds:
             return now + counter.tick_seconds * _TICKS_PER_WINDOW
+        if counter.starts <= now < counter.ends:
+            return counter.ends
         return self._windows.end(counter.limit.window, now) if counter.limit.window else NEVER
 
     def left(self, counter: Counter, now: float) -> int:
@@ -228,7 +245,7 @@ class LimitCounters(SharedCounters):
         tokens: int = 0,
     ) -> Headroom | Refusal | Over:
         """Take what a call asks of every limit and of its key's slot (-1: it has none), or nothing at all."""
-        locked = self._lock_all(takes, slot)
+        locked = self._lock_all(takes, slot) if self._others else ()
         try:
             over = [take for take in takes if not self._fits(take, now)]
             if over:
@@ -236,17 +253,17 @@ class LimitCounters(SharedCounters):
             room = _NO_ROOM if slot < 0 else self._reserve(slot, limits, now, period, amount, tokens)
             if isinstance(room, Refusal):
                 return room
+            shown = False
             for take in takes:
                 self._take(take)
+                shown = shown or take.counter.shown
         finally:
             for each in locked:
                 self._unlock_one(each)
-        return self._tightest(room, limits, takes, now, taken=True)
+        return self._tightest(room, limits, takes, now, taken=True) if shown else room
 
     def _lock_all(self, takes: Sequence[Take], slot: int) -> list[int]:
         """Lock every slot of a call, always in the same order, so that no two calls wait for each other."""
-        if not self._others:
-            return []
         slots = [take.counter.slot for take in takes]
         if slot >= 0:
             slots.append(slot)
@@ -266,8 +283,7 @@ class LimitCounters(SharedCounters):
     def _look(self, take: Take, now: float) -> None:
         """See what may be used and what is left."""
         numbers, counter = self._numbers, take.counter
-        at, slot = counter.at, counter.slot
-        allowed = counter.amount
+        at, allowed, own = counter.at, counter.amount, counter.own or self._own_cell(counter.slot)
         if numbers[at + _EXTRA] and now * MICROS < numbers[at + _EXTRA_UNTIL]:
             allowed = max(0, allowed + numbers[at + _EXTRA])
         take.allowed = allowed
@@ -277,14 +293,20 @@ class LimitCounters(SharedCounters):
             take.window = numbers[at + _TICK]
             take.left = allowed - numbers[at + _SUM]
             return
-        own = self._own.get(slot) or self._own_cell(slot)
         if counter.measure == "concurrency":
-            take.left = allowed - self._in_flight(slot, own, allowed)
+            take.left = allowed - self._in_flight(counter.slot, own, allowed)
             return
-        start = self._windows.start(counter.limit.window, now) * MICROS
+        if not counter.starts <= now < counter.ends:
+            self._turn(counter, now)
         # A clock that is set back, and a call that comes late, must not begin an earlier window again.
-        take.window = max(start, numbers[at + _SINCE], own.period)
-        take.left = allowed - self._used(slot, own, take.window)
+        take.window = window = max(counter.window, numbers[at + _SINCE], own.period)
+        take.left = allowed - self._used(counter.slot, own, window)
+
+    def _turn(self, counter: Counter, now: float) -> None:
+        """Note the window of the calendar that holds now."""
+        start = self._windows.start(counter.limit.window, now)
+        counter.window, counter.starts = start * MICROS, float(start)
+        counter.ends = self._windows.end(counter.limit.window, now)
 
     def _fits(self, take: Take, now: float) -> bool:
         self._look(take, now)
@@ -295,19 +317,21 @@ class LimitCounters(SharedCounters):
         return take.amount <= take.left or not counter.limit.hard
 
     def _take(self, take: Take) -> None:
-        counter = take.counter
+        counter, amount = take.counter, take.amount
         if counter.tick_seconds:
-            self._numbers[counter.at + _RING + take.window % TICKS] += take.amount
-            self._numbers[counter.at + _SUM] += take.amount
+            numbers, at = self._numbers, counter.at
+            numbers[at + _RING + take.window % TICKS] += amount
+            numbers[at + _SUM] += amount
             return
-        own = self._own.get(counter.slot) or self._own_cell(counter.slot)
+        own = counter.own or self._own_cell(counter.slot)
+        if counter.measure == "concurrency":
+            amount = 0
         own.incarnation = self._incarnation
         own.in_flight += 1
-        held = 0 if counter.measure == "concurrency" else take.amount
         if own.period == take.window:
-            own.reserved += held
+            own.reserved += amount
         else:
-            own.period, own.spent, own.reserved = take.window, 0, held
+            own.period, own.spent, own.reserved = take.window, 0, amount
         own.write(self._bytes)
 
     def _roll(self, counter: Counter, now: float) -> None:
@@ -369,13 +393,19 @@ class LimitCounters(SharedCounters):
     def settle_many(self, takes: Sequence[Take], number: int, tokens: int, price: int, now: float) -> None:
         """Replace what a call held by what it came to, which journal record `number` of this incarnation holds."""
         for take in takes:
-            counter = take.counter
-            came_to = worth(counter.measure, tokens, price)
+            counter, measure, amount = take.counter, take.counter.measure, take.amount
+            came_to = price if measure == "money" else tokens if measure == "tokens" else 1
             if counter.tick_seconds:
-                self._settle_ring(take, came_to - take.amount, now)
+                if came_to != amount:
+                    self._settle_ring(take, came_to - amount, now)
             else:
-                held = 0 if counter.measure == "concurrency" else take.amount
-                self.settle(counter.slot, take.window, held, came_to, number)
+                own = counter.own or self._own_cell(counter.slot)
+                own.incarnation, own.applied = self._incarnation, number
+                own.in_flight -= 1
+                if own.period == take.window and measure != "concurrency":
+                    own.spent += came_to
+                    own.reserved -= amount
+                own.write(self._bytes)
             if counter.marks:
                 self._tell_marks(take, now)
 
@@ -402,8 +432,6 @@ class LimitCounters(SharedCounters):
 
     def _settle_ring(self, take: Take, change: int, now: float) -> None:
         """What a call came to counts where it was taken, so that it is forgotten in one piece."""
-        if not change:
-            return
         numbers, counter = self._numbers, take.counter
         self._lock_one(counter.slot)
         try:
@@ -449,7 +477,7 @@ class LimitCounters(SharedCounters):
     def _settled(self, take: Take) -> int:
         """What has been used for good, of all workers."""
         slot = take.counter.slot
-        own = self._own.get(slot) or self._own_cell(slot)
+        own = take.counter.own or self._own_cell(slot)
         held = own.reserved if own.period == take.window else 0
         for worker in self._others:
             cell = self.cell(slot, worker)
@@ -472,15 +500,6 @@ class LimitCounters(SharedCounters):
     def _notify(self, counter: Counter, share: float | None, used: int, now: float) -> None:
         if self.notice is not None:
             self.notice(Notice(counter.limit, counter.subject_id, share, used, counter.amount, now))
-
-
-def worth(measure: str, tokens: int, price: int) -> int:
-    """What a call counts for."""
-    if measure == "money":
-        return price
-    if measure == "tokens":
-        return tokens
-    return 1 if measure == "requests" else 0
 
 
 def _scarcity(room: tuple[int | None, int, float]) -> float:

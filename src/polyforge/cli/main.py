@@ -30,6 +30,7 @@ class Commands(LazyGroup):
         "code": "Write, explain, review, mend and test code.",
         "limit": "Set, list, change and remove limits; reset them, add to them.",
         "budget": "Show budgets: the limits that count money.",
+        "requests": "Show what was asked of models, request by request.",
         "usage": "Show what was used and what it cost.",
         "cache": "Show what cached answers saved, and let go of them.",
         "guardrail": "Show guardrails, and try them on a text.",

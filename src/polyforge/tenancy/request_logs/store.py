@@ -10,7 +10,7 @@ from sqlalchemy import RowMapping, delete, func, insert, or_, select, text, upda
 from polyforge.database.counting import generations, take_number
 from polyforge.database.sessions import ReadSession, WriteSession
 from polyforge.kernel.request_log import LoggedRequest
-from polyforge.kernel.usage import Usage
+from polyforge.tenancy.ledger_reading import usage_of
 from polyforge.tenancy.request_logs.tables import request_log_batches, request_log_exports
 from polyforge.tenancy.tables import usage_records
 
@@ -24,21 +24,6 @@ _ADD: Final = "INSERT INTO request_log_batches (sequence, record_ids, created_at
 _exports = request_log_exports.c
 _batches = request_log_batches.c
 _records = usage_records.c
-_USAGE: Final[dict[str, str]] = {
-    "input": "input_tokens",
-    "cache_read": "cache_read_tokens",
-    "cache_write": "cache_write_tokens",
-    "output": "output_tokens",
-    "reasoning": "reasoning_tokens",
-    "exact": "exact",
-    "audio_input": "audio_input_tokens",
-    "audio_output": "audio_output_tokens",
-    "image_input": "image_input_tokens",
-    "images": "images",
-    "milliseconds": "milliseconds",
-    "characters": "characters",
-}
-"""From the fields of `Usage` to the columns that hold them."""
 
 
 class LogExportState(msgspec.Struct, frozen=True):
@@ -154,7 +139,6 @@ def _batch_of(row: RowMapping) -> WaitingBatch:
 
 
 def _request_of(row: RowMapping) -> LoggedRequest:
-    usage: dict[str, Any] = {field: row[column] for field, column in _USAGE.items()}
     return LoggedRequest(
         id=row["id"],
         key_id=row["key_id"],
@@ -169,7 +153,7 @@ def _request_of(row: RowMapping) -> LoggedRequest:
         started_at=row["started_at"],
         duration_ms=row["duration_ms"],
         stream=row["stream"],
-        usage=Usage(**usage),
+        usage=usage_of(row),
         cost=row["cost_micros"],
         price=row["price_micros"],
     )

@@ -1,0 +1,140 @@
+"""`polyforge requests`: what was asked of models, request by request."""
+
+import json
+import time
+from typing import Annotated, Any, Final
+
+import typer
+
+from polyforge.cli.client import ApiClient, Query, segment
+from polyforge.cli.lazy import plain_app
+from polyforge.cli.options import DEFAULT, Data, Json, Key, Url, connect
+from polyforge.cli.output import print_fields, print_json, print_table, show_all, to_usd
+
+app = plain_app("Show what was asked of models, request by request.")
+
+REQUESTS: Final = "/api/v1/requests"
+FOLLOW_SECONDS: Final = 1.0
+_REMEMBERED: Final = 2_000
+"""Requests are listed by when they began, and known once they ended: so many are remembered while they are followed."""
+_LATEST: Final = 200
+HEADERS: Final = ("started", "id", "status", "model", "provider", "ms", "in", "out", "price_usd", "error")
+_WIDTHS: Final = (19, 26, 11, 24, 16, 7, 7, 7, 10, 20)
+_LISTS: Final = ("hops", "tried", "guardrails")
+
+
+@app.callback()
+def requests() -> None:
+    """Show what was asked of models, request by request."""
+
+
+@app.command("list")
+def list_requests(
+    of_key: Annotated[
+        list[str] | None, typer.Option("--of-key", help="Only with this key, by its id; may be repeated.")
+    ] = None,
+    user: Annotated[list[str] | None, typer.Option(help="Only with a key of this user, by the user's id.")] = None,
+    end_user: Annotated[list[str] | None, typer.Option(help="Only for this end user.")] = None,
+    model: Annotated[list[str] | None, typer.Option(help="Only for this model.")] = None,
+    provider: Annotated[list[str] | None, typer.Option(help="Only those that this provider answered.")] = None,
+    status: Annotated[list[str] | None, typer.Option(help="Only ok, error, cancelled, interrupted or refused.")] = None,
+    error: Annotated[list[str] | None, typer.Option(help="Only with this error, by its code.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="Only with this tag, as in team=red.")] = None,
+    since: Annotated[str | None, typer.Option(help="From this time on, as in 2026-01-31T12:00.")] = None,
+    until: Annotated[str | None, typer.Option(help="Up to this time.")] = None,
+    min_ms: Annotated[int | None, typer.Option(help="Only those that took this long.")] = None,
+    min_usd: Annotated[float | None, typer.Option(help="Only those that were priced this much.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many of the latest to show.")] = 50,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on with what comes, until Ctrl-C.")] = False,
+    url: Url = DEFAULT,
+    key: Key = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Show requests, newest first; with --follow oldest first, and then what comes."""
+    query: Query = {
+        "key": of_key,
+        "user": user,
+        "end_user": end_user,
+        "model": model,
+        "provider": provider,
+        "status": status,
+        "error": error,
+        "tag": tag,
+        "since": since,
+        "until": until,
+        "min_duration_ms": None if min_ms is None else str(min_ms),
+        "min_price_usd": None if min_usd is None else str(min_usd),
+    }
+    client = connect(url, key, data)
+    found = list(client.pages(REQUESTS, query, limit))
+    if follow:
+        _follow(client, query, found, as_json)
+    else:
+        show_all(found, HEADERS, [_row(each) for each in found], as_json)
+
+
+@app.command()
+def show(
+    request_id: Annotated[str, typer.Argument(help="Its id: what callers are told in x-request-id.")],
+    url: Url = DEFAULT,
+    key: Key = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Show one request: its hops, its attempts, what it used and came to."""
+    found: dict[str, Any] = connect(url, key, data).get(f"{REQUESTS}/{segment(request_id)}")
+    if as_json:
+        print_json(found)
+        return
+    print_fields({name: value for name, value in found.items() if name not in _LISTS})
+    for name in _LISTS:
+        if found[name]:
+            typer.echo(f"\n{name}")
+            print_table(list(found[name][0]), [list(each.values()) for each in found[name]])
+
+
+def _follow(client: ApiClient, query: Query, found: list[dict[str, Any]], as_json: bool) -> None:
+    """Show those that are there and go on with those that come; Ctrl-C is how this is meant to end."""
+    seen: dict[str, None] = {}
+    if not as_json:
+        _show_cells(HEADERS)
+    try:
+        while True:
+            _show_new(found, seen, as_json)
+            time.sleep(FOLLOW_SECONDS)
+            found = client.get(REQUESTS, {**query, "limit": str(_LATEST)})["data"]
+    except KeyboardInterrupt:
+        return
+
+
+def _show_new(found: list[dict[str, Any]], seen: dict[str, None], as_json: bool) -> None:
+    for each in reversed(found):
+        if each["id"] in seen:
+            continue
+        seen[each["id"]] = None
+        if as_json:
+            typer.echo(json.dumps(each, ensure_ascii=False))
+        else:
+            _show_cells(_row(each))
+    while len(seen) > _REMEMBERED:
+        del seen[next(iter(seen))]
+
+
+def _show_cells(cells: tuple[object, ...] | list[object]) -> None:
+    typer.echo("  ".join(str(cell or "-").ljust(width) for cell, width in zip(cells, _WIDTHS, strict=True)).rstrip())
+
+
+def _row(request: dict[str, Any]) -> list[object]:
+    return [
+        str(request["started_at"])[:19].replace("T", " "),
+        request["id"],
+        request["status"],
+        request["model"],
+        request["provider"],
+        request["duration_ms"],
+        request["input_tokens"],
+        request["output_tokens"],
+        to_usd(request["price_usd"]),
+        request["error"],
+    ]

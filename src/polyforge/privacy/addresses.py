@@ -126,10 +126,13 @@ _ZIP_LENGTH: Final = 5
 
 _ALL_SMALL: Final = either((*_SMALL, *_STREETS_BEFORE))
 _FOLLOWING: Final = rf"(?:(?:[ld]')?[{_CAPITAL}0-9#][\w'’./-]*|(?:{_ALL_SMALL})(?!\w)|{_INDIC})"
+_REST_GOING_ON: Final = rf"[ ,\n-]{{0,4}}(?:{beginnings((*_SMALL, *_STREETS_BEFORE))}|[ld]')?\Z"
+# After a number alone a name, a small word or an ordinal must come; after a street and its number anything may.
 _GOING_ON: Final = re.compile(
-    rf"[0-9][\w/-]{{0,16}}(?:[ ,\n]{{1,3}}-? ?{_FOLLOWING}){{0,24}}[ ,\n-]{{0,4}}"
-    rf"(?:{beginnings((*_SMALL, *_STREETS_BEFORE))}|[ld]')?\Z"
+    rf"[0-9][\w/-]{{0,16}}(?:,? (?:(?:[ld]')?[{_CAPITAL}][\w'’./-]*|(?:{_ALL_SMALL})(?!\w)|[0-9]{{1,3}}[a-z]{{0,2}}|,)"
+    rf"(?:[ ,\n]{{1,3}}-? ?{_FOLLOWING}){{0,24}})?{_REST_GOING_ON}"
 )
+_GOING_ON_AFTER: Final = re.compile(rf"[0-9][\w/-]{{0,16}}(?:[ ,\n]{{1,3}}-? ?{_FOLLOWING}){{0,24}}{_REST_GOING_ON}")
 _BEGUN: Final = re.compile(
     rf"(?<!\w)(?=[{_CAPITAL}uao\u0900-\u097f])(?:[{_CAPITAL}][\w.-]{{0,40}}"
     rf"|[{_CAPITAL}][\w-]{{1,30}}(?:{either(_STREET_ENDINGS)}),? ?"
@@ -153,16 +156,12 @@ class PostalFinder:
         has_street_before = any(name in text for name in _NUMBER_AFTER) if page.groups else False
         for index, group in enumerate(page.groups):
             place = group.start
-            if group.is_linked and group.link is not None:
-                continue
-            if place < page.start or (place and text[place - 1] in _NEVER_BEFORE):
+            if place < page.start or group.link is not None or (place and text[place - 1] in _NEVER_BEFORE):
                 continue
             if _may_lead_on(page, index):
                 finds.append(_forwards(page, index))
             if not place or text[place - 1] not in _BEFORE_NUMBER:
                 finds.append(_postcode(page, group))
-                continue
-            if group.link is not None:
                 continue
             before = text[max(0, place - _BACK) : place]
             word = before.rstrip(_AROUND).rpartition(" ")[2]
@@ -177,11 +176,14 @@ class PostalFinder:
         """Where an address begins that the end of the page cuts off."""
         text, size = page.text, len(page.text)
         reach = max(page.start, size - _LONGEST)
-        for group in page.groups:
-            if group.start >= reach and _GOING_ON.match(text, group.start):
-                return max(page.start, _start_before(page, group))
         begun = _BEGUN.search(text, max(page.start, size - _BACK))
-        return begun.start() if begun else size
+        place = begun.start() if begun else size
+        for group in page.groups:
+            if group.link is None and reach <= group.start < place + _BACK and _GOING_ON_AFTER.match(text, group.start):
+                start = max(page.start, _start_before(page, group))
+                is_number_alone = start == group.start
+                place = place if is_number_alone and not _GOING_ON.match(text, start) else min(place, start)
+        return place
 
 
 def _may_lead_on(page: Page, index: int) -> bool:

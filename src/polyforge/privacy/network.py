@@ -39,6 +39,7 @@ _PAIRS: Final = (re.compile(":[0-9A-Fa-f]{2}:"), re.compile("-[0-9A-Fa-f]{2}-"))
 _MAC: Final = re.compile("[0-9A-Fa-f]{2}([:-])(?:[0-9A-Fa-f]{2}\\1){4}[0-9A-Fa-f]{2}")
 _HEXADECIMAL: Final = frozenset("0123456789abcdefABCDEF")
 _IN_ADDRESSES: Final = "0123456789abcdefABCDEF:.-"
+_JOINT: Final = re.compile("[:.-]")
 _OCTET: Final = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 _V4: Final = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}(?![0-9])")
 _VERSIONS: Final = (
@@ -91,8 +92,12 @@ class AddressFinder:
         """Where hexadecimal digits and what joins them begin, when they go on to the end and may be an address."""
         text, size = page.text, len(page.text)
         tail = text[max(page.start, size - _LONGEST) :]
-        begin = size - len(tail) + len(tail.rstrip(_IN_ADDRESSES))
-        return min(size, _after_name(text, begin, size))
+        signs = tail[len(tail.rstrip(_IN_ADDRESSES)) :]
+        begin = size - len(signs)
+        if begin in (0, size - _LONGEST) or not (text[begin - 1].isascii() and text[begin - 1].isalnum()):
+            return begin
+        joint = _JOINT.search(signs)
+        return begin + joint.end() if joint else size
 
 
 class UrlFinder:

@@ -21,6 +21,8 @@ _TOKEN_REACH: Final = 24
 _SHORTEST_CODE: Final = 7
 _ALPHANUMERIC: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 _WORD: Final = frozenset(_ALPHANUMERIC)
+_LINKS_BEGUN: Final = frozenset(link[:length] for link in _LINKS for length in range(len(link) + 1))
+_NO_DIGITS: Final = " -./()+"
 _LONGEST_LINK: Final = 3
 _REST_OF_TOKEN: Final = re.compile("[A-Za-z0-9]*")
 
@@ -77,6 +79,11 @@ class Page:
         if self._number_at_end is None:
             tail = self.text[max(self.start, len(self.text) - NUMBER_REACH) :]
             number = tail[len(tail.rstrip(_IN_NUMBERS)) :].lstrip(_NOT_FIRST)
+            last = number[len(number.rstrip(_NO_DIGITS)) :]
+            if last not in _LINKS_BEGUN:
+                # What stands there joins no digits, but a sign or a parenthesis in it may begin a number.
+                signs = [place for place in (last.rfind("+"), last.rfind("(")) if place >= 0]
+                number = last[max(0, min(signs) - 1) :].lstrip(_NOT_FIRST) if signs else ""
             self._number_at_end = len(self.text) - len(number)
         return self._number_at_end
 

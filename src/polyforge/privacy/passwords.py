@@ -3,6 +3,7 @@
 import re
 from typing import Final
 
+from polyforge.privacy.beginnings import either
 from polyforge.privacy.matches import FORM, LIKELY, Match
 from polyforge.privacy.page import Page
 from polyforge.privacy.secrets import PASSWORD
@@ -30,11 +31,16 @@ _ASSIGNS: Final = re.compile("[:=]+>?")
 _VERBS: Final = (" is ", " was ", " ist ", " lautet ", " est ", " es ", " è ", " है ")
 _SCHEME: Final = "bearer "
 _REACH: Final = 40
+_SHORT: Final = 4
 _AROUND: Final = " \t\"'`*_()[]{}"
 _LONGEST_VALUE: Final = 128
 _VALUE: Final = re.compile(
     rf"[ \t]{{0,3}}(?:(?:bearer|basic|token)[ ]{{1,2}})?([\"'`]?)([^\s\"'`,;<>]{{4,{_LONGEST_VALUE}}})", re.IGNORECASE
 )
+# A short word must not be the end of another one, as in `spin`.
+_WORD: Final = rf"(?:{either(word for word in _WORDS if len(word) > _SHORT)}|(?<![a-z])(?:{either(_WORDS)}))(?![a-z])"
+_WORD_BEFORE: Final = re.compile(_WORD + r"\Z")
+_WORD_NEAR: Final = re.compile(_WORD)
 _PLACEHOLDER: Final = re.compile(
     r"[$%{<\[(*]|[^(]*\(|https?://|x{3,}|\.{2,}|(?:none|null|true|false|undefined|required|string|str|optional|hidden"
     r"|redacted|your|changeme|example|placeholder|process\.|os\.|env[:.])",
@@ -72,13 +78,13 @@ class PasswordFinder:
         tail = text[max(page.start, size - _LONGEST_VALUE - 2) :]
         begin = size - len(tail) + max(map(tail.rfind, _SPACES)) + 1
         near = text[max(0, begin - _REACH) :].lower()
-        return begin if any(stem in near for stem in _STEMS) else size
+        return begin if any(stem in near for stem in _STEMS) and _WORD_NEAR.search(near) else size
 
 
 def _after(page: Page, end_of_word: int, place: int, *, by_verb: bool) -> Match | None:
     """What stands at a place, when a word that ends before it makes it a secret."""
     before = page.lower[max(0, end_of_word - _REACH) : end_of_word].rstrip(_AROUND)
-    if not before.endswith(_WORDS):
+    if not before.endswith(_WORDS) or not _WORD_BEFORE.search(before):
         return None
     found = _VALUE.match(page.text, place)
     if found is None:

@@ -7,6 +7,7 @@ from typing_extensions import AsyncGenerator
 
 from polyforge.dialects.writing import ChargedWriter, StreamWriter
 from polyforge.gateway.admission import Admission
+from polyforge.gateway.caching.embedding import Embedding
 from polyforge.gateway.caching.service import AnswerCache
 from polyforge.gateway.dispatch import Dispatch
 from polyforge.gateway.guarding.hop import Guarding, is_judgement
@@ -15,9 +16,11 @@ from polyforge.gateway.routing import Plan
 from polyforge.gateway.settlement import Settlement, estimate
 from polyforge.guardrails.passing import Passing
 from polyforge.kernel.chat import ChatResult, Fault
+from polyforge.kernel.clock import Clock
 from polyforge.kernel.errors import InvalidModelOutput, PolyforgeError, UpstreamFailed
 from polyforge.kernel.usage import Usage
 from polyforge.ports.provider import Reply, StreamEvent
+from polyforge.registry.catalog import Catalog
 
 CLIENT_CLOSED = 499
 _OK = 200
@@ -33,13 +36,21 @@ class Gateway:
     """Answers jobs. Every job that `admit` let in is settled, however `complete` or `stream` end."""
 
     def __init__(
-        self, admission: Admission, guarding: Guarding, cache: AnswerCache, dispatch: Dispatch, settlement: Settlement
+        self,
+        admission: Admission,
+        guarding: Guarding,
+        cache: AnswerCache,
+        dispatch: Dispatch,
+        settlement: Settlement,
+        catalog: Catalog,
+        clock: Clock,
     ) -> None:
         self._admission = admission
         self._guarding = guarding
         self._cache = cache
         self._dispatch = dispatch
         self._settlement = settlement
+        self._embed = Embedding(self.complete, catalog, clock).embed
 
     async def complete(self, job: Job) -> Reply:
         """The whole answer. Its usage record is written when this returns."""
@@ -48,7 +59,7 @@ class Gateway:
         usage: Usage | None = None
         try:
             passing = await self._guard(job) if self._guarding.any else None
-            if job.lookup is not None and (kept := await self._cache.reply(job, job.lookup)) is not None:
+            if job.lookup is not None and (kept := await self._cache.reply(job, job.lookup, self._embed)) is not None:
                 reply = kept if passing is None else await self._guarding.reply(job, passing, kept)
                 self._settle_kept(job, kept.usage)
                 return reply
@@ -93,7 +104,7 @@ class Gateway:
         try:
             passing = await self._guard(job) if self._guarding.any else None
             guarded = None if passing is None else self._guarding.stream(job, passing)
-            if job.lookup is not None and (kept := await self._cache.events(job, job.lookup)) is not None:
+            if job.lookup is not None and (kept := await self._cache.events(job, job.lookup, self._embed)) is not None:
                 yield self._relay_kept(job, relay, kept if guarded is None else await guarded.pass_on(kept)), True
                 return
             first, events = await self._dispatch.stream(job, self._route(job))

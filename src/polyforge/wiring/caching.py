@@ -1,11 +1,15 @@
 """Where answers are kept, as the settings choose it, and what looks them up."""
 
+from collections.abc import Mapping
+
 from polyforge.database.database import Database
 from polyforge.gateway.caching.administration import CacheAdministration
 from polyforge.gateway.caching.service import AnswerCache
 from polyforge.kernel.clock import Clock
+from polyforge.kernel.errors import SettingsError
 from polyforge.ports.cache import Cache
 from polyforge.ports.secret_source import SecretSource
+from polyforge.registry.catalog import Catalog
 from polyforge.registry.settings import ModelSettings
 from polyforge.telemetry.families import CACHE_BYTES, CACHE_FAILURES
 from polyforge.telemetry.metrics import Metrics
@@ -39,6 +43,14 @@ class CachePlatform:
     async def close(self) -> None:
         """Let go of connections, and of what is kept in memory."""
         await self.store.close()
+
+
+def check_embedders(models: Mapping[str, ModelSettings], catalog: Catalog) -> None:
+    """SettingsError where a model's questions are to be compared by a model that is not there."""
+    for name, model in models.items():
+        semantic = model.cache.semantic if model.cache is not None else None
+        if semantic is not None and not catalog.knows(semantic.model):
+            raise SettingsError(f"models.{name}.cache.semantic.model: there is no model {semantic.model!r}")
 
 
 def with_default(model: ModelSettings, settings: CacheSettings) -> ModelSettings:

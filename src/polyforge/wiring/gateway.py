@@ -81,7 +81,7 @@ from polyforge.tenancy.vault.service import VaultService
 from polyforge.tenancy.vault.tables import secrets
 from polyforge.wiring import adapters
 from polyforge.wiring.audit import AuditPlatform
-from polyforge.wiring.caching import CachePlatform, with_default
+from polyforge.wiring.caching import CachePlatform, check_embedders, with_default
 from polyforge.wiring.guardrails import rulebook_of
 from polyforge.wiring.limits import LimitPlatform
 from polyforge.wiring.operations import OperationsPlatform
@@ -210,6 +210,8 @@ class GatewayPlatform:
             self.cache.answers,
             dispatch,
             Settlement(self.counters, self.journal, self.clock),
+            catalog,
+            self.clock,
         )
         return Lineup(catalog, providers, _digests(settings), health, rulebook, gateway)
 
@@ -375,7 +377,9 @@ def _catalog(settings: Settings, providers: Mapping[str, Provider], costs: Costs
     unknown = tariff_of(PriceList(input=estimate.input, output=estimate.output), ESTIMATED)
     refuse = settings.gateway.unknown_price == "refuse"
     models = {name: with_default(model, settings.cache) for name, model in settings.models.items()}
-    return build_catalog({**builtin, **models}, capabilities, None if refuse else unknown, costs)
+    catalog = build_catalog({**builtin, **models}, capabilities, None if refuse else unknown, costs)
+    check_embedders(models, catalog)
+    return catalog
 
 
 def _tracer(settings: Settings, process: str, on_drop: Callable[[int], None]) -> Tracer:

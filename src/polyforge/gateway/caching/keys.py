@@ -41,7 +41,7 @@ def exact_key(job: Job, rules: CacheRules, path: str) -> str | None:
     content = canonical(job.request.body, _TRAVEL)
     if content is None:
         return None
-    return keyed(job, "e", _around(job, rules, path), content)
+    return keyed(job, "e", _around(job, rules, path, job.request.dialect), content)
 
 
 def keyed(job: Job, kind: str, *parts: bytes) -> str:
@@ -53,18 +53,18 @@ def keyed(job: Job, kind: str, *parts: bytes) -> str:
     return model_prefix(job.caller.project_id, job.request.model) + kind + digest.hexdigest()
 
 
-def _around(job: Job, rules: CacheRules, path: str) -> bytes:
+def _around(job: Job, rules: CacheRules, path: str, dialect: str) -> bytes:
     """What beside the body can change the answer, or who may share it."""
     headers = {name: value for name, value in job.headers.items() if name != _TRACE}
     wish = job.wish
     chosen = wish and (wish.provider, wish.region, wish.hardware, sorted(wish.tags), wish.strategy)
     owner = job.caller.key_id if rules.partition == "key" else ""
-    return _pack((path, job.request.task, job.request.dialect, rules.tag, owner, headers, chosen))
+    return _pack((path, job.request.task, dialect, rules.tag, owner, headers, chosen))
 
 
 def around(job: Job, rules: CacheRules) -> bytes:
     """The same for requests that are compared in canonical form, whatever path and dialect they came in."""
-    return _around(job, rules, "")
+    return _around(job, rules, "", "")
 
 
 def canonical(body: bytes, left_out: frozenset[str] = frozenset()) -> bytes | None:

@@ -6,6 +6,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from polyforge.gateway.caching.semantic import Question, Vector
 from polyforge.gateway.recorded import Recording
 from polyforge.kernel.errors import Invalid
 from polyforge.registry.caching import CacheRules
@@ -32,6 +33,8 @@ class Lookup(msgspec.Struct):
     age: int = 0
     """Whole seconds since the answer was made that is given again."""
     recording: Recording | None = None
+    asked: tuple[Question, Vector] | None = None
+    """The question and its vector, where it is compared with others."""
 
 
 def read_lookup(headers: Mapping[bytes, bytes], rules: CacheRules) -> Lookup:

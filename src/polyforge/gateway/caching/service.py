@@ -1,24 +1,30 @@
 """Answers of models that have a cache: looked up before routing, kept after settlement."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from polyforge.gateway.caching.keys import LARGE, exact_key
 from polyforge.gateway.caching.lookup import Lookup, read_lookup
+from polyforge.gateway.caching.questions import question_of
+from polyforge.gateway.caching.semantic import SemanticIndex, Vector
 from polyforge.gateway.job import Job
 from polyforge.gateway.recorded import Recorded, Recording, decode_recorded, encode_recorded, record_reply
 from polyforge.kernel.clock import Clock
 from polyforge.kernel.usage import Usage
 from polyforge.ports.cache import Cache
 from polyforge.ports.provider import Reply, StreamEvent
-from polyforge.registry.caching import CacheRules
+from polyforge.registry.caching import CacheRules, SemanticCacheSettings
 
 _CUT: Final = frozenset({"length", "max_tokens", "incomplete"})
 _NOT_KEPT: Final = frozenset({"content_filter", "refusal", "pause", "pause_turn", "error"})
 """Ends of answers that another attempt might not have, or that are to be gone on with."""
 _ANSWERED: Final = frozenset({"chat", "completion"})
 """Tasks whose answers say how they ended."""
+
+
+Embed = Callable[[Job, str, str], Awaitable[Vector | None]]
+"""Has a model embed a text for a job."""
 
 
 class AnswerCache:
@@ -28,6 +34,7 @@ class AnswerCache:
         self._cache = cache
         self._max_entry_bytes = max_entry_bytes
         self._clock = clock
+        self._questions = SemanticIndex()
 
     async def prepare(self, job: Job, rules: CacheRules, path: str, headers: Mapping[bytes, bytes]) -> None:
         """Note on the job what it wants of the cache; Invalid names a malformed header."""
@@ -41,21 +48,24 @@ class AnswerCache:
         if key is not None:
             lookup.key, lookup.outcome = key, "miss"
 
-    async def reply(self, job: Job, lookup: Lookup) -> Reply | None:
+    async def reply(self, job: Job, lookup: Lookup, embed: Embed) -> Reply | None:
         """The whole answer, if one is kept; the job then says where it comes from and what it is charged for."""
-        found = await self._find(job, lookup)
+        found = await self._find(job, lookup, embed)
         reply = None if found is None else found.reply(job.request)
         if found is not None and reply is not None:
             self._note_hit(job, lookup, found)
+        else:
+            lookup.outcome = "miss" if lookup.key else "bypass"
         return reply
 
-    async def events(self, job: Job, lookup: Lookup) -> list[StreamEvent] | None:
+    async def events(self, job: Job, lookup: Lookup, embed: Embed) -> list[StreamEvent] | None:
         """The same for a stream, all of it at once. On a miss, the stream is recorded from then on."""
-        found = await self._find(job, lookup)
+        found = await self._find(job, lookup, embed)
         events = None if found is None else found.events(job.request)
         if found is not None and events is not None:
             self._note_hit(job, lookup, found)
         elif lookup.key:
+            lookup.outcome = "miss"
             lookup.recording = Recording(self._max_entry_bytes)
         return events
 
@@ -71,19 +81,41 @@ class AnswerCache:
         if recorded is not None and _is_final(job, recorded.finish):
             self._keep(job, lookup, recorded)
 
-    async def _find(self, job: Job, lookup: Lookup) -> Recorded | None:
-        if not lookup.key or lookup.mode != "use" or not lookup.rules.exact:
+    async def _find(self, job: Job, lookup: Lookup, embed: Embed) -> Recorded | None:
+        """What is kept for a request, and in `outcome` how it was found."""
+        if not lookup.key:
             return None
-        return await self._kept(lookup.key)
+        found = None
+        if lookup.mode == "use" and lookup.rules.exact:
+            found = await self._kept(lookup.key)
+            lookup.outcome = "hit"
+        if found is None and lookup.rules.semantic is not None:
+            found = await self._alike(job, lookup, lookup.rules.semantic, embed)
+            lookup.outcome = "semantic"
+        return found
+
+    async def _alike(self, job: Job, lookup: Lookup, settings: SemanticCacheSettings, embed: Embed) -> Recorded | None:
+        """The answer to a question that means the same; without one, the question is remembered with its answer."""
+        question = question_of(job, lookup.rules, settings)
+        vector = None if question is None else await embed(job, settings.model, question.text)
+        if question is None or vector is None:
+            return None
+        lookup.asked = (question, vector)
+        if lookup.mode != "use":
+            return None
+        for key in self._questions.nearest(question, vector, settings.threshold):
+            found = await self._kept(key)
+            if found is not None:
+                return found
+        return None
 
     async def _kept(self, key: str) -> Recorded | None:
         data = await self._cache.get(key)
         return None if data is None else decode_recorded(data)
 
     def _note_hit(self, job: Job, lookup: Lookup, found: Recorded) -> None:
-        lookup.outcome = "hit"
         lookup.age = max(0, int(self._clock.now() - found.at))
-        job.cached = "exact"
+        job.cached = "exact" if lookup.outcome == "hit" else "semantic"
         job.saved = found.cost
         # What was reserved bounds what is charged, whatever the answer was charged for when it was made.
         price = int(found.price * lookup.rules.price)
@@ -94,6 +126,8 @@ class AnswerCache:
             return
         priced = recorded.priced(job.cost, job.price)
         self._cache.put(lookup.key, encode_recorded(priced), lookup.ttl)
+        if lookup.asked is not None and lookup.rules.semantic is not None:
+            self._questions.add(*lookup.asked, lookup.key, lookup.rules.semantic.max_entries)
 
 
 def _is_final(job: Job, finish: str | None) -> bool:

@@ -10,8 +10,8 @@ import pytest
 from tests.architecture.sources import imported, importers, sources
 
 BELOW_DATABASE = {
-    "adapters", "upstreams", "telemetry", "tokens", "scoring", "egress", "isolation", "secrets", "ports", "dialects",
-    "kernel", "__version__",
+    "adapters", "upstreams", "telemetry", "tokens", "privacy", "scoring", "egress", "isolation", "secrets", "ports",
+    "dialects", "kernel", "__version__",
 }  # fmt: skip
 READ_ENVIRONMENT = ("cli/*", "supervisor/*", "wiring/*", "secrets/references.py")
 IMPORT_BY_NAME = ("wiring/adapters.py", "cli/adapters.py", "cli/lazy.py", "database/*")

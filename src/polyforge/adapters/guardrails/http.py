@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from polyforge.egress.delivery import deliver
 from polyforge.egress.http import HttpClient
 from polyforge.ports.guardrail import About, Action, Outcome, Part, Passage, Stage
-from polyforge.ports.secret_source import SecretSource
+from polyforge.ports.secret_source import SecretSource, Stop
 from polyforge.secrets.references import SecretRef
 
 _OK: Final = 200
@@ -72,13 +72,19 @@ class HttpGuardrail:
             _CONNECTIONS,
         )
         self._secrets: SecretSource | None = None
+        self._unwatch: Stop | None = None
 
     async def open(self, secrets: SecretSource) -> None:
-        """Connections are made when they are needed."""
-        self._secrets = secrets
+        """Follow the token, where it is one of `secrets`; connections are made when they are needed."""
+        token = self._settings.token
+        if token is not None and token.name is not None:
+            self._secrets = secrets
+            self._unwatch = secrets.watch(token.name, _look_again)
 
     async def close(self) -> None:
         """Let go of connections."""
+        if self._unwatch is not None:
+            self._unwatch()
         await self._http.close()
 
     def begin(self, about: About) -> "HttpSession":
@@ -121,6 +127,10 @@ class HttpSession:
 
     def filter(self, part: Part) -> None:
         """The service is asked about whole answers only."""
+
+
+def _look_again() -> None:
+    """The token is looked up for each call anyway."""
 
 
 ADAPTER = HttpGuardrail

@@ -1,0 +1,149 @@
+"""Streams through guardrails: what leaves, when, and what never does."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from polyforge.adapters.guardrails import length, pii, schema
+from polyforge.guardrails.passing import Passing
+from polyforge.guardrails.rules import Rule
+from polyforge.kernel.chat import (
+    Delta,
+    Finished,
+    ReasoningDelta,
+    ReasoningEnd,
+    Started,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallStart,
+    Used,
+)
+from polyforge.kernel.errors import GuardrailBlocked, GuardrailFailed
+from polyforge.kernel.usage import Usage
+from polyforge.ports.guardrail import About, Action, Outcome, Part, Passage, Stage
+from polyforge.ports.secret_source import SecretSource
+
+ABOUT = About("id", "model")
+MAIL = "jane.doe@acme.co"
+
+
+def rule(name: str, guardrail: Any, action: Action = "block", **more: Any) -> Rule:
+    return Rule(name, name, guardrail, frozenset({"input", "output"}), action, **more)
+
+
+def masking(**settings: Any) -> Rule:
+    return rule("pii", pii.PersonalData(pii.Settings(kinds=("email",), **settings), "mask"), "mask")
+
+
+async def through(rules: Sequence[Rule], deltas: Sequence[Delta]) -> list[Delta]:
+    """What comes out, one delta at a time."""
+    guard = Passing(rules, ABOUT).stream()
+    out: list[Delta] = []
+    for number, delta in enumerate(deltas, 1):
+        out += await guard.pass_on([delta], end=number == len(deltas))
+    return out
+
+
+def said(deltas: Sequence[Delta], choice: int = 0) -> str:
+    return "".join(each.text for each in deltas if isinstance(each, TextDelta) and each.choice == choice)
+
+
+@pytest.mark.parametrize("cut", range(1, len(MAIL)))
+async def test_a_find_over_two_deltas_is_masked(cut: int) -> None:
+    out = await through([masking()], [TextDelta("to " + MAIL[:cut]), TextDelta(MAIL[cut:] + " now"), Finished("stop")])
+    assert said(out) == "to [EMAIL] now"
+
+
+async def test_choices_and_kinds_of_text_do_not_mix() -> None:
+    deltas: list[Delta] = [
+        Started("m"),
+        ReasoningDelta("think of jane.doe@"),
+        TextDelta("one ", choice=1),
+        ReasoningDelta("acme.co then"),
+        ReasoningEnd("sig"),
+        TextDelta("two"),
+        ToolCallStart(0, "a", "send"),
+        ToolCallDelta(0, '{"to":"jane.'),
+        ToolCallDelta(0, 'doe@acme.co"}'),
+        Finished("tool_calls"),
+        Finished("stop", choice=1),
+        Used(Usage(output=3)),
+    ]
+    out = await through([masking()], deltas)
+    assert "".join(each.text for each in out if isinstance(each, ReasoningDelta)) == "think of [EMAIL] then"
+    assert "".join(each.arguments for each in out if isinstance(each, ToolCallDelta)) == '{"to":"[EMAIL]"}'
+    assert (said(out), said(out, 1)) == ("two", "one ")
+    # What follows a text comes after all of it.
+    kinds = [type(each) for each in out]
+    assert kinds.index(ReasoningEnd) > max(n for n, kind in enumerate(kinds) if kind is ReasoningDelta)
+    assert kinds.index(Finished) > max(n for n, kind in enumerate(kinds) if kind is ToolCallDelta)
+    assert kinds[-1] is Used
+
+
+async def test_text_in_which_nothing_can_be_is_not_held_back() -> None:
+    guard = Passing([masking()], ABOUT).stream()
+    assert said(await guard.pass_on([TextDelta("plain words. ")], end=False)) == "plain words. "
+
+
+async def test_two_guardrails_both_see_the_stream() -> None:
+    long = rule("length", length.Length(length.Settings(most=20), "block"))
+    assert said(await through([masking(), long], [TextDelta(MAIL), TextDelta(" ok"), Finished("stop")])) == "[EMAIL] ok"
+    with pytest.raises(GuardrailBlocked, match="'length'"):
+        await through([masking(), long], [TextDelta("x" * 21), Finished("stop")])
+
+
+async def test_what_needs_the_whole_answer_holds_it() -> None:
+    fits = rule("schema", schema.Schema(schema.Settings(json_schema={"type": "object"}), "block"))
+    guard = Passing([fits], ABOUT).stream()
+    assert await guard.pass_on([TextDelta('{"a"')], end=False) == []
+    out = await guard.pass_on([TextDelta(":1}"), Finished("stop")], end=True)
+    assert said(out) == '{"a":1}'
+    with pytest.raises(GuardrailBlocked):
+        await through([fits], [TextDelta("no json"), Finished("stop")])
+
+
+async def test_what_is_too_long_to_be_held_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("polyforge.guardrails.streams.MOST_HELD", 10)
+    fits = rule("schema", schema.Schema(schema.Settings(json_schema={}), "block"))
+    with pytest.raises(GuardrailFailed):
+        await through([fits], [TextDelta("x" * 11), Finished("stop")])
+
+
+class Broken:
+    """A guardrail that cannot judge."""
+
+    async def open(self, secrets: SecretSource) -> None: ...
+
+    async def close(self) -> None: ...
+
+    def begin(self, about: About) -> "Broken":
+        return self
+
+    async def check(self, stage: Stage, passages: Sequence[Passage]) -> Outcome:
+        raise ValueError("broken")
+
+    def filter(self, part: Part) -> None: ...
+
+
+async def test_a_guardrail_that_cannot_judge_lets_nothing_through() -> None:
+    deltas = [TextDelta("x"), Finished("stop")]
+    with pytest.raises(GuardrailFailed):
+        await through([rule("broken", Broken())], deltas)
+    with pytest.raises(GuardrailFailed):
+        await Passing([rule("broken", Broken())], ABOUT).check("input", [Passage("x")])
+    assert said(await through([rule("broken", Broken(), on_error="allow")], deltas)) == "x"
+
+
+async def test_what_was_found_is_written_down_without_the_text() -> None:
+    passing = Passing([masking()], ABOUT)
+    assert await passing.check("input", [Passage(f"a {MAIL}"), Passage("b")]) == ["a [EMAIL]", "b"]
+    (found,) = passing.found
+    assert (found.guardrail, found.stage, found.action, found.kinds, found.count) == (
+        "pii",
+        "input",
+        "mask",
+        ("email",),
+        1,
+    )
+    assert MAIL not in repr(found)

@@ -156,21 +156,66 @@ def test_a_key_is_shown_rotated_and_revoked_by_its_id(gateway: ScriptedGateway) 
 
 def test_usage_is_a_table_with_a_total(gateway: ScriptedGateway) -> None:
     answer = {"data": [{"key": "01K", "key_name": "demo", "day": "2026-01-31", **SUMS}], "totals": SUMS}
-    gateway.answer("GET /api/v1/usage?group_by=key%2Cday&since=2026-01-01", 200, answer)
+    gateway.answer("GET /api/v1/usage?group_by=key%2Cday&since=2026-01-01&limit=10000", 200, answer)
     headers, row, total = run(gateway, "usage", "--group-by", "key,day", "--since", "2026-01-01").splitlines()
     assert headers.split() == [
         *("key", "key_name", "day", "requests", "errors"),
-        *("input_tokens", "output_tokens", "cost_usd", "price_usd"),
+        *("input_tokens", "output_tokens", "cost_usd", "price_usd", "price"),
     ]
-    assert row.split() == ["01K", "demo", "2026-01-31", "3", "1", "20", "10", "0.000025", "1.50"]
+    assert row.split() == ["01K", "demo", "2026-01-31", "3", "1", "20", "10", "0.000025", "1.50", "█" * 24]
     assert total.split() == ["total", "-", "-", "3", "1", "20", "10", "0.000025", "1.50"]
 
 
 def test_usage_without_groups_is_one_row(gateway: ScriptedGateway) -> None:
-    gateway.answer("GET /api/v1/usage?group_by=", 200, {"data": [SUMS], "totals": SUMS})
+    gateway.answer("GET /api/v1/usage?group_by=&limit=10000", 200, {"data": [SUMS], "totals": SUMS})
     headers, row = run(gateway, "usage", "--group-by", "").splitlines()
     assert headers.split()[0] == "requests"
     assert row.split()[0] == "3"
+
+
+COSTS = {"requests": 3, "cost_usd": 1.0, "price_usd": 1.5, "margin_usd": 0.5, "saved_usd": 0.0}
+
+
+def test_costs_have_bars_the_dearest_first(gateway: ScriptedGateway) -> None:
+    rows = [{"provider": "a", **COSTS, "price_usd": 0.75}, {"provider": "b", **COSTS}, {"provider": "", **COSTS}]
+    path = "GET /api/v1/organization/costs?group_by=provider&model=small&model=large&tag=team%3Dred&limit=10000"
+    gateway.answer(path, 200, {"data": [*rows[:2], {**rows[2], "price_usd": 0.01}], "totals": COSTS})
+    where = ("--where", "model=small", "--where", "model=large", "--where", "tag=team=red")
+    lines = run(gateway, "costs", "--organization", *where).splitlines()
+    assert [line.split()[0] for line in lines] == ["provider", "b", "a", "-", "total"]
+    assert [line.split()[-1] for line in lines[1:4]] == ["█" * 24, "█" * 12, "▏"]
+
+
+def test_conditions_that_are_none_are_refused(gateway: ScriptedGateway) -> None:
+    for condition in ("model", "colour=red"):
+        refused = CliRunner().invoke(app, ["usage", "--where", condition, "--url", gateway.url])
+        assert isinstance(refused.exception, CommandError)
+        assert repr(condition) in str(refused.exception)
+
+
+def test_a_forecast_is_a_row_for_cost_and_one_for_price(gateway: ScriptedGateway) -> None:
+    amount = {"so_far": 2.5, "expected": 10.0, "low": 8.0, "high": 12.0}
+    view = {"month": "2026-01", "days": 30, "note": None, "cost_usd": amount, "price_usd": amount}
+    gateway.answer("GET /api/v1/costs/forecast?group_by=", 200, view)
+    headers, cost, _, note = run(gateway, "costs", "--forecast").splitlines()
+    assert headers.split() == ["2026-01", "so", "far", "expected", "low", "high"]
+    assert cost.split() == ["cost", "2.50", "10.00", "8.00", "12.00"]
+    assert "30 days" in note
+    nothing = dict.fromkeys(("expected", "low", "high")) | {"so_far": 0.0}
+    few = {**view, "note": "too few days", "cost_usd": nothing, "price_usd": nothing}
+    gateway.answer("GET /api/v1/costs/forecast?group_by=", 200, few)
+    assert run(gateway, "costs", "--forecast").splitlines()[-1] == "too few days"
+
+
+def test_usage_is_saved_as_a_file_once_it_is_whole(gateway: ScriptedGateway, tmp_path: Path) -> None:
+    gateway.answer("GET /api/v1/usage/export?group_by=day%2Cmodel&format=csv", 200, b"day,model\n")
+    gateway.answer("GET /api/v1/usage/export?group_by=key%2Chour&format=parquet", 200, bytes(200_000))
+    gateway.answer("GET /api/v1/usage/export?group_by=day%2Ctask&format=csv", 400, {"message": "no", "code": "x"})
+    run(gateway, "usage", "--csv", str(tmp_path / "u.csv"))
+    run(gateway, "costs", "--by", "key,hour", "--parquet", str(tmp_path / "u.parquet"))
+    refused = CliRunner().invoke(app, ["usage", "--by", "task", "--csv", str(tmp_path / "no"), "--url", gateway.url])
+    assert isinstance(refused.exception, CommandError)
+    assert {file.name: file.stat().st_size for file in tmp_path.iterdir()} == {"u.csv": 10, "u.parquet": 200_000}
 
 
 def test_models_are_listed_with_who_answers_for_them(gateway: ScriptedGateway) -> None:

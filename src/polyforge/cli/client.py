@@ -26,6 +26,7 @@ NO_HINT = "wrong_credentials"
 """The code of an error that tells all there is to tell."""
 PAGE = 1000
 """As many as a page may hold."""
+_CHUNK_BYTES = 64 * 1024
 _KEY = re.compile(r"[!-~]+")
 """What a header may hold; Python's client repeats anything else in its error."""
 
@@ -113,6 +114,14 @@ class ApiClient:
         """The lines of the answer to a GET as they come, each with its line break."""
         with self._asked("GET", _with_query(path, query)) as response:
             yield from self._lines_of(response)
+
+    def chunks(self, path: str, query: Query | None = None) -> Iterator[bytes]:
+        """The answer to a GET as it comes, some bytes at a time."""
+        with self._asked("GET", _with_query(path, query)) as response:
+            if response.status >= http.HTTPStatus.MULTIPLE_CHOICES:
+                self._decode(response.status, response.read())
+            while chunk := response.read(_CHUNK_BYTES):
+                yield chunk
 
     def _lines_of(self, response: http.client.HTTPResponse) -> Iterator[bytes]:
         if response.status >= http.HTTPStatus.MULTIPLE_CHOICES:

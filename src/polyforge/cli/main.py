@@ -32,6 +32,7 @@ class Commands(LazyGroup):
         "budget": "Show budgets: the limits that count money.",
         "requests": "Show what was asked of models, request by request.",
         "usage": "Show what was used and what it cost.",
+        "costs": "Show cost, price and margin, and what the month will come to.",
         "cache": "Show what cached answers saved, and let go of them.",
         "guardrail": "Show guardrails, and try them on a text.",
         "privacy": "Find and hide personal data and secrets in texts.",

@@ -1,44 +1,53 @@
 """`polyforge usage`: what was used, and what it cost."""
 
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from polyforge.cli.lazy import plain_app
 from polyforge.cli.options import DEFAULT, Data, Json, Key, Url, connect
-from polyforge.cli.output import print_json, print_table, to_usd
+from polyforge.cli.output import to_usd
+from polyforge.cli.sums import (
+    MOST_GROUPS,
+    By,
+    Csv,
+    Organization,
+    Parquet,
+    Since,
+    Sums,
+    Until,
+    Where,
+    query_of,
+    save,
+    show_sums,
+)
 
 app = plain_app()
 
-GROUPS = {"key": ("key", "key_name"), "model": ("model",), "project": ("project",), "day": ("day",)}
-"""From what sums are grouped by to the fields that name the group."""
 COUNTS = ("requests", "errors", "input_tokens", "output_tokens")
 AMOUNTS = ("cost_usd", "price_usd")
 
 
 @app.command()
 def usage(
-    group_by: Annotated[str, typer.Option(help="Any of key, model, project, day, with commas between.")] = "model",
-    since: Annotated[
-        str | None, typer.Option(help="From this time on, as in 2026-01-31. [default: 30 days ago]")
-    ] = None,
-    until: Annotated[str | None, typer.Option(help="Up to this time. [default: now]")] = None,
+    by: By = "model",
+    since: Since = None,
+    until: Until = None,
+    where: Where = None,
+    organization: Organization = False,
+    csv: Csv = None,
+    parquet: Parquet = None,
     url: Url = DEFAULT,
     key: Key = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
-    """Show requests, tokens, cost and price, summed by group."""
-    query = {"group_by": group_by, "since": since, "until": until}
-    answer: dict[str, Any] = connect(url, key, data).get("/api/v1/usage", query)
-    if as_json:
-        print_json(answer)
+    """Show requests, tokens, cost and price, summed by group; or save them by day or hour as a file."""
+    query = query_of(by, since, until, where)
+    client = connect(url, key, data)
+    if csv is not None or parquet is not None:
+        save(client, query, organization, csv, parquet)
         return
-    names = [name for group, fields in GROUPS.items() if group in group_by.split(",") for name in fields]
-    rows = [[row.get(name) for name in names] + _sums(row) for row in answer["data"]]
-    if names:
-        rows.append(["total", *[""] * (len(names) - 1), *_sums(answer["totals"])])
-    print_table([*names, *COUNTS, *AMOUNTS], rows or [_sums(answer["totals"])])
+    path = "/api/v1/organization/usage" if organization else "/api/v1/usage"
+    show_sums(client.get(path, {**query, "limit": MOST_GROUPS}), Sums([*COUNTS, *AMOUNTS], _sums), by, as_json)
 
 
 def _sums(row: dict[str, Any]) -> list[Any]:

@@ -112,7 +112,7 @@ class OpenAIWire:
         body = await read_whole(answer, self._read_error, self._max_response_bytes)
         try:
             return decode_model_names(body)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UpstreamFailed("the upstream's list of models is none") from error
 
     def _body(self, call: Call) -> bytes:

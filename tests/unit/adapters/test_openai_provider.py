@@ -144,6 +144,15 @@ def provider_with(upstream: Upstream, **settings: object) -> OpenAI:
     return OpenAI(Settings.model_validate({"base_url": upstream.url, **settings}), connect_timeout=5)
 
 
+@pytest.mark.parametrize("said", [b"", b"[]", b"{}", b'{"data":[{}]}', b'{"data":[{"id":"\xff"}]}', b"[" * 100_000])
+async def test_a_list_of_models_that_is_none_is_the_upstreams_failure(upstream: Upstream, said: bytes) -> None:
+    provider = provider_with(upstream)
+    upstream.answer = WHOLE % (len(said), said)
+    with pytest.raises(UpstreamFailed):
+        await provider.models()
+    await provider.close()
+
+
 async def test_a_key_of_the_database_is_followed_from_its_coming_to_its_going(upstream: Upstream) -> None:
     provider, secrets = provider_with(upstream, api_key="secret:k"), Secrets()
     await provider.open(secrets)

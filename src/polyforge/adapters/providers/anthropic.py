@@ -109,7 +109,7 @@ class Anthropic(Provider):
             body = await read_whole(self._account.get(_MODELS_PATH), decode_error, self._settings.max_response_bytes)
         try:
             return decode_model_names(body)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UpstreamFailed("the upstream's list of models is none") from error
 
     def _post(self, call: Call) -> Answer:

@@ -6,7 +6,7 @@ what a provider adds around them. Output is bounded by
 what the caller asked for, or by a limit that is then set upstream.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from polyforge.gateway.job import Job
@@ -23,7 +23,7 @@ from polyforge.tenancy.ledger.counters import Refusal
 from polyforge.tenancy.ledger.journal import Journal
 from polyforge.tenancy.ledger.records import NOTHING_SPENT, Balance, Intent
 from polyforge.tenancy.limits.book import Rules
-from polyforge.tenancy.limits.counters import LimitCounters, Over, Take
+from polyforge.tenancy.limits.counters import Counter, LimitCounters, Over, Take
 from polyforge.tenancy.periods import PeriodClock
 
 PART_TOKENS: Final = 16
@@ -130,22 +130,30 @@ class Admission:
 
     async def _reserve_ruled(self, job: Job, rules: Rules, limits: KeyLimits, slot: int) -> None:
         """Reserve of every limit that the job counts for and of its key's own (`slot` -1: it has none), or of none."""
-        counters = await self._limiting.counters_of(job, rules)
-        held = [*counters, *(each for theirs in job.ceilings.values() for each in theirs)]
-        measures = {each.measure for each in held}
+        request, measures = job.request, rules.measures
+        counters = rules.counters if rules.ready else await self._limiting.counters_of(job, rules)
+        held = counters
+        if job.ceilings:
+            held += tuple(each for theirs in job.ceilings.values() for each in theirs)
+        is_open = request.output_limit is None
         if "tokens" in measures:
-            self._bound_tokens(job, self._limiting.left(held, "tokens"))
+            self._bound_tokens(job, self._limiting.left(held, "tokens") if is_open else None)
         if limits.budget is None and "money" not in measures:
             self._check_priced(job)
         else:
-            room = [self._limiting.left(held, "money")]
-            if limits.budget is not None:
-                room.append(self._counters.headroom(slot, limits, job.period))
-            job.reserved = self._bound_within(job, min((each for each in room if each is not None), default=None))
-        text = len(job.request.body) - job.request.binary
-        output = (job.request.output_limit or 0) * job.request.choices
-        job.reserved_tokens = text // _BYTES_PER_TOKEN + output
+            job.reserved = self._bound_within(job, self._room(job, held, limits, slot) if is_open else None)
+        if "tokens" in measures or limits.tpm is not None:
+            text = len(request.body) - request.binary
+            job.reserved_tokens = text // _BYTES_PER_TOKEN + (request.output_limit or 0) * request.choices
         self._take(job, self._limiting.takes_of(job, counters), limits, slot)
+
+    def _room(self, job: Job, held: Sequence[Counter], limits: KeyLimits, slot: int) -> Micros | None:
+        """How much money is left where least is; None: nothing limits it for good."""
+        room = self._limiting.left(held, "money")
+        if limits.budget is None:
+            return room
+        own = self._counters.headroom(slot, limits, job.period)
+        return own if room is None else min(own, room)
 
     def _take(self, job: Job, takes: list[Take], limits: KeyLimits, slot: int) -> None:
         now = self._clock.now()

@@ -34,6 +34,7 @@ class Limiting:
         if rules.end_users and job.request.end_user:
             counters += tuple(book.counters_of(rules.end_users, job.request.end_user))
         await book.ready(counters)
+        rules.ready = not (rules.end_users or rules.providers)
         if rules.providers:
             for provider in {place.provider for place in job.model.deployments}:
                 theirs = tuple(book.counters_of(rules.providers, provider))

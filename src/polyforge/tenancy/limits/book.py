@@ -34,14 +34,18 @@ _RETRY_SECONDS: Final = 1.0
 _log = get_logger(__name__)
 
 
-class Rules(msgspec.Struct, frozen=True, gc=False):
+class Rules(msgspec.Struct, gc=False, eq=False):
     """What counts for the calls of a caller of a model."""
 
     counters: tuple[Counter, ...]
-    end_users: tuple[Limit, ...] = ()
+    end_users: tuple[Limit, ...]
     """Limits on whom the caller asks for."""
-    providers: tuple[Limit, ...] = ()
+    providers: tuple[Limit, ...]
     """Limits on who answers."""
+    measures: frozenset[str]
+    """What any of them counts."""
+    ready: bool = False
+    """Whether the counters are all there are for each call, and their slots are open."""
 
 
 class LimitBook:
@@ -123,7 +127,8 @@ class LimitBook:
         providers = [limit for limit in mine if limit.subject == "provider"]
         if not (counters or end_users or providers):
             return None
-        return Rules(tuple(counters), tuple(end_users), tuple(providers))
+        measures = {each.measure for each in (*counters, *end_users, *providers)}
+        return Rules(tuple(counters), tuple(end_users), tuple(providers), frozenset(measures))
 
     def counter(self, limit: Limit, subject_id: str) -> Counter:
         """The counter of a limit for one subject."""

@@ -123,12 +123,10 @@ def speaks(text: str, languages: Languages) -> bool:
     """Whether an embedding model for these languages can tell such texts apart."""
     if languages == "any":
         return True
+    if languages == "english":
+        return text.isascii() and not _ENGLISH.isdisjoint(re.findall("[a-z]+", text.lower()))
     letters = [letter for letter in text if letter.isalpha()]
-    if not letters or not all(map(_LATIN.match, letters)):
-        return False
-    if languages == "latin":
-        return True
-    return text.isascii() and not _ENGLISH.isdisjoint(re.findall("[a-z]+", text.lower()))
+    return bool(letters) and all(map(_LATIN.match, letters))
 
 
 def facts_of(text: str) -> Facts:

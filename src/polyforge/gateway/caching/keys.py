@@ -4,6 +4,7 @@ A key begins with the project and the model, so that either can be cleared, and 
 project was told. The rest is a hash, of which a body in JSON counts by what it says, not by how it is written.
 """
 
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, Final, cast
 
@@ -18,6 +19,7 @@ from polyforge.registry.caching import CacheRules
 LARGE: Final = 64 * 1024
 """Bytes from which on a body is hashed in a thread."""
 _DIGEST: Final = 20
+_MODELS: Final = 1000
 _TRAVEL: Final = frozenset({"model", "stream", "stream_options"}) | HINTS
 """Fields that say how the answer travels, for whom it is, or what stands in the key anyway."""
 _TRACE: Final = "traceparent"
@@ -33,7 +35,12 @@ def project_prefix(project_id: str) -> str:
 
 def model_prefix(project_id: str, model: str) -> str:
     """What every key of a model begins with, in one project."""
-    return f"{project_id}:{blake2b(model.encode(), digest_size=8).hexdigest()}:"
+    return f"{project_id}:{_model_digest(model)}:"
+
+
+@lru_cache(maxsize=_MODELS)
+def _model_digest(model: str) -> str:
+    return blake2b(model.encode(), digest_size=8).hexdigest()
 
 
 def exact_key(job: Job, rules: CacheRules, path: str) -> str | None:
@@ -55,7 +62,7 @@ def keyed(job: Job, kind: str, *parts: bytes) -> str:
 
 def _around(job: Job, rules: CacheRules, path: str, dialect: str) -> bytes:
     """What beside the body can change the answer, or who may share it."""
-    headers = {name: value for name, value in job.headers.items() if name != _TRACE}
+    headers = job.headers and {name: value for name, value in job.headers.items() if name != _TRACE}
     wish = job.wish
     chosen = wish and (wish.provider, wish.region, wish.hardware, sorted(wish.tags), wish.strategy)
     owner = job.caller.key_id if rules.partition == "key" else ""

@@ -11,12 +11,15 @@ from fastapi.responses import JSONResponse
 from polyforge.database.database import Database
 from polyforge.kernel.clock import FakeClock
 from polyforge.kernel.errors import PolyforgeError
+from polyforge.kernel.ids import encode
 from polyforge.tenancy.admin_key import AdminKey
 from polyforge.tenancy.bootstrap import install
 from polyforge.tenancy.callers import ALL, Caller
 from polyforge.tenancy.history import api as history_api
 from polyforge.tenancy.history import store
+from polyforge.tenancy.history.pruning import HistoryPruning
 from polyforge.tenancy.history.service import HistoryService
+from polyforge.tenancy.history.settings import RequestSettings
 from polyforge.tenancy.keys import new_secret
 from polyforge.tenancy.ledger.details import encode_details
 from polyforge.tenancy.ledger.records import UsageRecord
@@ -184,3 +187,17 @@ async def test_requests_of_another_project_are_absent(api: Api) -> None:
 async def test_whoever_may_not_read_usage_is_refused(api: Api) -> None:
     api.caller = caller("inference")
     await api(expected=403)
+
+
+async def test_details_go_when_their_time_is_up_and_rows_stay(api: Api, database: Database) -> None:
+    def at(moment: float) -> str:
+        return encode(int(moment * 1000) << 80)
+
+    old = [record(id=at(NOW - 11 * 86_400 + age), details=BLOB, started_at=NOW - 11 * 86_400) for age in range(3)]
+    young = record(id=at(NOW - 9 * 86_400), details=BLOB)
+    await api.called(*old, young)
+    pruning = HistoryPruning(RequestSettings(details_days=10), database, FakeClock(NOW))
+    assert [await pruning.step(), await pruning.step()] == [3, 0]
+    for call, attempts in [*((each, 0) for each in old), (young, 2)]:
+        found = await api(f"/{call.id}")
+        assert (found["attempts"], found["price_usd"]) == (attempts, 0.00005)

@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import BigInteger, ColumnElement, Integer, Table, case, cast, func, select
 
 from polyforge.database.database import Database
-from polyforge.tenancy.ledger.records import CORRECTION
+from polyforge.tenancy.ledger.records import CORRECTION, REFUSED
 from polyforge.tenancy.ledger_rows import DAY_SECONDS, GROUPS, HOUR_SECONDS
 from polyforge.tenancy.tables import MEASURES, budget_counters, usage_days, usage_hours, usage_records, usage_series
 
@@ -13,6 +13,7 @@ from polyforge.tenancy.tables import MEASURES, budget_counters, usage_days, usag
 async def assert_counters_are_the_sums_of_the_rows(database: Database) -> None:
     columns = usage_records.c
     sums = select(columns.key_id, columns.period_start, func.sum(columns.price_micros).label("spent_micros"))
+    sums = sums.where(columns.status != REFUSED)
     async with database.read() as session:
         expected = await session.all(sums.group_by(columns.key_id, columns.period_start))
         counted = await session.all(select(budget_counters))
@@ -46,8 +47,9 @@ async def over_the_rows(database: Database, seconds: int) -> list[tuple[Any, ...
         counted(columns.cached != ""),
     ]
     measures = [cast(func.sum(columns[name]), BigInteger) for name in MEASURES[len(counts) :]]
+    calls = select(span, *groups, *counts, *measures).where(columns.status != REFUSED)
     async with database.read() as session:
-        rows = await session.all(select(span, *groups, *counts, *measures).group_by(span, *groups))
+        rows = await session.all(calls.group_by(span, *groups))
     return sorted(tuple(row.values()) for row in rows)
 
 

@@ -185,7 +185,10 @@ class Polyforge:
         return Key(response.json["id"], response.json["key"])
 
     def records(self, key_id: str | None = None) -> list[dict[str, Any]]:
-        """The usage records in the database, of one key or all, oldest first."""
+        """The usage records of calls in the database, of one key or all, oldest first; not of refused requests."""
+        return [row for row in self._rows(key_id) if row.get("status") != "refused"]
+
+    def _rows(self, key_id: str | None) -> list[dict[str, Any]]:
         query = "SELECT * FROM usage_records" + (" WHERE key_id = {}" if key_id else "") + " ORDER BY id"
         arguments = [key_id] if key_id else []
         if self.database_url:

@@ -1,6 +1,7 @@
 """How a job went, as the ledger keeps it: every request pays for this, so it puts together what is there as it is."""
 
 from polyforge.gateway.job import Job
+from polyforge.telemetry.hops import Hops
 from polyforge.tenancy.ledger.details import Tried, encode_details
 
 
@@ -24,3 +25,9 @@ def details_of(job: Job) -> bytes:
             job.asked_route,
         )
     )
+
+
+def details_of_refused(path: str, hops: Hops, job: Job | None) -> bytes:
+    """The blob of a request that was turned away, perhaps before it became a job."""
+    found = () if job is None else job.found
+    return encode_details((path, hops.marks, hops.waited, (), 0, b"", found))

@@ -23,7 +23,7 @@ class LoggedRequest(msgspec.Struct, frozen=True, gc=False):
     deployment: str
     """The provider's own name of the model; empty, as is the provider, where no attempt was answered."""
     status: str
-    """`ok`, `error`, `cancelled` or `interrupted`."""
+    """`ok`, `error`, `cancelled`, `interrupted`, or `refused` where no call was made."""
     http_status: int
     started_at: float
     """Seconds since the epoch."""

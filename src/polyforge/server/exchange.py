@@ -5,6 +5,7 @@ from typing import Any, Protocol
 import msgspec
 
 from polyforge.gateway.job import Job
+from polyforge.kernel.tasks import InferenceRequest
 from polyforge.telemetry.hops import Hops
 from polyforge.tenancy.callers import Caller
 
@@ -29,6 +30,8 @@ class Exchange(msgspec.Struct, gc=False):
     path: str
     hops: Hops
     caller: Caller | None = None
+    asked: InferenceRequest | None = None
+    """What was asked for, once the body was read."""
     job: Job | None = None
     once: bytes | None = None
     """The key under which the caller may send the request again without having it done twice."""

@@ -45,6 +45,7 @@ from polyforge.server.http import (
     send_whole,
 )
 from polyforge.server.idempotent import Replayed, begin
+from polyforge.server.refusals import Refusals
 from polyforge.server.responses import Conversations
 from polyforge.telemetry.hops import Hops
 from polyforge.telemetry.logs import get_logger
@@ -88,6 +89,7 @@ class Inference:
         conversations: Conversations,
         answers: AnswerCache,
         idempotency: Idempotency,
+        refusals: Refusals,
     ) -> None:
         self._settings = settings
         self._keys = keys
@@ -99,6 +101,7 @@ class Inference:
         self._conversations = conversations
         self._answers = answers
         self._idempotency = idempotency
+        self._refusals = refusals
         self.endpoints: Mapping[str, Endpoint] = {endpoint.path: endpoint for endpoint in ENDPOINTS}
 
     async def __call__(self, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
@@ -157,7 +160,7 @@ class Inference:
         exchange.caller = caller = await self._authenticate(endpoint, headers, scope)
         marks.append(perf_counter_ns())
         provider_key = self._provider_key(headers)
-        request = endpoint.decode(await read_body(receive, limit))
+        exchange.asked = request = endpoint.decode(await read_body(receive, limit))
         if not request.model:
             request.model = self._default_model(caller, lineup)
         if not caller.may_use(request.model):
@@ -305,6 +308,7 @@ class Inference:
         headers = [*rendered.headers, _overhead(exchange.hops)]
         if exchange.job is not None:
             headers += [*_limits(exchange.job), *_cache(exchange.job)]
+        self._refusals.write(exchange, error)
         await send_whole(send, rendered.status, headers, rendered.body)
 
 

@@ -30,8 +30,10 @@ from polyforge.server.management import build_management
 from polyforge.server.models import Models
 from polyforge.server.observing import Observation
 from polyforge.server.operations import Operations
+from polyforge.server.refusals import Refusals
 from polyforge.server.responses import Conversations
 from polyforge.server.well_known import WellKnown
+from polyforge.telemetry.families import REFUSALS_DROPPED
 from polyforge.telemetry.logs import configure, get_logger
 from polyforge.tenancy import api as tenancy_api
 from polyforge.tenancy.audit import api as audit_api
@@ -81,6 +83,9 @@ def create_app(platform: GatewayPlatform) -> Application:
         conversations,
         platform.cache.answers,
         platform.idempotency,
+        Refusals(
+            platform.journal, platform.clock, settings.requests.refused_per_second, platform.count(REFUSALS_DROPPED)
+        ),
     )
     counter = TokenCounter(Encodings(), tokenizer_files(settings.tokens, settings.models))
     management = build_management(

@@ -180,6 +180,11 @@ REQUEST_LOG_REFUSED = Family(
     "counter",
     "Requests that a sink of the log of requests refused for good.",
 )
+REFUSALS_DROPPED = Family(
+    "polyforge_refused_requests_unwritten_total",
+    "counter",
+    "Refused requests that are not in the history because there were too many in a second.",
+)
 LOG_DROPPED = Family(
     "polyforge_log_lines_dropped_total",
     "counter",
@@ -243,6 +248,7 @@ FAMILIES: tuple[Family, ...] = (
     AUDIT_LAG,
     REQUEST_LOG_LAG,
     REQUEST_LOG_REFUSED,
+    REFUSALS_DROPPED,
     LOG_DROPPED,
     TRACES_DROPPED,
     PROCESS_CPU,

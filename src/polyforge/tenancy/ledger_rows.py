@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from msgspec.structs import astuple
 
-from polyforge.tenancy.ledger.records import CORRECTION, UsageRecord
+from polyforge.tenancy.ledger.records import CORRECTION, REFUSED, UsageRecord
 from polyforge.tenancy.tables import MEASURES
 
 HOUR_SECONDS: Final = 3_600
@@ -137,6 +137,8 @@ def sums_of(rows: Iterable[Row]) -> Sums:
     series: dict[tuple[str, int], Row] = {}
     hours: dict[_Place, Row] = {}
     for (key, org, project, task, model, provider, deployment, status, *whom, period, hour), group in _grouped(rows):
+        if status == REFUSED:
+            continue
         user, end_user, tags, cached = whom
         measures = _measured(group, status, cached)
         spent = (key, period)

@@ -52,6 +52,7 @@ from polyforge.tenancy.admin_key import admin_key
 from polyforge.tenancy.audit.recorder import Recorder
 from polyforge.tenancy.bootstrap import install
 from polyforge.tenancy.defaults import DEFAULT_ORGANIZATION_ID
+from polyforge.tenancy.history.pruning import HistoryPruning
 from polyforge.tenancy.idempotency.pruning import IdempotencyPruning
 from polyforge.tenancy.idempotency.service import BELONGS_TO as IDEMPOTENT_BELONGS_TO
 from polyforge.tenancy.idempotency.service import Idempotency
@@ -122,13 +123,13 @@ class GatewayPlatform:
         self.master = load_master_keys(settings.secrets, settings.data)
         self.database = Database(settings.database, settings.data)
         self.declared_secrets = DeclaredSecrets(self.database, self.master, DEFAULT_ORGANIZATION_ID)
-        self.logs = LogPlatform(settings.logs, self.database, clock, self._count(REQUEST_LOG_REFUSED))
+        self.logs = LogPlatform(settings.logs, self.database, clock, self.count(REQUEST_LOG_REFUSED))
         self.counters = LimitCounters(runtime / "counters", spec.index, spec.workers, settings.gateway.max_limited_keys)
         self.journal = Journal(journal_folder, spec.session, spec.index, self.incarnation)
         self.drainer = Drainer(journal_folder, spec.session, self.ledger, clock, _log_drain_error)
         self.metrics = Metrics(runtime / "metrics", name, metric_models=settings.telemetry.metric_models)
-        self.lines = LineWriter(sys.stderr.fileno(), process=name, on_drop=self._count(LOG_DROPPED))
-        self.tracer = _tracer(settings, name, self._count(TRACES_DROPPED))
+        self.lines = LineWriter(sys.stderr.fileno(), process=name, on_drop=self.count(LOG_DROPPED))
+        self.tracer = _tracer(settings, name, self.count(TRACES_DROPPED))
         self.keys = KeyCache(
             self.database,
             clock,
@@ -193,7 +194,8 @@ class GatewayPlatform:
         """What services tell of changes."""
         return self.audit.recorder
 
-    def _count(self, family: Family) -> Callable[[int], None]:
+    def count(self, family: Family) -> Callable[[int], None]:
+        """What adds to a counter."""
         return lambda lost: self.metrics.counter(family).add(lost)
 
     def _lineup(self, settings: Settings) -> Lineup:
@@ -308,10 +310,14 @@ class GatewayPlatform:
             await self.operations.pruning.run()
 
     async def prune_responses(self) -> None:
-        """Let go of responses and of answers to keys that have expired; one process of a machine does it."""
+        """Let go of responses, answers to keys and details that have expired; one process of a machine does it."""
         await self._wait_for_schema()
         if self._spec.index == 0:
-            pruning = (ResponsePruning(self.database, self.clock), IdempotencyPruning(self.database, self.clock))
+            pruning = (
+                ResponsePruning(self.database, self.clock),
+                IdempotencyPruning(self.database, self.clock),
+                HistoryPruning(self.settings.requests, self.database, self.clock),
+            )
             await asyncio.gather(*(each.run() for each in pruning))
 
     async def _wait_for_schema(self) -> None:

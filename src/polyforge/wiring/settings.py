@@ -24,6 +24,7 @@ from polyforge.secrets.references import SecretRef
 from polyforge.secrets.settings import SecretsSettings
 from polyforge.serving.settings import ServingSettings
 from polyforge.telemetry.settings import TelemetrySettings
+from polyforge.tenancy.history.settings import RequestSettings
 from polyforge.tenancy.idempotency.settings import IdempotencySettings
 from polyforge.tenancy.limits.settings import LimitSettings
 from polyforge.tenancy.people.sign_on.settings import PROVIDER_NAME, IdentityProviderSettings
@@ -205,6 +206,7 @@ class Settings(BaseModel):
     serving: ServingSettings = Field(default_factory=ServingSettings)
     people: PeopleSettings = Field(default_factory=PeopleSettings)
     responses: ResponseSettings = Field(default_factory=ResponseSettings)
+    requests: RequestSettings = Field(default_factory=RequestSettings)
     idempotency: IdempotencySettings = Field(default_factory=IdempotencySettings)
     tokens: TokenSettings = Field(default_factory=TokenSettings)
     cache: CacheSettings = Field(default_factory=CacheSettings)

@@ -11,7 +11,7 @@ from polyforge.database.sessions import ReadSession, WriteSession
 from polyforge.kernel.errors import NotFound
 from polyforge.kernel.money import Micros
 from polyforge.tenancy.corrections.records import CorrectedTotal, Correction
-from polyforge.tenancy.ledger.records import CORRECTION
+from polyforge.tenancy.ledger.records import CORRECTION, REFUSED
 from polyforge.tenancy.ledger_rows import (
     DAY_SECONDS,
     SERIES_TYPES,
@@ -66,7 +66,7 @@ class CorrectionEditor:
         """The row of a call; NotFound when the project's ledger has none."""
         columns = usage_records.c
         found = await self._records.first(
-            refine=lambda query: query.where(columns.id == record_id, columns.status != CORRECTION)
+            refine=lambda query: query.where(columns.id == record_id, columns.status.not_in((CORRECTION, REFUSED)))
         )
         if found is None:
             raise NotFound(f"there is no usage record {record_id[:40]!r}")

@@ -16,6 +16,7 @@ Cached = Literal["", "exact", "semantic", "idempotent"]
 CORRECTION: Final = "correction"
 """Stands where the status of a call does, in rows that are no calls but correct what calls came to."""
 REFUSED: Final = "refused"
+"""The status of a request that never became a call: such rows are in no sum."""
 
 
 class Balance(msgspec.Struct, frozen=True):
@@ -36,7 +37,8 @@ class UsageRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     key_id: str
     organization_id: str
     project_id: str
-    task: Task
+    task: Task | Literal[""]
+    """Empty where a request was refused before it could be read."""
     model: str
     provider: str
     deployment: str

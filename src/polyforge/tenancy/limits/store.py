@@ -28,7 +28,7 @@ from polyforge.database.scopes import Scope, ScopedReader, ScopedWriter
 from polyforge.database.sessions import ReadSession, WriteSession
 from polyforge.kernel.errors import NotFound
 from polyforge.kernel.ids import encode
-from polyforge.tenancy.ledger.records import CORRECTION
+from polyforge.tenancy.ledger.records import CORRECTION, REFUSED
 from polyforge.tenancy.limits.records import Limit, LimitState, SubjectKind
 from polyforge.tenancy.limits.tables import limit_states, limits
 from polyforge.tenancy.limits.windows import NEVER
@@ -276,7 +276,7 @@ def _counted(table: FromClause, limit: Limit, subject_id: str | None) -> list[Co
     if limit.project_id is not None:
         conditions.append(columns.project_id == limit.project_id)
     if limit.measure == "requests" and table is usage_records:
-        conditions.append(columns.status != CORRECTION)
+        conditions.append(columns.status.not_in((CORRECTION, REFUSED)))
     if subject_id is None:
         return conditions
     if limit.subject == "group":

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Integer, RowMapping, Select, case, func, l
 
 from polyforge.database.scopes import Scope, ScopedReader
 from polyforge.database.sessions import ReadSession
-from polyforge.tenancy.ledger.records import CORRECTION
+from polyforge.tenancy.ledger.records import CORRECTION, REFUSED
 from polyforge.tenancy.ledger_rows import ANSWERED, DAY_SECONDS, FAILED, HOUR_SECONDS
 from polyforge.tenancy.tables import MEASURES, projects, usage_days, usage_hours, usage_records, usage_series
 from polyforge.tenancy.usage.questions import UNITS, GroupBy, Question
@@ -102,7 +102,8 @@ class UsageStore:
 def _within(query: Select[Any], part: Part) -> Select[Any]:
     if part.kept == "calls":
         columns = usage_records.c
-        return query.where(columns.started_at >= part.start, columns.started_at < part.end)
+        within = query.where(columns.started_at >= part.start, columns.started_at < part.end)
+        return within.where(columns.status != REFUSED)
     table, size = (usage_hours, HOUR_SECONDS) if part.kept == "hours" else (usage_days, DAY_SECONDS)
     span = _span(part)
     series = usage_series.c

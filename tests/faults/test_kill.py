@@ -202,6 +202,7 @@ async def test_killing_any_process(tmp_path: Path, upstream: Upstream, workers: 
         dispatched = [record for record in server.records() if record["model"].startswith("killed-")]
         assert len(dispatched) >= arrived, "a call upstream that no record speaks of"
         await asyncio.to_thread(server.start)
+        await asyncio.to_thread(assert_sums_agree, server)
         assert (await asyncio.to_thread(ask, server, callers.budgeted, "killed-budgeted")).status == 429
 
 
@@ -252,6 +253,21 @@ async def spend_the_rest(server: Polyforge, key: Key) -> None:
         if response.status != 200:
             assert response.error["code"] == "insufficient_quota", response.body
             return
+
+
+def assert_sums_agree(server: Polyforge) -> None:
+    """What is summed up by hour and by day is what the records say."""
+    records = server.records()
+    prices: collections.Counter[str] = collections.Counter()
+    for record in records:
+        prices[record["key_id"]] += record["price_micros"]
+    for unit in ("hour", "day"):
+        report = server.api("GET", f"/usage?group_by=key,{unit}&limit=10000").json
+        assert report["totals"]["requests"] == len(records)
+        told: collections.Counter[str] = collections.Counter()
+        for row in report["data"]:
+            told[row["key"]] += round(row["price_usd"] * MICROS)
+        assert told == prices
 
 
 def assert_books_agree(server: Polyforge, callers: Callers, budget_calls: int) -> None:

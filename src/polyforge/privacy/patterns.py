@@ -51,7 +51,7 @@ class _Reader:
 
     def __init__(self, source: str, place: int) -> None:
         self.source = source
-        self.place = place
+        self.place: int = place
 
     def wrong(self, what: str) -> Invalid:
         return Invalid(f"{what} at character {self.place + 1} of the pattern", param="pattern")
@@ -89,7 +89,7 @@ class _Reader:
 
     def _character(self, sign: str) -> Pattern:
         form = _ESCAPE if sign == "\\" else _CLASS if sign == "[" else _CHARACTER
-        found = form.match(self.source, self.place)
+        found: re.Match[str] | None = form.match(self.source, self.place)
         if found is None:
             raise self.wrong("an escape or a class that is not known")
         self.place = found.end()

@@ -27,6 +27,7 @@ WALLED = {
     "memberships",
     "projects",
     "responses",
+    "idempotent_requests",
     "roles",
     "secrets",
     "service_accounts",

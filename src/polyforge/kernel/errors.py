@@ -206,7 +206,7 @@ class UpstreamDenied(UpstreamFailed):
 
 
 class GuardrailBlocked(Invalid):
-    """A guardrail does not let the request or its answer through; the message names the guardrail, not what it found."""
+    """A guardrail does not let the request or its answer through; the message names it, not what it found."""
 
     code = "guardrail_blocked"
 

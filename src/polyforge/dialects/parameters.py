@@ -4,7 +4,8 @@ from typing import Any, Final
 
 import msgspec
 
-from polyforge.kernel.chat import ChatRequest
+from polyforge.kernel.chat import ChatRequest, ToolChoice
+from polyforge.kernel.errors import Invalid
 
 _UNSAID: Final = ChatRequest(messages=[])
 _OPTIONAL: Final = frozenset(ChatRequest.__struct_fields__) - {"messages", "output_limit", "others"}
@@ -48,6 +49,18 @@ def without_unsupported(chat: ChatRequest, supported: frozenset[str]) -> ChatReq
     unset: dict[str, Any] = {name: getattr(_UNSAID, name) for name in _set_fields(chat) if name not in supported}
     others = {name: value for name, value in chat.others.items() if name in supported}
     return msgspec.structs.replace(chat, **unset, others=others)
+
+
+def choice_of(chat: ChatRequest) -> ToolChoice | None:
+    """How to choose among the tools, where there are any: many servers refuse a choice among none, which some clients
+    always send. Invalid where a tool must be called, and there is none.
+    """
+    choice = chat.tool_choice
+    if choice is None or chat.tools:
+        return choice
+    if choice.mode in ("required", "named"):
+        raise Invalid("tool_choice wants a tool called, but there are no tools", param="tool_choice")
+    return None
 
 
 def is_sequential_anyway(chat: ChatRequest) -> bool:

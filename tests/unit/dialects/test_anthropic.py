@@ -306,8 +306,30 @@ def test_thoughts_go_back_only_with_their_signature() -> None:
 def test_tool_choices(choice: ToolChoice | None, alone: bool | None, expected: object) -> None:
     chat = ChatRequest(messages=HI, tools=[Tool("f")], tool_choice=choice, parallel_tool_calls=alone)
     assert written(chat).get("tool_choice") == expected
-    chat.tools = []
-    assert "tool_choice" not in written(chat)
+
+
+CALL = Message("assistant", [ToolCall("c", "f", "{}")])
+RESULT = Message("tool", [ToolResult("c", [Text("rain")])])
+THOUGHT = Message("assistant", [Reasoning("Hm.", "sig"), *CALL.content])
+
+
+@pytest.mark.parametrize(
+    ("turns", "thinks"),
+    [
+        ([], True),
+        ([THOUGHT, RESULT], True),
+        ([THOUGHT, RESULT, CALL, RESULT], True),
+        ([CALL, RESULT, Message("assistant", [Text("It rains.")]), *HI], True),
+        ([CALL, RESULT], False),
+        ([Message("assistant", [Reasoning("unsigned"), *CALL.content]), RESULT], False),
+        ([CALL, RESULT, THOUGHT, RESULT], False),
+    ],
+)
+def test_who_lost_its_thoughts_does_not_think_on(turns: list[Message], thinks: bool) -> None:
+    """Only models that are told a budget: the others are taken as they are."""
+    chat = ChatRequest(messages=[*HI, *turns], tools=[Tool("f")], thinking=Thinking(effort="low"))
+    assert ("thinking" in written(chat, OLD)) is thinks
+    assert "thinking" in written(chat, NEW)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import msgspec
 from polyforge.dialects.anthropic_messages.thinking import ThinkingStyle, budget_of, takes_budget, write_thinking
 from polyforge.dialects.arguments import arguments_object
 from polyforge.dialects.json_mode import with_instruction
+from polyforge.dialects.parameters import choice_of
 from polyforge.kernel.chat import (
     Block,
     ChatRequest,
@@ -232,9 +233,9 @@ def _write_tool(tool: Tool) -> dict[str, Any]:
 
 
 def _write_choice(chat: ChatRequest) -> dict[str, Any] | None:
+    choice, alone = choice_of(chat), chat.parallel_tool_calls is False
     if not chat.tools:
         return None
-    choice, alone = chat.tool_choice, chat.parallel_tool_calls is False
     if choice is None and not alone:
         return None
     written = _write_mode(choice or ToolChoice("auto"))

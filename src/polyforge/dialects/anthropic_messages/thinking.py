@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from polyforge.kernel.chat import ChatRequest, Thinking
+from polyforge.kernel.chat import Block, ChatRequest, Message, Reasoning, Text, Thinking
 from polyforge.kernel.errors import Invalid, Unsupported
 
 ThinkingStyle = Literal["auto", "adaptive", "budget"]
@@ -57,6 +57,8 @@ def write_thinking(chat: ChatRequest, *, budgeted: bool, limit: int) -> dict[str
         return {}
     if thinking.budget == 0 or thinking.effort == "none":
         return {"thinking": {"type": "disabled"}}
+    if budgeted and _has_lost_thoughts(chat.messages):
+        return {}
     _check_sampling(chat)
     shown = {} if thinking.shown is None else {"display": "summarized" if thinking.shown else "omitted"}
     if budgeted:
@@ -65,6 +67,26 @@ def write_thinking(chat: ChatRequest, *, budgeted: bool, limit: int) -> dict[str
     if (effort := _effort(thinking)) is not None:
         fields["output_config"] = {"effort": effort}
     return fields
+
+
+def _has_lost_thoughts(messages: list[Message]) -> bool:
+    """Whether the model has begun its turn, with calls of tools, and what it thought first is not there.
+
+    Many clients do not send it back, and models that think by a budget are refused the rest of such a turn.
+    """
+    last = max((place for place, message in enumerate(messages) if message.role == "user"), default=-1)
+    begun = next((message for message in messages[last + 1 :] if message.role == "assistant"), None)
+    if begun is None:
+        return False
+    first = next((block for block in begun.content if not _is_left_out(block)), None)
+    return not isinstance(first, Reasoning)
+
+
+def _is_left_out(block: Block) -> bool:
+    """Whether it is never sent: a blank text, or a thought that nobody signed."""
+    if isinstance(block, Reasoning):
+        return block.signature is None and block.encrypted is None
+    return isinstance(block, Text) and not block.text.strip()
 
 
 def budget_of(thinking: Thinking | None) -> int:

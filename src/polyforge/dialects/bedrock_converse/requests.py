@@ -10,7 +10,7 @@ from polyforge.dialects.anthropic_messages.thinking import budget_of, takes_budg
 from polyforge.dialects.bedrock_converse.content import TurnWriter, write_system
 from polyforge.dialects.json_mode import with_instruction
 from polyforge.dialects.openai_chat.requests import effort_of
-from polyforge.dialects.parameters import is_sequential_anyway
+from polyforge.dialects.parameters import choice_of, is_sequential_anyway
 from polyforge.dialects.raw import asked_text
 from polyforge.kernel.chat import ChatRequest, OutputFormat, Tool, ToolCall, ToolChoice, ToolResult
 from polyforge.kernel.errors import Invalid, Unsupported
@@ -128,7 +128,7 @@ def _write_tools(chat: ChatRequest, maker: Maker) -> tuple[dict[str, Any] | None
     There is no choice `none`: the tools are withheld. But where some were called earlier, Converse wants to have tools,
     so that they stay and the model is told in its maker's way.
     """
-    choice, alone = chat.tool_choice, chat.parallel_tool_calls is False and bool(chat.tools)
+    choice, alone = choice_of(chat), chat.parallel_tool_calls is False and bool(chat.tools)
     called = _called(chat)
     tools = chat.tools if choice is None or choice.mode != "none" else []
     if not tools and not called:

@@ -10,6 +10,7 @@ import msgspec
 from polyforge.dialects.arguments import arguments_object
 from polyforge.dialects.gemini.thinking import NEWEST, generation, write_thinking
 from polyforge.dialects.gemini.tool_names import ToolNames
+from polyforge.dialects.parameters import choice_of
 from polyforge.kernel.chat import (
     Audio,
     Block,
@@ -77,8 +78,8 @@ def write_chat(chat: ChatRequest, *, model: str, names: ToolNames, call_ids: boo
         fields["systemInstruction"] = {"parts": system}
     if chat.tools:
         fields["tools"] = [{"functionDeclarations": [_write_tool(tool, names) for tool in chat.tools]}]
-        if chat.tool_choice is not None:
-            fields["toolConfig"] = {"functionCallingConfig": _write_choice(chat.tool_choice, names)}
+    if (choice := choice_of(chat)) is not None:
+        fields["toolConfig"] = {"functionCallingConfig": _write_choice(choice, names)}
     if settings := _write_settings(chat, model):
         fields["generationConfig"] = settings
     return _encode(fields)

@@ -7,6 +7,7 @@ import msgspec
 from polyforge.dialects.bodies import decode_body, read_fields
 from polyforge.dialects.media import data_url, read_data_url
 from polyforge.dialects.openai_chat.replies import write_call
+from polyforge.dialects.parameters import choice_of
 from polyforge.dialects.raw import ABSENT, given
 from polyforge.kernel.chat import (
     Audio,
@@ -369,10 +370,9 @@ def write_chat(chat: ChatRequest, *, model: str, stream: bool, limit_field: str 
         "user": chat.user,
         "parallel_tool_calls": chat.parallel_tool_calls if chat.tools else None,
         "tools": [_write_tool(tool) for tool in chat.tools] or None,
-        "tool_choice": _write_choice(chat.tool_choice),
+        "tool_choice": _write_choice(choice_of(chat)),
         "response_format": _write_format(chat.output_format),
         "reasoning_effort": effort_of(chat.thinking),
-        "verbosity": chat.others.get("verbosity"),
         limit_field: chat.output_limit,
     }
     fields |= {name: value for name, value in plain.items() if value is not None}

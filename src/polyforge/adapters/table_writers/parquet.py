@@ -78,9 +78,9 @@ class ParquetWriter:
 
     def add(self, rows: Sequence[Sequence[Cell]]) -> bytes:
         """A row group."""
-        columns = zip(*rows, strict=True)
-        arrays = [_arrow.array(column, field.type) for column, field in zip(columns, self._schema, strict=True)]
-        if arrays:
+        if rows:
+            columns = zip(zip(*rows, strict=True), self._schema, strict=True)
+            arrays = [_arrow.array(column, field.type) for column, field in columns]
             self._writer.write_table(_arrow.Table.from_arrays(arrays, schema=self._schema))
         return self._outbox.take()
 

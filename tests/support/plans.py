@@ -11,13 +11,18 @@ from polyforge.database.database import Database
 Statement = tuple[str, Any]
 
 
+def is_page(statement: Statement) -> bool:
+    """Whether it orders and limits what it reads."""
+    return "ORDER BY" in statement[0] and "LIMIT" in statement[0]
+
+
 @contextmanager
-def pages_read(database: Database) -> Generator[list[Statement]]:
-    """The statements of pages, which order and limit what they read, that are sent to the database meanwhile."""
+def reads(database: Database) -> Generator[list[Statement]]:
+    """The SELECTs that are sent to the database meanwhile."""
     seen: list[Statement] = []
 
     def note(_connection: object, _cursor: object, statement: str, parameters: Any, *_more: object) -> None:
-        if statement.startswith("SELECT") and "ORDER BY" in statement and "LIMIT" in statement:
+        if statement.startswith("SELECT"):
             seen.append((statement, parameters))
 
     engines = [engine.sync_engine for engine in database._open_engines().each()]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from msgspec import structs
-from sqlalchemy import ColumnElement, RowMapping, Select, Table, and_, insert, or_, select, update
+from sqlalchemy import ColumnElement, RowMapping, Select, Table, and_, insert, select, update
 
 from polyforge.database.scopes import Scope, ScopedReader, ScopedWriter
 from polyforge.database.sessions import ReadSession, WriteSession
@@ -24,6 +24,7 @@ from polyforge.tenancy.organizations.records import (
     ServiceAccount,
 )
 from polyforge.tenancy.people.paging import check_id, not_found
+from polyforge.tenancy.people.store import holders_of
 from polyforge.tenancy.people.tables import (
     group_members,
     groups,
@@ -146,8 +147,7 @@ class OrganizationStore:
 
     async def roles_everywhere(self, user_id: str) -> list[str]:
         """The roles that a user holds in the whole organization, alone or through a group."""
-        mine = select(group_members.c.group_id).where(group_members.c.user_id == user_id)
-        held = or_(memberships.c.principal_id == user_id, memberships.c.principal_id.in_(mine))
+        held = memberships.c.principal_id.in_(holders_of(user_id))
         most = MAX_MEMBERSHIPS_EACH * MAX_GROUPS
         found = await self.rows(MEMBERSHIPS).page(most, None, held, memberships.c.project_id.is_(None))
         return [membership.role for membership in found]
@@ -240,12 +240,12 @@ class SystemOrganizationStore:
 
     async def projects_of(self, user_id: str, limit: int, before: str | None) -> list[Project]:
         """Up to `limit` of the projects that a user may work in, newest first."""
-        mine = select(group_members.c.group_id).where(group_members.c.user_id == user_id)
-        held = or_(memberships.c.principal_id == user_id, memberships.c.principal_id.in_(mine))
-        single = select(memberships.c.project_id).where(held, memberships.c.project_id.is_not(None))
+        held = memberships.c.principal_id.in_(holders_of(user_id))
         whole = select(memberships.c.organization_id).where(held, memberships.c.project_id.is_(None))
-        reachable = or_(projects.c.organization_id.in_(whole), projects.c.id.in_(single))
-        query = select(projects).where(reachable).order_by(projects.c.id.desc()).limit(limit)
+        theirs = projects.alias()
+        single = select(memberships.c.project_id).where(held, memberships.c.project_id.is_not(None))
+        reachable = select(theirs.c.id).where(theirs.c.organization_id.in_(whole)).union_all(single)
+        query = select(projects).where(projects.c.id.in_(reachable)).order_by(projects.c.id.desc()).limit(limit)
         if before is not None:
             query = query.where(projects.c.id < before)
         return [Project(**dict(row)) for row in await self._session.all(query)]

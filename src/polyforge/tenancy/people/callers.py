@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import RowMapping, and_, or_, select
+from sqlalchemy import RowMapping, or_, select
 
 from polyforge.database.database import Database
 from polyforge.database.sessions import ReadSession
 from polyforge.kernel.errors import NotFound, Unauthenticated
 from polyforge.tenancy.callers import Caller
+from polyforge.tenancy.people.store import holders_of
 from polyforge.tenancy.people.tables import group_members, memberships, roles, service_accounts, users
 from polyforge.tenancy.policy import Grant, effective, permissions_of
 from polyforge.tenancy.tables import projects
@@ -101,12 +102,8 @@ class _PrincipalStore:
 
     async def memberships(self, user_id: str) -> list[Membership]:
         """The user's own, and those of the user's groups."""
-        mine = select(group_members.c.group_id).where(group_members.c.user_id == user_id)
         columns = memberships.c
-        held = or_(
-            and_(columns.kind == "user", columns.principal_id == user_id),
-            and_(columns.kind == "group", columns.principal_id.in_(mine)),
-        )
+        held = columns.principal_id.in_(holders_of(user_id))
         query = select(columns.organization_id, columns.project_id, columns.role).where(held)
         rows = await self._session.all(query.order_by(columns.id).limit(MAX_MEMBERSHIPS))
         return [Membership(row["organization_id"], row["project_id"], row["role"]) for row in rows]

@@ -7,7 +7,7 @@ person, and to operators, only.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, CompoundSelect, delete, insert, literal, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from polyforge.database.sessions import ReadSession, WriteSession
@@ -22,6 +22,15 @@ from polyforge.tenancy.people.tables import (
     users,
 )
 from polyforge.tenancy.people.tokens.store import end_tokens
+
+
+def holders_of(user_id: str) -> CompoundSelect[tuple[str]]:
+    """Who may hold what a user holds: the user, and the user's groups.
+
+    For `principal_id IN`. PostgreSQL would go through every membership there is to find either of two that an OR names.
+    """
+    alone = select(literal(user_id, users.c.id.type))
+    return alone.union_all(select(group_members.c.group_id).where(group_members.c.user_id == user_id))
 
 
 class SystemUserStore:
@@ -69,8 +78,7 @@ class SystemUserStore:
 
     async def organizations(self, user_id: str) -> list[str]:
         """The ids of the organizations in which the user has a membership, alone or through a group."""
-        groups = select(group_members.c.group_id).where(group_members.c.user_id == user_id)
-        mine = or_(memberships.c.principal_id == user_id, memberships.c.principal_id.in_(groups))
+        mine = memberships.c.principal_id.in_(holders_of(user_id))
         query = select(memberships.c.organization_id).where(mine).distinct().order_by(memberships.c.organization_id)
         return [row["organization_id"] for row in await self._session.all(query)]
 

@@ -114,3 +114,10 @@ def test_requests_on_the_command_line(gateway: Polyforge, key: Key, tmp_path: Pa
     shown = run(app, ["requests", "show", request["id"]], env=environ).stdout
     assert "microseconds" in shown
     assert "dispatch" in shown
+    judged = run(app, ["requests", "feedback", request["id"], "--good", "--comment", "yes"], env=environ)
+    assert judged.exit_code != 0, "the admin key did not ask, and is nobody"
+    own = {**environ, "POLYFORGE_API_KEY": key.key}
+    said = run(app, ["requests", "feedback", request["id"], "--good", "--comment", "yes", "--json"], env=own).stdout
+    assert json.loads(said)["rating"] == 1
+    sums = run(app, ["requests", "feedback"], env=environ).stdout.splitlines()
+    assert sums[1].split()[:1] == ["told"]

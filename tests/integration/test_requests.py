@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
@@ -17,6 +18,7 @@ from polyforge.tenancy.bootstrap import install
 from polyforge.tenancy.callers import ALL, Caller
 from polyforge.tenancy.history import api as history_api
 from polyforge.tenancy.history import store
+from polyforge.tenancy.history.feedback import FeedbackService
 from polyforge.tenancy.history.pruning import HistoryPruning
 from polyforge.tenancy.history.service import HistoryService
 from polyforge.tenancy.history.settings import RequestSettings
@@ -54,7 +56,7 @@ class Api:
         self.caller: Caller = caller(ALL)
         self.ledger = LedgerStore(database)
         app = FastAPI()
-        app.include_router(history_api.router(HistoryService(database)))
+        app.include_router(history_api.router(HistoryService(database), FeedbackService(database, FakeClock(NOW))))
         app.exception_handler(PolyforgeError)(_render)
         app.middleware("http")(self._identify)
         self.client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
@@ -62,6 +64,11 @@ class Api:
     async def __call__(self, path: str = "", expected: int = 200, **query: Any) -> Any:
         answer = await self.client.get(f"/api/v1/requests{path}", params=query)
         assert answer.status_code == expected, answer.text
+        return answer.json()
+
+    async def say(self, request_id: str, status: int = 201, **body: Any) -> Any:
+        answer = await self.client.post(f"/api/v1/requests/{request_id}/feedback", json=body)
+        assert answer.status_code == status, answer.text
         return answer.json()
 
     async def ids(self, **query: Any) -> list[str]:
@@ -73,6 +80,10 @@ class Api:
     async def _identify(self, request: Request, proceed: Any) -> Any:
         request.state.caller = self.caller
         return await proceed(request)
+
+
+def _from(cursor: str | None) -> dict[str, Any]:
+    return {} if cursor is None else {"cursor": cursor}
 
 
 async def _render(_request: Request, error: Exception) -> JSONResponse:
@@ -132,7 +143,7 @@ async def test_requests_are_listed_newest_first_page_by_page(api: Api) -> None:
     seen: list[str] = []
     cursor: str | None = None
     for _ in range(3):
-        page = await api(limit=2, **({"cursor": cursor} if cursor else {}))
+        page = await api(limit=2, **_from(cursor))
         seen += [request["id"] for request in page["data"]]
         cursor = page["next_cursor"]
     assert (seen, cursor) == (expected, None)
@@ -169,7 +180,7 @@ async def test_a_page_looks_at_a_bounded_number_of_requests(api: Api, monkeypatc
     pages: list[list[str]] = []
     cursor: str | None = None
     while len(pages) < 4:
-        page = await api(model="rare", **({"cursor": cursor} if cursor else {}))
+        page = await api(model="rare", **_from(cursor))
         pages.append([request["id"] for request in page["data"]])
         cursor = page["next_cursor"]
         if cursor is None:
@@ -201,3 +212,53 @@ async def test_details_go_when_their_time_is_up_and_rows_stay(api: Api, database
     for call, attempts in [*((each, 0) for each in old), (young, 2)]:
         found = await api(f"/{call.id}")
         assert (found["attempts"], found["price_usd"]) == (attempts, 0.00005)
+
+
+async def test_the_key_that_asked_says_how_good_an_answer_was(api: Api) -> None:
+    call = record(key_id=api.caller.key_id)
+    await api.called(call)
+    await api.say(call.id, rating=-1, comment="wrong")
+    said = await api.say(call.id, rating=1, comment="after all\0", labels=["math"])
+    assert (said["rating"], said["score"], said["comment"], said["labels"]) == (1, None, "after all\ufffd", ["math"])
+    assert (said["request_id"], said["given_by"], said["model"]) == (call.id, api.caller.key_id, "assistant")
+    assert (await api(f"/{call.id}"))["feedback"] == [said]
+    assert (await api("/feedback"))["data"] == [said]
+
+
+async def test_another_key_says_nothing_of_it_but_people_of_the_project_do(api: Api) -> None:
+    call = record(key_id=KEY)
+    await api.called(call)
+    await api.say(call.id, 404, rating=1)
+    await api.say("01M7YX9M57AN6S9X0JFQAJ7C4Y", 404, rating=1)
+    api.caller = msgspec.structs.replace(caller(ALL), kind="user")
+    await api.say(call.id, rating=1)
+    api.caller = msgspec.structs.replace(caller(ALL, project_id=OTHER_PROJECT), kind="user")
+    await api.say(call.id, 404, rating=1)
+    assert (await api("/feedback"))["data"] == []
+
+
+@pytest.mark.parametrize("body", [{}, {"rating": 0}, {"rating": 1, "score": 1.0}, {"score": 1.5}])
+async def test_feedback_says_how_good_in_one_way(api: Api, body: dict[str, Any]) -> None:
+    call = record(key_id=api.caller.key_id)
+    await api.called(call)
+    await api.say(call.id, 422, **body)
+
+
+async def test_feedback_is_summed_by_model_and_who_answered(api: Api) -> None:
+    mine: dict[str, Any] = {"key_id": api.caller.key_id}
+    calls = [record(**mine) for _ in range(4)]
+    other = record(**mine, model="small", provider="lab", deployment="llama")
+    await api.called(*calls, other)
+    bodies: list[dict[str, Any]] = [{"rating": 1}, {"rating": -1}, {"score": 0.5}, {"score": 1.0}]
+    for call, body in zip(calls, bodies, strict=True):
+        await api.say(call.id, **body)
+    await api.say(other.id, rating=-1)
+    first, second = (await api("/feedback/models", until="2023-11-14T22:13:21Z"))["data"]
+    assert (first["model"], first["good"], first["bad"], first["scored"], first["score"]) == (
+        "assistant",
+        1,
+        1,
+        2,
+        0.75,
+    )
+    assert (second["deployment"], second["good"], second["bad"], second["score"]) == ("llama", 0, 1, None)

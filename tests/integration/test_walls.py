@@ -27,6 +27,7 @@ from polyforge.wiring.starting import begin
 from tests.support.application import client_of
 from tests.support.databases import Place
 from tests.support.samples_of_schemas import smallest
+from tests.unit.tenancy.samples import record
 
 ABSENT = "0" * 26
 ABSENT_NAME = "absent"
@@ -35,6 +36,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("PATCH", "/api/v1/memberships/{membership_id}"): {"role": "viewer"},
     ("PATCH", "/api/v1/service-accounts/{account_id}"): {"role": "viewer"},
     ("POST", "/api/v1/limits"): {"name": "wall", "subject": "key", "measure": "money", "amount": 1, "window": "day"},
+    ("POST", "/api/v1/requests/{request_id}/feedback"): {"rating": 1},
     ("POST", "/api/v1/budgets"): {"name": "wall too", "subject": "key", "amount_usd": 1, "window": "day"},
 }
 """Bodies that the shortest one that the schema accepts would not do for."""
@@ -291,6 +293,13 @@ async def _limit(world: World, tenant: Tenant) -> str:
     return (await world.make(tenant, "/limits", body))["id"]
 
 
+async def _request(world: World, tenant: Tenant) -> str:
+    whose = {"organization_id": tenant.organization_id, "project_id": tenant.project_id}
+    call = record(**whose, started_at=1.0)
+    await world.platform.ledger.append(f"walls-{call.id}", 0, 1, [call])
+    return call.id
+
+
 MAKERS: dict[str, Make] = {
     "keys": _key,
     "secrets": _secret,
@@ -304,6 +313,7 @@ MAKERS: dict[str, Make] = {
     "invitations": _invitation,
     "limits": _limit,
     "budgets": _limit,
+    "requests": _request,
 }
 """From a collection to what makes one thing of it in a tenant; a new collection needs one."""
 
@@ -337,7 +347,8 @@ def expected(route: Route, credential: Credential | None, owner: Tenant, target:
         return FINE | {404}
     if target is None or not _reaches(route, owner, target):
         return {404}
-    two_things = route.path.count("{") > 1
+    # Of an answer speaks the key that asked, and people.
+    two_things = route.path.count("{") > 1 or route.path.endswith("/feedback")
     return FINE | {404} if two_things else FINE
 
 

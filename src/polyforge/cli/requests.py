@@ -9,7 +9,7 @@ import typer
 from polyforge.cli.client import ApiClient, Query, segment
 from polyforge.cli.lazy import plain_app
 from polyforge.cli.options import DEFAULT, Data, Json, Key, Url, connect
-from polyforge.cli.output import print_fields, print_json, print_table, show_all, to_usd
+from polyforge.cli.output import print_fields, print_json, print_table, show, show_all, to_usd
 
 app = plain_app("Show what was asked of models, request by request.")
 
@@ -20,7 +20,8 @@ _REMEMBERED: Final = 2_000
 _LATEST: Final = 200
 HEADERS: Final = ("started", "id", "status", "model", "provider", "ms", "in", "out", "price_usd", "error")
 _WIDTHS: Final = (19, 26, 11, 24, 16, 7, 7, 7, 10, 20)
-_LISTS: Final = ("hops", "tried", "guardrails")
+SUMS: Final = ("model", "provider", "deployment", "good", "bad", "scored", "score")
+_LISTS: Final = ("hops", "tried", "guardrails", "feedback")
 
 
 @app.callback()
@@ -74,8 +75,8 @@ def list_requests(
         show_all(found, HEADERS, [_row(each) for each in found], as_json)
 
 
-@app.command()
-def show(
+@app.command("show")
+def show_request(
     request_id: Annotated[str, typer.Argument(help="Its id: what callers are told in x-request-id.")],
     url: Url = DEFAULT,
     key: Key = None,
@@ -92,6 +93,31 @@ def show(
         if found[name]:
             typer.echo(f"\n{name}")
             print_table(list(found[name][0]), [list(each.values()) for each in found[name]])
+
+
+@app.command()
+def feedback(
+    request_id: Annotated[str, typer.Argument(help="Of which request; left out: sums by model.")] = "",
+    good: Annotated[bool, typer.Option("--good", help="The answer was good.")] = False,
+    bad: Annotated[bool, typer.Option("--bad", help="The answer was bad.")] = False,
+    score: Annotated[float | None, typer.Option(min=0, max=1, help="How good it was, from 0 to 1.")] = None,
+    comment: Annotated[str, typer.Option(help="Why.")] = "",
+    label: Annotated[list[str] | None, typer.Option(help="What it is about; may be repeated.")] = None,
+    url: Url = DEFAULT,
+    key: Key = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Say how good an answer was, or show what was said of answers, by model."""
+    client = connect(url, key, data)
+    if not request_id:
+        sums: list[dict[str, Any]] = client.get(f"{REQUESTS}/feedback/models")["data"]
+        show_all(sums, SUMS, [[each[name] for name in SUMS] for each in sums], as_json)
+        return
+    rating = 1 if good else -1 if bad else None
+    given = {"rating": rating, "score": score, "comment": comment, "labels": label or []}
+    body = {name: value for name, value in given.items() if value is not None}
+    show(client.post(f"{REQUESTS}/{segment(request_id)}/feedback", body), as_json)
 
 
 def _follow(client: ApiClient, query: Query, found: list[dict[str, Any]], as_json: bool) -> None:

@@ -93,7 +93,7 @@ def create_app(platform: GatewayPlatform) -> Application:
             tenancy_api.router(platform.key_service),
             usage_api.router(platform.usage.service, make_writer),
             corrections_api.router(platform.usage.corrections),
-            history_api.router(platform.usage.history),
+            history_api.router(platform.usage.history, platform.usage.feedback),
             limits_api.router(_limit_service(platform)),
             cache_api.router(platform.cache.administration),
             gateway_api.usage_router(Comparing(platform.usage.service, platform.lineups)),

@@ -8,6 +8,7 @@ from polyforge.operations.configuration import tables as configuration
 from polyforge.operations.flags import tables as flags
 from polyforge.tenancy import tables as tenancy
 from polyforge.tenancy.audit import tables as audit
+from polyforge.tenancy.history import tables as history
 from polyforge.tenancy.idempotency import tables as idempotency
 from polyforge.tenancy.limits import tables as limits
 from polyforge.tenancy.people import tables as people
@@ -27,6 +28,7 @@ ROOMS = (
     responses,
     vault,
     idempotency,
+    history,
     configuration,
     flags,
 )

@@ -9,6 +9,7 @@ from polyforge.ports.table_writer import TableWriter
 from polyforge.tenancy.audit.recorder import Recorder
 from polyforge.tenancy.corrections.following import CorrectedBudgets
 from polyforge.tenancy.corrections.service import CorrectionService
+from polyforge.tenancy.history.feedback import FeedbackService
 from polyforge.tenancy.history.service import HistoryService
 from polyforge.tenancy.ledger.counters import SharedCounters
 from polyforge.tenancy.usage.exporting import FORMATS
@@ -23,6 +24,7 @@ class UsagePlatform:
         self.service = UsageService(database, clock)
         self.corrections = CorrectionService(database, clock, recorder)
         self.history = HistoryService(database)
+        self.feedback = FeedbackService(database, clock)
         self.corrected_budgets = CorrectedBudgets(database, counters)
 
 

@@ -1,18 +1,26 @@
 """Routes of the history of requests."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Depends, Query
+from msgspec.structs import asdict
 
 from polyforge.kernel.clock import utc
 from polyforge.kernel.money import MICROS_PER_USD, to_usd
 from polyforge.telemetry.hops import HOPS
 from polyforge.tenancy.callers import Caller
+from polyforge.tenancy.history.feedback import Feedback, FeedbackService, ModelFeedback
 from polyforge.tenancy.history.records import Entry, Which
 from polyforge.tenancy.history.schemas import (
     AttemptView,
+    FeedbackPage,
+    FeedbackReport,
+    FeedbackView,
     FoundView,
     HopView,
+    ModelFeedbackView,
+    NewFeedback,
     RequestPage,
     RequestSummary,
     RequestView,
@@ -23,8 +31,10 @@ from polyforge.tenancy.permission import Permission
 from polyforge.tenancy.schemas import MAX_BUDGET_USD, MAX_PAGE, Moment
 
 _MOST_VALUES: Final = 50
+_MOST_SAID: Final = 100
 _MOST_MS: Final = 10_000_000_000
 Reader = Annotated[Caller, Depends(Permission("usage:read"))]
+Giver = Annotated[Caller, Depends(Permission("inference"))]
 Status = Literal["ok", "error", "cancelled", "interrupted", "refused"]
 
 
@@ -67,7 +77,7 @@ def which(
     )
 
 
-def router(history: HistoryService) -> APIRouter:
+def router(history: HistoryService, feedback: FeedbackService) -> APIRouter:
     """The routes under /api/v1/requests."""
     routes = APIRouter(prefix="/api/v1/requests", tags=["requests"])
 
@@ -82,12 +92,44 @@ def router(history: HistoryService) -> APIRouter:
         found, following = await history.page(caller, which, limit, cursor)
         return RequestPage(data=[RequestSummary(**_summary(entry)) for entry in found], next_cursor=following)
 
+    _add_feedback(routes, feedback)
+
     @routes.get("/{request_id}")
     async def show_request(caller: Reader, request_id: str) -> RequestView:
-        """One request with its hops and attempts."""
-        return _view(await history.get(caller, request_id))
+        """One request with its hops and attempts, and what was said of its answer."""
+        found = await history.get(caller, request_id)
+        said, _ = await feedback.page(caller, _MOST_SAID, None, request_id)
+        return _view(found, said)
 
     return routes
+
+
+def _add_feedback(routes: APIRouter, feedback: FeedbackService) -> None:
+    @routes.get("/feedback")
+    async def list_feedback(
+        caller: Reader,
+        limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 100,
+        cursor: Annotated[str | None, Query(max_length=26)] = None,
+    ) -> FeedbackPage:
+        """What was said of the project's answers, newest first."""
+        found, following = await feedback.page(caller, limit, cursor)
+        return FeedbackPage(data=[_said(each) for each in found], next_cursor=following)
+
+    @routes.get("/feedback/models")
+    async def sum_feedback(
+        caller: Reader,
+        since: Annotated[Moment | None, Query(description="What was said from this time on.")] = None,
+        until: Annotated[Moment | None, Query(description="Up to this time, without it; default: now.")] = None,
+    ) -> FeedbackReport:
+        """What was said of the project's answers, summed by model and by who answered."""
+        begin, end = 0.0 if since is None else since.timestamp(), None if until is None else until.timestamp()
+        sums = await feedback.by_model(caller, begin, end)
+        return FeedbackReport(data=[_sum(each) for each in sums])
+
+    @routes.post("/{request_id}/feedback", status_code=201)
+    async def give_feedback(caller: Giver, request_id: str, body: NewFeedback) -> FeedbackView:
+        """Say how good an answer was: the key that asked for it, or people of the project. The last word counts."""
+        return _said(await feedback.give(caller, request_id, body))
 
 
 def _summary(entry: Entry) -> dict[str, Any]:
@@ -120,7 +162,20 @@ def _summary(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _view(entry: Entry) -> RequestView:
+def _said(feedback: Feedback) -> FeedbackView:
+    fields: dict[str, Any] = {**asdict(feedback), "created_at": utc(feedback.created_at)}
+    return FeedbackView.model_validate({**fields, **_answerer(feedback)})
+
+
+def _sum(sums: ModelFeedback) -> ModelFeedbackView:
+    return ModelFeedbackView.model_validate({**asdict(sums), **_answerer(sums)})
+
+
+def _answerer(said: Feedback | ModelFeedback) -> dict[str, str | None]:
+    return {"provider": said.provider or None, "deployment": said.deployment or None}
+
+
+def _view(entry: Entry, said: Sequence[Feedback]) -> RequestView:
     usage, details = entry.usage, entry.details
     return RequestView(
         **_summary(entry),
@@ -143,6 +198,7 @@ def _view(entry: Entry) -> RequestView:
         dropped=[*details.dropped],
         route=details.wish or None,
         trace_id=details.trace_id.hex() or None,
+        feedback=[_said(each) for each in said],
     )
 
 

@@ -1,8 +1,16 @@
-"""What the management API of requests gives."""
+"""What the management API of requests takes and gives."""
 
 from datetime import datetime
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from polyforge.tenancy.schemas import Name
+
+
+def _without_nul(text: str) -> str:
+    # PostgreSQL cannot store it.
+    return text.replace("\0", "\ufffd")
 
 
 class RequestSummary(BaseModel):
@@ -80,6 +88,7 @@ class RequestView(RequestSummary):
     dropped: list[str] = Field(description="Parameters that the provider has no place for.")
     route: str | None = Field(description="Where the caller wanted it to go: its `x-polyforge-route`.")
     trace_id: str | None
+    feedback: list["FeedbackView"] = Field(description="What was said of the answer, newest first.")
 
 
 class RequestPage(BaseModel):
@@ -90,3 +99,63 @@ class RequestPage(BaseModel):
         description="Pass it as `cursor` to go on; null: there are no more. A page looks at some thousand requests, so "
         "with filters it may hold few of them, or none, and yet not be the last."
     )
+
+
+class NewFeedback(BaseModel):
+    """What somebody says of an answer."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    rating: Literal[-1, 1] | None = Field(default=None, description="Bad or good.")
+    score: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = Field(
+        default=None, description="How good, from 0 to 1; in the place of a rating."
+    )
+    comment: Annotated[str, StringConstraints(max_length=2_000), AfterValidator(_without_nul)] = ""
+    labels: list[Name] = Field(default=[], max_length=20)
+
+    @model_validator(mode="after")
+    def _says_how_good(self) -> "NewFeedback":
+        if (self.rating is None) == (self.score is None):
+            raise ValueError("needs either rating or score")
+        return self
+
+
+class FeedbackView(BaseModel):
+    """What somebody said of an answer."""
+
+    id: str
+    request_id: str
+    model: str
+    provider: str | None
+    deployment: str | None
+    rating: int | None
+    score: float | None
+    comment: str
+    labels: list[str]
+    given_by: str = Field(description="The key or the user who said so; each says one thing of a request, the last.")
+    created_at: datetime
+
+
+class FeedbackPage(BaseModel):
+    """Some feedback, newest first."""
+
+    data: list[FeedbackView]
+    next_cursor: str | None = Field(description="Pass it as `cursor` for those after these; null: there are none.")
+
+
+class ModelFeedbackView(BaseModel):
+    """What was said of the answers of a model, by who answered."""
+
+    model: str
+    provider: str | None
+    deployment: str | None
+    good: int
+    bad: int
+    scored: int
+    score: float | None = Field(description="The mean of the scores.")
+
+
+class FeedbackReport(BaseModel):
+    """Sums of feedback, the model with most of it first."""
+
+    data: list[ModelFeedbackView]

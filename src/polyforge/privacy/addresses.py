@@ -13,11 +13,13 @@ from polyforge.privacy.national import words
 from polyforge.privacy.page import Group, Page
 
 _LONGEST: Final = 160
+_BACK: Final = 72
+"""How far before its number an address may begin."""
 ADDRESS: Final = Kind(
     "address",
     "person",
     "postal addresses: number and street, postcode and place, in a dozen languages",
-    _LONGEST,
+    _LONGEST + _BACK,
     "digits",
     "a word for a street, or a postcode of a known form",
 )
@@ -114,7 +116,6 @@ _CONTEXT: Final = words(
     "dirección", "direccion", "domicilio", "indirizzo", "residente", "endereço", "morada", "adres", "plz", "postcode",
     "zip", "pin ?code", "पता", "निवास", "முகவரி", "చిరునామా", "ঠিকানা",
 )  # fmt: skip
-_BACK: Final = 72
 _MOST_NUMBERS: Final = 4
 """Numbers between a street and the end of its postcode."""
 _NEVER_BEFORE: Final = frozenset("$€£₹.,:/")
@@ -156,12 +157,13 @@ class PostalFinder:
         has_street_before = any(name in text for name in _NUMBER_AFTER) if page.groups else False
         for index, group in enumerate(page.groups):
             place = group.start
-            if place < page.start or group.link is not None or (place and text[place - 1] in _NEVER_BEFORE):
+            before = text[place - 1 : place]
+            if place < page.start or group.link is not None or before in _NEVER_BEFORE or before.islower():
                 continue
             if _may_lead_on(page, index):
                 finds.append(_forwards(page, index))
-            if not place or text[place - 1] not in _BEFORE_NUMBER:
-                finds.append(_postcode(page, group))
+            if before not in _BEFORE_NUMBER:
+                finds.append(_postcode(page, group) if before.isupper() else None)
                 continue
             before = text[max(0, place - _BACK) : place]
             word = before.rstrip(_AROUND).rpartition(" ")[2]
@@ -215,7 +217,7 @@ def _led_on(page: Page, index: int, start: int, end: int, confidence: float) -> 
         code = _POSTCODE_AT.match(text, group.start - letters) if group.start - letters >= end else None
         if code and _BETWEEN.fullmatch(text, end, code.start()):
             return Match(start, code.end(), LIKELY, ADDRESS.name)
-    is_spoken_of = page.has(_CONTEXT) and _CONTEXT.search(page.before(start)) is not None
+    is_spoken_of = page.says_before(_CONTEXT, start)
     return Match(start, end, LIKELY if is_spoken_of else confidence, ADDRESS.name)
 
 
@@ -259,7 +261,7 @@ def _coded(page: Page, group: Group, before: str, word: str) -> Match | None:
     if head and found:
         return Match(place - len(before) + head.start(), found.end(), FORM, ADDRESS.name)
     found = _AT_CODE.match(text, place)
-    if found and page.has(_CONTEXT) and _CONTEXT.search(page.before(place, _BACK)):
+    if found and page.says_before(_CONTEXT, place, _BACK):
         return Match(place, found.end(), LIKELY, ADDRESS.name)
     return None
 

@@ -9,12 +9,14 @@ from polyforge.privacy.matches import LIKELY, Kind, Match
 from polyforge.privacy.page import Page
 
 _LONGEST_DATE: Final = 40
+_LONGEST_MONTH: Final = 14
+"""With what joins it to the day."""
 _AFTER: Final = 30
 BIRTH: Final = Kind(
     "date_of_birth",
     "person",
     "dates near words for birth",
-    _LONGEST_DATE + _AFTER,
+    _LONGEST_MONTH + _LONGEST_DATE + _AFTER,
     "digits, and a word for birth",
     "the word stands within 40 characters before the date, or 16 after it",
 )
@@ -61,7 +63,6 @@ _BEGUN: Final = re.compile(
 )
 _MONTH_ALONE: Final = re.compile(rf"{_MONTH_BEGUN}\.?[ -]{{0,2}}\Z", re.IGNORECASE)
 _NO_LETTER: Final = re.compile("[^A-Za-zÀ-ÖØ-öø-ÿ\u0900-\u097f]")
-_LONGEST_MONTH: Final = 14
 _BETWEEN: Final = 40
 _BETWEEN_AFTER: Final = 16
 # Between the word and the date: no other number, no line break, no end of a sentence.

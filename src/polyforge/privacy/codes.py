@@ -255,7 +255,7 @@ def _judge(page: Page, start: int, end: int, code: CodeId) -> Match | None:
     capitals = value.upper()
     if not code.pattern.fullmatch(capitals) or not code.is_valid(capitals):
         return None
-    if code.words.search(page.before(start, _NEAR)):
+    if page.says_before(code.words, start, _NEAR):
         return Match(start, end, max(code.confidence, LIKELY), code.kind.name)
     return Match(start, end, code.confidence if value == capitals else WEAK, code.kind.name)
 

@@ -15,10 +15,10 @@ import msgspec
 
 from polyforge.privacy.checksums import ean, is_date, luhn, mod_11_10, verhoeff, weighted
 from polyforge.privacy.matches import CERTAIN, FORM, LIKELY, WEAK, Kind
+from polyforge.privacy.page import NUMBER_REACH
 
 GROUP: Final = "national_id"
-LONGEST: Final = 37
-"""Nineteen digits with something between each two."""
+LONGEST: Final = NUMBER_REACH
 
 
 class NumberId(msgspec.Struct, frozen=True):

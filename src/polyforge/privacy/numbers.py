@@ -50,10 +50,12 @@ class NumberFinder:
                 continue
             # After digits and a dash, a dot or a stroke nothing begins but what may stand in a list.
             layout = (in_lists if group.link in _TIGHT else alone).get(group.length)
+            found: list[Match] = []
             if layout and (layout.complete or (group.is_linked and groups[first + 1].length in layout.longer)):
-                finds += _laid_out(page, first, layout)
-            if group.is_linked and group.link is None:
-                finds += self._loose(page, first)
+                found = _laid_out(page, first, layout)
+            if group.is_linked and group.link is None and not found:
+                found = self._loose(page, first)
+            finds += found
         return finds
 
     def opening(self, page: Page) -> int:
@@ -77,7 +79,7 @@ class NumberFinder:
             for number, _ in compact.complete
             if page.stands_alone(groups[first].start, groups[last].end)
             and number.is_valid(_digits(page, first, last))
-            and ((is_spelled and number.in_lists) or number.words.search(page.before(groups[first].start)))
+            and ((is_spelled and number.in_lists) or page.says_before(number.words, groups[first].start))
         ]
 
 
@@ -126,7 +128,7 @@ def _judge(page: Page, span: tuple[int, int], numbers: Iterable[tuple[NumberId, 
     for number, confidence in numbers:
         if (is_marked and not page.has(number.words)) or not number.is_valid(digits):
             continue
-        if page.has(number.words) and number.words.search(page.before(start)):
+        if page.says_before(number.words, start):
             finds.append(Match(start, end, CERTAIN if confidence >= LIKELY else LIKELY, number.kind.name))
         elif not is_marked:
             finds.append(Match(start, end, confidence, number.kind.name))

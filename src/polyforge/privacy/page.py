@@ -50,7 +50,7 @@ class Page:
         self._codes: list[tuple[int, int]] | None = None
         self._lower: str | None = None
         self._number_at_end: int | None = None
-        self._found: dict[re.Pattern[str], bool] = {}
+        self._found: dict[int, bool] = {}
 
     @property
     def lower(self) -> str:
@@ -89,10 +89,14 @@ class Page:
 
     def has(self, pattern: re.Pattern[str]) -> bool:
         """Whether a pattern for small letters occurs at all; looked for once."""
-        known = self._found.get(pattern)
+        known = self._found.get(id(pattern))
         if known is None:
-            known = self._found[pattern] = pattern.search(self.lower) is not None
+            known = self._found[id(pattern)] = pattern.search(self.lower) is not None
         return known
+
+    def says_before(self, pattern: re.Pattern[str], place: int, length: int = CONTEXT) -> bool:
+        """Whether a pattern for small letters occurs in what leads to a place."""
+        return self.has(pattern) and pattern.search(self.lower, max(0, place - length), place) is not None
 
     def before(self, place: int, length: int = CONTEXT) -> str:
         """The text that leads to a place, in lower case."""

@@ -14,7 +14,7 @@ from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, PhoneMetadata
 from polyforge.kernel.errors import Invalid
 from polyforge.privacy.matches import CERTAIN, FORM, LIKELY, WEAK, Kind, Match
 from polyforge.privacy.national import words
-from polyforge.privacy.page import Group, Page
+from polyforge.privacy.page import NUMBER_REACH, Group, Page
 
 DEFAULT_REGIONS: Final = ("IN", "US", "GB", "DE", "FR")
 _LONGEST: Final = 32
@@ -22,7 +22,7 @@ PHONE: Final = Kind(
     "phone",
     "contact",
     "telephone numbers, with the country's code or as the regions in use write them",
-    _LONGEST,
+    NUMBER_REACH,
     "digits",
     "the numbers that a country gives out (libphonenumber)",
 )
@@ -105,14 +105,20 @@ class PhoneFinder:
 
     def _national(self, page: Page, first: int) -> Match | None:
         best, best_last = 0.0, first
+        is_called = page.says_before(_WORDS, page.groups[first].start, _NEAR)
         for last in reversed(_ends(page, first)):
             digits = _digits(page, first, last)
             if len(digits) in _NATIONAL_DIGITS and page.stands_alone(*_span(page, first, last)):
-                confidence = self._judge(page, page.groups[first : last + 1], digits)
+                confidence = self._judge(page, page.groups[first : last + 1], digits, is_called=is_called)
                 best, best_last = (confidence, last) if confidence > best else (best, best_last)
-        return _told(page, *_span(page, first, best_last), best) if best else None
+        if not best:
+            return None
+        start, end = _span(page, first, best_last)
+        if not is_called and page.has(_OTHERS) and _OTHER_NUMBERS.search(page.before(start, _NEAR)):
+            return None
+        return Match(start, end, LIKELY if is_called else best, PHONE.name)
 
-    def _judge(self, page: Page, groups: Sequence[Group], digits: str) -> float:
+    def _judge(self, page: Page, groups: Sequence[Group], digits: str, *, is_called: bool) -> float:
         layout = tuple(group.length for group in groups)
         if digits[0] == _TRUNK:
             return self._with_trunk(page, groups, digits[1:])
@@ -124,7 +130,9 @@ class PhoneFinder:
             is_laid_out = (is_spaced or len(layout) == 1) and not digits.endswith(_ROUND)
             if is_laid_out and self._indian.fullmatch(digits):
                 return FORM
-        return WEAK if american or (self._any and self._any.fullmatch(digits)) else 0
+        # Too many numbers have this form to look at it where nobody speaks of telephones.
+        is_known = is_called and (american or (self._any is not None and self._any.fullmatch(digits) is not None))
+        return WEAK if is_known else 0
 
     def _with_trunk(self, page: Page, groups: Sequence[Group], digits: str) -> float:
         if not (self._any and self._any.fullmatch(digits)) or _DATE_FIRST.match(page.text, groups[0].start):
@@ -170,14 +178,6 @@ def _judge_international(digits: str, *, is_grouped: bool) -> float:
                 return CERTAIN
             return FORM if is_grouped and len(digits) >= _FEWEST_UNKNOWN else 0
     return 0
-
-
-def _told(page: Page, start: int, end: int, confidence: float) -> Match | None:
-    if page.has(_WORDS) and _WORDS.search(page.before(start, _NEAR)):
-        return Match(start, end, LIKELY, PHONE.name)
-    if page.has(_OTHERS) and _OTHER_NUMBERS.search(page.before(start, _NEAR)):
-        return None
-    return Match(start, end, confidence, PHONE.name)
 
 
 def _ends(page: Page, first: int) -> range:

@@ -9,14 +9,14 @@ from polyforge.privacy.matches import CERTAIN, Kind, Match
 from polyforge.privacy.page import Page
 
 _LONGEST_KEY: Final = 1024
-_LONGEST_TOKEN: Final = 8192
+_LONGEST_TOKEN: Final = 16_384
 _LONGEST_BODY: Final = 16_384
 _LONGEST_VALUE: Final = 128
 API_KEY: Final = Kind(
     "api_key", "secret", "API keys of known services", _LONGEST_KEY, "their prefixes", "their lengths"
 )
 JWT: Final = Kind("jwt", "secret", "JSON Web Tokens", _LONGEST_TOKEN, "'eyJ'", "two parts that begin as JSON does")
-PRIVATE_KEY: Final = Kind("private_key", "secret", "private keys in PEM", _LONGEST_BODY + 256, "'-----BEGIN'")
+PRIVATE_KEY: Final = Kind("private_key", "secret", "private keys in PEM", _LONGEST_BODY + 1024, "'-----BEGIN'")
 PASSWORD: Final = Kind(
     "password",
     "secret",
@@ -29,7 +29,7 @@ KINDS: Final = (API_KEY, JWT, PRIVATE_KEY, PASSWORD)
 
 _IN_KEYS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.:"
 _JWT_MARK: Final = "eyJ"
-_JWT: Final = re.compile(r"eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*)?")
+_JWT: Final = re.compile(r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*)?")
 
 
 def _key(pattern: str) -> re.Pattern[str]:
@@ -139,9 +139,10 @@ class PemFinder:
         place = text.find(_PEM_MARK, page.start)
         while place >= 0:
             head = _PEM.match(text, place)
+            end = _end_of_pem(text, head.end()) if head else place + 1
             if head:
-                finds.append(Match(place, _end_of_pem(text, head.end()), CERTAIN, PRIVATE_KEY.name))
-            place = text.find(_PEM_MARK, place + len(_PEM_MARK))
+                finds.append(Match(place, end, CERTAIN, PRIVATE_KEY.name))
+            place = text.find(_PEM_MARK, end)
         return finds
 
     def opening(self, page: Page) -> int:

@@ -1,5 +1,7 @@
 """Replaces matches in text that arrives in pieces, as if it had come in one."""
 
+from typing import Final
+
 import msgspec
 
 from polyforge.privacy.detector import Detector, unfold
@@ -8,6 +10,9 @@ from polyforge.privacy.masks import Replacement
 from polyforge.privacy.matches import Match
 from polyforge.privacy.overlaps import Settling
 from polyforge.privacy.page import CONTEXT, Page
+
+_MARGIN: Final = 16
+"""What is looked at around the context: whether a word in it is the end of a longer one."""
 
 
 class StreamFilter:
@@ -109,7 +114,7 @@ class StreamFilter:
 
     def _forget(self) -> None:
         """Drop what is so far back that nobody looks at it any more."""
-        gone = self._sent - CONTEXT
+        gone = self._sent - CONTEXT - _MARGIN
         if gone <= 0:
             return
         self._text = self._text[gone:]

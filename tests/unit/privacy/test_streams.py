@@ -88,10 +88,12 @@ def test_each_kind_alone_is_cut_anywhere(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_text_without_matches_waits_for_no_more_than_the_longest_match(kind: str) -> None:
     stream = StreamFilter(Detector([kind]), Mask())
-    source = random.Random(7)
-    for _ in range(3000):
-        stream.feed(source.choice("0123456789 -./@:aA\n") + source.choice(["", "", " Street", " born", " sk-x"]))
-        assert stream.held <= KINDS[kind].longest
+    source = random.Random(kind)
+    for _ in range(600):
+        piece = source.choice((*SCRAPS, "1", "1 ", "a", "A", ".", "x"))
+        for sign in piece * source.choice((1, 1, 1, 30)):
+            stream.feed(sign)
+            assert stream.held <= KINDS[kind].longest or stream._settling.current
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,8 @@ WALLED = {
     "group_members",
     "groups",
     "invitations",
+    "limit_states",
+    "limits",
     "memberships",
     "projects",
     "responses",

@@ -56,6 +56,7 @@ class Admission:
         self._spent = spent
         self._clock = clock
         self._periods = PeriodClock()
+        self._latest = 0.0
 
     async def admit(self, job: Job) -> None:
         """Reserve for the job and write its intent down; RateLimited, BudgetSpent, Denied or Unavailable otherwise."""
@@ -65,7 +66,9 @@ class Admission:
         rules = self._book.find(job.caller, job.request.model) if self._book.any else None
         slot_name = ""
         if limits.any:
-            job.period = self._periods.start(limits.period, job.started_at)
+            # A call that took long to arrive must not begin an earlier period again: what this one spent would be lost.
+            self._latest = max(self._latest, job.started_at)
+            job.period = self._periods.start(limits.period, self._latest)
             slot_name = limits.period[0] + job.caller.key_id
             slot = self._counters.find(slot_name)
             if slot is None:

@@ -169,7 +169,10 @@ def _grouped(rows: Iterable[Row]) -> Iterator[tuple[Row, list[Row]]]:
 
 def _measured(group: Sequence[Row], status: str, cached: str) -> _Measures:
     """The measures of rows that ended alike."""
-    totals = [sum(column) for column in zip(*(row[_NUMBERS] for row in group), strict=True)]
+    if len(group) == 1:
+        totals: _Measures = [*group[0][_NUMBERS]]
+    else:
+        totals = [sum(column) for column in zip(*[row[_NUMBERS] for row in group], strict=True)]
     for index in _SKIPPED:
         del totals[index]
     count = 0 if status == CORRECTION else len(group)
@@ -187,7 +190,9 @@ def _add(sums: dict[_Place, Row], head: Row, measures: Iterable[int]) -> None:
     sums[place] = (*head, *measures)
 
 
-def _by_day(hours: Iterable[Row]) -> list[Row]:
+def _by_day(hours: Sequence[Row]) -> list[Row]:
+    if len({row[2] for row in hours}) == 1:
+        return [(row[0], row[1], row[2] // HOURS_PER_DAY, *row[3:]) for row in hours]
     days: dict[_Place, Row] = {}
     for row in hours:
         _add(days, (row[0], row[1], row[2] // HOURS_PER_DAY, row[3]), row[_HEAD:])

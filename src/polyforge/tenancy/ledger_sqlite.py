@@ -2,8 +2,9 @@
 
 import json
 import sqlite3
-from collections.abc import Sequence
-from typing import Final
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, TypeVar
 
 from polyforge.kernel.errors import Conflict
 from polyforge.tenancy.ledger.records import UsageRecord
@@ -20,6 +21,10 @@ from polyforge.tenancy.ledger_rows import (
     sums_of,
 )
 
+_Item = TypeVar("_Item")
+
+_TURN: Final = 64
+_PAUSE_SECONDS: Final = 0.0001
 _PLACES: Final = ", ".join(f"?{number}" for number in range(1, len(TYPES) + 1))
 _STARTED: Final = list(TYPES).index("started_at") + 1
 _INSERT: Final = (
@@ -50,13 +55,22 @@ def advance(connection: sqlite3.Connection, journal: str, start: int, end: int) 
 
 def append(connection: sqlite3.Connection, records: Sequence[UsageRecord], known: KnownSeries) -> list[Row]:
     """Insert the records that are new, and add them to the counters and the sums; the series that were not known."""
-    sums = sums_of(_insert(connection, [row_of(record) for record in records]))
+    rows = [row_of(record) for record in _in_turns(records)]
+    sums = sums_of(_in_turns(_insert(connection, rows)))
     fresh = known.lacks(sums.series)
     connection.executemany(_COUNT, sums.spending)
     connection.executemany(_ADD_SERIES, fresh)
     connection.executemany(_ADD_HOURS, sums.hours)
     connection.executemany(_ADD_DAYS, sums.days)
     return fresh
+
+
+def _in_turns(items: Iterable[_Item]) -> Iterator[_Item]:
+    """The items, with pauses in which the event loop, which serves requests meanwhile, gets the interpreter's lock."""
+    for number, item in enumerate(items):
+        if number % _TURN == _TURN - 1:
+            time.sleep(_PAUSE_SECONDS)
+        yield item
 
 
 def _insert(connection: sqlite3.Connection, rows: list[Row]) -> list[Row]:

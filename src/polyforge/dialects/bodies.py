@@ -19,6 +19,16 @@ def decode_body(decoder: msgspec.json.Decoder[_T], body: Buffer) -> _T:
         raise explain_validation(error) from error
 
 
+def decode_whole(decoder: msgspec.json.Decoder[_T], body: bytes) -> _T:
+    """The same for a body that will be written anew, with what nobody reads in it: Invalid where that is no UTF-8."""
+    wire = decode_body(decoder, body)
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        raise explain_validation(error) from error
+    return wire
+
+
 def read_fields(body: Buffer) -> dict[str, msgspec.Raw]:
     """The fields of a JSON object; Invalid where those that nobody has read so far are no JSON or no UTF-8."""
     return decode_body(_fields, body)

@@ -4,7 +4,7 @@ from typing import Final
 
 import msgspec
 
-from polyforge.kernel.errors import Invalid, UpstreamFailed
+from polyforge.kernel.errors import UpstreamFailed
 
 ABSENT: Final = msgspec.Raw()
 """The default of a field that may be missing."""
@@ -18,14 +18,6 @@ def is_given(raw: msgspec.Raw) -> bool:
 def given(raw: msgspec.Raw) -> msgspec.Raw | None:
     """The value, None where the field was missing or null."""
     return raw if is_given(raw) else None
-
-
-def asked_text(raw: msgspec.Raw, where: str) -> str:
-    """JSON text out of a request, empty where the field was missing or null; Invalid where it is no UTF-8."""
-    try:
-        return bytes(raw).decode() if is_given(raw) else ""
-    except UnicodeDecodeError as error:
-        raise Invalid(f"{where} is not valid UTF-8", param=where) from error
 
 
 def answered_text(raw: msgspec.Raw) -> str:

@@ -195,14 +195,6 @@ def test_nonsense_is_the_callers_fault(nonsense: bytes) -> None:
             decode(nonsense)
 
 
-@pytest.mark.parametrize("arguments", ["?", {"city": "?"}])
-def test_arguments_that_are_no_utf8_are_the_callers_fault(arguments: object) -> None:
-    call = {"type": "tool_call", "id": "1", "name": "x", "arguments": arguments}
-    with pytest.raises(Invalid) as refused:
-        read_chat(said({"role": "assistant", "content": [call]}).replace(b"?", b"\xff"))
-    assert refused.value.param == "messages[0].content[0].arguments"
-
-
 def test_usage_says_what_it_counts() -> None:
     answering = msgspec.structs.replace(ANSWERING, price=1_500, used=Usage(5, 3, 2, 9, 4))
     reply = json.loads(write_chat(result(Text("Hi"), usage=Usage(1)), answering))

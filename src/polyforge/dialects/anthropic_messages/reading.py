@@ -6,9 +6,9 @@ from typing import Final, TypeVar
 import msgspec
 
 from polyforge.dialects.anthropic_messages.thinking import WireThinking, read_thinking
-from polyforge.dialects.bodies import decode_body, read_fields
+from polyforge.dialects.bodies import decode_whole, read_fields
 from polyforge.dialects.openai_errors import explain_validation
-from polyforge.dialects.raw import ABSENT, asked_text, given, is_given
+from polyforge.dialects.raw import ABSENT, given, is_given
 from polyforge.kernel.chat import (
     Block,
     ChatRequest,
@@ -120,7 +120,7 @@ _CHOICES: Final = {"auto": ToolChoice("auto"), "none": ToolChoice("none"), "any"
 
 def read_chat(body: bytes) -> ChatRequest:
     """The canonical form of a POST /v1/messages; Unsupported, or Invalid, names what has no place in it."""
-    wire, fields = decode_body(_known, body), read_fields(body)
+    wire, fields = decode_whole(_known, body), read_fields(body)
     if wire.max_tokens == 0:
         raise Unsupported("max_tokens 0 only warms Anthropic's cache", param="max_tokens")
     config, choice = wire.output_config or _OutputConfig(), wire.tool_choice
@@ -191,7 +191,8 @@ def _read_block(wire: _Block, where: str) -> list[Block]:
     if wire.type == "redacted_thinking" and wire.data is not None:
         return [Reasoning(encrypted=wire.data)]
     if wire.type == "tool_use" and wire.id is not None and wire.name is not None:
-        return [ToolCall(wire.id, wire.name, asked_text(wire.input, f"{where}.input") or "{}", wire.thought_signature)]
+        arguments = bytes(wire.input).decode() if is_given(wire.input) else "{}"
+        return [ToolCall(wire.id, wire.name, arguments, wire.thought_signature)]
     if wire.type == "tool_result" and wire.tool_use_id is not None:
         return [_read_result(wire, wire.tool_use_id, where)]
     raise Unsupported(

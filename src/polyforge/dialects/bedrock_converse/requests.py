@@ -11,7 +11,6 @@ from polyforge.dialects.bedrock_converse.content import TurnWriter, write_system
 from polyforge.dialects.json_mode import with_instruction
 from polyforge.dialects.openai_chat.requests import effort_of
 from polyforge.dialects.parameters import choice_of, is_sequential_anyway
-from polyforge.dialects.raw import asked_text
 from polyforge.kernel.chat import ChatRequest, OutputFormat, Tool, ToolCall, ToolChoice, ToolResult
 from polyforge.kernel.errors import Invalid, Unsupported
 
@@ -173,7 +172,7 @@ def _write_tool(tool: Tool) -> dict[str, Any]:
 def _write_output(wanted: OutputFormat | None, effort: dict[str, Any]) -> dict[str, Any]:
     if wanted is None or wanted.schema is None:
         return effort
-    schema = {"name": wanted.name, "schema": asked_text(wanted.schema, "schema")}
+    schema = {"name": wanted.name, "schema": bytes(wanted.schema).decode()}
     if wanted.description:
         schema["description"] = wanted.description
     return {**effort, "textFormat": {"type": "json_schema", "structure": {"jsonSchema": schema}}}

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from polyforge.dialects.bodies import decode_body, read_fields
+from polyforge.dialects.bodies import decode_whole, read_fields
 from polyforge.dialects.openai_chat.replies import FINISH_REASONS
 from polyforge.dialects.openai_chat.usage import write_usage
 from polyforge.dialects.openai_inputs import read_inputs
@@ -38,7 +38,7 @@ _NAMES: Final = frozenset(_Known.__struct_fields__) | {"model", "stream", "strea
 
 def read_completion(body: bytes) -> ChatRequest:
     """The canonical form of a POST /v1/completions; Unsupported for several prompts, or one in tokens."""
-    wire, fields = decode_body(_known, body), read_fields(body)
+    wire, fields = decode_whole(_known, body), read_fields(body)
     prompts = read_inputs(wire.prompt, "prompt")
     prompt = prompts[0]
     if len(prompts) > 1 or not isinstance(prompt, str):

@@ -4,7 +4,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from polyforge.dialects.bodies import decode_body, read_fields
+from polyforge.dialects.bodies import decode_whole, read_fields
 from polyforge.dialects.media import data_url, read_data_url
 from polyforge.dialects.openai_chat.replies import write_call
 from polyforge.dialects.parameters import choice_of
@@ -197,7 +197,7 @@ _NAMES: Final = frozenset(_Known.__struct_fields__) | _FROM_REQUEST
 
 def read_chat(body: bytes) -> ChatRequest:
     """The canonical form of a POST /v1/chat/completions; Invalid names the field that has no place in it."""
-    wire, fields = decode_body(_known, body), read_fields(body)
+    wire, fields = decode_whole(_known, body), read_fields(body)
     return ChatRequest(
         messages=_read_messages(wire.messages),
         tools=[_read_tool(tool, place) for place, tool in enumerate(wire.tools or ())],

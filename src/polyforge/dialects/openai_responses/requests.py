@@ -4,7 +4,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from polyforge.dialects.bodies import decode_body, read_fields
+from polyforge.dialects.bodies import decode_whole, read_fields
 from polyforge.dialects.openai_responses.items import Item, read_items
 from polyforge.dialects.raw import ABSENT, given
 from polyforge.kernel.chat import ChatRequest, Message, OutputFormat, Text, Thinking, Tool, ToolChoice
@@ -98,7 +98,7 @@ def read_chat(body: bytes) -> ChatRequest:
 
     Invalid names the field that is wrong, Unsupported what cannot be had here, such as the provider's own tools.
     """
-    wire, fields = decode_body(_known, body), read_fields(body)
+    wire, fields = decode_whole(_known, body), read_fields(body)
     for name in _NOWHERE:
         if name in fields and bytes(fields[name]) not in _UNSET:
             raise Unsupported(f"{name} is not supported here; leave it out", param=name)

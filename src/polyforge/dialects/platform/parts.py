@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from polyforge.dialects.raw import asked_text, is_given
+from polyforge.dialects.raw import is_given
 from polyforge.kernel.chat import (
     Audio,
     Block,
@@ -165,10 +165,10 @@ def _read_arguments(arguments: msgspec.Raw, where: str) -> str:
         return ""
     kind = bytes(arguments)[:1]
     if kind == b'"':
-        return _text.decode(asked_text(arguments, f"{where}.arguments"))
+        return _text.decode(arguments)
     if kind != b"{":
         raise Invalid(f"{where}.arguments must be an object, or a text", param=f"{where}.arguments")
-    return asked_text(arguments, f"{where}.arguments")
+    return bytes(arguments).decode()
 
 
 def write_blocks(blocks: list[Block]) -> list[Part]:

@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
-from polyforge.dialects.bodies import decode_body
+from polyforge.dialects.bodies import decode_body, decode_whole
 from polyforge.dialects.end_users import LONGEST_END_USER
 from polyforge.dialects.openai_chat.facts import MOST_OUTPUT, check_model_name
 from polyforge.dialects.platform.parts import FilePart, ImagePart, Part, ToolCallPart, read_content
@@ -114,7 +114,7 @@ def _request(wire: _Sampling, body: bytes) -> InferenceRequest:
 
 def read_chat(body: bytes) -> ChatRequest:
     """The canonical form of a POST /api/v1/chat; Invalid names what has no place in it."""
-    wire = decode_body(_chat, body)
+    wire = decode_whole(_chat, body)
     chat = _read_sampling(wire, _read_messages(wire.messages))
     chat.tools = [_read_tool(tool, f"tools[{place}]") for place, tool in enumerate(wire.tools)]
     chat.tool_choice = _read_choice(wire.tool_choice)
@@ -126,7 +126,7 @@ def read_chat(body: bytes) -> ChatRequest:
 
 def read_completion(body: bytes) -> ChatRequest:
     """The canonical form of a POST /api/v1/completion."""
-    wire = decode_body(_completion, body)
+    wire = decode_whole(_completion, body)
     return _read_sampling(wire, [Message("user", [Text(wire.prompt)])])
 
 

@@ -195,6 +195,13 @@ async def test_requests_of_another_project_are_absent(api: Api) -> None:
     await api(f"/{theirs.id}", 404)
 
 
+async def test_ids_and_filters_that_nothing_can_have_find_nothing(api: Api) -> None:
+    await api.called(record())
+    await api("/a%00b", 404)
+    await api.say("a%00b", 404, rating=1)
+    assert await api.ids(model="a\0b", tag="\0") == []
+
+
 async def test_whoever_may_not_read_usage_is_refused(api: Api) -> None:
     api.caller = caller("inference")
     await api(expected=403)

@@ -62,19 +62,24 @@ def which(
 ) -> Which:
     """Which requests are asked for."""
     return Which(
-        key=tuple(key),
-        user=tuple(user),
-        end_user=tuple(end_user),
-        model=tuple(model),
-        provider=tuple(provider),
-        status=tuple(status),
-        error=tuple(error),
-        tag=tuple(tag),
+        key=_stored(key),
+        user=_stored(user),
+        end_user=_stored(end_user),
+        model=_stored(model),
+        provider=_stored(provider),
+        status=_stored(status),
+        error=_stored(error),
+        tag=_stored(tag),
         since=None if since is None else since.timestamp(),
         until=None if until is None else until.timestamp(),
         min_duration_ms=min_duration_ms,
         min_price=None if min_price_usd is None else round(min_price_usd * MICROS_PER_USD),
     )
+
+
+def _stored(values: Sequence[str]) -> tuple[str, ...]:
+    """As the ledger has them: PostgreSQL cannot store NUL, and takes none in a query."""
+    return tuple(value.replace("\0", "\ufffd") for value in values)
 
 
 def router(history: HistoryService, feedback: FeedbackService) -> APIRouter:
@@ -109,7 +114,7 @@ def _add_feedback(routes: APIRouter, feedback: FeedbackService) -> None:
     async def list_feedback(
         caller: Reader,
         limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 100,
-        cursor: Annotated[str | None, Query(max_length=26)] = None,
+        cursor: Annotated[str | None, Query(pattern=r"^[0-9A-Z]{26}$")] = None,
     ) -> FeedbackPage:
         """What was said of the project's answers, newest first."""
         found, following = await feedback.page(caller, limit, cursor)

@@ -1,5 +1,6 @@
 """All SQL of the history of requests."""
 
+import re
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, RowMapping, Select, and_, func, literal, or_
@@ -14,6 +15,7 @@ from polyforge.tenancy.tables import usage_records
 
 MOST_SEEN: Final = 5_000
 """How many requests one page looks at, at most: a filter that few requests pass is answered in several pages."""
+_ID: Final = re.compile(r"[0-9A-Z]{26}")
 _columns = usage_records.c
 _NEWEST_FIRST: Final = (_columns.started_at.desc(), _columns.id.desc())
 
@@ -26,6 +28,8 @@ class HistoryStore:
 
     async def get(self, request_id: str) -> Entry | None:
         """One of them."""
+        if not _ID.fullmatch(request_id):
+            return None
         found = await self._records.first(
             refine=lambda query: query.where(_columns.id == request_id, _columns.status != CORRECTION)
         )

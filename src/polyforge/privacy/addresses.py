@@ -4,10 +4,10 @@ Everything hangs on a number, so each group of digits is looked at once, forward
 Paix`) and backwards (`Hauptstraße 12`, `Calle Mayor 5`, `Mumbai 400001`). Street names are told by their capitals.
 """
 
-import re
 from typing import Final
 
 from polyforge.privacy.beginnings import beginnings, either
+from polyforge.privacy.late import Late
 from polyforge.privacy.matches import FORM, LIKELY, WEAK, Kind, Match
 from polyforge.privacy.national import words
 from polyforge.privacy.page import Group, Page
@@ -83,33 +83,33 @@ _CODE_AND_PLACE: Final = rf"(?:[A-Z]{{1,2}}-)?{_CODE} {_NAME}(?:[ -]{_NAME}){{0,
 _POSTCODE: Final = rf"(?:{_UK}|{_CANADA}|{_ZIP}|{_PIN}|{_CODE_AND_PLACE}|[0-9]{{5}}(?:-[0-9]{{3,4}})?)(?!\w)"
 _PART: Final = rf"(?:{_NAME}|#?[0-9]{{1,5}}[A-Za-z]{{0,2}}|{_INDIC})"
 # What stands between a street and a postcode: unit, floor, part of the city, city, state.
-_BETWEEN: Final = re.compile(rf"(?:,?[ \n]{{1,2}}{_PART}){{0,8}},?[ \n]{{0,2}}-? ?")
-_POSTCODE_AT: Final = re.compile(_POSTCODE)
-_FORWARDS: Final = re.compile(
+_BETWEEN: Final = Late(rf"(?:,?[ \n]{{1,2}}{_PART}){{0,8}},?[ \n]{{0,2}}-? ?")
+_POSTCODE_AT: Final = Late(_POSTCODE)
+_FORWARDS: Final = Late(
     rf"{_NUMBER},? (?:(?:(?:{_NAME}|[0-9]{{1,3}}(?:st|nd|rd|th)) ){{1,4}}(?:{either(_STREETS)})(?!\w)\.?"
     rf"(?: (?:N|S|E|W|NE|NW|SE|SW)(?!\w))?|(?:(?:bis|ter) ?,? ?)?(?:{either(_STREETS_BEFORE)}) {_NAMES})"
 )
-_STREET: Final = re.compile(
+_STREET: Final = Late(
     rf"(?<!\w)(?:[{_CAPITAL}][\w-]{{1,30}}(?:{either(_STREET_ENDINGS)})|{_NAME}[ -](?:{either(_STREETS_APART)})),? \Z"
 )
-_STREET_BEFORE: Final = re.compile(rf"(?<!\w)(?:{either(_NUMBER_AFTER)}) {_NAMES},? (?:(?:[nN][°ºor]?\.?[°º]?) ?)?\Z")
+_STREET_BEFORE: Final = Late(rf"(?<!\w)(?:{either(_NUMBER_AFTER)}) {_NAMES},? (?:(?:[nN][°ºor]?\.?[°º]?) ?)?\Z")
 _NUMBER_WORDS: Final = ("No", "no", "Number", "number", "Nr", "नंबर", "नं", "संख्या")
 _NO: Final = rf"(?: ?(?:{either(_NUMBER_WORDS)})\.?)?:? ?#?"
-_PREMISES_BEFORE: Final = re.compile(rf"(?<!\w)(?:{either(_PREMISES)}){_NO} ?\Z")
-_PREMISES_NUMBER: Final = re.compile(r"[0-9]{1,5}[A-Za-z]?(?:[-/][0-9A-Za-z]{1,5}){0,3}(?!\w)")
-_PREMISES_REST: Final = re.compile(
+_PREMISES_BEFORE: Final = Late(rf"(?<!\w)(?:{either(_PREMISES)}){_NO} ?\Z")
+_PREMISES_NUMBER: Final = Late(r"[0-9]{1,5}[A-Za-z]?(?:[-/][0-9A-Za-z]{1,5}){0,3}(?!\w)")
+_PREMISES_REST: Final = Late(
     rf"(?:,? {_PART}){{0,12}}(?:,? (?:{either(_STREETS)}|रोड|मार्ग|नगर|गली|कॉलोनी)(?!\w)"
     rf"|[ ,]{{1,2}}-? ?{_PIN}(?!\w))"
 )
 _BOXES: Final = ("Box ", "Postfach ")
-_CITY_BEFORE: Final = re.compile(rf"(?<!\w)(?:{either(_CITIES)})[ ,:-]{{1,3}}\Z")
-_STATE_BEFORE: Final = re.compile(rf"(?<=[,a-z.] )(?:{either(_STATES)}),? \Z")
-_NUMBER_AT: Final = re.compile(rf"{_NUMBER}(?!\w)")
-_AT_PIN: Final = re.compile(rf"{_PIN}(?!\w)")
-_AT_ZIP: Final = re.compile(r"[0-9]{5}(?:-[0-9]{4})?(?!\w)")
-_AT_CODE: Final = re.compile(rf"{_CODE_AND_PLACE}(?!\w)")
-_AT_POSTCODE: Final = re.compile(rf"(?:{_UK}|{_CANADA})(?!\w)")
-_YEAR: Final = re.compile("(?:19|20)[0-9]{2}(?![0-9A-Za-z/-])")
+_CITY_BEFORE: Final = Late(rf"(?<!\w)(?:{either(_CITIES)})[ ,:-]{{1,3}}\Z")
+_STATE_BEFORE: Final = Late(rf"(?<=[,a-z.] )(?:{either(_STATES)}),? \Z")
+_NUMBER_AT: Final = Late(rf"{_NUMBER}(?!\w)")
+_AT_PIN: Final = Late(rf"{_PIN}(?!\w)")
+_AT_ZIP: Final = Late(r"[0-9]{5}(?:-[0-9]{4})?(?!\w)")
+_AT_CODE: Final = Late(rf"{_CODE_AND_PLACE}(?!\w)")
+_AT_POSTCODE: Final = Late(rf"(?:{_UK}|{_CANADA})(?!\w)")
+_YEAR: Final = Late("(?:19|20)[0-9]{2}(?![0-9A-Za-z/-])")
 _CONTEXT: Final = words(
     "address", "addresses", "adresse", "anschrift", "wohnhaft", "wohnt", "wohne", "lives? (?:at|in|on)", "living at",
     "resid(?:es|ing|ence)(?: at| in)?", "ship(?:ped|ping)? to", "deliver(?:ed|y)? to", "located at", "home", "domicile",
@@ -129,12 +129,12 @@ _ALL_SMALL: Final = either((*_SMALL, *_STREETS_BEFORE))
 _FOLLOWING: Final = rf"(?:(?:[ld]')?[{_CAPITAL}0-9#][\w'’./-]*|(?:{_ALL_SMALL})(?!\w)|{_INDIC})"
 _REST_GOING_ON: Final = rf"[ ,\n-]{{0,4}}(?:{beginnings((*_SMALL, *_STREETS_BEFORE))}|[ld]')?\Z"
 # After a number alone a name, a small word or an ordinal must come; after a street and its number anything may.
-_GOING_ON: Final = re.compile(
+_GOING_ON: Final = Late(
     rf"[0-9][\w/-]{{0,16}}(?:,? (?:(?:[ld]')?[{_CAPITAL}][\w'’./-]*|(?:{_ALL_SMALL})(?!\w)|[0-9]{{1,3}}[a-z]{{0,2}}|,)"
     rf"(?:[ ,\n]{{1,3}}-? ?{_FOLLOWING}){{0,24}})?{_REST_GOING_ON}"
 )
-_GOING_ON_AFTER: Final = re.compile(rf"[0-9][\w/-]{{0,16}}(?:[ ,\n]{{1,3}}-? ?{_FOLLOWING}){{0,24}}{_REST_GOING_ON}")
-_BEGUN: Final = re.compile(
+_GOING_ON_AFTER: Final = Late(rf"[0-9][\w/-]{{0,16}}(?:[ ,\n]{{1,3}}-? ?{_FOLLOWING}){{0,24}}{_REST_GOING_ON}")
+_BEGUN: Final = Late(
     rf"(?<!\w)(?=[{_CAPITAL}uao\u0900-\u097f])(?:[{_CAPITAL}][\w.-]{{0,40}}"
     rf"|[{_CAPITAL}][\w-]{{1,30}}(?:{either(_STREET_ENDINGS)}),? ?"
     rf"|{_NAME}[ -](?:{beginnings(_STREETS_APART)},? ?)?"

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from polyforge.privacy.beginnings import beginnings, either
+from polyforge.privacy.late import Late
 from polyforge.privacy.matches import LIKELY, Kind, Match
 from polyforge.privacy.page import Page
 
@@ -45,32 +46,30 @@ _MONTHS: Final = (
 _MONTH: Final = f"(?:{either(_MONTHS)})"
 _MONTH_BEGUN: Final = beginnings(_MONTHS)
 _DAY: Final = r"[0-9]{1,2}(?:st|nd|rd|th|er|\.|º|ª)?"
-_DATE: Final = re.compile(
+_DATE: Final = Late(
     r"[0-9]{4}[-./][0-9]{1,2}[-./][0-9]{1,2}(?![0-9])"
     r"|[0-9]{1,2} ?[-./ ] ?[0-9]{1,2} ?[-./ ] ?(?:[0-9]{4}|[0-9]{2})(?![0-9])"
     r"|[0-9]{4} ?年 ?[0-9]{1,2} ?月 ?[0-9]{1,2} ?日|[0-9]{4}년 ?[0-9]{1,2}월 ?[0-9]{1,2}일"
     rf"|{_DAY}(?: of| de)?[ -]{{1,2}}{_MONTH}\.?,?(?: de| del)?[ -]{{1,2}}(?:[0-9]{{4}}|[0-9]{{2}})(?![0-9])",
     re.IGNORECASE,
 )
-_MONTH_FIRST: Final = re.compile(rf"{_MONTH}\.?[ -]{{1,2}}{_DAY},?[ -]{{1,2}}[0-9]{{4}}(?![0-9])", re.IGNORECASE)
-_MONTH_BEFORE: Final = re.compile(rf"(?<![a-z])({_MONTH}\.?[ -]{{1,2}})\Z")
-_BEGUN: Final = re.compile(
+_MONTH_FIRST: Final = Late(rf"{_MONTH}\.?[ -]{{1,2}}{_DAY},?[ -]{{1,2}}[0-9]{{4}}(?![0-9])", re.IGNORECASE)
+_MONTH_BEFORE: Final = Late(rf"(?<![a-z])({_MONTH}\.?[ -]{{1,2}})\Z")
+_BEGUN: Final = Late(
     r"(?:[0-9]{1,4}(?: ?[-./ ]? ?[0-9]{0,2}(?: ?[-./ ]? ?[0-9]{0,4})?)?"
     r"|[0-9]{4} ?(?:[年년] ?(?:[0-9]{1,2} ?(?:[月월] ?[0-9]{0,2} ?)?)?)?"
     rf"|{_DAY}[a-z]?(?: of?| de?)?[ -]{{0,2}}(?:{_MONTH_BEGUN}\.?,?(?: del?| d)?[ -]{{0,2}}[0-9]{{0,4}})?"
     rf"|{_DAY}[a-z]?,?[ -]{{0,2}}[0-9]{{0,4}})\Z",
     re.IGNORECASE,
 )
-_MONTH_ALONE: Final = re.compile(rf"{_MONTH_BEGUN}\.?[ -]{{0,2}}\Z", re.IGNORECASE)
-_NO_LETTER: Final = re.compile("[^A-Za-zÀ-ÖØ-öø-ÿ\u0900-\u097f]")
+_MONTH_ALONE: Final = Late(rf"{_MONTH_BEGUN}\.?[ -]{{0,2}}\Z", re.IGNORECASE)
+_NO_LETTER: Final = Late("[^A-Za-zÀ-ÖØ-öø-ÿ\u0900-\u097f]")
 _BETWEEN: Final = 40
 _BETWEEN_AFTER: Final = 16
 # Between the word and the date: no other number, no line break, no end of a sentence.
-_BETWEEN_BEFORE: Final = re.compile(
-    rf"[a-zà-öø-ÿ\u0900-\u0dff]{{0,8}}[.:)]{{0,3}}(?:[^0-9\n.!?;]|\.(?! )){{0,{_BETWEEN}}}"
-)
-_BEHIND: Final = re.compile(rf"[^0-9\n.!?;]{{0,{_BETWEEN_AFTER}}}?(?:{either(_WORDS)})")
-_END_OF_PART: Final = re.compile("[0-9\n.!?;]")
+_BETWEEN_BEFORE: Final = Late(rf"[a-zà-öø-ÿ\u0900-\u0dff]{{0,8}}[.:)]{{0,3}}(?:[^0-9\n.!?;]|\.(?! )){{0,{_BETWEEN}}}")
+_BEHIND: Final = Late(rf"[^0-9\n.!?;]{{0,{_BETWEEN_AFTER}}}?(?:{either(_WORDS)})")
+_END_OF_PART: Final = Late("[0-9\n.!?;]")
 
 
 class BirthFinder:

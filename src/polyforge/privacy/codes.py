@@ -2,13 +2,13 @@
 
 # ruff: noqa: PLR2004  (the numbers in the rules are the rules)
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import msgspec
 
 from polyforge.privacy.checksums import is_date, mod_97, weighted
+from polyforge.privacy.late import Late
 from polyforge.privacy.matches import CERTAIN, FORM, LIKELY, WEAK, Kind, Match
 from polyforge.privacy.national import GROUP, words
 from polyforge.privacy.page import Group, Page
@@ -29,7 +29,7 @@ _IBAN_LENGTHS: Final[Mapping[str, int]] = {
 }
 # fmt: on
 """SWIFT's IBAN registry, release 100."""
-_IBAN_REST: Final = re.compile("(?:[ -]?[A-Za-z0-9]){11,32}")
+_IBAN_REST: Final = Late("(?:[ -]?[A-Za-z0-9]){11,32}")
 
 
 class CodeId(msgspec.Struct, frozen=True):
@@ -37,9 +37,9 @@ class CodeId(msgspec.Struct, frozen=True):
 
     kind: Kind
     lengths: tuple[int, ...]
-    pattern: re.Pattern[str]
+    pattern: Late
     confidence: float
-    words: re.Pattern[str]
+    words: Late
     is_valid: Callable[[str], bool] = bool
 
 
@@ -102,14 +102,14 @@ CODES: Final = (
     CodeId(
         _kind("in_pan", "India, Permanent Account Number", "the letter for the kind of holder"),
         (10,),
-        re.compile("[A-Z]{3}[ABCFGHJLPT][A-Z][0-9]{4}[A-Z]"),
+        Late("[A-Z]{3}[ABCFGHJLPT][A-Z][0-9]{4}[A-Z]"),
         LIKELY,
         words("pan", "permanent account", "income tax", "पैन"),
     ),
     CodeId(
         _kind("in_gstin", "India, Goods and Services Tax number (it contains a PAN)", "check digit of base 36"),
         (15,),
-        re.compile("[0-3][0-9][A-Z]{5}[0-9]{4}[A-Z][1-9A-Z]Z[0-9A-Z]"),
+        Late("[0-3][0-9][A-Z]{5}[0-9]{4}[A-Z][1-9A-Z]Z[0-9A-Z]"),
         CERTAIN,
         words("gst(?:in)?"),
         _is_gstin,
@@ -117,21 +117,21 @@ CODES: Final = (
     CodeId(
         _kind("in_voter_id", "India, voter's identity card (EPIC)"),
         (10,),
-        re.compile("[A-Z]{3}[0-9]{7}"),
+        Late("[A-Z]{3}[0-9]{7}"),
         WEAK,
         words("voter", "epic", "election", "elector", "मतदाता", "वोटर"),
     ),
     CodeId(
         _kind("in_driving_licence", "India, driving licence"),
         (15,),
-        re.compile("[A-Z]{2}[0-9]{2}(?:19|20)[0-9]{9}"),
+        Late("[A-Z]{2}[0-9]{2}(?:19|20)[0-9]{9}"),
         FORM,
         words("driving", "driver'?s?", "licen[cs]e", "dl", "ड्राइविंग"),
     ),
     CodeId(
         _kind("passport", "passports, after the word", "a word for passport before it"),
         (7, 8, 9, 10),
-        re.compile("[A-Z]{0,2}[0-9]{6,9}|[CFGHJKLMNPRTVWXYZ0-9]{9}"),
+        Late("[A-Z]{0,2}[0-9]{6,9}|[CFGHJKLMNPRTVWXYZ0-9]{9}"),
         WEAK,
         words(
             "pass ?port(?: (?:number|no|num|nr|#))?", "(?:reise)?pass(?:nummer|-?nr)?", "passeport(?: n[°o]?)?",
@@ -141,7 +141,7 @@ CODES: Final = (
     CodeId(
         _kind("es_dni", "Spain, DNI and NIE", "the letter of the rest by 23"),
         (9,),
-        re.compile("(?:[0-9]{8}|[XYZ][0-9]{7})[A-HJ-NP-TV-Z]"),
+        Late("(?:[0-9]{8}|[XYZ][0-9]{7})[A-HJ-NP-TV-Z]"),
         LIKELY,
         words("dni", "nie", "nif"),
         _is_dni,
@@ -149,7 +149,7 @@ CODES: Final = (
     CodeId(
         _kind("it_codice_fiscale", "Italy, codice fiscale", "its check letter"),
         (16,),
-        re.compile("[A-Z]{6}[0-9LMNP-V]{2}[ABCDEHLMPRST][0-9LMNP-V]{2}[A-Z][0-9LMNP-V]{3}[A-Z]"),
+        Late("[A-Z]{6}[0-9LMNP-V]{2}[ABCDEHLMPRST][0-9LMNP-V]{2}[A-Z][0-9LMNP-V]{3}[A-Z]"),
         CERTAIN,
         words("codice fiscale", "cf"),
         _is_codice_fiscale,
@@ -157,7 +157,7 @@ CODES: Final = (
     CodeId(
         _kind("ie_pps", "Ireland, PPS number", "mod 23"),
         (8, 9),
-        re.compile("[0-9]{7}[A-W][A-IW]?"),
+        Late("[0-9]{7}[A-W][A-IW]?"),
         FORM,
         words("ppsn?", "personal public service"),
         _is_pps,
@@ -165,7 +165,7 @@ CODES: Final = (
     CodeId(
         _kind("sg_nric", "Singapore, NRIC and FIN", "its check letter"),
         (9,),
-        re.compile("[STFGM][0-9]{7}[A-Z]"),
+        Late("[STFGM][0-9]{7}[A-Z]"),
         LIKELY,
         words("nric", "fin"),
         _is_nric,
@@ -173,7 +173,7 @@ CODES: Final = (
     CodeId(
         _kind("mx_curp", "Mexico, CURP", "mod 10 and a date"),
         (18,),
-        re.compile("[A-Z]{4}[0-9]{6}[HMX][A-Z]{5}[0-9A-Z][0-9]"),
+        Late("[A-Z]{4}[0-9]{6}[HMX][A-Z]{5}[0-9A-Z][0-9]"),
         CERTAIN,
         words("curp"),
         _is_curp,
@@ -181,7 +181,7 @@ CODES: Final = (
     CodeId(
         _kind("cn_id", "China, resident identity card", "mod 11-2 and a date"),
         (18,),
-        re.compile("[1-9][0-9]{16}[0-9X]"),
+        Late("[1-9][0-9]{16}[0-9X]"),
         CERTAIN,
         words("身份证"),
         _is_chinese,
@@ -191,14 +191,12 @@ NINO: Final = _kind("uk_nino", "United Kingdom, National Insurance number", "pre
 HETU: Final = _kind("fi_hetu", "Finland, henkilötunnus", "mod 31 and a date")
 KINDS: Final = (IBAN, *(code.kind for code in CODES), NINO, HETU)
 
-_NINO: Final = re.compile(
-    "(?!BG|GB|KN|NK|NT|TN|ZZ)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[A-D]"
-)
-_HETU: Final = re.compile("[0-9]{6}[-+A-FU-Y][0-9]{3}[0-9A-FHJ-NPR-Y]")
+_NINO: Final = Late("(?!BG|GB|KN|NK|NT|TN|ZZ)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[A-D]")
+_HETU: Final = Late("[0-9]{6}[-+A-FU-Y][0-9]{3}[0-9A-FHJ-NPR-Y]")
 _HETU_SIGNS: Final = "0123456789ABCDEFHJKLMNPRSTUVWXY"
 _PARTED: Final = (2, 6)
 _NEAR: Final = 40
-_TAIL: Final = re.compile(
+_TAIL: Final = Late(
     r"(?<![A-Za-z0-9])(?:[A-Za-z0-9]{1,34}|[A-Z]{2}[0-9]{2}(?:[ -]?[A-Z0-9]){0,32}[ -]?"
     r"|[A-Z]{2} ?(?:[0-9]{1,2} ?){0,3}[A-D]?|[0-9]{6}[-+A-Z]?[0-9]{0,3}[0-9A-Z]?)\Z"
 )

@@ -1,11 +1,12 @@
 """All kinds that can be looked for, the groups they come in, and what finds them."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 from typing import Final
 
 from polyforge.kernel.errors import Invalid
 from polyforge.privacy import addresses, births, cards, codes, emails, national, network, passwords, phones, secrets
+from polyforge.privacy.late import compile_all
 from polyforge.privacy.matches import Kind
 from polyforge.privacy.numbers import NumberFinder
 from polyforge.privacy.page import Finder
@@ -48,9 +49,14 @@ def expand(names: Iterable[str] | None) -> tuple[str, ...]:
 
 
 def finders(kinds: Iterable[str], regions: Sequence[str]) -> tuple[Finder, ...]:
-    """What finds these kinds, each finder once."""
+    """What finds these kinds, each finder once, with its patterns compiled."""
     wanted = frozenset(kinds)
-    return tuple(make(wanted, regions) for names, make in _MAKERS if not wanted.isdisjoint(names))
+    made: list[Finder] = []
+    for module, names, make in _MAKERS:
+        if not wanted.isdisjoint(names):
+            compile_all(vars(module))
+            made.append(make(wanted, regions))
+    return tuple(made)
 
 
 def _names(*kinds: Kind) -> frozenset[str]:
@@ -69,16 +75,16 @@ def _keys(wanted: frozenset[str], _regions: Sequence[str]) -> Finder:
     return secrets.KeyFinder(keys=secrets.API_KEY.name in wanted, tokens=secrets.JWT.name in wanted)
 
 
-_MAKERS: Final[tuple[tuple[frozenset[str], Callable[[frozenset[str], Sequence[str]], Finder]], ...]] = (
-    (_names(emails.EMAIL), lambda _wanted, _regions: emails.EmailFinder()),
-    (_names(phones.PHONE), lambda _wanted, regions: phones.PhoneFinder(regions)),
-    (_names(cards.CARD, *national.KINDS), _numbers),
-    (_names(*codes.KINDS), lambda wanted, _regions: codes.CodeFinder(wanted)),
-    (_names(births.BIRTH), lambda _wanted, _regions: births.BirthFinder()),
-    (_names(addresses.ADDRESS), lambda _wanted, _regions: addresses.PostalFinder()),
-    (_names(network.IP, network.MAC), _addresses),
-    (_names(network.URL), lambda _wanted, _regions: network.UrlFinder()),
-    (_names(secrets.API_KEY, secrets.JWT), _keys),
-    (_names(secrets.PRIVATE_KEY), lambda _wanted, _regions: secrets.PemFinder()),
-    (_names(secrets.PASSWORD), lambda _wanted, _regions: passwords.PasswordFinder()),
+_MAKERS: Final[tuple[tuple[ModuleType, frozenset[str], Callable[[frozenset[str], Sequence[str]], Finder]], ...]] = (
+    (emails, _names(emails.EMAIL), lambda _wanted, _regions: emails.EmailFinder()),
+    (phones, _names(phones.PHONE), lambda _wanted, regions: phones.PhoneFinder(regions)),
+    (national, _names(cards.CARD, *national.KINDS), _numbers),
+    (codes, _names(*codes.KINDS), lambda wanted, _regions: codes.CodeFinder(wanted)),
+    (births, _names(births.BIRTH), lambda _wanted, _regions: births.BirthFinder()),
+    (addresses, _names(addresses.ADDRESS), lambda _wanted, _regions: addresses.PostalFinder()),
+    (network, _names(network.IP, network.MAC), _addresses),
+    (network, _names(network.URL), lambda _wanted, _regions: network.UrlFinder()),
+    (secrets, _names(secrets.API_KEY, secrets.JWT), _keys),
+    (secrets, _names(secrets.PRIVATE_KEY), lambda _wanted, _regions: secrets.PemFinder()),
+    (passwords, _names(secrets.PASSWORD), lambda _wanted, _regions: passwords.PasswordFinder()),
 )

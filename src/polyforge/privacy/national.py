@@ -6,7 +6,6 @@ harmless numbers have, its confidence is `WEAK`, so that it counts only after on
 
 # ruff: noqa: PLR2004  (the numbers in the rules are the rules)
 
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -14,6 +13,7 @@ from typing import Final
 import msgspec
 
 from polyforge.privacy.checksums import ean, is_date, luhn, mod_11_10, verhoeff, weighted
+from polyforge.privacy.late import Late
 from polyforge.privacy.matches import CERTAIN, FORM, LIKELY, WEAK, Kind
 from polyforge.privacy.page import NUMBER_REACH
 
@@ -27,7 +27,7 @@ class NumberId(msgspec.Struct, frozen=True):
     kind: Kind
     layouts: Mapping[tuple[int, ...], float]
     is_valid: Callable[[str], bool]
-    words: re.Pattern[str]
+    words: Late
     separators: str = " -."
     first: str = "0123456789"
     """What its first digit may be."""
@@ -35,9 +35,9 @@ class NumberId(msgspec.Struct, frozen=True):
     """It is so strongly checked that other numbers may stand beside it."""
 
 
-def words(*alternatives: str) -> re.Pattern[str]:
+def words(*alternatives: str) -> Late:
     """Words, in lower case, none of them within a longer one."""
-    return re.compile(rf"(?<![a-z])(?:{'|'.join(alternatives)})(?![a-z])")
+    return Late(rf"(?<![a-z])(?:{'|'.join(alternatives)})(?![a-z])")
 
 
 def _kind(name: str, description: str, checked_by: str) -> Kind:

@@ -2,9 +2,9 @@
 
 # ruff: noqa: PLR2004  (the numbers in the rules are the rules)
 
-import re
 from typing import Final
 
+from polyforge.privacy.late import Late
 from polyforge.privacy.matches import CERTAIN, FORM, LIKELY, WEAK, Kind, Match
 from polyforge.privacy.page import Page
 
@@ -31,17 +31,17 @@ URL: Final = Kind(
 )
 KINDS: Final = (IP, MAC, URL)
 
-_V6_RUN: Final = re.compile("[0-9A-Fa-f:.]+")
-_MAC_RUN: Final = re.compile("[0-9A-Fa-f:-]+")
+_V6_RUN: Final = Late("[0-9A-Fa-f:.]+")
+_MAC_RUN: Final = Late("[0-9A-Fa-f:-]+")
 # They begin with one sign, so the engine looks for that alone.
-_EIGHT: Final = re.compile(":(?:[0-9A-Fa-f]{1,4}:){6}")
-_PAIRS: Final = (re.compile(":[0-9A-Fa-f]{2}:"), re.compile("-[0-9A-Fa-f]{2}-"))
-_MAC: Final = re.compile("[0-9A-Fa-f]{2}([:-])(?:[0-9A-Fa-f]{2}\\1){4}[0-9A-Fa-f]{2}")
+_EIGHT: Final = Late(":(?:[0-9A-Fa-f]{1,4}:){6}")
+_PAIRS: Final = (Late(":[0-9A-Fa-f]{2}:"), Late("-[0-9A-Fa-f]{2}-"))
+_MAC: Final = Late("[0-9A-Fa-f]{2}([:-])(?:[0-9A-Fa-f]{2}\\1){4}[0-9A-Fa-f]{2}")
 _HEXADECIMAL: Final = frozenset("0123456789abcdefABCDEF")
 _IN_ADDRESSES: Final = "0123456789abcdefABCDEF:.-"
-_JOINT: Final = re.compile("[:.-]")
+_JOINT: Final = Late("[:.-]")
 _OCTET: Final = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
-_V4: Final = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}(?![0-9])")
+_V4: Final = Late(rf"{_OCTET}(?:\.{_OCTET}){{3}}(?![0-9])")
 _VERSIONS: Final = (
     "version",
     "versions",
@@ -56,11 +56,11 @@ _VERSIONS: Final = (
     "§",
 )
 _AROUND_VERSION: Final = ".: "
-_SCHEME_BACKWARDS: Final = re.compile("[A-Za-z0-9+.-]{1,20}")
-_USER_INFO: Final = re.compile(
+_SCHEME_BACKWARDS: Final = Late("[A-Za-z0-9+.-]{1,20}")
+_USER_INFO: Final = Late(
     rf"[^\s/?#@:'\"<>]{{0,{_NAME}}}:[^\s/?#@'\"<>]{{1,{_PASSWORD}}}@[A-Za-z0-9.\[\]:-]{{1,{_HOST}}}"
 )
-_USER_INFO_BEGUN: Final = re.compile(
+_USER_INFO_BEGUN: Final = Late(
     rf"[^\s/?#@:'\"<>]{{0,{_NAME}}}(?::[^\s/?#@'\"<>]{{0,{_PASSWORD}}}(?:@[A-Za-z0-9.\[\]:-]{{0,{_HOST}}})?)?"
 )
 

@@ -5,6 +5,7 @@ from typing import Final, Protocol
 
 import msgspec
 
+from polyforge.privacy.late import Late
 from polyforge.privacy.matches import Match
 
 CONTEXT: Final = 80
@@ -87,14 +88,14 @@ class Page:
             self._number_at_end = len(self.text) - len(number)
         return self._number_at_end
 
-    def has(self, pattern: re.Pattern[str]) -> bool:
+    def has(self, pattern: Late) -> bool:
         """Whether a pattern for small letters occurs at all; looked for once."""
         known = self._found.get(id(pattern))
         if known is None:
             known = self._found[id(pattern)] = pattern.search(self.lower) is not None
         return known
 
-    def says_before(self, pattern: re.Pattern[str], place: int, length: int = CONTEXT) -> bool:
+    def says_before(self, pattern: Late, place: int, length: int = CONTEXT) -> bool:
         """Whether a pattern for small letters occurs in what leads to a place."""
         return self.has(pattern) and pattern.search(self.lower, max(0, place - length), place) is not None
 

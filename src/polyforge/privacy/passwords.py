@@ -4,6 +4,7 @@ import re
 from typing import Final
 
 from polyforge.privacy.beginnings import either
+from polyforge.privacy.late import Late
 from polyforge.privacy.matches import FORM, LIKELY, Match
 from polyforge.privacy.page import Page
 from polyforge.privacy.secrets import PASSWORD
@@ -27,26 +28,26 @@ _STEMS: Final = (
     "otp",     "cv", "पिन", "ओटी", "secret", "key", "token", "bearer", "authori", "credential",
 )  # fmt: skip
 """Something of every word is in one of these: without any of them nothing else is tried."""
-_ASSIGNS: Final = re.compile("[:=]+>?")
+_ASSIGNS: Final = Late("[:=]+>?")
 _VERBS: Final = (" is ", " was ", " ist ", " lautet ", " est ", " es ", " è ", " है ")
 _SCHEME: Final = "bearer "
 _REACH: Final = 40
 _SHORT: Final = 4
 _AROUND: Final = " \t\"'`*_()[]{}"
 _LONGEST_VALUE: Final = 128
-_VALUE: Final = re.compile(
+_VALUE: Final = Late(
     rf"[ \t]{{0,3}}(?:(?:bearer|basic|token)[ ]{{1,2}})?([\"'`]?)([^\s\"'`,;<>]{{4,{_LONGEST_VALUE}}})", re.IGNORECASE
 )
 # A short word must not be the end of another one, as in `spin`.
 _WORD: Final = rf"(?:{either(word for word in _WORDS if len(word) > _SHORT)}|(?<![a-z])(?:{either(_WORDS)}))(?![a-z])"
-_WORD_BEFORE: Final = re.compile(_WORD + r"\Z")
-_WORD_NEAR: Final = re.compile(_WORD)
-_PLACEHOLDER: Final = re.compile(
+_WORD_BEFORE: Final = Late(_WORD + r"\Z")
+_WORD_NEAR: Final = Late(_WORD)
+_PLACEHOLDER: Final = Late(
     r"[$%{<\[(*]|[^(]*\(|https?://|x{3,}|\.{2,}|(?:none|null|true|false|undefined|required|string|str|optional|hidden"
     r"|redacted|your|changeme|example|placeholder|process\.|os\.|env[:.])",
     re.IGNORECASE,
 )
-_CAPITAL_INSIDE: Final = re.compile("[a-z][A-Z]")
+_CAPITAL_INSIDE: Final = Late("[a-z][A-Z]")
 _SIGNS: Final = frozenset("!@#$^&*?~+")
 _AFTER: Final = ".,?;:)]}"
 _SPACES: Final = " \n\t\r"

@@ -12,6 +12,7 @@ from typing import Final
 from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, PhoneMetadata
 
 from polyforge.kernel.errors import Invalid
+from polyforge.privacy.late import Late
 from polyforge.privacy.matches import CERTAIN, FORM, LIKELY, WEAK, Kind, Match
 from polyforge.privacy.national import words
 from polyforge.privacy.page import NUMBER_REACH, Group, Page
@@ -38,7 +39,7 @@ _MOBILE_DIGITS: Final = 10
 _TRUNK: Final = "0"
 _NORTH_AMERICA: Final = frozenset(COUNTRY_CODE_TO_REGION_CODE[1])
 _NORTH_AMERICAN_CODE: Final = 1
-_NORTH_AMERICAN: Final = re.compile("1?[2-9][0-9]{9}")
+_NORTH_AMERICAN: Final = Late("1?[2-9][0-9]{9}")
 _NORTH_AMERICAN_LAYOUTS: Final = ((3, 3, 4), (1, 3, 3, 4))
 _INDIAN_LAYOUT: Final = (5, 5)
 _INDIAN_GROUPS: Final = (5, 10)
@@ -55,12 +56,12 @@ _WORDS: Final = words(
     "மொபைல்", "ফোন", "ఫోన్", "电话", "手机", "電話", "携帯", "전화", "телефон",
 )  # fmt: skip
 _NEAR: Final = 40
-_OTHERS: Final = re.compile(
+_OTHERS: Final = Late(
     r"(?:isbn|order|invoice|ticket|tracking|ref(?:erence)?|account|serial|version|pnr|transaction|txn|item|sku|model|batch"
     r"|bestellnummer|bestellung|rechnung|kundennummer|commande|facture|pedido|factura|issue|build|case|[$€£¥₹#=])"
 )
-_OTHER_NUMBERS: Final = re.compile(_OTHERS.pattern + r"[ .:#]*(?:number|no|nr|num|id|is)?[ .:#-]*\Z")
-_DATE_FIRST: Final = re.compile(r"[0-9]{1,2}[-./ ][0-9]{1,2}[-./ ](?:19|20)[0-9]{2}(?![0-9])|(?:19|20)[0-9]{2}[-./]")
+_OTHER_NUMBERS: Final = Late(_OTHERS.source + r"[ .:#]*(?:number|no|nr|num|id|is)?[ .:#-]*\Z")
+_DATE_FIRST: Final = Late(r"[0-9]{1,2}[-./ ][0-9]{1,2}[-./ ](?:19|20)[0-9]{2}(?![0-9])|(?:19|20)[0-9]{2}[-./]")
 
 
 class PhoneFinder:

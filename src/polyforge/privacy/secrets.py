@@ -1,10 +1,10 @@
 """API keys by their prefixes, tokens, private keys, and what follows words like `password`."""
 
-import re
 from collections.abc import Mapping
 from typing import Final
 
 from polyforge.privacy.beginnings import beginnings, either
+from polyforge.privacy.late import Late
 from polyforge.privacy.matches import CERTAIN, Kind, Match
 from polyforge.privacy.page import Page
 
@@ -29,14 +29,14 @@ KINDS: Final = (API_KEY, JWT, PRIVATE_KEY, PASSWORD)
 
 _IN_KEYS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.:"
 _JWT_MARK: Final = "eyJ"
-_JWT: Final = re.compile(r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*)?")
+_JWT: Final = Late(r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*)?")
 
 
-def _key(pattern: str) -> re.Pattern[str]:
-    return re.compile(pattern)
+def _key(pattern: str) -> Late:
+    return Late(pattern)
 
 
-_KEYS: Final[Mapping[str, re.Pattern[str]]] = {
+_KEYS: Final[Mapping[str, Late]] = {
     "pf-": _key("pf-[A-Za-z0-9_-]{43}"),
     "sk-": _key("sk-(?=[A-Za-z_-]{0,40}[0-9][A-Za-z_-]{0,40}[0-9])[A-Za-z0-9_-]{20,}"),
     "sk_live_": _key("sk_live_[A-Za-z0-9]{16,}"),
@@ -79,16 +79,16 @@ _KEYS: Final[Mapping[str, re.Pattern[str]]] = {
     "AGE-SECRET-KEY-1": _key("AGE-SECRET-KEY-1[A-Z0-9]{50,}"),
 }
 _PREFIXES: Final = (*_KEYS, _JWT_MARK)
-_BEGUN: Final = re.compile(rf"(?<![A-Za-z0-9])(?:{either(_PREFIXES)}|{beginnings(_PREFIXES)}\Z)")
-_JWT_BEGUN: Final = re.compile(rf"(?<![A-Za-z0-9]){_JWT_MARK}")
+_BEGUN: Final = Late(rf"(?<![A-Za-z0-9])(?:{either(_PREFIXES)}|{beginnings(_PREFIXES)}\Z)")
+_JWT_BEGUN: Final = Late(rf"(?<![A-Za-z0-9]){_JWT_MARK}")
 
 _PEM_MARK: Final = "-----BEGIN "
-_PEM: Final = re.compile(
+_PEM: Final = Late(
     r"-----BEGIN (?:[A-Z0-9]{1,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----(?:\s{0,4}[A-Za-z-]{1,20}: [^\n]{0,100}\n){0,4}"
 )
-_PEM_BEGUN: Final = re.compile("-----BEGIN (?:[A-Z0-9]{1,12} ){0,3}[A-Z -]{0,24}")
-_PEM_BODY: Final = re.compile(r"[A-Za-z0-9+/=\s\\-]*")
-_PEM_END: Final = re.compile("-----END [A-Z0-9 ]{1,50}-----")
+_PEM_BEGUN: Final = Late("-----BEGIN (?:[A-Z0-9]{1,12} ){0,3}[A-Z -]{0,24}")
+_PEM_BODY: Final = Late(r"[A-Za-z0-9+/=\s\\-]*")
+_PEM_END: Final = Late("-----END [A-Z0-9 ]{1,50}-----")
 
 
 class KeyFinder:

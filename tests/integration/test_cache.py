@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from polyforge.cli.main import app
 from tests.conftest import Serve
-from tests.support.behaviours import Answer, Fail
+from tests.support.behaviours import Answer, Exchange, Fail
 from tests.support.clients import Response, chat
 from tests.support.redis import RedisServer
 from tests.support.server import Key, Polyforge
@@ -358,6 +358,37 @@ def test_workers_share_answers_in_redis_and_go_on_without_it(
     assert two.api("DELETE", "/cache").status == 503
     redis_server.start()
     eventually(lambda: of(ask(two, key, content, model="shared")) == "hit", "Redis in use again", 60)
+
+
+class Echo:
+    """Answers with what was asked last."""
+
+    async def play(self, exchange: Exchange) -> None:
+        await Answer(exchange.json["messages"][-1]["content"]).play(exchange)
+
+
+def test_what_guardrails_hide_comes_back_out_of_the_cache(
+    serve: Serve, upstream: Upstream, redis_server: RedisServer
+) -> None:
+    upstream.script("hidden", Echo())
+    cache = {"use": "redis", "url": redis_server.url, "timeout_seconds": 5.0}
+    hide = {"hide": {"use": "pii", "action": "pseudonyms", "kinds": ["email"]}}
+    models = solo("hidden", cache={}, guardrails=["hide"])
+    one = serve(settings(upstream, models, cache=cache, guardrails=hide))
+    key = one.create_key()
+
+    def told(address: str, stream: bool) -> tuple[str | None, str]:
+        response = ask(one, key, f"Write to {address}", model="hidden", stream=stream)
+        return of(response), response.text
+
+    assert told("ann@example.com", False) == ("miss", "Write to ann@example.com")
+    assert told("ann@example.com", False) == ("hit", "Write to ann@example.com")
+    assert told("ann@example.com", True) == ("hit", "Write to ann@example.com")
+    assert told("bob@example.com", True) == ("miss", "Write to bob@example.com")
+    one.restart()
+    # What stands for an address may be another thing now.
+    assert told("ann@example.com", False)[1] == "Write to ann@example.com"
+    assert not [each for each in upstream.requests("hidden") if b"ann@" in each.body or b"bob@" in each.body]
 
 
 def test_the_commands_tell_and_clear(place: Polyforge, key: Key) -> None:

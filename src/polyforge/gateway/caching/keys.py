@@ -51,6 +51,18 @@ def exact_key(job: Job, rules: CacheRules, path: str) -> str | None:
     return keyed(job, "e", _around(job, rules, path, job.request.dialect), content)
 
 
+def rewritten_key(job: Job, rules: CacheRules, path: str) -> str | None:
+    """The key of a job whose request a guardrail rewrote: what the model is told makes the answer.
+
+    It may hold stand-ins, of which the answer holds some, and which nobody puts back who did not make the same.
+    """
+    content = canonical(job.request.body, _TRAVEL)
+    if content is None:
+        return None
+    chat = _write(job.chat) if job.canonical else b""
+    return keyed(job, "g", _around(job, rules, path, job.request.dialect), content, chat)
+
+
 def keyed(job: Job, kind: str, *parts: bytes) -> str:
     """A key of the job's project and model; `kind` is one letter."""
     digest = blake2b(digest_size=_DIGEST)

@@ -27,6 +27,10 @@ class Lookup(msgspec.Struct):
     mode: Mode
     ttl: float
     """How long its answer is kept, in seconds."""
+    path: str = ""
+    """Of the request, on the server."""
+    body: bytes = b""
+    """Of the request, before anything rewrote it."""
     key: str = ""
     """Under which its answer is kept; empty where it is not to be."""
     outcome: Outcome = "bypass"

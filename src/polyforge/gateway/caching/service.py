@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
-from polyforge.gateway.caching.keys import LARGE, exact_key
+from polyforge.gateway.caching.keys import LARGE, exact_key, rewritten_key
 from polyforge.gateway.caching.lookup import Lookup, read_lookup
 from polyforge.gateway.caching.questions import question_of
 from polyforge.gateway.caching.semantic import SemanticIndex, Vector
@@ -39,6 +39,7 @@ class AnswerCache:
     async def prepare(self, job: Job, rules: CacheRules, path: str, headers: Mapping[bytes, bytes]) -> None:
         """Note on the job what it wants of the cache; Invalid names a malformed header."""
         lookup = job.lookup = read_lookup(headers, rules)
+        lookup.path, lookup.body = path, job.request.body
         if lookup.mode == "bypass" or job.provider_key is not None:
             return
         if len(job.request.body) < LARGE:
@@ -83,6 +84,8 @@ class AnswerCache:
 
     async def _find(self, job: Job, lookup: Lookup, embed: Embed) -> Recorded | None:
         """What is kept for a request, and in `outcome` how it was found."""
+        if lookup.key and (job.canonical or job.request.body is not lookup.body):
+            lookup.key = rewritten_key(job, lookup.rules, lookup.path) or ""
         if not lookup.key:
             return None
         found = None

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Integer, RowMapping, Select, case, func, literal, tuple_
+from sqlalchemy import ColumnElement, Integer, RowMapping, Select, case, func, literal, select, tuple_
 
 from polyforge.database.scopes import Scope, ScopedReader
 from polyforge.database.sessions import ReadSession
@@ -46,6 +46,7 @@ class UsageStore:
         self._hours = ScopedReader(session, scope, usage_hours)
         self._days = ScopedReader(session, scope, usage_days)
         self._projects = ScopedReader(session, Scope(scope.organization_id), projects)
+        self._scope = scope
 
     async def sums(self, question: Question, since: float, until: float) -> list[UsageRow]:
         """Sums over calls that started in [since, until), sorted; not all when there are more than MAX_USAGE_ROWS.
@@ -85,7 +86,7 @@ class UsageStore:
         columns = list(groups.values())
 
         def refine(query: Select[Any]) -> Select[Any]:
-            query = _within(query, part).where(*_filters(question, part))
+            query = _within(query, part).where(*self._indexed(part), *_filters(question, part))
             if after is not None:
                 values = [label for label, name in zip(after.labels, question.groups, strict=True) if name in groups]
                 query = query.where(tuple_(*columns) > tuple_(*map(literal, values)))
@@ -97,6 +98,13 @@ class UsageStore:
         constant = _constant(question, part)
         # A sum over no rows at all is one row of NULL.
         return [_row_of(question, row, constant) for row in rows if row["requests"] is not None]
+
+    def _indexed(self, part: Part) -> list[ColumnElement[bool]]:
+        """What an index needs to find the calls of a whole organization, since calls are kept by project."""
+        if part.kept != "calls" or self._scope.project_id is not None:
+            return []
+        own = select(projects.c.id).where(projects.c.organization_id == self._scope.organization_id)
+        return [usage_records.c.project_id.in_(own)]
 
 
 def _within(query: Select[Any], part: Part) -> Select[Any]:

@@ -171,13 +171,29 @@ def test_routing_becomes_the_gateways(team: Imported) -> None:
         "router_settings.fallbacks",
         "router_settings.model_group_alias.ghost",
         "router_settings.redis_host",
-        "litellm_settings.cache",
         "general_settings.database_url",
         "guardrails",
     ],
 )
 def test_what_has_no_counterpart_is_told(team: Imported, path: str) -> None:
     assert [finding.kind for finding in team.findings if finding.path == path] == ["left out"]
+
+
+@pytest.mark.parametrize(
+    ("section", "cache"),
+    [
+        ("cache: true", {"default": {}}),
+        ("cache: true, cache_params: {type: local, ttl: 60}", {"default": {"ttl": 60}}),
+        ("cache: true, cache_params: {type: redis, host: r, password: sk-very-secret-9}", {"default": {}}),
+        ("cache: false, cache_params: {ttl: 60}", None),
+    ],
+)
+def test_answers_are_kept_where_they_were(section: str, cache: object) -> None:
+    result = imported(f"litellm_settings: {{{section}}}")
+    assert result.settings.get("cache") == cache
+    to_do = [finding.path for finding in result.findings if finding.kind == "to do"]
+    assert to_do == (["litellm_settings.cache_params.type"] if "redis" in section else [])
+    assert "very-secret" not in str(result)
 
 
 def test_variables_of_the_file_are_told_by_name(team: Imported) -> None:

@@ -48,8 +48,6 @@ _EXPLAINED: Final = {
     "max_retries": "a deployment is tried once; gateway.attempts counts the deployments tried for a request",
     "drop_params": "set gateway.unsupported_parameters for all models",
     "base_model": "set `cost`, or `cost_as` with its name in the catalogue of prices",
-    "cache": "answers are not cached",
-    "cache_params": "answers are not cached",
     "allowed_fails": "one failure is enough; gateway.cooldown_seconds says for how long at least",
     "content_policy_fallbacks": "a refusal of what was asked is told to the caller",
     "database_url": "keys, teams and spending are not taken over; name a database of our own in database.url",
@@ -208,6 +206,8 @@ class _Import:
             "stream_timeout": self._read_stream_timeout,
             "cooldown_time": self._read_cooldown,
             "drop_params": self._read_drop,
+            "cache": self._read_cache,
+            "cache_params": self._read_cache_params,
         }
         for name, read in steps.items():
             if section.get(name) not in (None, [], {}):
@@ -224,6 +224,20 @@ class _Import:
                 self._own[alias] = self._own[name]
             else:
                 self._findings.left_out(f"{path}.{alias}", f"there is no model {name!r}, or one of the alias's name")
+
+    def _read_cache(self, value: object, path: str) -> None:
+        if value is True:
+            self._settings.setdefault("cache", {}).setdefault("default", {})
+
+    def _read_cache_params(self, value: object, path: str) -> None:
+        params = mapping(value, path)
+        ttl, kind = params.pop("ttl", None), params.pop("type", "local")
+        if "cache" in self._settings and isinstance(ttl, int | float) and ttl > 0:
+            self._settings["cache"]["default"] = {"ttl": ttl}
+        if kind != "local":
+            self._findings.to_do(f"{path}.type", "answers stay in memory; for Redis set cache.use and cache.url")
+        for name in params.keys() - {"url", "host", "port", "password"}:
+            self._left_out(f"{path}.{name}", name)
 
     def _read_fallbacks(self, value: object, path: str) -> None:
         for model, others in _pairs(value, path):

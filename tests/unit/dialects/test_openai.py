@@ -109,6 +109,22 @@ def test_usage_is_canonical() -> None:
     assert facts.finish == "length"
 
 
+@pytest.mark.parametrize(
+    ("told", "output"),
+    [
+        ({"completion_tokens": 9, "total_tokens": 41}, 9),
+        ({"completion_tokens": 9}, 9),
+        ({"completion_tokens": 9, "total_tokens": 48}, 16),
+        ({"completion_tokens": 2, "total_tokens": 41}, 9),
+        ({"completion_tokens": 2}, 9),
+    ],
+)
+def test_thoughts_that_are_counted_apart_are_output_too(told: dict[str, int], output: int) -> None:
+    usage = {"prompt_tokens": 32, **told, "completion_tokens_details": {"reasoning_tokens": 7}}
+    facts = openai_chat.read_reply(json.dumps({"choices": [{"finish_reason": "stop"}], "usage": usage}).encode())
+    assert facts.usage == Usage(input=32, output=output, reasoning=7)
+
+
 @pytest.mark.parametrize("tokens", [-1, 10**30])
 def test_usage_that_cannot_be_is_not_believed(tokens: int) -> None:
     told = b'{"choices":[{"finish_reason":"stop"}],"usage":{"prompt_tokens":5,"completion_tokens":%d}}' % tokens

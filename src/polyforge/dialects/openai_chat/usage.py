@@ -1,4 +1,7 @@
-"""OpenAI's usage object. Its `prompt_tokens` include cached ones, its `completion_tokens` include thoughts."""
+"""OpenAI's usage object. Its `prompt_tokens` include cached ones, its `completion_tokens` include thoughts.
+
+At xAI they do not (https://docs.x.ai/docs/key-information/consumption-and-rate-limits): there the sum tells it.
+"""
 
 from typing import Any
 
@@ -20,20 +23,27 @@ class WireUsage(msgspec.Struct, gc=False):
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    total_tokens: int | None = None
     prompt_tokens_details: _Details | None = None
     completion_tokens_details: _Details | None = None
 
 
 def read_usage(wire: WireUsage | None) -> Usage | None:
-    """The canonical usage; None for one that says nothing, or nonsense."""
+    """The canonical usage; None for one that says nothing, or nonsense.
+
+    Thoughts that are not among the tokens of the answer are added to them.
+    """
     if wire is None or wire.prompt_tokens is None:
         return None
     prompt, output = wire.prompt_tokens, wire.completion_tokens or 0
     into, out = wire.prompt_tokens_details, wire.completion_tokens_details
     read = (into.cached_tokens or 0) if into else 0
     written = (into.cache_write_tokens or 0) if into else 0
-    if prompt < 0:
+    if prompt < 0 or output < 0:
         return None
+    thoughts = (out.reasoning_tokens or 0) if out else 0
+    if thoughts and (thoughts > output or wire.total_tokens == prompt + output + thoughts):
+        output += thoughts
     plain = max(0, prompt - read - written)
     heard = _part(into.audio_tokens, plain) if into else 0
     return told(
@@ -42,7 +52,7 @@ def read_usage(wire: WireUsage | None) -> Usage | None:
             cache_read=read,
             cache_write=written,
             output=output,
-            reasoning=(out.reasoning_tokens or 0) if out else 0,
+            reasoning=thoughts,
             audio_input=heard,
             audio_output=_part(out.audio_tokens, output) if out else 0,
             image_input=_part(into.image_tokens, plain - heard) if into else 0,

@@ -125,6 +125,22 @@ def test_thoughts_that_are_counted_apart_are_output_too(told: dict[str, int], ou
     assert facts.usage == Usage(input=32, output=output, reasoning=7)
 
 
+@pytest.mark.parametrize(
+    ("told", "cached"),
+    [
+        ({"prompt_cache_hit_tokens": 30, "prompt_cache_miss_tokens": 2}, 30),
+        ({"cached_tokens": 12}, 12),
+        ({"prompt_cache_hit_tokens": 30, "prompt_tokens_details": {"cached_tokens": 7}}, 7),
+        ({"prompt_cache_hit_tokens": 30, "prompt_tokens_details": {"cached_tokens": 0}}, 0),
+        ({"prompt_cache_hit_tokens": 30, "prompt_tokens_details": {}}, 30),
+    ],
+)
+def test_what_came_from_the_cache_has_several_names(told: dict[str, object], cached: int) -> None:
+    usage = {"prompt_tokens": 32, "completion_tokens": 1, **told}
+    facts = openai_chat.read_reply(json.dumps({"choices": [{"finish_reason": "stop"}], "usage": usage}).encode())
+    assert facts.usage == Usage(input=32 - cached, cache_read=cached, output=1)
+
+
 @pytest.mark.parametrize("tokens", [-1, 10**30])
 def test_usage_that_cannot_be_is_not_believed(tokens: int) -> None:
     told = b'{"choices":[{"finish_reason":"stop"}],"usage":{"prompt_tokens":5,"completion_tokens":%d}}' % tokens

@@ -24,6 +24,8 @@ class WireUsage(msgspec.Struct, gc=False):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     total_tokens: int | None = None
+    prompt_cache_hit_tokens: int | None = None
+    cached_tokens: int | None = None
     prompt_tokens_details: _Details | None = None
     completion_tokens_details: _Details | None = None
 
@@ -37,7 +39,7 @@ def read_usage(wire: WireUsage | None) -> Usage | None:
         return None
     prompt, output = wire.prompt_tokens, wire.completion_tokens or 0
     into, out = wire.prompt_tokens_details, wire.completion_tokens_details
-    read = (into.cached_tokens or 0) if into else 0
+    read = _cached(wire)
     written = (into.cache_write_tokens or 0) if into else 0
     if prompt < 0 or output < 0:
         return None
@@ -58,6 +60,14 @@ def read_usage(wire: WireUsage | None) -> Usage | None:
             image_input=_part(into.image_tokens, plain - heard) if into else 0,
         )
     )
+
+
+def _cached(wire: WireUsage) -> int:
+    """Tokens of the prompt that came from the cache, which DeepSeek and Moonshot tell under names of their own."""
+    details = wire.prompt_tokens_details
+    if details is not None and details.cached_tokens is not None:
+        return details.cached_tokens
+    return wire.prompt_cache_hit_tokens or wire.cached_tokens or 0
 
 
 def _part(tokens: int | None, whole: int) -> int:

@@ -106,7 +106,7 @@ def _worth(job: Job) -> tuple[Micros, Micros]:
     An answer that was kept costs nothing; its price was set by whoever found it.
     """
     if job.cached:
-        return 0, job.price
+        return 0, 0 if job.status == "error" else job.price
     if not job.attempts or (job.status == "error" and not job.streamed):
         return 0, 0
     deployment = job.attempts[-1].deployment

@@ -109,7 +109,7 @@ _AT_PIN: Final = Late(rf"{_PIN}(?!\w)")
 _AT_ZIP: Final = Late(r"[0-9]{5}(?:-[0-9]{4})?(?!\w)")
 _AT_CODE: Final = Late(rf"{_CODE_AND_PLACE}(?!\w)")
 _AT_POSTCODE: Final = Late(rf"(?:{_UK}|{_CANADA})(?!\w)")
-_YEAR: Final = Late("(?:19|20)[0-9]{2}(?![0-9A-Za-z/-])")
+_YEAR: Final = Late("(?:18|19|20)[0-9]{2}(?![0-9A-Za-z/-])|1[5-7][0-9]{2},")
 _CONTEXT: Final = words(
     "address", "addresses", "adresse", "anschrift", "wohnhaft", "wohnt", "wohne", "lives? (?:at|in|on)", "living at",
     "resid(?:es|ing|ence)(?: at| in)?", "ship(?:ped|ping)? to", "deliver(?:ed|y)? to", "located at", "home", "domicile",

@@ -43,25 +43,16 @@ _JOINT: Final = Late("[:.-]")
 _OCTET: Final = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 _V4: Final = Late(rf"{_OCTET}(?:\.{_OCTET}){{3}}(?![0-9])")
 _VERSIONS: Final = (
-    "version",
-    "versions",
-    "ver",
-    "v",
-    "release",
-    "firmware",
-    "build",
-    "section",
-    "chapter",
-    "clause",
-    "§",
-)
+    "version", "versions", "ver", "v", "release", "firmware", "build", "section", "chapter", "clause", "§", "==", ">=",
+    "<=", "~=", "!=",
+)  # fmt: skip
 _AROUND_VERSION: Final = ".: "
 _SCHEME_BACKWARDS: Final = Late("[A-Za-z0-9+.-]{1,20}")
 _USER_INFO: Final = Late(
-    rf"[^\s/?#@:'\"<>]{{0,{_NAME}}}:[^\s/?#@'\"<>]{{1,{_PASSWORD}}}@[A-Za-z0-9.\[\]:-]{{1,{_HOST}}}"
+    rf"[^\s/?#@:'\"<>]{{0,{_NAME}}}:[^\s/?#@'\"<>]{{1,{_PASSWORD}}}@[\w.\[\]:-]{{0,{_HOST - 1}}}[\w\]]"
 )
 _USER_INFO_BEGUN: Final = Late(
-    rf"[^\s/?#@:'\"<>]{{0,{_NAME}}}(?::[^\s/?#@'\"<>]{{0,{_PASSWORD}}}(?:@[A-Za-z0-9.\[\]:-]{{0,{_HOST}}})?)?"
+    rf"[^\s/?#@:'\"<>]{{0,{_NAME}}}(?::[^\s/?#@'\"<>]{{0,{_PASSWORD}}}(?:@[\w.\[\]:-]{{0,{_HOST}}})?)?"
 )
 
 

@@ -47,7 +47,6 @@ _PLACEHOLDER: Final = Late(
     r"|redacted|your|changeme|example|placeholder|process\.|os\.|env[:.])",
     re.IGNORECASE,
 )
-_CAPITAL_INSIDE: Final = Late("[a-z][A-Z]")
 _SIGNS: Final = frozenset("!@#$^&*?~+")
 _AFTER: Final = ".,?;:)]}"
 _SPACES: Final = " \n\t\r"
@@ -112,4 +111,4 @@ def _looks_made_up(word: str, value: str, *, quoted: bool) -> bool:
 def _is_mixed(value: str) -> bool:
     has_letter = any(map(str.isalpha, value))
     has_sign = not _SIGNS.isdisjoint(value)
-    return has_letter and (has_sign or any(map(str.isdigit, value)) or _CAPITAL_INSIDE.search(value) is not None)
+    return has_letter and (has_sign or any(map(str.isdigit, value)))

@@ -132,11 +132,14 @@ class PhoneFinder:
             if is_laid_out and self._indian.fullmatch(digits):
                 return FORM
         # Too many numbers have this form to look at it where nobody speaks of telephones.
+        is_called = is_called and not _DATE_FIRST.match(page.text, groups[0].start)
         is_known = is_called and (american or (self._any is not None and self._any.fullmatch(digits) is not None))
         return WEAK if is_known else 0
 
     def _with_trunk(self, page: Page, groups: Sequence[Group], digits: str) -> float:
-        if not (self._any and self._any.fullmatch(digits)) or _DATE_FIRST.match(page.text, groups[0].start):
+        if groups[0].length == len(_TRUNK) or _DATE_FIRST.match(page.text, groups[0].start):
+            return 0
+        if not (self._any and self._any.fullmatch(digits)):
             return 0
         if len(groups) > 1:
             return FORM

@@ -23,7 +23,7 @@ PASSWORD: Final = Kind(
     "what follows password, secret, token and the like",
     _LONGEST_VALUE + 2,
     "':', '=' or a verb after such a word",
-    "it looks made up: digits, signs or capitals in the middle",
+    "it looks made up: letters with digits or signs, or digits after a word for them",
 )
 KINDS: Final = (API_KEY, JWT, PRIVATE_KEY, PASSWORD)
 

@@ -1,15 +1,14 @@
-"""The ledger's writing in PostgreSQL: many rows in each statement."""
+"""The ledger's writing in PostgreSQL: few statements, because handing one over costs as much as many rows do."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
-
-from sqlalchemy import text, update
 
 from polyforge.database.sessions import WriteSession
 from polyforge.kernel.errors import Conflict
 from polyforge.tenancy.ledger.records import UsageRecord
 from polyforge.tenancy.ledger_rows import (
     DAY_SECONDS,
+    HOURS_PER_DAY,
     SERIES_TYPES,
     SUM_TYPES,
     TYPES,
@@ -20,61 +19,76 @@ from polyforge.tenancy.ledger_rows import (
     row_of,
     sums_of,
 )
-from polyforge.tenancy.tables import journal_offsets
+from polyforge.tenancy.tables import MEASURES
+
+_COUNTED: Final = {"key_id": "text", "period_start": "bigint", "spent_micros": "bigint"}
 
 
-def _unnest(types: Mapping[str, str]) -> str:
-    return f"unnest({', '.join(f'${number}::{type_}[]' for number, type_ in enumerate(types.values(), 1))})"
+def _unnest(types: Mapping[str, str], after: int = 0) -> str:
+    places = enumerate(types.values(), after + 1)
+    return f"unnest({', '.join(f'${number}::{type_}[]' for number, type_ in places)})"
 
 
 _COLUMNS: Final = ", ".join(TYPES)
-_INSERT: Final = (
-    f"INSERT INTO usage_records ({_COLUMNS}, day) "  # noqa: S608  # constants
-    f"SELECT *, floor(started_at / {DAY_SECONDS})::integer FROM {_unnest(TYPES)} AS fresh ({_COLUMNS}) "
-    "ON CONFLICT (id) DO NOTHING RETURNING id"
+_INSERT: Final = f"""
+WITH given AS (SELECT * FROM {_unnest(TYPES)} AS given ({_COLUMNS})),
+fresh AS (
+    INSERT INTO usage_records ({_COLUMNS}, day)
+    SELECT *, floor(started_at / {DAY_SECONDS})::integer FROM given ON CONFLICT (id) DO NOTHING RETURNING id
 )
-_COUNTED: Final = {"key_id": "text", "period_start": "bigint", "spent_micros": "bigint"}
-_COUNT: Final = (
-    f"INSERT INTO budget_counters ({', '.join(_COUNTED)}) SELECT * FROM {_unnest(_COUNTED)} "  # noqa: S608  # constants
-    "ON CONFLICT (key_id, period_start) DO UPDATE "
-    "SET spent_micros = budget_counters.spent_micros + excluded.spent_micros"
-)
-_SUMS: Final = f"SELECT * FROM {_unnest(SUM_TYPES)}"  # noqa: S608  # constants
-_ADD_SERIES: Final = adding_series(f"SELECT * FROM {_unnest(SERIES_TYPES)}")  # noqa: S608  # constants
-_ADD_HOURS: Final = adding_sums("usage_hours", "hour", _SUMS)
-_ADD_DAYS: Final = adding_sums("usage_days", "day", _SUMS)
-_BEGIN: Final = text(
-    "INSERT INTO journal_offsets (journal, position) VALUES (:journal, :position) ON CONFLICT (journal) DO NOTHING"
-)
+SELECT id FROM given EXCEPT SELECT id FROM fresh
+"""  # noqa: S608  # constants
+"""Inserts, and answers with the ids that were there already: nearly always none."""
+
+# The counts, which are never less than nothing, are there for the order alone: without them PostgreSQL might lock rows
+# of different tables in another order than somebody else does, and each would wait for the other.
+_SUM_COLUMNS: Final = ", ".join(SUM_TYPES)
+_HOURLY: Final = "SELECT * FROM sums WHERE (SELECT count(*) FROM counted) >= 0"
+_DAILY: Final = f"""
+SELECT organization_id, project_id, span / {HOURS_PER_DAY}, series_id,
+    {", ".join(f"sum({name})::bigint" for name in MEASURES)}
+FROM sums WHERE (SELECT count(*) FROM hourly) >= 0 GROUP BY 1, 2, 3, 4 ORDER BY 2, 3, 4
+"""  # noqa: S608  # constants
+_ADD: Final = f"""
+WITH sums AS (SELECT * FROM {_unnest(SUM_TYPES)} AS sums ({_SUM_COLUMNS})),
+counted AS (
+    INSERT INTO budget_counters ({", ".join(_COUNTED)}) SELECT * FROM {_unnest(_COUNTED, len(SUM_TYPES))}
+    ON CONFLICT (key_id, period_start) DO UPDATE
+    SET spent_micros = budget_counters.spent_micros + excluded.spent_micros
+    RETURNING 1
+),
+hourly AS ({adding_sums("usage_hours", "hour", _HOURLY)} RETURNING 1)
+{adding_sums("usage_days", "day", _DAILY)}
+"""  # noqa: S608  # constants
+_NAME: Final = adding_series(f"SELECT * FROM {_unnest(SERIES_TYPES)}")  # noqa: S608  # constants
+_MOVE: Final = "UPDATE journal_offsets SET position = $1 WHERE journal = $2 AND position = $3"
+_BEGIN: Final = "INSERT INTO journal_offsets (journal, position) VALUES ($1, $2) ON CONFLICT (journal) DO NOTHING"
 
 
 async def advance(session: WriteSession, journal: str, start: int, end: int) -> None:
     """Move a journal's offset from `start` to `end`; Conflict when it is elsewhere."""
-    columns = journal_offsets.c
-    here = update(journal_offsets).where(columns.journal == journal, columns.position == start)
-    moved = await session.change(here.values(position=end))
+    moved = await session.raw(_MOVE, (end, journal, start))
     if not moved and not start:
-        moved = await session.change(_BEGIN.bindparams(journal=journal, position=end))
+        moved = await session.raw(_BEGIN, (journal, end))
     if not moved:
         raise Conflict(f"journal {journal} has not been read exactly to {start}")
 
 
 async def append(session: WriteSession, records: Sequence[UsageRecord], known: KnownSeries) -> list[Row]:
     """Insert the records that are new, and add them to the counters and the sums; the series that were not known."""
-    by_id = {record.id: row_of(record) for record in reversed(records)}
-    fresh = await session.raw_returning(_INSERT, _columns(list(reversed(by_id.values()))))
-    sums = sums_of([by_id[id_] for (id_,) in fresh])
+    by_id: dict[str, Row] = {}
+    for record in records:
+        by_id.setdefault(record.id, row_of(record))
+    for (there,) in await session.raw_returning(_INSERT, _columns(by_id.values())):
+        del by_id[there]
+    sums = sums_of(by_id.values())
     unknown = known.lacks(sums.series)
-    for statement, rows in (
-        (_COUNT, sums.spending),
-        (_ADD_SERIES, unknown),
-        (_ADD_HOURS, sums.hours),
-        (_ADD_DAYS, sums.days),
-    ):
-        if rows:
-            await session.raw(statement, _columns(rows))
+    if sums.hours:
+        await session.raw(_ADD, _columns(sums.hours) + _columns(sums.spending))
+    if unknown:
+        await session.raw(_NAME, _columns(unknown))
     return unknown
 
 
-def _columns(rows: Sequence[Row]) -> Row:
+def _columns(rows: Iterable[Row]) -> Row:
     return tuple(list(column) for column in zip(*rows, strict=True))

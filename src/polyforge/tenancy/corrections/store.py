@@ -88,9 +88,9 @@ class CorrectionEditor:
         whose = {"organization_id": self._scope.organization_id, "project_id": self._scope.project_id}
         sums = sums_of([tuple({**row, **whose}.get(name, 0) for name in TYPES)])
         for statement, names, (values,) in (
-            (_ADD_SERIES, SERIES_TYPES, sums.series),
             (_ADD_HOUR, SUM_TYPES, sums.hours),
             (_ADD_DAY, SUM_TYPES, sums.days),
+            (_ADD_SERIES, SERIES_TYPES, sums.series),
         ):
             await self._session.change(statement.bindparams(**dict(zip(names, values, strict=True))))
 

@@ -1,5 +1,7 @@
 """The table of what is said of answers."""
 
+from typing import Any
+
 from sqlalchemy import JSON, Column, Double, Index, SmallInteger, Table, Text, UniqueConstraint
 
 from polyforge.database.columns import id_column, time_column
@@ -18,7 +20,7 @@ request_feedback = Table(
     Column("deployment", Text, nullable=False),
     # -1 or 1, or else a score from 0 to 1.
     Column("rating", SmallInteger),
-    Column("score", Double),
+    Column[Any]("score", Double()),
     Column("comment", Text, nullable=False),
     Column("labels", JSON, nullable=False),
     # A key or a user: each says one thing of a request, the last.

@@ -67,6 +67,8 @@ class Detector:
         """The first place on a page where something may be that its end cuts off; its length when there is none."""
         place = len(page.text)
         for finder in self._finders:
+            if place == page.start:
+                break
             place = min(place, finder.opening(page))
         return place
 

@@ -31,6 +31,7 @@ _STEMS: Final = (
 _ASSIGNS: Final = Late("[:=]+>?")
 _VERBS: Final = (" is ", " was ", " ist ", " lautet ", " est ", " es ", " è ", " है ")
 _SCHEME: Final = "bearer "
+_ALL_VERBS: Final = (*_VERBS, _SCHEME)
 _REACH: Final = 40
 _SHORT: Final = 4
 _AROUND: Final = " \t\"'`*_()[]{}"
@@ -61,10 +62,11 @@ class PasswordFinder:
     def find(self, page: Page) -> list[Match]:
         """All values that look made up."""
         lower = page.lower
-        if not any(stem in lower for stem in _STEMS):
+        verbs = [verb for verb in _ALL_VERBS if verb in lower]
+        if not (verbs or ":" in lower or "=" in lower) or not any(stem in lower for stem in _STEMS):
             return []
         finds = [_after(page, *found.span(), by_verb=False) for found in _ASSIGNS.finditer(page.text)]
-        for verb in (*_VERBS, _SCHEME):
+        for verb in verbs:
             place = lower.find(verb)
             while place >= 0:
                 end = place + len(verb)

@@ -44,6 +44,7 @@ class DeclaredSecrets:
 
     async def open(self) -> None:
         """Read what is watched by now, and follow it. A database that is down is tried again in the background."""
+        self._wake.clear()
         await self._turn()
         self._task = asyncio.create_task(self._follow(), name="declared secrets")
 

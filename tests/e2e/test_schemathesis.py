@@ -15,7 +15,11 @@ from schemathesis.specs.openapi.checks import content_type_conformance, response
 from schemathesis.specs.openapi.schemas import OpenApiSchema
 
 from polyforge.server.declared import OPEN_PREFIX
+from tests.conftest import Serve
 from tests.support.server import Polyforge
+from tests.support.settings import settings as settings_of
+from tests.support.settings import solo
+from tests.support.upstream import Upstream
 
 CHECKS = [not_a_server_error, content_type_conformance, response_schema_conformance]
 EXAMPLES = 20
@@ -32,9 +36,15 @@ LIMITS = settings(
 
 
 @pytest.fixture(scope="module")
-def described(house: Polyforge) -> OpenApiSchema:
+def server(serve: Serve, upstream: Upstream) -> Polyforge:
+    """An installation of its own: what is generated here sets limits and budgets, which every caller would feel."""
+    return serve(settings_of(upstream, solo("assistant")))
+
+
+@pytest.fixture(scope="module")
+def described(server: Polyforge) -> OpenApiSchema:
     """The API as /api/openapi.json describes it."""
-    return schemathesis.openapi.from_url(f"{house.url}/api/openapi.json")
+    return schemathesis.openapi.from_url(f"{server.url}/api/openapi.json")
 
 
 def operations(schema: OpenApiSchema) -> Iterator[Operation]:
@@ -50,8 +60,8 @@ def test_the_description_covers_the_api(described: OpenApiSchema) -> None:
 
 
 @pytest.mark.parametrize("mode", GenerationMode)
-def test_no_input_is_a_server_error(described: OpenApiSchema, house: Polyforge, mode: GenerationMode) -> None:
-    headers = {"authorization": f"Bearer {house.admin_key}"}
+def test_no_input_is_a_server_error(described: OpenApiSchema, server: Polyforge, mode: GenerationMode) -> None:
+    headers = {"authorization": f"Bearer {server.admin_key}"}
     for operation in operations(described):
         if operation.path.startswith(ASKS_A_MODEL):
             continue

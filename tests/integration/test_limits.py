@@ -261,6 +261,22 @@ async def test_reset_top_up_and_transfer(api: Api) -> None:
     await api("POST", f"/limits/{KEY}/transfer", 404, {"to": rich, "amount": 1})
 
 
+async def test_no_amount_is_more_than_can_be_counted(api: Api) -> None:
+    rest = {"name": "vast", "subject": "group"}
+    (wrong,) = (await api("POST", "/budgets", 422, {**rest, "amount_usd": 1.1e9}))["detail"]
+    assert wrong["loc"] == ["body", "amount_usd"]
+    (wrong,) = (await api("POST", "/limits", 422, {**rest, "measure": "money", "amount": 1.1e9, "window": "day"}))[
+        "detail"
+    ]
+    assert "at most 1e+09 USD" in wrong["msg"]
+    made = await api("POST", "/budgets", 201, {**rest, "amount_usd": 1e9, "subject": "model", "subject_id": "vast"})
+    assert (await api("PATCH", f"/limits/{made['id']}", 400, {"amount": 1.1e9}))["param"] == "amount"
+    assert (await api("POST", f"/limits/{made['id']}/top-up", 200, {"amount": 1e9}))["use"]["allowed"] == 2e9
+    assert (await api("POST", f"/limits/{made['id']}/top-up", 400, {"amount": 1}))["param"] == "amount"
+    tokens = await api.set(name="tokens", measure="tokens", amount=1e15, window="day")
+    assert tokens["amount"] == 1e15
+
+
 async def test_where_each_has_its_own_one_says_whose(api: Api) -> None:
     made = await api.set(measure="requests", amount=3)
     assert (await api("POST", f"/limits/{made['id']}/reset", 400))["param"] == "subject_id"

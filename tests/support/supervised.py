@@ -84,6 +84,13 @@ class Supervised:
         """children.json."""
         return json.loads((self.runtime / "children.json").read_text())
 
+    @property
+    def restarts(self) -> dict[str, int]:
+        """How often the first process of each role was started again; none before the first is shown."""
+        if not any(self.data.glob("run/*/children.json")):
+            return {}
+        return {each["role"]: each["restarts"] for each in self.facts.get("children", []) if each["index"] == 0}
+
     def child(self, role: str, index: int = 0) -> dict[str, Any]:
         """One process as children.json shows it."""
         return next(each for each in self.facts["children"] if (each["role"], each["index"]) == (role, index))

@@ -7,9 +7,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from polyforge.tenancy.limits.records import ANY, Measure, SubjectKind
 from polyforge.tenancy.limits.settings import MOST_AMOUNT, Amount, Shares, SubjectId, Window, check_limit
-from polyforge.tenancy.schemas import Name
+from polyforge.tenancy.schemas import MAX_BUDGET_USD, Name
 
 Id = Annotated[str, Field(max_length=26)]
+AmountUsd = Annotated[float, Field(ge=0, le=MAX_BUDGET_USD, allow_inf_nan=False)]
 Added = Annotated[float, Field(strict=True, gt=0, le=MOST_AMOUNT, allow_inf_nan=False)]
 _SUBJECT = "Whose counter; needed where each subject has one of its own."
 
@@ -44,7 +45,7 @@ class NewLimit(_NewRule):
 class NewBudget(_NewRule):
     """A limit on money to set."""
 
-    amount_usd: Amount = Field(description="How much may be spent in a window.")
+    amount_usd: AmountUsd = Field(description="How much may be spent in a window.")
     window: Window = Field(default="month", description="As for limits.")
 
     def as_limit(self) -> NewLimit:
@@ -69,7 +70,7 @@ class BudgetChanges(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    amount_usd: Amount = Field(description="How much may be spent in a window.")
+    amount_usd: AmountUsd = Field(description="How much may be spent in a window.")
     thresholds: Shares = []
     hard: bool = True
 

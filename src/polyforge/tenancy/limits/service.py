@@ -223,6 +223,10 @@ class LimitService:
 
         def add(state: LimitState) -> LimitState:
             extra = amount + (state.extra if now < state.extra_until else 0)
+            if abs(extra) > _MOST_UNITS:
+                raise Invalid(
+                    f"would make more than {_shown(limit, _MOST_UNITS):g} of it in one window", param="amount"
+                )
             return msgspec.structs.replace(state, extra=extra, extra_until=ends)
 
         return add

@@ -11,6 +11,7 @@ from polyforge.kernel.money import from_usd
 from polyforge.tenancy.defaults import DEFAULT_ORGANIZATION_ID
 from polyforge.tenancy.limits.records import ANY, Limit, Measure, SubjectKind
 from polyforge.tenancy.limits.windows import check_window
+from polyforge.tenancy.schemas import MAX_BUDGET_USD
 
 LONGEST_SUBJECT: Final = 256
 MOST_THRESHOLDS: Final = 10
@@ -59,6 +60,8 @@ def check_limit(measure: Measure, amount: float, window: str | None, thresholds:
         raise ValueError("window must be given, but for concurrency, which is counted at every moment")
     if measure == "concurrency" and thresholds:
         raise ValueError("thresholds do not go with concurrency")
+    if measure == "money" and amount > MAX_BUDGET_USD:
+        raise ValueError(f"amount must be at most {MAX_BUDGET_USD:g} USD")
     if measure != "money" and amount != int(amount):
         raise ValueError(f"amount must be a whole number of {measure}")
 

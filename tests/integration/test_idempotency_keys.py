@@ -7,12 +7,12 @@ import pytest
 from sqlalchemy import func, select
 
 from polyforge.database.database import Database
+from polyforge.database.pruning import ExpiryPruning
 from polyforge.database.settings import DatabaseSettings
 from polyforge.kernel.clock import FakeClock
 from polyforge.kernel.errors import IdempotencyAnswerLost, IdempotencyKeyReused, IdempotencyRunning, Unavailable
 from polyforge.secrets.sealing import MasterKeys
 from polyforge.tenancy.callers import Caller
-from polyforge.tenancy.idempotency.pruning import IdempotencyPruning
 from polyforge.tenancy.idempotency.service import (
     BELONGS_TO,
     LEASE_SECONDS,
@@ -136,10 +136,10 @@ async def test_an_answer_is_given_for_a_day_and_then_pruned(database: Database, 
     await one.keep(await taken(one, b"pruned"), ANSWER)
     clock.advance(24 * HOUR - 1)
     assert await one.claim(caller(), b"k", REQUEST) == ANSWER
-    assert await IdempotencyPruning(database, clock).step() == 0
+    assert await ExpiryPruning(idempotent_requests, database, clock).step() == 0
     clock.advance(1)
     assert isinstance(await one.claim(caller(), b"k", OTHER), Claim)
-    assert await IdempotencyPruning(database, clock).step() == 1
+    assert await ExpiryPruning(idempotent_requests, database, clock).step() == 1
     assert await rows(database) == 1
     await one.close()
 

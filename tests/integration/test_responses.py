@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from sqlalchemy import func, select, text, update
 
 from polyforge.database.database import Database
+from polyforge.database.pruning import ExpiryPruning
 from polyforge.database.settings import DatabaseSettings
 from polyforge.dialects.openai_responses.facts import decode_response
 from polyforge.dialects.openai_responses.state import Kept
@@ -19,7 +20,6 @@ from polyforge.kernel.errors import Denied, NotFound, TooLarge, Unavailable
 from polyforge.secrets.sealing import MasterKeys
 from polyforge.server.responses import Conversations
 from polyforge.tenancy.callers import Caller
-from polyforge.tenancy.responses.pruning import ResponsePruning
 from polyforge.tenancy.responses.service import BELONGS_TO, REST_SECONDS, Responses
 from polyforge.tenancy.responses.settings import ResponseSettings
 from polyforge.tenancy.responses.tables import responses
@@ -147,7 +147,7 @@ async def test_what_has_expired_is_not_found_and_is_pruned(database: Database, c
     await service.keep(caller(), ulid(1), "assistant", kept())
     clock.advance(DAY)
     await service.keep(caller(), ulid(2), "assistant", kept())
-    pruning = ResponsePruning(database, clock)
+    pruning = ExpiryPruning(responses, database, clock)
     assert await pruning.step() == 0
     clock.advance(DAY + 1)
     assert list(await service.find(caller(), [ulid(1), ulid(2)])) == [ulid(2)]

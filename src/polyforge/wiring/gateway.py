@@ -14,6 +14,7 @@ from polyforge.adapters.tracing import otlp
 from polyforge.database.database import Database
 from polyforge.database.events.tail import EventTail
 from polyforge.database.metadata import metadata
+from polyforge.database.pruning import ExpiryPruning
 from polyforge.database.upgrading import ensure_current
 from polyforge.gateway.admission import Admission
 from polyforge.gateway.dispatch import Dispatch
@@ -53,7 +54,6 @@ from polyforge.tenancy.audit.recorder import Recorder
 from polyforge.tenancy.bootstrap import install
 from polyforge.tenancy.defaults import DEFAULT_ORGANIZATION_ID
 from polyforge.tenancy.history.pruning import HistoryPruning
-from polyforge.tenancy.idempotency.pruning import IdempotencyPruning
 from polyforge.tenancy.idempotency.service import BELONGS_TO as IDEMPOTENT_BELONGS_TO
 from polyforge.tenancy.idempotency.service import Idempotency
 from polyforge.tenancy.idempotency.tables import idempotent_requests
@@ -70,7 +70,6 @@ from polyforge.tenancy.people.tables import signing_keys, users
 from polyforge.tenancy.people.tokens.callers import TokenCallers
 from polyforge.tenancy.people.tokens.service import TokenService
 from polyforge.tenancy.people.tokens.signing import SigningKeys
-from polyforge.tenancy.responses.pruning import ResponsePruning
 from polyforge.tenancy.responses.service import BELONGS_TO as RESPONSE_BELONGS_TO
 from polyforge.tenancy.responses.service import Responses
 from polyforge.tenancy.responses.tables import responses
@@ -314,8 +313,8 @@ class GatewayPlatform:
         await self._wait_for_schema()
         if self._spec.index == 0:
             pruning = (
-                ResponsePruning(self.database, self.clock),
-                IdempotencyPruning(self.database, self.clock),
+                ExpiryPruning(responses, self.database, self.clock),
+                ExpiryPruning(idempotent_requests, self.database, self.clock),
                 HistoryPruning(self.settings.requests, self.database, self.clock),
             )
             await asyncio.gather(*(each.run() for each in pruning))

@@ -1,46 +1,30 @@
 """Lets go of how requests went once their time is up, in small steps; one process per machine does it."""
 
-import asyncio
 from typing import Final
 
 from sqlalchemy import select, update
 
 from polyforge.database.database import Database
+from polyforge.database.pruning import Pruning
 from polyforge.database.sessions import WriteSession
 from polyforge.kernel.clock import Clock
-from polyforge.kernel.errors import PolyforgeError
 from polyforge.kernel.ids import encode
-from polyforge.telemetry.logs import get_logger
 from polyforge.tenancy.history.settings import RequestSettings
 from polyforge.tenancy.tables import usage_records
 
 PAGE: Final = 500
-LOOK_SECONDS: Final = 600.0
-STEP_SECONDS: Final = 0.2
-"""Between two steps, so that others can write."""
 _DAY_SECONDS: Final = 86_400
 
-_log = get_logger(__name__)
 
-
-class HistoryPruning:
+class HistoryPruning(Pruning):
     """Walks through the ledger in the order of its ids, which is that of time, and remembers how far it came."""
 
     def __init__(self, settings: RequestSettings, database: Database, clock: Clock) -> None:
+        super().__init__("details of requests", PAGE)
         self._settings = settings
         self._database = database
         self._clock = clock
         self._done = ""
-
-    async def run(self) -> None:
-        """Look now and then, for as long as the process lives. A database that is down is tried again."""
-        while True:
-            try:
-                full = await self.step() == PAGE
-            except PolyforgeError as error:
-                _log.warning("details of old requests could not be removed", reason=error.message)
-                full = False
-            await asyncio.sleep(STEP_SECONDS if full else LOOK_SECONDS)
 
     async def step(self) -> int:
         """Let go of the details of the next page of old requests; how many these are."""

@@ -4,14 +4,13 @@ from collections.abc import Collection, Mapping
 from typing import Any, Final, Literal
 
 import msgspec
-from sqlalchemy import delete, select, text, update
+from sqlalchemy import text, update
 
 from polyforge.database.scopes import Scope, ScopedReader, ScopedWriter
 from polyforge.database.sessions import ReadSession, WriteSession
 from polyforge.tenancy.idempotency.tables import idempotent_requests
 
 State = Literal["running", "kept", "large"]
-PAGE: Final = 200
 _COLUMNS: Final = tuple(column.name for column in idempotent_requests.c)
 _CLAIM: Final = text(
     f"INSERT INTO idempotent_requests ({', '.join(_COLUMNS)}) VALUES ({', '.join(f':{name}' for name in _COLUMNS)})"  # noqa: S608  # names of columns
@@ -81,7 +80,7 @@ class IdempotentEditor(IdempotentStore):
 
 
 class SystemIdempotent:
-    """The keys of all projects, for keeping attempts alive and letting go of what has expired."""
+    """The keys of all projects, for keeping attempts alive."""
 
     def __init__(self, session: WriteSession) -> None:
         self._session = session
@@ -91,9 +90,3 @@ class SystemIdempotent:
         columns = idempotent_requests.c
         running = columns.owner.in_(sorted(owners)) & (columns.state == "running")
         await self._session.change(update(idempotent_requests).where(running).values(lease_until=lease_until))
-
-    async def prune(self, now: float, limit: int = PAGE) -> int:
-        """Remove up to `limit` keys that expired before `now`; how many."""
-        columns = idempotent_requests.c
-        expired = select(columns.id).where(columns.expires_at <= now).order_by(columns.expires_at).limit(limit)
-        return await self._session.change(delete(idempotent_requests).where(columns.id.in_(expired)))

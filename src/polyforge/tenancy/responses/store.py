@@ -1,15 +1,11 @@
-"""All SQL of responses. `ResponseStore` and `ResponseEditor` see those of one project; `ResponsePruner` sees all."""
+"""All SQL of responses, of one project each."""
 
 from collections.abc import Collection, Mapping
-from typing import Any, Final
-
-from sqlalchemy import delete, select
+from typing import Any
 
 from polyforge.database.scopes import Scope, ScopedReader, ScopedWriter
 from polyforge.database.sessions import ReadSession, WriteSession
 from polyforge.tenancy.responses.tables import responses
-
-PAGE: Final = 200
 
 
 class ResponseStore:
@@ -43,16 +39,3 @@ class ResponseEditor:
         """Let go of one; whether it was there."""
         columns = responses.c
         return await self._rows.delete((columns.id == response_id) & (columns.expires_at > now)) > 0
-
-
-class ResponsePruner:
-    """Lets go of what has expired."""
-
-    def __init__(self, session: WriteSession) -> None:
-        self._session = session
-
-    async def prune(self, now: float, limit: int = PAGE) -> int:
-        """Remove up to `limit` responses that expired before `now`; how many."""
-        columns = responses.c
-        expired = select(columns.id).where(columns.expires_at <= now).order_by(columns.expires_at).limit(limit)
-        return await self._session.change(delete(responses).where(columns.id.in_(expired)))

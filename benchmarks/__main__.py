@@ -12,7 +12,7 @@ from benchmarks.checks import verdicts
 from benchmarks.report import disturbance, page, publish
 from benchmarks.results import Result, newest, save
 from benchmarks.runner import Plan, run, say
-from benchmarks.scenarios import FIRST_BYTE, PACED, SCENARIOS
+from benchmarks.scenarios import FIRST_BYTE, LIMITED_SCENARIOS, PACED, SCENARIOS
 from benchmarks.scorecard import command as scorecard
 from benchmarks.scorecard import report as scorecard_report
 from benchmarks.scorecard.results import newest as newest_scorecard
@@ -54,7 +54,8 @@ def _plan(options: argparse.Namespace) -> Plan:
     targets = [target for target in all_targets() if not (options.skip_peers and target.peer)]
     if options.only:
         targets = [target for target in targets if target.name in options.only]
-    scenarios = [scenario for scenario in SCENARIOS if not options.scenario or scenario.name in options.scenario]
+    every = (*SCENARIOS, *LIMITED_SCENARIOS)
+    scenarios = [scenario for scenario in every if not options.scenario or scenario.name in options.scenario]
     return Plan(
         targets=targets,
         scenarios=scenarios,
@@ -96,7 +97,7 @@ def _outcome(result: Result) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     names = [target.name for target in all_targets()]
-    scenarios = [scenario.name for scenario in SCENARIOS] + [PACED, FIRST_BYTE]
+    scenarios = [scenario.name for scenario in (*SCENARIOS, *LIMITED_SCENARIOS)] + [PACED, FIRST_BYTE]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     commands = ("run", "report", "scorecard")
     parser.add_argument("command", nargs="?", choices=commands, default="run", help="`scorecard --help` tells of that")

@@ -4,9 +4,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from benchmarks.results import PacedWindow, Result, difference, middle, ratio
-from benchmarks.scenarios import CROSSED, FIRST_BYTE, LATENCY, PASSED, THROUGHPUT
+from benchmarks.scenarios import (
+    CROSSED,
+    FIRST_BYTE,
+    HIT,
+    LATENCY,
+    LIMITED,
+    PASSED,
+    STREAMED_HIT,
+    THROUGHPUT,
+    WITH_LIMITS,
+)
 
 US = "polyforge"
+OURS = frozenset({US, WITH_LIMITS})
 MEGABYTE = 1_000_000
 Figure = Callable[[Result], float | None]
 
@@ -55,6 +66,29 @@ def cpu_per_request(result: Result) -> float | None:
     return middle(result.of(THROUGHPUT, US), lambda window: window.cpu_micros)
 
 
+def limits_cost(result: Result) -> float | None:
+    """CPU per request with limits, a budget and a cache that never knows the answer, over that without them."""
+    return ratio(result.of(LIMITED, WITH_LIMITS), result.of(LIMITED, US), lambda window: window.cpu_micros)
+
+
+def cpu_per_hit(scenario: str) -> Figure:
+    """CPU microseconds per answer from the cache."""
+
+    def figure(result: Result) -> float | None:
+        return middle(result.of(scenario, WITH_LIMITS), lambda window: window.cpu_micros)
+
+    return figure
+
+
+def hit_over_bare(scenario: str) -> Figure:
+    """CPU per answer from the cache over that of a whole one through the bare proxy, in rounds of the same number."""
+
+    def figure(result: Result) -> float | None:
+        return ratio(result.of(scenario, WITH_LIMITS), result.of(HIT, "bare-plain"), lambda window: window.cpu_micros)
+
+    return figure
+
+
 def added_millis(result: Result) -> float | None:
     """Median latency at one caller over the bare proxy's, in milliseconds."""
     ours, bare = result.of(LATENCY, US), result.of(LATENCY, "bare-plain")
@@ -94,16 +128,15 @@ def frames_lost(result: Result) -> float | None:
 
 def errors(result: Result) -> float | None:
     """Answers outside 2xx and broken connections in all windows."""
-    windows = [window for window in result.windows if window.target == US]
+    windows = [window for window in result.windows if window.target in OURS]
     return float(sum(window.refused + window.broken for window in windows)) if windows else None
 
 
 def unrecorded(result: Result) -> float | None:
     """Calls that were answered and are in no usage record."""
-    for target in result.targets:
-        if target.name == US and target.answered is not None and target.recorded is not None:
-            return float(max(0, target.answered - target.recorded))
-    return None
+    counts = [(target.answered, target.recorded) for target in result.targets if target.name in OURS]
+    missing = [max(0, wanted - found) for wanted, found in counts if wanted is not None and found is not None]
+    return float(sum(missing)) if missing else None
 
 
 def idle_megabytes(result: Result) -> float | None:
@@ -120,6 +153,18 @@ PROMISES = (
     Promise("requests/s at 32 callers, over Portkey's", rate_over("portkey"), 4, True, "x", 1),
     Promise("requests/s at 32 callers, over LiteLLM's", rate_over("litellm"), 40, True, "x", 1),
     Promise("CPU per request at 32 callers", cpu_per_request, 150, False, "us", 0),
+    Promise("CPU per request with limits, a budget and a cache, over that without", limits_cost, 1.1, False, "x", 3),
+    Promise("CPU per answer from the cache", cpu_per_hit(HIT), 200, False, "us", 0),
+    Promise("CPU per answer from the cache, over the bare proxy's per request", hit_over_bare(HIT), 3.4, False, "x", 2),
+    Promise("CPU per stream from the cache", cpu_per_hit(STREAMED_HIT), 200, False, "us", 0),
+    Promise(
+        "CPU per stream from the cache, over the bare proxy's per request",
+        hit_over_bare(STREAMED_HIT),
+        3.4,
+        False,
+        "x",
+        2,
+    ),
     Promise("median latency at 1 caller, added to the bare proxy's", added_millis, 0.3, False, "ms", 3),
     Promise("CPU per streamed chunk, over the bare streaming proxy's", chunk_cost, 1.5, False, "x", 2),
     Promise("CPU per chunk of the dearest pair of dialects, over passing through", crossing_cost, 3, False, "x", 2),

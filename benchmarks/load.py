@@ -5,6 +5,9 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from time import time_ns
+
+from benchmarks.scenarios import NUMBERED
 
 MARK = "figures "
 
@@ -14,6 +17,7 @@ wrk.method = "POST"
 wrk.body = file:read("*a")
 file:close()
 {headers}
+{distinct}
 done = function(summary, latency, requests)
   local errors = summary.errors
   io.write(string.format(
@@ -22,6 +26,16 @@ done = function(summary, latency, requests)
     errors.status, errors.connect + errors.read + errors.write + errors.timeout))
 end
 """
+
+DISTINCT = """
+local before, after = wrk.body:match("^(.-){word}(.*)$")
+local number = 0
+request = function()
+  number = number + 1
+  return wrk.format(nil, nil, nil, before .. "{run} " .. string.format("%d", number) .. after)
+end
+"""
+"""Each request differs from all others, those of earlier windows included."""
 
 
 class LoadFailed(RuntimeError):
@@ -54,11 +68,11 @@ class Load:
         return self.refused + self.broken
 
 
-def run_wrk(call: Call, callers: int, seconds: float, core: int, folder: Path) -> Load:
-    """Repeat a request from a number of connections for some seconds."""
+def run_wrk(call: Call, callers: int, seconds: float, core: int, folder: Path, *, distinct: bool = False) -> Load:
+    """Repeat a request from a number of connections for some seconds; `distinct`: each time another one."""
     (folder / "body.json").write_bytes(call.body)
     script = folder / "load.lua"
-    script.write_text(_script(call, folder / "body.json"))
+    script.write_text(_script(call, folder / "body.json", distinct=distinct))
     whole_seconds = max(1, round(seconds))
     options = ["-t1", f"-c{callers}", f"-d{whole_seconds}s", "--timeout", "60s", "-s", str(script)]
     done = subprocess.run(
@@ -76,8 +90,9 @@ def run_wrk(call: Call, callers: int, seconds: float, core: int, folder: Path) -
     return Load(seen["requests"], micros, seen["p50"], seen["p99"], seen["refused"], seen["broken"])
 
 
-def _script(call: Call, body: Path) -> str:
+def _script(call: Call, body: Path, *, distinct: bool) -> str:
     headers = "\n".join(
         f"wrk.headers[{json.dumps(name)}] = {json.dumps(value)}" for name, value in call.headers.items()
     )
-    return SCRIPT.format(body=json.dumps(str(body)), headers=headers, mark=MARK)
+    numbered = DISTINCT.format(word=NUMBERED, run=time_ns()) if distinct else ""
+    return SCRIPT.format(body=json.dumps(str(body)), headers=headers, distinct=numbered, mark=MARK)

@@ -26,7 +26,8 @@ goes wrong: the [scorecard](scorecard.md).
 Every target runs on one pinned core with one worker; wrk, nginx (the canned provider) and the clients of the paced
 streams run on another. Each figure is the median over interleaved rounds, each ratio the median of the ratios within
 the rounds. CPU and memory are those of the whole process tree: for Polyforge supervisor, gateway and model host, with
-a limited key, prices, the journal and ledger, metrics, the access log and tracing of 1 % on.
+a limited key, prices, the journal and ledger, the history of requests, metrics, the access log and tracing of 1 % on.
+*With limits and cache* it has three more limits and a budget, on project, organization and key, and a cache.
 """
 
 PACED_HEAD = """## Paced streams: {streams} at once, {chunks} chunks each, one every {pace} ms

@@ -90,6 +90,8 @@ class ScenarioInfo(msgspec.Struct, frozen=True):
     kind: str
     callers: int
     payload_bytes: int
+    targets: tuple[str, ...] = ()
+    distinct: bool = False
 
 
 class Options(msgspec.Struct, frozen=True):

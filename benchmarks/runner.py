@@ -87,27 +87,44 @@ class Runner:
         """Start everything, measure, stop everything."""
         about = machine()
         pin_self(self._load_core)
+        limited = [scenario for scenario in self._plan.scenarios if scenario.targets]
         for target in self._plan.targets:
-            self._infos[target.name] = TargetInfo(target.name, target.title)
+            if limited or not target.late:
+                self._infos[target.name] = TargetInfo(target.name, target.title)
         with ExitStack() as stack:
             stack.callback(self._upstream.stop)
             self._upstream.start()
             site_upstreams = self._site_upstreams(stack)
             for target in self._plan.targets:
                 stack.callback(target.stop)
-                self._bring_up(target, site_upstreams)
-            for scenario in self._plan.scenarios:
-                self._rounds(scenario.title, self._wrk_windows(scenario))
-            if PACED in self._plan.paced:
-                pacing = Pacing(self._plan.streams, self._plan.chunks, self._plan.pace_millis / 1000)
-                self._rounds("paced streams", self._paced_windows(PACED, pacing))
-            if FIRST_BYTE in self._plan.paced:
-                count = round(self._plan.seconds * SHORT_STREAMS_PER_SECOND)
-                pacing = Pacing(count, 1, self._plan.pace_millis / 1000, self._plan.seconds)
-                self._rounds("first byte of a stream", self._paced_windows(FIRST_BYTE, pacing))
+            self._for_everybody(site_upstreams)
+            if limited:
+                self._for_some(limited, site_upstreams)
             for target in self._present:
                 self._count(target)
         return self._result(about)
+
+    def _for_everybody(self, upstreams: dict[Kind, str]) -> None:
+        for target in self._plan.targets:
+            if not target.late:
+                self._bring_up(target, upstreams)
+        for scenario in self._plan.scenarios:
+            if not scenario.targets:
+                self._rounds(scenario.title, self._wrk_windows(scenario))
+        if PACED in self._plan.paced:
+            pacing = Pacing(self._plan.streams, self._plan.chunks, self._plan.pace_millis / 1000)
+            self._rounds("paced streams", self._paced_windows(PACED, pacing))
+        if FIRST_BYTE in self._plan.paced:
+            count = round(self._plan.seconds * SHORT_STREAMS_PER_SECOND)
+            pacing = Pacing(count, 1, self._plan.pace_millis / 1000, self._plan.seconds)
+            self._rounds("first byte of a stream", self._paced_windows(FIRST_BYTE, pacing))
+
+    def _for_some(self, scenarios: Sequence[Scenario], upstreams: dict[Kind, str]) -> None:
+        for target in self._plan.targets:
+            if target.late:
+                self._bring_up(target, upstreams)
+        for scenario in scenarios:
+            self._rounds(scenario.title, self._wrk_windows(scenario))
 
     def _made(self, name: str) -> Path:
         folder = self._folder / name
@@ -145,7 +162,7 @@ class Runner:
         self._infos[target.name] = TargetInfo(target.name, target.title, version, None, ready, idle)
 
     def _wrk_windows(self, scenario: Scenario) -> list[tuple[Target, Measure]]:
-        fit = [target for target in self._present if scenario.kind in target.kinds]
+        fit = [target for target in self._present if scenario.kind in target.kinds and _takes_part(target, scenario)]
         return [(target, partial(self._wrk, scenario, target)) for target in fit]
 
     def _paced_windows(self, scenario: str, pacing: Pacing) -> list[tuple[Target, Measure]]:
@@ -183,9 +200,13 @@ class Runner:
     def _wrk(self, scenario: Scenario, target: Target, number: int) -> None:
         request = target.call(scenario.kind, scenario.payload_bytes)
         folder = self._folder / target.name
-        warm = run_wrk(request, scenario.callers, self._plan.seconds * WARM_UP_SHARE, self._load_core, folder)
+        seconds = self._plan.seconds
+        wrk = partial(
+            run_wrk, request, scenario.callers, core=self._load_core, folder=folder, distinct=scenario.distinct
+        )
+        warm = wrk(seconds=seconds * WARM_UP_SHARE)
         with self._costs(target) as cost:
-            load = run_wrk(request, scenario.callers, self._plan.seconds, self._load_core, folder)
+            load = wrk(seconds=seconds)
         self._answered[target.name] += sum(each.requests - each.refused for each in (warm, load))
         if not load.requests:
             raise LoadFailed(f"{target.title} answered nothing in {load.seconds:.1f} s")
@@ -279,6 +300,10 @@ def run(plan: Plan) -> Result:
         return Runner(plan, folder).run()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _takes_part(target: Target, scenario: Scenario) -> bool:
+    return target.name in scenario.targets if scenario.targets else not target.late
 
 
 def _checks(target: Target, chunks: int) -> list[Callable[[], None]]:

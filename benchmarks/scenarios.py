@@ -23,6 +23,10 @@ class Scenario:
     kind: Kind
     callers: int
     payload_bytes: int
+    targets: tuple[str, ...] = ()
+    """Who takes part, by name; everybody where nobody is named."""
+    distinct: bool = False
+    """Whether each request says something else, so that no cache knows it."""
 
 
 SCENARIOS = (
@@ -33,6 +37,36 @@ SCENARIOS = (
     Scenario("stream-32-1k", "stream of 100 chunks sent at once, 32 callers, 1 kB request", "stream", 32, 1_000),
 )
 LATENCY, THROUGHPUT, STREAM = "whole-1-1k", "whole-32-1k", "stream-32-1k"
+LIMITED, HIT, STREAMED_HIT = "limited-32-1k", "hit-32-1k", "hit-stream-32-1k"
+WITH_LIMITS = "polyforge-limited"
+"""The target that has limits, a budget and a cache."""
+LIMITED_SCENARIOS = (
+    Scenario(
+        LIMITED,
+        "whole answer, 32 callers, 1 kB request, each another: with limits, a budget and a cache, and without",
+        "whole",
+        32,
+        1_000,
+        ("bare-plain", "polyforge", WITH_LIMITS),
+        distinct=True,
+    ),
+    Scenario(
+        HIT,
+        "whole answer from the cache, 32 callers, 1 kB request",
+        "whole",
+        32,
+        1_000,
+        ("bare-plain", WITH_LIMITS),
+    ),
+    Scenario(
+        STREAMED_HIT,
+        "stream of 100 chunks from the cache, 32 callers, 1 kB request",
+        "stream",
+        32,
+        1_000,
+        ("bare-stream", WITH_LIMITS),
+    ),
+)
 PACED, FIRST_BYTE = "paced", "first-byte"
 """Paced streams: many long ones at once; few of one chunk, whose first byte is timed."""
 
@@ -64,7 +98,9 @@ CROSSED = (
     Pair("messages", "openai", "Anthropic messages to OpenAI"),
     Pair("responses", "openai", "OpenAI responses to OpenAI chat"),
 )
-_TEXT = "Tell me what a lighthouse counts. "
+NUMBERED = "lighthouse"
+"""The word that makes way for a number where each request says something else."""
+_TEXT = f"Tell me what a {NUMBERED} counts. "
 _SYSTEM = "You answer in plain words."
 _TEMPERATURE = 0.2
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.load import Call
 from benchmarks.processes import Program, StartFailed, call, free_port
-from benchmarks.scenarios import CROSSED, MODELS, PASSED, Caller, Kind, Pair, Wire, body, stream_body
+from benchmarks.scenarios import CROSSED, MODELS, PASSED, WITH_LIMITS, Caller, Kind, Pair, Wire, body, stream_body
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -50,6 +50,8 @@ class Target(ABC):
     pairs: tuple[Pair, ...] = (PASSED,)
     """What meets in its paced streams."""
     peer = False
+    late = False
+    """Whether it is started after the scenarios for everybody, so that it shares no memory with what is in them."""
     start_seconds = 30.0
 
     def __init__(self) -> None:
@@ -251,6 +253,24 @@ class Polyforge(Target):
         return found
 
 
+class PolyforgeLimited(Polyforge):
+    """The same with three limits and a budget beside those of the key, and with a cache for every model."""
+
+    name, title, late = WITH_LIMITS, "Polyforge with limits and cache", True
+    kinds: tuple[Kind, ...] = ("whole", "stream")
+    pairs: tuple[Pair, ...] = ()
+
+    def settings(self, site: Site) -> dict[str, Any]:
+        """Limits that are too high to be met: each is counted, none refuses."""
+        limits = {
+            "requests": {"subject": "project", "measure": "requests", "amount": 10**10, "window": "minute"},
+            "tokens": {"subject": "key", "measure": "tokens", "amount": 10**14, "window": "day"},
+            "concurrency": {"subject": "organization", "measure": "concurrency", "amount": 10_000},
+            "budget": {"subject": "project", "measure": "money", "amount": 10**6, "window": "month"},
+        }
+        return {**super().settings(site), "limits": limits, "cache": {"default": {"ttl": 3600}}}
+
+
 class Portkey(Target):
     """Portkey's gateway on node, told per request where its upstream is."""
 
@@ -389,7 +409,7 @@ def _providers_of_other_dialects(base: str) -> dict[Wire, dict[str, str]]:
 
 def all_targets() -> list[Target]:
     """Every target, in the order of the tables."""
-    return [Direct(), Bare("plain"), Bare("stream"), Polyforge(), Portkey(), LiteLLM()]
+    return [Direct(), Bare("plain"), Bare("stream"), Polyforge(), PolyforgeLimited(), Portkey(), LiteLLM()]
 
 
 def _need(*programs: str) -> None:

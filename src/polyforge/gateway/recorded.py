@@ -83,13 +83,13 @@ class Recorded(msgspec.Struct, array_like=True, gc=False, frozen=True):
 
     def _chat(self) -> ChatResult | None:
         """The canonical form, where its dialect can be read."""
-        if self.kind == "chat":
-            return _result.decode(self.content)
-        if self.task != "chat":
-            return None
         try:
+            if self.kind == "chat":
+                return _result.decode(self.content)
+            if self.task != "chat":
+                return None
             return self._read_body() if self.kind == "body" else self._read_frames()
-        except PolyforgeError:
+        except (PolyforgeError, msgspec.DecodeError):
             return None
 
     def _read_body(self) -> ChatResult | None:

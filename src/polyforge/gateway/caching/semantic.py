@@ -17,7 +17,8 @@ from polyforge.gateway.caching.agreement import Facts, agree
 MOST_ALIKE: Final = 1000
 """Questions that are remembered of one conversation."""
 _CANDIDATES: Final = 5
-_FIRST_ROWS: Final = 8
+_FIRST_ROWS: Final = 1
+"""Most conversations are asked one question; rows of vectors are what an index of them is made of."""
 
 Vector = NDArray[np.float32]
 

@@ -22,7 +22,7 @@ _NOT_KEPT: Final = frozenset({"content_filter", "refusal", "pause", "pause_turn"
 _ANSWERED: Final = frozenset({"chat", "completion"})
 """Tasks whose answers say how they ended."""
 
-
+MakeKey = Callable[[Job, CacheRules, str], str | None]
 Embed = Callable[[Job, str, str], Awaitable[Vector | None]]
 """Has a model embed a text for a job."""
 
@@ -42,10 +42,7 @@ class AnswerCache:
         lookup.path, lookup.body = path, job.request.body
         if lookup.mode == "bypass" or job.provider_key is not None:
             return
-        if len(job.request.body) < LARGE:
-            key = exact_key(job, rules, path)
-        else:
-            key = await asyncio.to_thread(exact_key, job, rules, path)
+        key = await _hashed(exact_key, job, lookup)
         if key is not None:
             lookup.key, lookup.outcome = key, "miss"
 
@@ -65,10 +62,11 @@ class AnswerCache:
         events = None if found is None else found.events(job.request)
         if found is not None and events is not None:
             self._note_hit(job, lookup, found)
-        elif lookup.key:
-            lookup.outcome = "miss"
+            return events
+        lookup.outcome = "miss" if lookup.key else "bypass"
+        if lookup.key:
             lookup.recording = Recording(self._max_entry_bytes)
-        return events
+        return None
 
     def keep_reply(self, job: Job, lookup: Lookup, reply: Reply) -> None:
         """Keep a whole answer, if it is one to be given again."""
@@ -85,7 +83,7 @@ class AnswerCache:
     async def _find(self, job: Job, lookup: Lookup, embed: Embed) -> Recorded | None:
         """What is kept for a request, and in `outcome` how it was found."""
         if lookup.key and (job.canonical or job.request.body is not lookup.body):
-            lookup.key = rewritten_key(job, lookup.rules, lookup.path) or ""
+            lookup.key = await _hashed(rewritten_key, job, lookup) or ""
         if not lookup.key:
             return None
         found = None
@@ -122,7 +120,7 @@ class AnswerCache:
         job.saved = found.cost
         # What was reserved bounds what is charged, whatever the answer was charged for when it was made.
         price = int(found.price * lookup.rules.price)
-        job.price = price if job.caller.limits.budget is None else min(price, job.reserved)
+        job.price = min(price, job.reserved) if _is_bounded(job) else price
 
     def _keep(self, job: Job, lookup: Lookup, recorded: Recorded | None) -> None:
         if recorded is None:
@@ -131,6 +129,18 @@ class AnswerCache:
         self._cache.put(lookup.key, encode_recorded(priced), lookup.ttl)
         if lookup.asked is not None and lookup.rules.semantic is not None:
             self._questions.add(*lookup.asked, lookup.key, lookup.rules.semantic.max_entries)
+
+
+async def _hashed(make: MakeKey, job: Job, lookup: Lookup) -> str | None:
+    """A key of a job; that of a large body is made in a thread."""
+    if len(job.request.body) < LARGE:
+        return make(job, lookup.rules, lookup.path)
+    return await asyncio.to_thread(make, job, lookup.rules, lookup.path)
+
+
+def _is_bounded(job: Job) -> bool:
+    """Whether a budget or a limit on money counts on what was reserved."""
+    return job.caller.limits.budget is not None or any(take.counter.measure == "money" for take in job.takes)
 
 
 def _is_final(job: Job, finish: str | None) -> bool:

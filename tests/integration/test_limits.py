@@ -355,7 +355,8 @@ def _random_call(dice: random.Random) -> UsageRecord:
         user_id=dice.choice([ANN, ""]),
         end_user=dice.choice(["jo", "al", ""]),
         model=dice.choice(["m1", "m2"]),
-        provider=dice.choice(["p1", "p2", ""]),
+        provider=(provider := dice.choice(["p1", "p2", ""])),
+        cached="" if provider else "exact",
         started_at=started_at,
         usage=Usage(input=dice.randrange(99), output=dice.randrange(99), cache_read=3),
         price=dice.randrange(10**6),
@@ -370,7 +371,8 @@ def _counts(call: UsageRecord, rule: Limit) -> bool:
 
 
 def _worth(call: UsageRecord, measure: str) -> int:
-    return {"requests": 1, "tokens": call.usage.total, "money": call.price}[measure]
+    # Who has no provider was given an answer that was kept, which uses no tokens.
+    return {"requests": 1, "tokens": call.usage.total if call.provider else 0, "money": call.price}[measure]
 
 
 async def _crew(database: Database) -> None:

@@ -242,6 +242,15 @@ async def test_more_groups_than_can_be_held_are_refused(api: Api, monkeypatch: p
     assert refused["param"] == "group_by"
 
 
+async def test_few_groups_of_many_lists_of_tags_are_refused_too(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    for place in ("service", "store"):
+        monkeypatch.setattr(f"polyforge.tenancy.usage.{place}.MAX_USAGE_ROWS", 3)
+    calls = [record(tags=f"request={number},team=red", started_at=NOW - HOUR) for number in range(6)]
+    await api.add(*calls)
+    refused = await api.get("/usage", 400, group_by="tag:team")
+    assert refused["param"] == "group_by"
+
+
 async def test_an_organization_is_for_those_who_may_see_its_costs(filled: Api) -> None:
     report = await filled.get("/organization/costs", since=_iso(NOW - 41 * DAY))
     assert [(row["project"], row["project_name"]) for row in report["data"]] == [

@@ -71,7 +71,8 @@ class LimitNotices:
             try:
                 await self._write(batch)
             except BaseException:
-                self._waiting.extendleft(reversed(batch))
+                room = _MOST_WAITING - len(self._waiting)
+                self._waiting.extendleft(reversed(batch[max(0, len(batch) - room) :]))
                 raise
 
     async def _write(self, batch: list[Notice]) -> None:

@@ -277,6 +277,9 @@ def _counted(table: FromClause, limit: Limit, subject_id: str | None) -> list[Co
         conditions.append(columns.project_id == limit.project_id)
     if limit.measure == "requests" and table is usage_records:
         conditions.append(columns.status.not_in((CORRECTION, REFUSED)))
+    if limit.measure == "tokens":
+        # Of a call that nobody answered, the tokens are those of an answer that was kept: they were used by another.
+        conditions.append(columns.provider != "")
     if subject_id is None:
         return conditions
     if limit.subject == "group":

@@ -19,7 +19,8 @@ EMAIL: Final = Kind(
 KINDS: Final = (EMAIL,)
 
 # Latin, Greek, Cyrillic and the scripts of India: there a space tells where an address begins.
-_LETTERS: Final = "A-Za-z\u00c0-\u024f\u0370-\u052f\u0900-\u0dff"
+# Marks above and below letters are written apart from them on some systems (NFD).
+_LETTERS: Final = "A-Za-z\u00c0-\u024f\u0300-\u036f\u0370-\u052f\u0900-\u0dff"
 _SIGNS: Final = "._%+'-"
 _RUN: Final = re.compile(rf"[{_LETTERS}0-9._%+'-]*")
 _BETWEEN: Final = re.compile(rf"[{_LETTERS}0-9._%+'-]@(?=[{_LETTERS}0-9])")

@@ -5,7 +5,7 @@ from typing import Final
 import msgspec
 
 from polyforge.privacy.detector import Detector, unfold
-from polyforge.privacy.folding import Offsets, fold
+from polyforge.privacy.folding import Offsets, cut_escape, fold
 from polyforge.privacy.masks import Replacement
 from polyforge.privacy.matches import Match
 from polyforge.privacy.overlaps import Settling
@@ -37,30 +37,40 @@ class StreamFilter:
         """What walkers have found from there on."""
         self._raw: list[str] = []
         """The same text as it came, and where invisible characters are in it, from `_sent` on."""
-        self._gaps: list[tuple[int, int]] = []
+        self._gaps: list[tuple[float, int]] = []
         self._base = 0
         """Where `_raw` begins in the whole text."""
+        self._cut = ""
+        """The beginning of an escape, which is read when all of it is there."""
 
     @property
     def held(self) -> int:
         """Characters that are held back at the moment, invisible ones not counted."""
-        return len(self._text) - self._sent
+        return len(self._text) - self._sent + len(self._cut)
 
     def feed(self, text: str) -> str:
         """Take the next piece; what may be sent now."""
-        folded, gaps = fold(text)
-        seen = self.held
-        self._gaps += [(seen + place, length) for place, length in gaps]
-        self._raw.append(text)
-        self._text += folded
+        text = self._cut + text
+        end = cut_escape(text)
+        self._cut = text[end:]
+        self._take(text[:end])
         page = Page(self._text, self._decided)
         limit = min(self._walk(last=False), self._detector.opening(page))
         return self._release(page, limit) if limit > self._decided else ""
 
     def finish(self) -> str:
         """What is left when no more comes."""
+        self._take(self._cut)
+        self._cut = ""
         self._walk(last=True)
         return self._release(Page(self._text, self._decided), len(self._text))
+
+    def _take(self, text: str) -> None:
+        folded, gaps = fold(text)
+        seen = len(self._text) - self._sent
+        self._gaps += [(seen + place, length) for place, length in gaps]
+        self._raw.append(text)
+        self._text += folded
 
     def _walk(self, *, last: bool) -> int:
         """Let the walkers go on; the first place that one of them has not decided."""

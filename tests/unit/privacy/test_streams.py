@@ -25,7 +25,8 @@ SCRAPS = (
     "password", "is", "=", "token", "hunter2", "sk-", "ghp_", "eyJ", "a@", "@", "b.co", "http:", "//", "u:p@h",
     "AB", "34", "56", "C", "DE89", "3704", "ABCPE1234F", "131052", "-308T", "fe80", "::", "aa:", "00:1A:2B:",
     "192.", "168", "2345 6789 0124", "111.444.777-35", "Aadhaar", "ssn", "जन्म", "१२ मार्च", "को पैदा",
-    "-----BEGIN ", "PRIVATE KEY-----", "-----END", "the", "\u200b", "\n", "2345\u200b6789",
+    "-----BEGIN ", "PRIVATE KEY-----", "-----END", "the", "\u200b", "\n", "2345\u200b6789", r"\n", r"\u0040", "\\",
+    "e\u0301",
 )  # fmt: skip
 
 
@@ -76,6 +77,24 @@ def test_scraps_of_matches_are_cut_anywhere(scraps: list[tuple[str, str]]) -> No
 @settings(max_examples=200, deadline=None)
 def test_signs_of_numbers_are_cut_anywhere(text: str) -> None:
     assert filtered(text, list(range(len(text)))) == mask(text, ALL.detect(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "hidden"),
+    [
+        (r'{"to": "a\njohn@x.com"}', r'{"to": "a\n[EMAIL]"}'),
+        (r'{"to": "john\u0040example.com"}', '{"to": "[EMAIL]"}'),
+        (r'{"a": "{\"b\": \"x\\n4111 1111 1111 1111\"}"}', r'{"a": "{\"b\": \"x\\n[CARD]\"}"}'),
+        (r"C:\temp\new a@b.co\ ", r"C:\temp\new [EMAIL]\ "),
+        ("jose\u0301@x.com", "[EMAIL]"),
+        ("4\ufe0f\u20e3111 1111 1111 1111", "[CARD]"),
+    ],
+)
+def test_values_in_escapes_and_apart_are_hidden_wherever_they_are_cut(text: str, hidden: str) -> None:
+    assert mask(text, ALL.detect(text)) == hidden
+    assert filtered(text, list(range(len(text)))) == hidden
+    for first, second in combinations(range(1, len(text)), 2):
+        assert filtered(text, [first, second]) == hidden
 
 
 @pytest.mark.parametrize("kind", KINDS)

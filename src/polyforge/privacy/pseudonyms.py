@@ -2,7 +2,7 @@
 
 import re
 from bisect import bisect_left, insort
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Final
 
@@ -14,6 +14,9 @@ from polyforge.privacy.standins import stand_ins
 MOST: Final = 10_000
 """Values that one conversation may hide."""
 _ATTEMPTS: Final = 100
+_LONGEST_ESCAPE: Final = len("\\u0000")
+_ESCAPE_BEFORE: Final = re.compile(r"\\(?:[nrtbf]|u[0-9A-Fa-f]{4})\Z")
+Write = Callable[[str], str]
 
 
 class Pseudonyms:
@@ -45,14 +48,17 @@ class Pseudonyms:
         self.avoid(text)
         return replace(text, matches, self)
 
-    def restore(self, text: str) -> str:
+    def restore(self, text: str, write: Write = str) -> str:
         """A text with the values that its stand-ins stand for."""
-        restorer = self.restorer()
+        restorer = self.restorer(write)
         return restorer.feed(text) + restorer.finish()
 
-    def restorer(self) -> "Restorer":
-        """Puts values back in text that arrives in pieces; it knows the stand-ins that there are by now."""
-        return Restorer(self._values, tuple(self._sorted))
+    def restorer(self, write: Write = str) -> "Restorer":
+        """Puts values back in text that arrives in pieces; it knows the stand-ins that there are by now.
+
+        `write`: how values are written in that text, as in JSON.
+        """
+        return Restorer(self._values, tuple(self._sorted), write)
 
     def _new(self, kind: str, value: str) -> str:
         if len(self._values) >= MOST:
@@ -81,11 +87,12 @@ class Restorer:
     """Puts values back in a stream. It holds back no more than the beginning of a stand-in.
 
     Made by `Pseudonyms.restorer`. No stand-in is the beginning of another one. One that touches a letter or a digit on
-    either side is something else, and stays.
+    either side is something else, and stays; an escape of JSON before it (`\\n`) is no letter.
     """
 
-    def __init__(self, values: dict[str, str], known: Sequence[str]) -> None:
+    def __init__(self, values: dict[str, str], known: Sequence[str], write: Write = str) -> None:
         self._values = values
+        self._write = write
         self._sorted = known
         self._longest = max(map(len, known), default=0)
         self._firsts = re.compile(f"[{re.escape(''.join({name[0] for name in known}))}]") if known else None
@@ -112,12 +119,13 @@ class Restorer:
             name = self._name_at(text, start)
             place = start + (len(name) or 1)
             if name:
-                pieces += text[done:start], self._values[name]
+                pieces += text[done:start], self._write(self._values[name])
                 done = place
         else:
             place = len(text)
         pieces.append(text[done:place])
-        self._before, self._held = (text[place - 1 : place] or self._before), text[place:]
+        self._before = (self._before + text[max(0, place - _LONGEST_ESCAPE) : place])[-_LONGEST_ESCAPE:]
+        self._held = text[place:]
         return "".join(pieces)
 
     def _may_begin(self, text: str, start: int) -> bool:
@@ -137,9 +145,11 @@ class Restorer:
         return ""
 
     def _is_touched(self, text: str, start: int, end: int) -> bool:
-        before = text[start - 1] if start else self._before
+        before = (self._before + text[max(0, start - _LONGEST_ESCAPE) : start])[-_LONGEST_ESCAPE:]
         after = text[end : end + 1]
-        return (_is_word(before) and _is_word(text[start])) or (_is_word(after) and _is_word(text[end - 1]))
+        if _is_word(after) and _is_word(text[end - 1]):
+            return True
+        return _is_word(before[-1:]) and _is_word(text[start]) and not _ESCAPE_BEFORE.search(before)
 
 
 def _is_word(sign: str) -> bool:

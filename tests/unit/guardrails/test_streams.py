@@ -1,5 +1,6 @@
 """Streams through guardrails: what leaves, when, and what never does."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -147,3 +148,35 @@ async def test_what_was_found_is_written_down_without_the_text() -> None:
         1,
     )
     assert MAIL not in repr(found)
+
+
+async def test_values_come_back_escaped_in_arguments() -> None:
+
+    guardrail = pii.PersonalData(pii.Settings(kinds=("email", "password")), "pseudonyms")
+    passing = Passing([rule("pii", guardrail, "pseudonyms")], ABOUT)
+    hidden = await passing.check("input", [Passage(f"to {MAIL}"), Passage('{"password": "k\\\\1aB"}', "arguments")])
+    assert hidden is not None
+    mail, password = hidden[0].removeprefix("to "), json.loads(hidden[1])["password"]
+    assert (mail, password) != (MAIL, "k\\1aB")
+    text = json.dumps({"to": f"\n{mail}", "password": password})
+    expected = {"to": f"\n{MAIL}", "password": "k\\1aB"}
+    assert json.loads((await passing.check("output", [Passage(text, "arguments")]) or [""])[0]) == expected
+    guard = passing.stream()
+    out = await guard.pass_on([ToolCallStart(0, "a", "f")], end=False)
+    for sign in text:
+        out += await guard.pass_on([ToolCallDelta(0, sign)], end=False)
+    out += await guard.pass_on([Finished("tool_calls")], end=True)
+    assert json.loads("".join(each.arguments for each in out if isinstance(each, ToolCallDelta))) == expected
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 100])
+async def test_masked_arguments_stay_json(size: int) -> None:
+    text = '{"card": 4111111111111111, "to": "a\\njane.doe@acme.co", "cc": "jane.doe\\u0040acme.co"}'
+    rules = [rule("pii", pii.PersonalData(pii.Settings(template='"{kind}"'), "mask"), "mask")]
+    expected = {"card": '"CARD"', "to": 'a\n"EMAIL"', "cc": '"EMAIL"'}
+    deltas: list[Delta] = [ToolCallDelta(0, text[start : start + size]) for start in range(0, len(text), size)]
+    out = await through(rules, [ToolCallStart(0, "a", "f"), *deltas, Finished("tool_calls")])
+    assert json.loads("".join(each.arguments for each in out if isinstance(each, ToolCallDelta))) == expected
+    whole = await Passing(rules, ABOUT).check("output", [Passage(text, "arguments", "assistant")])
+    assert whole is not None
+    assert json.loads(whole[0]) == expected

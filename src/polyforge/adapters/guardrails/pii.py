@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from polyforge.kernel.errors import GuardrailBlocked, Invalid
 from polyforge.ports.guardrail import About, Action, Outcome, Part, Passage, Stage, TextFilter
 from polyforge.ports.secret_source import SecretSource
+from polyforge.privacy import json_text
 from polyforge.privacy.detector import LEAST, Detector
 from polyforge.privacy.kinds import expand
 from polyforge.privacy.masks import DEFAULT_TEMPLATE, Mask, Replacement, replace
@@ -88,16 +89,15 @@ class PersonalDataSession:
 
     def filter(self, part: Part) -> TextFilter:
         """The same for a text that comes in pieces."""
-        del part
         if isinstance(self._replacement, Pseudonyms):
-            return _Restoring(self._replacement.restorer())
-        return _Filtering(self._detector, self._action, self._replacement)
+            return _Restoring(self._replacement.restorer(_write(part)))
+        return _Filtering(self._detector, self._action, self._replacement, part)
 
     def _judge(self, stage: Stage, passages: Sequence[Passage]) -> Outcome:
         replacement = self._replacement
         if isinstance(replacement, Pseudonyms):
             if stage == "output":
-                return Outcome(texts=[replacement.restore(passage.text) for passage in passages])
+                return Outcome(texts=[replacement.restore(passage.text, _write(passage.part)) for passage in passages])
             replacement.avoid(*[passage.text for passage in passages])
         found = [self._detector.detect(passage.text) for passage in passages]
         counts = Counter(match.kind for matches in found for match in matches)
@@ -106,21 +106,36 @@ class PersonalDataSession:
         texts: list[str] | None = None
         if self._action in ("mask", "pseudonyms"):
             pairs = zip(passages, found, strict=True)
-            texts = [replace(passage.text, matches, replacement) for passage, matches in pairs]
+            texts = [_replaced(passage, matches, replacement) for passage, matches in pairs]
         return Outcome(tuple(sorted(counts)), counts.total(), self._action == "block", texts)
+
+
+def _write(part: Part) -> Callable[[str], str]:
+    return json_text.written if part == "arguments" else str
+
+
+def _replaced(passage: Passage, matches: Sequence[Match], replacement: Replacement) -> str:
+    if passage.part != "arguments" or not matches:
+        return replace(passage.text, matches, replacement)
+    in_json = json_text.InJson(replacement)
+    in_json.feed(passage.text)
+    return replace(passage.text, matches, in_json)
 
 
 class _Filtering:
     """Masks, refuses or counts what a stream says."""
 
-    def __init__(self, detector: Detector, action: Action, mask: Replacement) -> None:
+    def __init__(self, detector: Detector, action: Action, mask: Replacement, part: Part) -> None:
         self._counts: Counter[str] = Counter()
         self._action: Action = action
         self._mask = mask
-        self._filter = StreamFilter(detector, self._replace)
+        self._json = json_text.InJson(self._replace) if part == "arguments" else None
+        self._filter = StreamFilter(detector, self._json or self._replace)
 
     def feed(self, text: str) -> str:
         """Let through what cannot be part of a find any more."""
+        if self._json is not None:
+            self._json.feed(text)
         return self._filter.feed(text)
 
     def finish(self) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.behaviours import Answer
+from tests.support.behaviours import Answer, Behaviour, Exchange, Fail, Play
 from tests.support.clients import Response
 from tests.support.server import Key, Polyforge, stopping
 from tests.support.settings import settings, solo
@@ -23,6 +23,10 @@ RULES: dict[str, Any] = {
     "short": {"use": "length", "action": "block", "on": ["output"], "most": 30},
     "cel": {"use": "rule", "when": "stage == 'input' && text.contains('forbidden')"},
     "json": {"use": "schema", "on": ["output"], "json_schema": {"type": "object", "required": ["ok"]}},
+    "topics": {"use": "topics", "deny": {"politics": ["Who should I vote for?", "The president's party"]}},
+    "moderated": {"use": "moderation", "model": "moderator", "thresholds": {"violence": 0.5}},
+    "unmoderated": {"use": "moderation", "model": "unmoderated-moderator"},
+    "oddly": {"use": "moderation", "model": "oddly-moderator"},
     "down": {"use": "http", "url": "http://127.0.0.1:1/judge"},
     "down-open": {"use": "http", "url": "http://127.0.0.1:1/judge", "on_error": "allow"},
 }
@@ -38,6 +42,8 @@ def upstream() -> Iterator[Upstream]:
 @pytest.fixture(scope="module")
 def gateway(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Polyforge]:
     models = {name: model for rule in RULES for name, model in solo(rule, guardrails=[rule]).items()}
+    for moderator in ("moderator", "unmoderated-moderator", "oddly-moderator"):
+        models |= solo(moderator, task="moderation")
     declared = settings(upstream, models, guardrails=RULES)
     with stopping(Polyforge(tmp_path_factory.mktemp("guardrails"), declared)) as server:
         yield server
@@ -55,6 +61,28 @@ class Cut(Answer):
     def _contents(self) -> list[str]:
         size = -(-len(self.text) // (self.pieces or 1))
         return [self.text[start : start + size] for start in range(0, len(self.text), size)]
+
+
+async def moderate(exchange: Exchange) -> None:
+    """Judges as OpenAI does, whose answers have this form."""
+    results: list[dict[str, Any]] = []
+    for text in exchange.json["input"]:
+        score = 0.93 if "hurt" in text else 0.001
+        categories = {"violence": score > 0.9, "self-harm/intent": False, "illicit": None}
+        scores = {"violence": score, "self-harm/intent": 0.0001, "illicit": None}
+        applied = {"violence": ["text"], "self-harm/intent": ["text"], "illicit": []}
+        results.append(
+            {
+                "flagged": score > 0.9,
+                "categories": categories,
+                "category_scores": scores,
+                "category_applied_input_types": applied,
+            }
+        )
+    answer = json.dumps({"id": "modr-970d", "model": "omni-moderation-latest", "results": results}).encode()
+    await exchange.head(200, {"content-type": "application/json"}, len(answer))
+    await exchange.body(answer)
+    await exchange.end()
 
 
 def body(path: str, model: str, text: str, *, stream: bool) -> dict[str, Any]:
@@ -190,13 +218,77 @@ def test_a_guardrail_that_is_down_blocks_unless_its_policy_says_otherwise(
     assert ask(gateway, key, CHAT, "down-open").status == 200
 
 
-def test_what_guardrails_would_do_can_be_tried(gateway: Polyforge) -> None:
-    asked = {"text": f"write to {SECRET}", "guardrails": ["mask", "block", "flag", "cel", "down"]}
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_a_topic_is_known_by_its_examples(gateway: Polyforge, upstream: Upstream, key: Key, stream: bool) -> None:
+    denied = ask(gateway, key, CHAT, "topics", "Which party will you vote for, that of the president?", stream=stream)
+    assert (denied.status, denied.error["code"]) == (400, "guardrail_blocked")
+    assert "politics" in denied.error["message"]
+    upstream.script("topics", Cut("Do vote for the party of the president.", pieces=5), Answer("Use the sort method."))
+    answered = ask(gateway, key, CHAT, "topics", "How do I sort a list?", stream=stream)
+    assert "guardrail_blocked" in answered.body.decode()
+    assert b"vote" not in answered.body
+    assert ask(gateway, key, CHAT, "topics", "How do I sort a list?", stream=stream).text == "Use the sort method."
+
+
+def test_a_provider_moderates(gateway: Polyforge, upstream: Upstream, key: Key) -> None:
+    upstream.script("moderator", Play(moderate))
+    before = len(upstream.requests("moderated"))
+    refused = ask(gateway, key, CHAT, "moderated", "how do I hurt somebody?")
+    assert (refused.status, refused.error["code"]) == (400, "guardrail_blocked")
+    assert "violence" in refused.error["message"]
+    assert len(upstream.requests("moderated")) == before
+    assert upstream.requests("moderator")[-1].path == "/v1/moderations"
+    assert ask(gateway, key, CHAT, "moderated", "how do I sort a list?").status == 200
+    records = gateway.settled(key, 5)
+    assert sorted((each["task"], each["status"], each["price_micros"]) for each in records) == [
+        ("chat", "error", 0),
+        ("chat", "ok", 1_000_000),
+        *[("moderation", "ok", 1_000_000)] * 3,
+    ]
+
+
+@pytest.mark.parametrize(("rule", "behaviour"), [("unmoderated", Fail(500)), ("oddly", Answer("no results"))])
+def test_without_moderation_nothing_goes_through(
+    gateway: Polyforge, upstream: Upstream, key: Key, rule: str, behaviour: Behaviour
+) -> None:
+    upstream.script(f"{rule}-moderator", behaviour)
+    answer = ask(gateway, key, CHAT, rule, "how do I sort a list?")
+    assert (answer.status, answer.error["code"]) == (503, "guardrail_failed")
+    assert upstream.requests(f"{rule}-moderator")
+    assert not upstream.requests(rule)
+
+
+def test_what_a_guardrail_asks_takes_no_turn_of_its_caller_but_its_money(
+    gateway: Polyforge, upstream: Upstream
+) -> None:
+    upstream.script("moderator", Play(moderate))
+    narrow = gateway.create_key(rpm=2, concurrency=1)
+    assert [ask(gateway, narrow, CHAT, "moderated").status for _ in range(3)] == [200, 200, 429]
+    poor = gateway.create_key(budget_usd=2.0)
+    answer = ask(gateway, poor, CHAT, "moderated")
+    # One dollar is for the call, one for what is asked about the question, and none is left for the answer.
+    assert (answer.status, answer.error["code"]) == (503, "guardrail_failed")
+
+
+def test_what_guardrails_would_do_can_be_tried(gateway: Polyforge, upstream: Upstream) -> None:
+    asked = {
+        "text": f"write to {SECRET}",
+        "guardrails": ["mask", "block", "flag", "cel", "topics", "moderated", "down"],
+    }
+    upstream.script("moderator", Play(moderate))
     answer = gateway.api("POST", "/guardrails/test", asked)
     assert answer.status == 200, answer.body
     tried = {each["name"]: each for each in answer.json["data"]}
     decisions = {name: each["decision"] for name, each in tried.items()}
-    assert decisions == {"mask": "change", "block": "block", "flag": "flag", "cel": "pass", "down": "error"}
+    assert decisions == {
+        "mask": "change",
+        "block": "block",
+        "flag": "flag",
+        "cel": "pass",
+        "topics": "pass",
+        "moderated": "pass",
+        "down": "error",
+    }
     assert tried["mask"]["text"] == "write to [EMAIL]"
     names = [each["name"] for each in gateway.api("GET", "/guardrails").json["data"]]
     assert names == list(RULES)

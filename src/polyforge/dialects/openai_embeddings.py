@@ -12,7 +12,7 @@ from polyforge.dialects.openai_chat.facts import check_model_name
 from polyforge.dialects.openai_inputs import read_inputs
 from polyforge.kernel.errors import Invalid
 from polyforge.kernel.tasks import EmbeddingResult, InferenceRequest
-from polyforge.kernel.usage import Usage, told
+from polyforge.kernel.usage import NO_USAGE, Usage, told
 
 _FLOAT_BYTES: Final = 4
 
@@ -43,6 +43,15 @@ class _EmbeddingReply(msgspec.Struct, gc=False):
     object: str = "list"
 
 
+class _Vector(msgspec.Struct, gc=False):
+    embedding: list[float]
+    index: int = 0
+
+
+class _Vectors(msgspec.Struct, gc=False):
+    data: list[_Vector]
+
+
 class _ReplyUsage(msgspec.Struct, gc=False):
     usage: _Tokens | None = None
     data: list[msgspec.Raw] | None = None
@@ -50,6 +59,7 @@ class _ReplyUsage(msgspec.Struct, gc=False):
 
 _request = msgspec.json.Decoder(_EmbeddingRequest)
 _reply = msgspec.json.Decoder(_ReplyUsage)
+_vectors = msgspec.json.Decoder(_Vectors)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -85,6 +95,16 @@ def encode_embeddings(result: EmbeddingResult, model: str, encoding: Literal["fl
     tokens = result.usage.input_total
     items = [_Item(index, vector) for index, vector in enumerate(vectors)]
     return _encode(_EmbeddingReply(items, model, _Tokens(tokens, tokens)))
+
+
+def read_vectors(body: bytes) -> EmbeddingResult:
+    """The vectors of an answer, in the order of the texts; ValueError when it holds none, or of several lengths."""
+    items = sorted(_vectors.decode(body).data, key=lambda item: item.index)
+    widths = {len(item.embedding) for item in items}
+    if len(widths) != 1:
+        raise ValueError("the answer holds no vectors of one length")
+    data = array("f", [number for item in items for number in item.embedding]).tobytes()
+    return EmbeddingResult(data, len(items), widths.pop(), NO_USAGE)
 
 
 def read_usage(body: bytes) -> Usage | None:

@@ -1,5 +1,6 @@
 """OpenAI's moderations; bodies pass through. Source: https://platform.openai.com/docs/api-reference/moderations."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -7,7 +8,7 @@ import msgspec
 from polyforge.dialects.bodies import decode_body
 from polyforge.dialects.openai_chat.facts import check_model_name
 from polyforge.kernel.errors import Invalid
-from polyforge.kernel.tasks import InferenceRequest
+from polyforge.kernel.tasks import InferenceRequest, Moderation
 
 DEFAULT_MODEL: Final = "omni-moderation-latest"
 """What OpenAI takes where a request names no model."""
@@ -26,6 +27,18 @@ class _Reply(msgspec.Struct, gc=False):
     results: list[dict[str, Any]]
 
 
+class _Result(msgspec.Struct, gc=False):
+    categories: dict[str, bool | None]
+    """None where OpenAI cannot judge this kind of input."""
+    category_scores: dict[str, float | None] = {}
+
+
+class _Results(msgspec.Struct, gc=False):
+    results: list[_Result]
+
+
+_results: Final = msgspec.json.Decoder(_Results)
+_encode: Final = msgspec.json.Encoder().encode
 _request: Final = msgspec.json.Decoder(_Request)
 _reply: Final = msgspec.json.Decoder(_Reply)
 
@@ -52,3 +65,19 @@ def decode_moderation(body: bytes) -> InferenceRequest:
 def check_reply(body: bytes) -> None:
     """ValueError for an answer that holds no results."""
     _reply.decode(body)
+
+
+def write_request(model: str, texts: Sequence[str]) -> bytes:
+    """A request for a judgement of each text by itself."""
+    return _encode({"model": model, "input": texts})
+
+
+def read_results(body: bytes) -> list[Moderation]:
+    """What the model makes of each text; ValueError for an answer that holds no results."""
+    return [
+        Moderation(
+            {name: flagged for name, flagged in result.categories.items() if flagged is not None},
+            {name: score for name, score in result.category_scores.items() if score is not None},
+        )
+        for result in _results.decode(body).results
+    ]

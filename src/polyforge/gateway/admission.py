@@ -64,6 +64,8 @@ class Admission:
             raise Unavailable("the gateway holds as many requests as it may; try again shortly", retry_after=1.0)
         limits = job.caller.limits
         rules = self._book.find(job.caller, job.request.model) if self._book.any else None
+        if job.judging and rules is not None:
+            rules = rules.of_money()
         slot_name = ""
         if limits.any:
             # A call that took long to arrive must not begin an earlier period again: what this one spent would be lost.

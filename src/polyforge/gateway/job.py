@@ -70,6 +70,8 @@ class Job(msgspec.Struct, gc=False):
     """The request in canonical form, once something had to read it."""
     canonical: bool = False
     """Whether the canonical form differs from the body, and must be what is sent."""
+    judging: bool = False
+    """Whether a guardrail asks: it passes none itself, and counts for no limits but those of money."""
     found: Sequence[Found] = ()
     """What guardrails found."""
     dropped: list[str] = []

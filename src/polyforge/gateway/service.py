@@ -7,6 +7,7 @@ from typing_extensions import AsyncGenerator
 
 from polyforge.dialects.writing import ChargedWriter, StreamWriter
 from polyforge.gateway.admission import Admission
+from polyforge.gateway.asking import Asking
 from polyforge.gateway.caching.embedding import Embedding
 from polyforge.gateway.caching.service import AnswerCache
 from polyforge.gateway.dispatch import Dispatch
@@ -50,7 +51,9 @@ class Gateway:
         self._cache = cache
         self._dispatch = dispatch
         self._settlement = settlement
-        self._embed = Embedding(self.complete, catalog, clock).embed
+        self.asking = Asking(self.complete, catalog, clock)
+        """Asks models beside a call."""
+        self._embed = Embedding(self.asking).embed
 
     async def complete(self, job: Job) -> Reply:
         """The whole answer. Its usage record is written when this returns."""
@@ -130,7 +133,7 @@ class Gateway:
 
     async def _guard(self, job: Job) -> Passing | None:
         """Hop 5: what is asked is judged, and its time is the hop's."""
-        passing = await self._guarding.begin(job)
+        passing = await self._guarding.begin(job, self.asking)
         job.hops.marks[-1] = perf_counter_ns()
         return passing
 

@@ -72,6 +72,15 @@ class InferenceRequest(msgspec.Struct, gc=False):
     """Whom the caller asks for, as the caller names them; empty where it says nothing."""
 
 
+class Moderation(msgspec.Struct, frozen=True, gc=False):
+    """What a moderation model makes of one text."""
+
+    categories: dict[str, bool]
+    """Whether it would let the text through, by category: True where not."""
+    scores: dict[str, float]
+    """How sure it is, by category, from 0 to 1."""
+
+
 class EmbeddingResult(msgspec.Struct, gc=False):
     """`rows` vectors of `dimensions` little-endian float32 each, row-major in `data`."""
 

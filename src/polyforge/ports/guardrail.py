@@ -1,10 +1,13 @@
 """The port to whatever judges texts on their way to a model or back: patterns, models, other services."""
 
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import msgspec
 
+from polyforge.kernel.errors import NotConfigured
+from polyforge.kernel.tasks import Task
+from polyforge.ports.models import Models
 from polyforge.ports.secret_source import SecretSource
 
 Stage = Literal["input", "output"]
@@ -33,6 +36,15 @@ class About(msgspec.Struct, frozen=True, gc=False):
     key_id: str = ""
     end_user: str = ""
     tags: tuple[str, ...] = ()
+    models: Models | None = None
+    """How to ask models of this installation in the call's name; None where there are none to be asked."""
+
+
+def models_of(about: About) -> Models:
+    """The models that a call may have asked; NotConfigured where there are none."""
+    if about.models is None:
+        raise NotConfigured("there are no models to be asked here")
+    return about.models
 
 
 class Outcome(msgspec.Struct, frozen=True, gc=False):
@@ -92,4 +104,19 @@ class Guardrail(Protocol):
 
     def begin(self, about: About) -> GuardrailSession:
         """A session for one call."""
+        ...
+
+
+@runtime_checkable
+class AsksModel(Protocol):
+    """A guardrail that judges by a model of this installation, which therefore has to be there."""
+
+    @property
+    def model(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def task(self) -> Task:
+        """What it has to do."""
         ...

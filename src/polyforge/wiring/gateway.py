@@ -82,7 +82,7 @@ from polyforge.tenancy.vault.tables import secrets
 from polyforge.wiring import adapters
 from polyforge.wiring.audit import AuditPlatform
 from polyforge.wiring.caching import CachePlatform, check_embedders, with_default
-from polyforge.wiring.guardrails import rulebook_of
+from polyforge.wiring.guardrails import check_models, rulebook_of
 from polyforge.wiring.limits import LimitPlatform
 from polyforge.wiring.operations import OperationsPlatform
 from polyforge.wiring.people import PeoplePlatform
@@ -213,6 +213,7 @@ class GatewayPlatform:
             Settlement(self.counters, self.journal, self.clock),
             catalog,
             self.clock,
+        check_models(rulebook, catalog)
         )
         return Lineup(catalog, providers, _digests(settings), health, rulebook, gateway)
 

@@ -9,6 +9,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
+from polyforge.gateway.asking import Asking, asker_of
 from polyforge.gateway.job import Job
 from polyforge.gateway.recorded import BODIES, STREAMS
 from polyforge.guardrails.passages import answered, asked, texts_of, with_answered, with_asked
@@ -39,12 +40,12 @@ class Guarding:
         """Whether there is a guardrail at all."""
         return self._rulebook.any
 
-    async def begin(self, job: Job) -> Passing | None:
+    async def begin(self, job: Job, asking: Asking) -> Passing | None:
         """Judge what is asked; None where the call has no guardrails to pass. Changes the request where it must be."""
-        rules = self._rulebook.find(job.caller, job.model)
+        rules = () if job.judging else self._rulebook.find(job.caller, job.model)
         if not rules:
             return None
-        passing = Passing(rules, _about(job))
+        passing = Passing(rules, _about(job, asking))
         job.found = passing.found
         if passing.judges("input"):
             await _judge_request(job, passing)
@@ -113,7 +114,7 @@ class GuardedStream:
         return found
 
 
-def _about(job: Job) -> About:
+def _about(job: Job, asking: Asking) -> About:
     caller, request = job.caller, job.request
     return About(
         job.id,
@@ -123,6 +124,7 @@ def _about(job: Job) -> About:
         caller.key_id,
         request.end_user,
         job.tags,
+        asking.models(asker_of(job, judging=True)),
     )
 
 

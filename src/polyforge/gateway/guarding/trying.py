@@ -7,7 +7,8 @@ from typing import Final
 
 import msgspec
 
-from polyforge.gateway.lineup import Lineups
+from polyforge.gateway.asking import Asker
+from polyforge.gateway.lineup import Lineup, Lineups
 from polyforge.guardrails.rules import Rule
 from polyforge.kernel.errors import GuardrailBlocked, NotFound, PolyforgeError
 from polyforge.kernel.ids import new_ulid
@@ -44,8 +45,22 @@ class Trying:
         if names is not None and (unknown := [name for name in names if name not in known]):
             raise NotFound(f"there is no guardrail {unknown[0]!r}")
         chosen = list(known.values()) if names is None else [known[name] for name in names]
-        about = About(new_ulid(), model, caller.organization_id, caller.project_id, caller.key_id)
-        return [await _try(rule, stage, text, about) for rule in chosen if stage in rule.stages]
+        lineup = self._lineups.current
+        lineup.calls += 1
+        try:
+            return [
+                await _try(rule, stage, text, _about(lineup, caller, model, rule))
+                for rule in chosen
+                if stage in rule.stages
+            ]
+        finally:
+            lineup.calls -= 1
+
+
+def _about(lineup: Lineup, caller: Caller, model: str, rule: Rule) -> About:
+    asker = Asker(caller, asyncio.get_running_loop().time() + rule.timeout, judging=True)
+    ids = caller.organization_id, caller.project_id, caller.key_id
+    return About(new_ulid(), model, *ids, models=lineup.gateway.asking.models(asker))
 
 
 async def _try(rule: Rule, stage: Stage, text: str, about: About) -> Trial:

@@ -47,6 +47,18 @@ class Rules(msgspec.Struct, gc=False, eq=False):
     ready: bool = False
     """Whether the counters are all there are for each call, and their slots are open."""
 
+    def of_money(self) -> "Rules | None":
+        """What of it counts money; None where nothing does."""
+        if "money" not in self.measures:
+            return None
+        return Rules(
+            tuple(each for each in self.counters if each.measure == "money"),
+            tuple(each for each in self.end_users if each.measure == "money"),
+            tuple(each for each in self.providers if each.measure == "money"),
+            frozenset({"money"}),
+            self.ready,
+        )
+
 
 class LimitBook:
     """The replica. `any` is false once it is known that there is no limit at all; then nothing else need be asked.

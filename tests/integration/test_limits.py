@@ -249,7 +249,7 @@ async def test_reset_top_up_and_transfer(api: Api) -> None:
     assert await api.spend(poor, "poor", 1_000_000) is None
     assert (await api("POST", f"/limits/{poor}/top-up", 200, {"amount": 0.5}))["use"]["left"] == 0.5
     refused = await api("POST", f"/limits/{rich}/transfer", 409, {"to": poor, "amount": 5.1})
-    assert refused["message"] == "only 5 USD are left of 'rich'"
+    assert refused == {"code": "conflict", "message": "only 5 USD are left of 'rich'", "param": "amount"}
     left = (await api("POST", f"/limits/{rich}/transfer", 200, {"to": poor, "amount": 4}))["use"]
     assert (left["allowed"], left["left"]) == (1.0, 1.0)
     assert (await api("GET", f"/limits/{poor}", 200))["use"]["left"] == 4.5
@@ -259,6 +259,25 @@ async def test_reset_top_up_and_transfer(api: Api) -> None:
     for body, param in (({"to": rich}, "to"), ({"to": KEY}, "to"), ({"to": "?"}, "to")):
         assert (await api("POST", f"/limits/{rich}/transfer", 400, {**body, "amount": 1}))["param"] == param
     await api("POST", f"/limits/{KEY}/transfer", 404, {"to": rich, "amount": 1})
+
+
+async def test_nothing_is_both_given_away_and_spent(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Something else is done to the limit, and what is there is spent, while a transfer is on its way."""
+    rich, poor = [(await api.set(name=name, subject="model", subject_id=name))["id"] for name in ("rich", "poor")]
+    assert await api.spend(rich, "rich", 1) is None
+    spent: list[int] = []
+    write = LimitService._write_transfer
+
+    async def disturbed(service: LimitService, *given: Any) -> Any:
+        await api("POST", f"/limits/{rich}/top-up", 200, {"amount": 0.5})
+        spent.extend([amount for amount in (1_400_000, 800_000) if await api.spend(rich, "rich", amount) is None])
+        return await write(service, *given)
+
+    monkeypatch.setattr(LimitService, "_write_transfer", disturbed)
+    answer = await api.client.post(f"/api/v1/limits/{rich}/transfer", json={"to": poor, "amount": 0.6})
+    given = 600_000 if answer.status_code == 200 else 0
+    assert spent
+    assert 1 + sum(spent) + given <= 1_500_000
 
 
 async def test_no_amount_is_more_than_can_be_counted(api: Api) -> None:

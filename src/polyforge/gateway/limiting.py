@@ -44,9 +44,13 @@ class Limiting:
         return counters
 
     def left(self, counters: Sequence[Counter], measure: str) -> int | None:
-        """What is left of the tightest of these that has a calendar and counts in this measure; None: there is none."""
+        """What is left of the tightest of these that counts in this measure; None: there is none.
+
+        Not of tokens in a window that rolls: a call may be larger than these.
+        """
         now = self._clock.now()
-        held = [each for each in counters if each.measure == measure and each.limit.hard and not each.tick_seconds]
+        held = [each for each in counters if each.measure == measure and each.limit.hard]
+        held = [each for each in held if measure == "money" or not each.tick_seconds]
         return min((self._counters.left(each, now) for each in held), default=None)
 
     def takes_of(self, job: Job, counters: Sequence[Counter]) -> list[Take]:
@@ -73,9 +77,12 @@ class Limiting:
 
         LimitReached when there is no room, Unavailable when it cannot be written down.
         """
+        held = bool(job.attempt_takes)
         self.end_attempt(job)
         counters = job.ceilings.get(deployment.provider)
         if counters is None:
+            if held:
+                self._journal.hold(job.id, self.holds_of(job.takes))
             return
         now, takes = self._clock.now(), self.takes_of(job, counters)
         outcome = self._counters.reserve_many(takes, now)

@@ -10,7 +10,7 @@ from polyforge.gateway.limiting import Limiting, explain, finite
 from polyforge.kernel.clock import FakeClock
 from polyforge.kernel.errors import BudgetSpent, LimitReached, UpstreamFailed
 from polyforge.tenancy.ledger.counters import Headroom
-from polyforge.tenancy.ledger.journal import Journal
+from polyforge.tenancy.ledger.journal import Journal, read, segments
 from polyforge.tenancy.ledger.records import Intent
 from polyforge.tenancy.limits.counters import Counter, LimitCounters, Over, counter_of
 from polyforge.tenancy.limits.windows import NEVER
@@ -85,6 +85,26 @@ async def test_an_attempt_that_failed_was_a_request_and_no_more(tmp_path: Path) 
     other = house.limit("p1", amount=5)
     assert await house.ask() == ["p0", "p1"]
     assert [house.used(each) for each in (requests, flights, other)] == [1, 0, 1]
+
+
+async def test_what_a_failed_attempt_held_is_held_no_more_where_the_next_provider_has_no_limits(tmp_path: Path) -> None:
+    house = Limited(tmp_path, Scripted(UpstreamFailed("no")), Scripted(OK))
+    house.limit("p0", measure="money", amount=5)
+    assert await house.ask() == ["p0", "p1"]
+    path = tmp_path / "journal" / str(segments(tmp_path / "journal")[0])
+    held = [len(entry.record.holds) for entry in read(path) if isinstance(entry.record, Intent)]
+    assert held == [0, 1, 0]
+
+
+def test_money_is_left_in_windows_that_roll_too_and_tokens_are_not_asked_for(tmp_path: Path) -> None:
+    house = Limited(tmp_path)
+    limiting = house.dispatch._limiting
+    rolling = [
+        begun(house.counters, limit(id=id_ * 26, measure=measure, amount=7, window="rolling:600"))
+        for id_, measure in (("A", "money"), ("B", "tokens"))
+    ]
+    assert limiting.left(rolling, "money") == 7
+    assert limiting.left(rolling, "tokens") is None
 
 
 async def test_who_is_full_by_the_time_of_its_turn_is_no_failure(tmp_path: Path) -> None:

@@ -253,6 +253,40 @@ def test_only_what_is_left_can_be_shifted(counters: LimitCounters) -> None:
     taken(counters, counter, 40)
 
 
+def test_what_is_given_back_is_never_refused(counters: LimitCounters) -> None:
+    counter = begun(counters, limit(hard=False))
+    assert counters.shift(counter, 4, NOW)
+    taken(counters, counter, 50)
+    assert counters.shift(counter, -4, NOW)
+    assert counters.use(counter, NOW).allowed == 10
+
+
+def test_a_ring_is_turned_under_its_lock_only(
+    pair: tuple[LimitCounters, LimitCounters], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _ = pair
+    locked: set[int] = set()
+    turned: list[bool] = []
+    monkeypatch.setattr(first, "_lock_one", locked.add)
+    monkeypatch.setattr(first, "_unlock_one", locked.discard)
+    roll = first._roll
+
+    def noted(counter: Counter, now: float) -> None:
+        turned.append(counter.slot in locked)
+        roll(counter, now)
+
+    monkeypatch.setattr(first, "_roll", noted)
+    counter = begun(first, limit(window="rolling:600"))
+    asked = taken(first, counter, 1, NOW + 100)
+    first.settle_many([asked], 1, 5, 5, NOW + 200)
+    first.left(counter, NOW + 300)
+    first.wait_for(counter, 1, NOW + 400)
+    first.use(counter, NOW + 500)
+    first.shift(counter, 1, NOW + 600)
+    assert len(turned) >= 6
+    assert all(turned)
+
+
 def test_a_slot_is_found_once_it_is_filled(pair: tuple[LimitCounters, LimitCounters]) -> None:
     first, second = pair
     counter, other = counter_of(limit(), PROJECT), counter_of(limit(), PROJECT)

@@ -187,12 +187,15 @@ class LimitCounters(SharedCounters):
         numbers[at + _STATE] = state.version
 
     def shift(self, counter: Counter, amount: int, now: float) -> bool:
-        """Take an amount away from what may be used in this window, if it is there; a negative one is given back."""
+        """Take an amount away from what may be used in this window, if it is there; a negative one is given back.
+
+        Until the state says so too, the next change of it undoes this: nobody else may change it meanwhile.
+        """
         take = Take(counter, 0)
         self._lock_one(counter.slot)
         try:
             self._look(take, now)
-            if take.left < amount:
+            if amount > 0 and take.left < amount:
                 return False
             numbers, at = self._numbers, counter.at
             extra = numbers[at + _EXTRA] if now * MICROS < numbers[at + _EXTRA_UNTIL] else 0
@@ -222,15 +225,24 @@ class LimitCounters(SharedCounters):
         return self._windows.end(counter.limit.window, now) if counter.limit.window else NEVER
 
     def left(self, counter: Counter, now: float) -> int:
-        """How much of a counter is left, as far as can be told without its lock."""
+        """How much of a counter is left."""
         take = Take(counter, 0)
-        self._look(take, now)
+        # Whoever looks at a ring may have to turn it, which must not meet another worker's turn.
+        self._lock_one(counter.slot)
+        try:
+            self._look(take, now)
+        finally:
+            self._unlock_one(counter.slot)
         return take.left
 
     def wait_for(self, counter: Counter, amount: int, now: float) -> float:
-        """Seconds until there is room for so much, as far as can be told without its lock; 0: there is."""
+        """Seconds until there is room for so much; 0: there is."""
         take = Take(counter, amount)
-        return 0.0 if self._fits(take, now) else self._wait_for(take, now)
+        self._lock_one(counter.slot)
+        try:
+            return 0.0 if self._fits(take, now) else self._wait_for(take, now)
+        finally:
+            self._unlock_one(counter.slot)
 
     # Admission
 

@@ -16,7 +16,7 @@ from polyforge.tenancy.audit.log import Subject
 from polyforge.tenancy.audit.recorder import Recorder
 from polyforge.tenancy.callers import Caller
 from polyforge.tenancy.limits.book import LimitBook
-from polyforge.tenancy.limits.counters import LimitCounters
+from polyforge.tenancy.limits.counters import Counter, LimitCounters
 from polyforge.tenancy.limits.records import ANY, Limit, LimitState, LimitUse
 from polyforge.tenancy.limits.schemas import LimitChanges, NewLimit, Reset, TopUp, Transfer
 from polyforge.tenancy.limits.settings import check_limit, units_of
@@ -176,31 +176,41 @@ class LimitService:
         giver = _one_subject(source, body.subject_id)
         receiver = _one_subject(target, body.to_subject_id, "to_subject_id")
         amount = from_usd(body.amount)
-        counter, now = self._book.counter(source, giver), self._clock.now()
+        counter = self._book.counter(source, giver)
         await self._book.ready([counter])
-        # First out of the counters, so that no call can spend it while it is on its way.
-        if not self._counters.shift(counter, amount, now):
-            left = to_usd(max(0, self._counters.left(counter, now)))
-            raise Conflict(f"only {left:g} USD are left of {source.name!r}")
-        try:
-            states = await self._write_transfer(caller, (source, giver), (target, receiver), amount)
-        except BaseException:
-            self._counters.shift(counter, -amount, now)
-            raise
+        states = await self._write_transfer(caller, (source, giver), (target, receiver), amount, counter)
         for limit, state in zip((source, target), states, strict=True):
             self._book.adjusted(limit, state)
         return source
 
     async def _write_transfer(
-        self, caller: Caller, source: tuple[Limit, str], target: tuple[Limit, str], amount: int
+        self, caller: Caller, source: tuple[Limit, str], target: tuple[Limit, str], amount: int, counter: Counter
     ) -> list[LimitState]:
         async with self._database.write() as session:
             editor = SystemLimitEditor(session)
-            taken = await self._put(editor, *source, self._adding(source[0], -amount))
-            given = await self._put(editor, *target, self._adding(target[0], amount))
-            told = {"to": target[0].id, "given": to_usd(amount), "subject_id": source[1], "to_subject_id": target[1]}
-            await self._record(session, caller, "limit.adjusted", source[0], None, told)
+            # From here to the end nobody else changes a state, which would undo what is shifted below.
+            await editor.lock()
+            before = await editor.state(source[0].id, source[1])
+            if before is not None:
+                self._book.adjusted(source[0], before)
+            self._shift(counter, amount)
+            try:
+                taken = await self._put(editor, *source, self._adding(source[0], -amount))
+                given = await self._put(editor, *target, self._adding(target[0], amount))
+                told = {"to": target[0].id, "given": to_usd(amount)}
+                whose = {"subject_id": source[1], "to_subject_id": target[1]}
+                await self._record(session, caller, "limit.adjusted", source[0], None, {**told, **whose})
+            except BaseException:
+                self._counters.shift(counter, -amount, self._clock.now())
+                raise
         return [taken, given]
+
+    def _shift(self, counter: Counter, amount: int) -> None:
+        """Out of the counters first, so that no call can spend it while it is on its way."""
+        now = self._clock.now()
+        if not self._counters.shift(counter, amount, now):
+            left = to_usd(max(0, self._counters.left(counter, now)))
+            raise Conflict(f"only {left:g} USD are left of {counter.limit.name!r}", param="amount")
 
     async def _adjust(
         self, caller: Caller, limit: Limit, subject_id: str, adjust: Adjust, told: dict[str, Any]

@@ -15,7 +15,7 @@ _LONGEST: Final = 200
 
 
 class Refusals:
-    """Writes down at most `per_second` of them; `on_drop` is told of each of the others."""
+    """Writes down at most `per_second` of them, none on a full disk; `on_drop` is told of each of the others."""
 
     def __init__(self, journal: Journal, clock: Clock, per_second: int, on_drop: Callable[[int], None]) -> None:
         self._journal = journal
@@ -32,11 +32,9 @@ class Refusals:
         now = self._clock.now()
         if int(now) != self._second:
             self._second, self._written = int(now), 0
-        if self._written >= self._per_second:
-            self._on_drop(1)
-            return
         self._written += 1
-        self._journal.settle(_record(exchange, error, now))
+        if self._written > self._per_second or not self._journal.note(_record(exchange, error, now)):
+            self._on_drop(1)
 
 
 def _record(exchange: Exchange, error: PolyforgeError, now: float) -> UsageRecord:

@@ -163,6 +163,27 @@ async def test_a_full_disk_refuses_new_calls_and_loses_no_settlement(
     journal.close()
 
 
+async def test_refusals_wait_for_no_disk_and_fill_no_segment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = Journal(tmp_path, SESSION, 0, 1, limit=2_000)
+    journal.open()
+    journal.intend(intent("open"))
+    assert all(journal.note(settlement(f"refused-{number}")) for number in range(40))
+    names = segments(tmp_path)
+    assert len(names) > 2
+    assert next(iter(read(tmp_path / str(names[-1])))).record == intent("open")
+    with monkeypatch.context() as patched:
+        patched.setattr("os.write", lambda fd, data: 3)
+        assert not journal.note(settlement("lost"))
+        journal.settle(settlement("open"))
+    assert not journal.note(settlement("lost too"))
+    await journal.make_durable()
+    assert journal.note(settlement("after"))
+    records = [entry.record.id for entry in read(tmp_path / str(segments(tmp_path)[-1]))]
+    assert records[-2:] == ["open", "after"]
+    assert not {"lost", "lost too"} & set(records)
+    journal.close()
+
+
 async def test_the_drainer_moves_each_record_once(tmp_path: Path) -> None:
     ledger = MemoryLedger()
     journal = Journal(tmp_path, SESSION, 0, 1, limit=3_000)

@@ -178,6 +178,14 @@ class Journal:
         self._open.pop(record.id, None)
         return self._number
 
+    def note(self, record: UsageRecord) -> bool:
+        """Write down a request that never became a call; False where that is not possible, and then nobody waits."""
+        if self._unwritten:
+            return False
+        if self._size > self._limit:
+            self._rotate()
+        return self._append(self._frame(SETTLEMENT, _encode(record)))
+
     async def make_durable(self) -> None:
         """Make everything written so far survive a power cut, after another try at what could not be written."""
         self._write_rest()
@@ -216,8 +224,8 @@ class Journal:
     def _rotate(self) -> None:
         """Go on in a new segment that begins with the intents still open; on failure stay in the old one.
 
-        Called before an intent, never after a settlement: by then the counters hold every settlement of the old
-        segment, so recovery needs none of it.
+        Called before an intent or a refusal, never after a settlement: by then the counters hold every settlement of
+        the old segment, so recovery needs none of it.
         """
         old, size, name = self._fd, self._size, self._name
         self._name = name._replace(segment=name.segment + 1)

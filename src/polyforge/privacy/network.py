@@ -20,7 +20,8 @@ IP: Final = Kind(
 MAC: Final = Kind("mac", "network", "MAC addresses", _LONGEST, "pairs of hexadecimal digits")
 _SCHEME: Final = 20
 _NAME: Final = 64
-_PASSWORD: Final = 128
+_PASSWORD: Final = 1024
+"""Tokens stand there too."""
 _HOST: Final = 255
 URL: Final = Kind(
     "url_credentials",

@@ -7,7 +7,7 @@ from polyforge.privacy.beginnings import either
 from polyforge.privacy.late import Late
 from polyforge.privacy.matches import FORM, LIKELY, Match
 from polyforge.privacy.page import Page
-from polyforge.privacy.secrets import PASSWORD
+from polyforge.privacy.secrets import PASSWORD, REST_OF_VALUE
 
 _PASSWORDS: Final = (
     "password", "passwd", "passphrase", "passcode", "pwd", "passwort", "kennwort", "contraseña", "mot de passe",
@@ -91,15 +91,15 @@ def _after(page: Page, end_of_word: int, place: int, *, by_verb: bool) -> Match 
     found = _VALUE.match(page.text, place)
     if found is None:
         return None
-    value = found[2].rstrip(_AFTER)
+    value = found[2].rstrip(_AFTER) if len(found[2]) < _LONGEST_VALUE else found[2]
     if len(value) < _SHORTEST or _PLACEHOLDER.match(value):
         return None
     is_made_up = _looks_made_up(before, value, quoted=bool(found[1]) and not by_verb)
-    return (
-        Match(found.start(2), found.start(2) + len(value), FORM if by_verb else LIKELY, PASSWORD.name)
-        if is_made_up
-        else None
-    )
+    if not is_made_up:
+        return None
+    end = found.start(2) + len(value)
+    rest = REST_OF_VALUE.match(page.text, end) if len(value) == _LONGEST_VALUE else None
+    return Match(found.start(2), rest.end() if rest else end, FORM if by_verb else LIKELY, PASSWORD.name)
 
 
 def _looks_made_up(word: str, value: str, *, quoted: bool) -> bool:

@@ -9,8 +9,8 @@ from polyforge.privacy.matches import CERTAIN, Kind, Match
 from polyforge.privacy.page import Page
 
 _LONGEST_KEY: Final = 1024
-_LONGEST_TOKEN: Final = 16_384
-_LONGEST_BODY: Final = 16_384
+_LONGEST_TOKEN: Final = 8192
+_LONGEST_BODY: Final = 8192
 _LONGEST_VALUE: Final = 128
 API_KEY: Final = Kind(
     "api_key", "secret", "API keys of known services", _LONGEST_KEY, "their prefixes", "their lengths"
@@ -27,7 +27,21 @@ PASSWORD: Final = Kind(
 )
 KINDS: Final = (API_KEY, JWT, PRIVATE_KEY, PASSWORD)
 
+# What is longer than a stream waits for is a match all the same, to its end: these characters belong to it.
+_REST_OF_KEY: Final = Late(r"[A-Za-z0-9_.+/=-]*")
+_REST_OF_PEM: Final = Late(r"[A-Za-z0-9+/=\s\\]*")
+REST_OF_VALUE: Final = Late(r"[^\s\"'`,;<>]*")
+RESTS: Final[Mapping[str, Late]] = {
+    API_KEY.name: _REST_OF_KEY,
+    JWT.name: _REST_OF_KEY,
+    PRIVATE_KEY.name: _REST_OF_PEM,
+    PASSWORD.name: REST_OF_VALUE,
+}
+"""By kind, what still belongs to a match that a stream has let go before its end came."""
+
 _IN_KEYS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.:"
+_IN_WEBHOOK_KEYS: Final = _IN_KEYS + "+/="
+_WEBHOOK_MARK: Final = "whsec_"
 _JWT_MARK: Final = "eyJ"
 _JWT: Final = Late(r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*)?")
 
@@ -45,7 +59,7 @@ _KEYS: Final[Mapping[str, Late]] = {
     "rk_test_": _key("rk_test_[A-Za-z0-9]{16,}"),
     "rzp_live_": _key("rzp_live_[A-Za-z0-9]{14,}"),
     "rzp_test_": _key("rzp_test_[A-Za-z0-9]{14,}"),
-    "whsec_": _key("whsec_[A-Za-z0-9+/=]{24,}"),
+    _WEBHOOK_MARK: _key("whsec_[A-Za-z0-9+/=]{24,}"),
     "AKIA": _key("AKIA[A-Z0-9]{16}(?![A-Za-z0-9])"),
     "ASIA": _key("ASIA[A-Z0-9]{16}(?![A-Za-z0-9])"),
     "ghp_": _key("ghp_[A-Za-z0-9]{30,}"),
@@ -113,7 +127,7 @@ class KeyFinder:
             while place >= 0:
                 found = _begins_alone(text, place) and pattern.match(text, place, place + kind.longest)
                 if found:
-                    finds.append(Match(place, found.end(), CERTAIN, kind.name))
+                    finds.append(Match(place, _end(text, place, found.end(), kind), CERTAIN, kind.name))
                 place = text.find(prefix, place + len(prefix))
         return finds
 
@@ -121,7 +135,8 @@ class KeyFinder:
         """Where a prefix begins after which all characters are those of keys."""
         text, size = page.text, len(page.text)
         tail = text[max(page.start, size - _LONGEST_TOKEN) :]
-        begin = size - len(tail) + len(tail.rstrip(_IN_KEYS))
+        signs = _IN_WEBHOOK_KEYS if _WEBHOOK_MARK in tail else _IN_KEYS
+        begin = size - len(tail) + len(tail.rstrip(signs))
         if size - begin > _LONGEST_KEY:
             token = _JWT_BEGUN.search(text, begin) if self._tokens else None
             if token:
@@ -167,10 +182,21 @@ def _begins_alone(text: str, place: int) -> bool:
     return place == 0 or not (text[place - 1].isascii() and text[place - 1].isalnum())
 
 
+def _end(text: str, start: int, end: int, kind: Kind) -> int:
+    """Where a match ends, of which no more than a stream waits for was looked at."""
+    if end - start < kind.longest:
+        return end
+    rest = _REST_OF_KEY.match(text, end)
+    return rest.end() if rest else end
+
+
 def _end_of_pem(text: str, place: int, *, stripped: bool = True) -> int:
     found = _PEM_BODY.match(text, place, place + _LONGEST_BODY)
     end = found.end() if found else place
     footer = _PEM_END.search(text, place, end)
     if footer:
         return footer.end()
+    if end - place == _LONGEST_BODY:
+        rest = _REST_OF_PEM.match(text, end)
+        return rest.end() if rest else end
     return place + len(text[place:end].rstrip()) if stripped else end

@@ -97,6 +97,42 @@ def test_values_in_escapes_and_apart_are_hidden_wherever_they_are_cut(text: str,
         assert filtered(text, [first, second]) == hidden
 
 
+LONG = "a1B2c3D4" * 2500
+ENDLESS = [
+    ("the token eyJhbGciOiJ9.eyJzdWIiO" + LONG + ". Done", "the token [JWT] Done"),
+    ("the key sk-" + LONG + "?", "the key [API_KEY]?"),
+    ("the key whsec_" + "a/b+" * 500 + "= x", "the key [API_KEY] x"),
+    ("-----BEGIN PRIVATE KEY-----\n" + f"{LONG[:64]}\n" * 200 + "; so", "[PRIVATE_KEY]; so"),
+    ("password: " + LONG + ", so", "password: [PASSWORD], so"),
+    ("see https://me:" + LONG[:900] + "@host.co/path", "see [URL_CREDENTIALS]/path"),
+]
+
+
+@pytest.mark.parametrize(("text", "hidden"), ENDLESS)
+@pytest.mark.parametrize("length", [61, 1000, 9001])
+def test_what_is_longer_than_is_waited_for_is_hidden_to_its_end(text: str, hidden: str, length: int) -> None:
+    assert mask(text, ALL.detect(text)) == hidden
+    assert filtered(text, list(range(0, len(text), length))) == hidden
+
+
+def test_a_long_match_that_is_left_loses_nothing() -> None:
+    text, _ = ENDLESS[0]
+    stream = StreamFilter(ALL, lambda _match, value: value)
+    assert (
+        "".join([stream.feed(text[start : start + 100]) for start in range(0, len(text), 100)]) + stream.finish()
+        == text
+    )
+
+
+def test_what_goes_on_for_ever_is_not_kept() -> None:
+    stream = StreamFilter(Detector(["jwt"]), Mask())
+    sent = stream.feed("eyJhbGciOiJ9.eyJzdWIiO" + LONG)
+    for _ in range(20):
+        sent += stream.feed(LONG)
+        assert stream.held == 0
+    assert sent + stream.feed(" so") + stream.finish() == "[JWT] so"
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_kind_alone_is_cut_anywhere(kind: str) -> None:
     detector = Detector([kind])

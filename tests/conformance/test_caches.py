@@ -220,6 +220,26 @@ def test_an_address_that_is_none_is_refused_and_not_shown() -> None:
     with pytest.raises(SettingsError, match="must begin with redis://") as refused:
         in_redis("https://user:sesame@example.com")
     assert "sesame" not in refused.value.message
+    for url in ("redis://:sesame@h:70000x/0", "redis://:sesame@h/0?socket_timeout=sesame"):
+        with pytest.raises(SettingsError, match="cannot be") as refused:
+            in_redis(url)
+        assert "sesame" not in refused.value.message
+
+
+async def test_a_secret_that_is_no_address_is_a_miss_until_it_is_one() -> None:
+    vault = Vault("redis://h:70000x/0")
+    cache = in_redis("secret:redis", timeout_seconds=5.0)
+    await cache.open(vault)
+    for _ in range(3):
+        assert await cache.get("p:a") is None
+    assert not cache.stats().available
+    with refusing_port() as port:
+        vault.url = f"redis://127.0.0.1:{port}/0"
+        vault.changed()
+        failures = cache.stats().failures
+        assert await cache.get("p:a") is None
+        assert cache.stats().failures > failures
+    await cache.close()
 
 
 async def found(cache: Cache, key: str) -> None:

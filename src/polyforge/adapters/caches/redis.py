@@ -13,12 +13,13 @@ from typing import Any, ClassVar, Final
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 from redis.asyncio import Redis
+from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from polyforge.kernel.clock import Clock
-from polyforge.kernel.errors import PolyforgeError, SettingsError, Unavailable
+from polyforge.kernel.errors import SettingsError, Unavailable
 from polyforge.ports.cache import CacheStats
 from polyforge.ports.secret_source import SecretSource, Stop
 from polyforge.secrets.references import SecretRef
@@ -169,7 +170,7 @@ class RedisCache:
                 continue
             try:
                 await self._send(commands)
-            except (RedisError, OSError, TimeoutError, PolyforgeError) as error:
+            except Exception as error:  # noqa: BLE001  # whatever it was, without this task nothing would be found again
                 self._failed(error)
                 self._give_up(commands)
                 await self._disconnect()
@@ -240,6 +241,11 @@ class RedisCache:
         url = self._settings.url.reveal(self._secrets)
         if not url.startswith(_SCHEMES):
             raise SettingsError(f"url: {self._settings.url} must begin with {', '.join(_SCHEMES)}")
+        try:
+            parse_url(url)
+        except ValueError:
+            # Without the cause, which quotes the address.
+            raise SettingsError(f"url: {self._settings.url} has a port or an option that cannot be") from None
         return url
 
     def _forget(self) -> None:

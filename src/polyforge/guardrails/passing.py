@@ -9,7 +9,7 @@ import msgspec
 from polyforge.guardrails.passages import retold, texts_of
 from polyforge.guardrails.rules import Rule
 from polyforge.guardrails.streams import StreamGuard
-from polyforge.kernel.errors import GuardrailBlocked, GuardrailFailed, PolyforgeError
+from polyforge.kernel.errors import GuardrailBlocked, GuardrailFailed
 from polyforge.ports.guardrail import About, GuardrailSession, Outcome, Part, Passage, Stage, TextFilter
 from polyforge.telemetry.logs import get_logger
 
@@ -87,7 +87,7 @@ class Passing:
                 outcome = await judging
         except GuardrailBlocked:
             raise
-        except (PolyforgeError, TimeoutError, OSError, ValueError, ArithmeticError, LookupError, TypeError) as error:
+        except Exception as error:  # noqa: BLE001  (an adapter may be anybody's, and what it raises is no judgement)
             self.fail(rule, stage, error)
             return Outcome()
         self.note(rule, stage, outcome)

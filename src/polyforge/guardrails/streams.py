@@ -48,6 +48,10 @@ class Judge(Protocol):
         """Write down what was found; GuardrailBlocked when that must not go on."""
         ...
 
+    def fail(self, rule: Rule, stage: Stage, error: Exception) -> None:
+        """A guardrail could not judge: GuardrailFailed, unless its policy lets through what it cannot judge."""
+        ...
+
 
 class StreamGuard:
     """Gives out of a stream what may be sent on. What was held back and not let through has not left."""
@@ -128,7 +132,11 @@ class StreamGuard:
             found = one.outcome()
             self._judge.note(rule, "output", Outcome(found.kinds or (rule.name,), max(1, found.count), blocked=True))
             raise
-        except (ValueError, LookupError, ArithmeticError, TypeError) as error:
+        except GuardrailFailed:
+            raise
+        except Exception as error:
+            self._judge.fail(rule, "output", error)
+            # What the filter held is lost, so nothing can go on, whatever the policy for errors is.
             raise GuardrailFailed(f"the guardrail {rule.name!r} cannot judge the answer") from error
 
 

@@ -136,6 +136,32 @@ async def test_a_guardrail_that_cannot_judge_lets_nothing_through() -> None:
     assert said(await through([rule("broken", Broken(), on_error="allow")], deltas)) == "x"
 
 
+class Crashing(Broken):
+    """A guardrail with a fault of its own, which is none of the errors that one would think of."""
+
+    async def check(self, stage: Stage, passages: Sequence[Passage]) -> Outcome:
+        raise RuntimeError(MAIL)
+
+    def filter(self, part: Part) -> Any:
+        return self
+
+    def feed(self, text: str) -> str:
+        raise RuntimeError(MAIL)
+
+
+async def test_whatever_a_guardrail_raises_is_no_judgement_and_is_not_told() -> None:
+    passing = Passing([rule("crashing", Crashing())], ABOUT)
+    for judging in (passing.check("input", [Passage("x")]), passing.stream().pass_on([TextDelta("x")], end=False)):
+        with pytest.raises(GuardrailFailed) as raised:
+            await judging
+        assert MAIL not in str(raised.value)
+    assert [found.action for found in passing.found] == ["error", "error"]
+    lenient = Passing([rule("crashing", Crashing(), on_error="allow")], ABOUT)
+    assert await lenient.check("input", [Passage("x")]) is None
+    with pytest.raises(GuardrailFailed):
+        await lenient.stream().pass_on([TextDelta("x")], end=False)
+
+
 async def test_what_was_found_is_written_down_without_the_text() -> None:
     passing = Passing([masking()], ABOUT)
     assert await passing.check("input", [Passage(f"a {MAIL}"), Passage("b")]) == ["a [EMAIL]", "b"]

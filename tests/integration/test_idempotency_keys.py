@@ -22,6 +22,7 @@ from polyforge.tenancy.idempotency.service import (
     request_digest,
 )
 from polyforge.tenancy.idempotency.settings import IdempotencySettings
+from polyforge.tenancy.idempotency.store import IdempotentRow, IdempotentStore, SystemIdempotent
 from polyforge.tenancy.idempotency.tables import idempotent_requests
 from polyforge.tenancy.vault.sealing import SealedColumn, Sealing
 from tests.support.ports import refusing_port
@@ -108,6 +109,29 @@ async def test_a_key_that_was_let_go_of_is_free(database: Database, clock: FakeC
     assert await rows(database) == 0
     await taken(one, request=OTHER)
     await one.close()
+
+
+async def test_who_gave_a_sign_of_life_meanwhile_keeps_its_key(
+    database: Database, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late, heir = worker(database, clock), worker(database, clock)
+    claim = await taken(late)
+    clock.advance(LEASE_SECONDS + 1)
+    find = IdempotentStore.find
+
+    async def renewed_just_after(store: IdempotentStore, id_: str) -> IdempotentRow | None:
+        monkeypatch.setattr(IdempotentStore, "find", find)
+        row = await find(store, id_)
+        async with database.write() as session:
+            await SystemIdempotent(session).renew([claim.owner], clock.now() + LEASE_SECONDS)
+        return row
+
+    monkeypatch.setattr(IdempotentStore, "find", renewed_just_after)
+    with pytest.raises(IdempotencyRunning):
+        await heir.claim(caller(), b"k", REQUEST)
+    await late.keep(claim, ANSWER)
+    assert await heir.claim(caller(), b"k", REQUEST) == ANSWER
+    await late.close()
 
 
 async def test_the_key_of_a_dead_attempt_is_taken_over_and_its_late_answer_is_not_kept(

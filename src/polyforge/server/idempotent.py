@@ -60,6 +60,8 @@ class Keeping:
         self._size += len(chunk)
         if self._size <= self._idempotency.max_bytes:
             self._chunks.append(bytes(chunk))
+        else:
+            self._chunks.clear()
 
     async def _finish(self) -> None:
         status = self._exchange.status

@@ -159,7 +159,7 @@ class Idempotency:
         lease = {"owner": claim.owner, "lease_until": now + LEASE_SECONDS}
         if row is not None and row.expires_at <= now:
             await editor.expire(claim.id, now)
-        elif row is not None and await editor.take_over(claim.id, row.owner, lease):
+        elif row is not None and await editor.take_over(claim.id, now, lease):
             return None
         values = {
             "id": claim.id,

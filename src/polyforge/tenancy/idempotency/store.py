@@ -57,11 +57,11 @@ class IdempotentEditor(IdempotentStore):
         owned = {"organization_id": self._scope.organization_id, "project_id": self._scope.project_id}
         return await self._session.change(_CLAIM.bindparams(**values, **owned)) > 0
 
-    async def take_over(self, id_: str, before: str, values: Mapping[str, Any]) -> bool:
-        """Take a key from an attempt that is no longer alive; whether it was still that attempt's."""
+    async def take_over(self, id_: str, now: float, values: Mapping[str, Any]) -> bool:
+        """Take a key from an attempt that is no longer alive; whether it is not."""
         columns = idempotent_requests.c
-        mine = (columns.id == id_) & (columns.owner == before) & (columns.state == "running")
-        return await self._writer.update(mine, values) > 0
+        dead = (columns.id == id_) & (columns.state == "running") & (columns.lease_until <= now)
+        return await self._writer.update(dead, values) > 0
 
     async def answer(self, id_: str, owner: str, values: Mapping[str, Any]) -> bool:
         """Keep what came of an attempt; whether the key was still its."""

@@ -711,7 +711,7 @@ async def test_a_change_of_the_keys_while_they_are_read_is_not_lost(
     monkeypatch.setattr(worker.keys, "_take", taken)
     for _ in range(3):
         await worker.keys.key_set()
-    assert len(looks) == 2
+    assert len(looks) >= 2  # the event of the key that the sign-in made may arrive here, and is one more reason to look
 
 
 async def test_another_master_key_makes_keys_of_its_own_and_still_verifies(

@@ -201,9 +201,13 @@ class LimitCounters(SharedCounters):
             extra = numbers[at + _EXTRA] if now * MICROS < numbers[at + _EXTRA_UNTIL] else 0
             numbers[at + _EXTRA] = extra - amount
             numbers[at + _EXTRA_UNTIL] = _micros(self.ends(counter, now))
+            self._shifted(counter, amount)
         finally:
             self._unlock_one(counter.slot)
         return True
+
+    def _shifted(self, counter: Counter, amount: int) -> None:
+        """An amount was taken away, under the slot's lock."""
 
     def use(self, counter: Counter, now: float) -> LimitUse:
         """How much of a counter is used now, with what calls under way hold."""
@@ -272,7 +276,7 @@ class LimitCounters(SharedCounters):
         finally:
             for each in locked:
                 self._unlock_one(each)
-        return self._tightest(room, limits, takes, now, taken=True) if shown else room
+        return self._tightest(room, takes, now, taken=True) if shown else room
 
     def _lock_all(self, takes: Sequence[Take], slot: int) -> list[int]:
         """Lock every slot of a call, always in the same order, so that no two calls wait for each other."""
@@ -357,23 +361,30 @@ class LimitCounters(SharedCounters):
         numbers[at + _SUM] = sum(numbers[at + _RING : at + _RING + TICKS])
         numbers[at + _TICK] = tick
 
-    def _tightest(
-        self, room: Headroom, limits: KeyLimits, takes: Sequence[Take], now: float, *, taken: bool
-    ) -> Headroom:
-        """What is left of requests and tokens where least is left: of the key's own limits, and of these."""
-        requests = (room.requests, limits.rpm or 0, room.reset)
-        tokens = (room.tokens, limits.tpm or 0, room.reset)
+    def _tightest(self, room: Headroom, takes: Sequence[Take], now: float, *, taken: bool) -> Headroom:
+        """What is left of requests and tokens where least is left: of the key's own limits (`room`), or of these."""
+        requests, tokens = room.requests, room.tokens
+        nearest: Take | None = None
+        nearest_tokens: Take | None = None
         for take in takes:
-            counter = take.counter
-            if not counter.limit.hard or counter.measure not in ("requests", "tokens"):
+            if not take.counter.shown:
                 continue
             left = max(0, take.left - take.amount if taken else take.left)
-            held = (left, take.allowed, self.ends(counter, now) - now)
-            if counter.measure == "requests":
-                requests = min(requests, held, key=_scarcity)
-            else:
-                tokens = min(tokens, held, key=_scarcity)
-        return Headroom(requests[0], tokens[0], requests[2], requests[1], tokens[1], tokens[2])
+            if take.counter.measure == "requests":
+                if requests is None or left < requests:
+                    requests, nearest = left, take
+            elif tokens is None or left < tokens:
+                tokens, nearest_tokens = left, take
+        if nearest is nearest_tokens is None:
+            return room
+        return Headroom(
+            requests,
+            tokens,
+            room.reset if nearest is None else self.ends(nearest.counter, now) - now,
+            None if nearest is None else nearest.allowed,
+            None if nearest_tokens is None else nearest_tokens.allowed,
+            room.reset if nearest_tokens is None else self.ends(nearest_tokens.counter, now) - now,
+        )
 
     # Refusal
 
@@ -383,7 +394,7 @@ class LimitCounters(SharedCounters):
         longest = max(waits)
         take = over[waits.index(longest)]
         self._tell_reached(take, now)
-        return Over(take.counter, longest, self._tightest(_NO_ROOM, _NO_KEY, takes, now, taken=False))
+        return Over(take.counter, longest, self._tightest(_NO_ROOM, takes, now, taken=False))
 
     def _wait_for(self, take: Take, now: float) -> float:
         """Seconds until there is room for a call, if nothing else comes."""
@@ -512,10 +523,6 @@ class LimitCounters(SharedCounters):
     def _notify(self, counter: Counter, share: float | None, used: int, now: float) -> None:
         if self.notice is not None:
             self.notice(Notice(counter.limit, counter.subject_id, share, used, counter.amount, now))
-
-
-def _scarcity(room: tuple[int | None, int, float]) -> float:
-    return NEVER if room[0] is None else room[0]
 
 
 def _micros(moment: float) -> int:

@@ -30,6 +30,7 @@ WALLED = {
     "memberships",
     "projects",
     "request_feedback",
+    "request_payloads",
     "responses",
     "roles",
     "secrets",

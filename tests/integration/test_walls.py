@@ -11,11 +11,13 @@ import httpx
 import pytest
 from sqlalchemy import insert, select
 
+from polyforge.database.scopes import Scope
 from polyforge.kernel.clock import SystemClock
 from polyforge.kernel.ids import new_ulid
 from polyforge.server.process import create_app
 from polyforge.tenancy.callers import ALL, Caller, Origin
 from polyforge.tenancy.defaults import DEFAULT_ORGANIZATION_ID, DEFAULT_PROJECT_ID
+from polyforge.tenancy.payloads.records import Offered, Part, Payload
 from polyforge.tenancy.people.records import User, hash_of
 from polyforge.tenancy.people.tables import memberships, users
 from polyforge.tenancy.policy import BUILT_IN_ROLES, LEVELS
@@ -297,6 +299,10 @@ async def _request(world: World, tenant: Tenant) -> str:
     whose = {"organization_id": tenant.organization_id, "project_id": tenant.project_id}
     call = record(**whose, started_at=1.0)
     await world.platform.ledger.append(f"walls-{call.id}", 0, 1, [call])
+    scope = Scope(tenant.organization_id, tenant.project_id)
+    words = Payload(Part(b"asked", 5), Part(b"said", 4), "text/plain", 200)
+    world.platform.payloads.writer.offer(Offered(call.id, scope, "", "", 9, lambda: words))
+    await world.platform.payloads.writer.flush()
     return call.id
 
 

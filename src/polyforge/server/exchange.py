@@ -22,6 +22,14 @@ class Keeping(Protocol):
         ...
 
 
+class Gathering(Protocol):
+    """Remembers an answer on its way out."""
+
+    def leave(self) -> None:
+        """The request is over."""
+        ...
+
+
 class Exchange(msgspec.Struct, gc=False):
     """Filled in on the way; what is missing at the end was never reached."""
 
@@ -37,6 +45,8 @@ class Exchange(msgspec.Struct, gc=False):
     """The key under which the caller may send the request again without having it done twice."""
     keeping: Keeping | None = None
     """What keeps the answer under that key."""
+    gathering: Gathering | None = None
+    """What remembers the words, where they are kept."""
     status: int = 0
     error: str | None = None
 

@@ -45,6 +45,7 @@ from polyforge.server.http import (
     send_whole,
 )
 from polyforge.server.idempotent import Replayed, begin
+from polyforge.server.payloads import Payloads
 from polyforge.server.refusals import Refusals
 from polyforge.server.responses import Conversations
 from polyforge.telemetry.hops import Hops
@@ -90,6 +91,7 @@ class Inference:
         answers: AnswerCache,
         idempotency: Idempotency,
         refusals: Refusals,
+        payloads: Payloads,
     ) -> None:
         self._settings = settings
         self._keys = keys
@@ -102,6 +104,7 @@ class Inference:
         self._answers = answers
         self._idempotency = idempotency
         self._refusals = refusals
+        self._payloads = payloads
         self.endpoints: Mapping[str, Endpoint] = {endpoint.path: endpoint for endpoint in ENDPOINTS}
 
     async def __call__(self, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
@@ -114,8 +117,8 @@ class Inference:
         try:
             job = await self._read(endpoint, exchange, lineup, scope, receive)
             presence = Presence(scope)
-            if exchange.once is not None:
-                send = exchange.keeping = await begin(self._idempotency, exchange, job, exchange.once, send)
+            if exchange.once is not None or self._payloads.any:
+                send = await self._watched(endpoint, exchange, job, scope, send)
             if job.model.cache is not None and endpoint.estimate is None:
                 await self._answers.prepare(job, job.model.cache, endpoint.path, first_values(scope["headers"]))
             await self._answer(endpoint, exchange, job, lineup, presence, send)
@@ -134,9 +137,17 @@ class Inference:
             lineup.calls -= 1
             if presence is not None:
                 presence.end()
-            if exchange.keeping is not None:
-                await exchange.keeping.leave()
+            if exchange.keeping is not None or exchange.gathering is not None:
+                await _leave(exchange)
             self._observer.finished(exchange)
+
+    async def _watched(self, endpoint: Endpoint, exchange: Exchange, job: Job, scope: Scope, send: Send) -> Send:
+        """What to send an answer through that is kept, under its key or for its words."""
+        if exchange.once is not None:
+            send = exchange.keeping = await begin(self._idempotency, exchange, job, exchange.once, send)
+        if not self._payloads.any:
+            return send
+        return self._payloads.watch(endpoint, exchange, job, first_values(scope["headers"]), send)
 
     def _answer(
         self, endpoint: Endpoint, exchange: Exchange, job: Job, lineup: Lineup, presence: Presence, send: Send
@@ -310,6 +321,14 @@ class Inference:
             headers += [*_limits(exchange.job), *_cache(exchange.job)]
         self._refusals.write(exchange, error)
         await send_whole(send, rendered.status, headers, rendered.body)
+
+
+async def _leave(exchange: Exchange) -> None:
+    """Tell what watched the answer that it is over."""
+    if exchange.gathering is not None:
+        exchange.gathering.leave()
+    if exchange.keeping is not None:
+        await exchange.keeping.leave()
 
 
 async def _send_late_error(

@@ -30,6 +30,7 @@ from polyforge.server.management import build_management
 from polyforge.server.models import Models
 from polyforge.server.observing import Observation
 from polyforge.server.operations import Operations
+from polyforge.server.payloads import Payloads
 from polyforge.server.refusals import Refusals
 from polyforge.server.responses import Conversations
 from polyforge.server.well_known import WellKnown
@@ -42,6 +43,7 @@ from polyforge.tenancy.history import api as history_api
 from polyforge.tenancy.limits import api as limits_api
 from polyforge.tenancy.limits.service import LimitService
 from polyforge.tenancy.organizations import api as organizations_api
+from polyforge.tenancy.payloads import api as payloads_api
 from polyforge.tenancy.people import api as people_api
 from polyforge.tenancy.people.sign_on import api as sign_on_api
 from polyforge.tenancy.people.tokens import api as tokens_api
@@ -86,6 +88,7 @@ def create_app(platform: GatewayPlatform) -> Application:
         Refusals(
             platform.journal, platform.clock, settings.requests.refused_per_second, platform.count(REFUSALS_DROPPED)
         ),
+        Payloads(platform.payloads.policy, platform.payloads.writer, settings.requests.payloads.max_bytes),
     )
     counter = TokenCounter(Encodings(), tokenizer_files(settings.tokens, settings.models))
     management = build_management(
@@ -94,6 +97,7 @@ def create_app(platform: GatewayPlatform) -> Application:
             usage_api.router(platform.usage.service, make_writer),
             corrections_api.router(platform.usage.corrections),
             history_api.router(platform.usage.history, platform.usage.feedback),
+            payloads_api.router(platform.payloads.service),
             limits_api.router(_limit_service(platform)),
             cache_api.router(platform.cache.administration),
             gateway_api.usage_router(Comparing(platform.usage.service, platform.lineups)),
@@ -194,6 +198,7 @@ async def _serve(platform: GatewayPlatform, listener: socket.socket, spec: Proce
     background = [
         asyncio.create_task(platform.keep_durable(), name="journal"),
         asyncio.create_task(platform.drainer.run(), name="drainer"),
+        asyncio.create_task(platform.keep_payloads(), name="payloads"),
         asyncio.create_task(platform.renew_seals(), name="sealing"),
         asyncio.create_task(platform.export_audit(), name="audit-exports"),
         asyncio.create_task(platform.export_logs(), name="request-log-exports"),

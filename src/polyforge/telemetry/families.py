@@ -185,6 +185,11 @@ REFUSALS_DROPPED = Family(
     "counter",
     "Refused requests that are not in the history because there were too many in a second.",
 )
+PAYLOADS_DROPPED = Family(
+    "polyforge_request_payloads_dropped_total",
+    "counter",
+    "Payloads of requests that are not kept because too many waited to be written.",
+)
 LOG_DROPPED = Family(
     "polyforge_log_lines_dropped_total",
     "counter",
@@ -249,6 +254,7 @@ FAMILIES: tuple[Family, ...] = (
     REQUEST_LOG_LAG,
     REQUEST_LOG_REFUSED,
     REFUSALS_DROPPED,
+    PAYLOADS_DROPPED,
     LOG_DROPPED,
     TRACES_DROPPED,
     PROCESS_CPU,

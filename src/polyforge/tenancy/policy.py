@@ -22,6 +22,8 @@ LEVELS: Final[Mapping[str, Level]] = {
     "keys:write": "project",
     "usage:read": "project",
     "usage:write": "project",
+    "requests:payload": "project",
+    "requests:delete": "project",
     "cache:write": "project",
     "events:read": "project",
     "secrets:use": "project",
@@ -61,6 +63,7 @@ class Role(msgspec.Struct, frozen=True):
 
 _PROJECT: Final = frozenset(name for name, level in LEVELS.items() if level == "project")
 _ORGANIZATION: Final = frozenset(name for name, level in LEVELS.items() if level == "organization")
+_FOR_ADMINS: Final = frozenset({"usage:write", "requests:payload", "requests:delete"})
 _READ: Final = frozenset({"models:read", "keys:read", "usage:read", "events:read", "organization:read", "limits:read"})
 
 BUILT_IN_ROLES: Final[Mapping[str, Role]] = {
@@ -70,7 +73,7 @@ BUILT_IN_ROLES: Final[Mapping[str, Role]] = {
         Role("admin", _PROJECT | _ORGANIZATION - {"organization:write"}, "Everything but the organization itself."),
         Role(
             "developer",
-            _PROJECT - {"usage:write"} | {"organization:read", "members:read", "secrets:read", "limits:read"},
+            _PROJECT - _FOR_ADMINS | {"organization:read", "members:read", "secrets:read", "limits:read"},
             "Calls models, makes keys and service accounts, uses secrets.",
         ),
         Role("analyst", _READ | {"inference", "members:read"}, "Calls models and reads what was used."),

@@ -39,6 +39,7 @@ from polyforge.telemetry.families import (
     COOLING,
     JOURNAL_LAG,
     LOG_DROPPED,
+    PAYLOADS_DROPPED,
     REQUEST_LOG_LAG,
     REQUEST_LOG_REFUSED,
     TRACES_DROPPED,
@@ -64,6 +65,8 @@ from polyforge.tenancy.ledger.recovery import next_incarnation, recover
 from polyforge.tenancy.ledger_store import LedgerStore
 from polyforge.tenancy.limits.counters import LimitCounters
 from polyforge.tenancy.limits.settings import declared_limits
+from polyforge.tenancy.payloads.records import BELONGS_TO as PAYLOAD_BELONGS_TO
+from polyforge.tenancy.payloads.tables import request_payloads
 from polyforge.tenancy.people.attempts import Attempts
 from polyforge.tenancy.people.callers import Principals
 from polyforge.tenancy.people.tables import signing_keys, users
@@ -85,6 +88,7 @@ from polyforge.wiring.caching import CachePlatform, check_embedders, with_defaul
 from polyforge.wiring.guardrails import check_models, rulebook_of
 from polyforge.wiring.limits import LimitPlatform
 from polyforge.wiring.operations import OperationsPlatform
+from polyforge.wiring.payloads import PayloadPlatform
 from polyforge.wiring.people import PeoplePlatform
 from polyforge.wiring.prices import costs_of
 from polyforge.wiring.process import ProcessSpec
@@ -101,6 +105,7 @@ SEALED: Final = (
     SealedColumn(signing_keys, "sealed", "signing key/{id}"),
     SealedColumn(responses, "sealed", RESPONSE_BELONGS_TO, rows=8),
     SealedColumn(idempotent_requests, "sealed", IDEMPOTENT_BELONGS_TO, rows=8),
+    SealedColumn(request_payloads, "sealed", PAYLOAD_BELONGS_TO, rows=8),
 )
 """Every column of sealed values."""
 
@@ -114,7 +119,6 @@ class GatewayPlatform:
         self.settings = settings = start.settings
         self._spec = spec
         self.clock = clock
-        runtime = Path(spec.runtime)
         self.journal_folder = journal_folder = settings.data / "journal"
         name = f"gateway-{spec.index}"
         self.incarnation = next_incarnation(journal_folder, spec.session, spec.index)
@@ -123,10 +127,12 @@ class GatewayPlatform:
         self.database = Database(settings.database, settings.data)
         self.declared_secrets = DeclaredSecrets(self.database, self.master, DEFAULT_ORGANIZATION_ID)
         self.logs = LogPlatform(settings.logs, self.database, clock, self.count(REQUEST_LOG_REFUSED))
-        self.counters = LimitCounters(runtime / "counters", spec.index, spec.workers, settings.gateway.max_limited_keys)
+        self.counters = LimitCounters(
+            Path(spec.runtime) / "counters", spec.index, spec.workers, settings.gateway.max_limited_keys
+        )
         self.journal = Journal(journal_folder, spec.session, spec.index, self.incarnation)
         self.drainer = Drainer(journal_folder, spec.session, self.ledger, clock, _log_drain_error)
-        self.metrics = Metrics(runtime / "metrics", name, metric_models=settings.telemetry.metric_models)
+        self.metrics = Metrics(Path(spec.runtime) / "metrics", name, metric_models=settings.telemetry.metric_models)
         self.lines = LineWriter(sys.stderr.fileno(), process=name, on_drop=self.count(LOG_DROPPED))
         self.tracer = _tracer(settings, name, self.count(TRACES_DROPPED))
         self.keys = KeyCache(
@@ -170,6 +176,9 @@ class GatewayPlatform:
         self.key_service = KeyService(self.database, clock, self.recorder, self.keys.wake)
         self.responses = Responses(settings.responses, self.database, clock, self.master)
         self.idempotency = Idempotency(settings.idempotency, self.database, clock, self.master)
+        self.payloads = PayloadPlatform(
+            settings.requests.payloads, self.database, clock, self.master, self.recorder, self.count(PAYLOADS_DROPPED)
+        )
         self.sealing = Sealing(self.database, self.master, SEALED)
         self.vault_service = VaultService(self.database, clock, self.recorder, self.master)
 
@@ -204,6 +213,7 @@ class GatewayPlatform:
         half_life = self.settings.gateway.latency_half_life_seconds
         health = Health(_health_path(settings, self._spec), catalog.deployment_count(), self.clock, half_life)
         rulebook = rulebook_of(settings)
+        check_models(rulebook, catalog)
         dispatch = Dispatch(self.settings.gateway, providers, health, self.limits.limiting, self.clock)
         gateway = Gateway(
             self._admission,
@@ -213,7 +223,6 @@ class GatewayPlatform:
             Settlement(self.counters, self.journal, self.clock),
             catalog,
             self.clock,
-        check_models(rulebook, catalog)
         )
         return Lineup(catalog, providers, _digests(settings), health, rulebook, gateway)
 
@@ -257,6 +266,7 @@ class GatewayPlatform:
         """Close everything, the journal last: it holds what the others may still say."""
         await self.operations.close()
         await self.idempotency.close()
+        await self.payloads.writer.close()
         await self.people.close()
         await self.declared_secrets.close()
         await self.events.close()
@@ -297,6 +307,11 @@ class GatewayPlatform:
         await self._wait_for_schema()
         await self.logs.exporters.run()
 
+    async def keep_payloads(self) -> None:
+        """Write down payloads of requests, once there is a database to write them to."""
+        await self._wait_for_schema()
+        await self.payloads.writer.run()
+
     async def renew_seals(self) -> None:
         """Seal again what an earlier master key sealed; one process of a machine is enough, and they take turns."""
         await self._wait_for_schema()
@@ -310,12 +325,13 @@ class GatewayPlatform:
             await self.operations.pruning.run()
 
     async def prune_responses(self) -> None:
-        """Let go of responses, answers to keys and details that have expired; one process of a machine does it."""
+        """Let go of what callers had kept and that has expired; one process of a machine does it."""
         await self._wait_for_schema()
         if self._spec.index == 0:
             pruning = (
                 ExpiryPruning(responses, self.database, self.clock),
                 ExpiryPruning(idempotent_requests, self.database, self.clock),
+                ExpiryPruning(request_payloads, self.database, self.clock),
                 HistoryPruning(self.settings.requests, self.database, self.clock),
             )
             await asyncio.gather(*(each.run() for each in pruning))

@@ -45,3 +45,9 @@ class Recorder:
     async def read(self, session: WriteSession, caller: Caller, action: str, subject: Subject) -> None:
         """Something sensitive was read: a secret revealed, a payload opened, an export made."""
         await self._audit.record(session, caller, action, subject)
+
+    async def noted(
+        self, session: WriteSession, caller: Caller, action: str, subject: Subject, after: Mapping[str, Any]
+    ) -> None:
+        """Something happened that is for the audit log alone: what is no settled thing that others would follow."""
+        await self._audit.record(session, caller, action, subject, None, after)

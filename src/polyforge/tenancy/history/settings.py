@@ -2,6 +2,8 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from polyforge.tenancy.payloads.settings import PayloadSettings
+
 
 class RequestSettings(BaseModel):
     """What is kept of requests, beside what they came to."""
@@ -20,3 +22,4 @@ class RequestSettings(BaseModel):
         le=10_000,
         description="Most refused requests that a worker writes down in a second; the others are counted in a metric.",
     )
+    payloads: PayloadSettings = Field(default_factory=PayloadSettings)

@@ -1,0 +1,29 @@
+"""What keeps payloads of requests, opens them, and deletes what is somebody's."""
+
+from collections.abc import Callable
+
+from polyforge.database.database import Database
+from polyforge.kernel.clock import Clock
+from polyforge.secrets.sealing import MasterKeys
+from polyforge.tenancy.audit.recorder import Recorder
+from polyforge.tenancy.payloads.policy import PayloadPolicy
+from polyforge.tenancy.payloads.service import PayloadService
+from polyforge.tenancy.payloads.settings import PayloadSettings
+from polyforge.tenancy.payloads.writer import PayloadWriter
+
+
+class PayloadPlatform:
+    """The rooms around payloads. `dropped` counts those that are not kept because too many waited."""
+
+    def __init__(
+        self,
+        settings: PayloadSettings,
+        database: Database,
+        clock: Clock,
+        master: MasterKeys,
+        recorder: Recorder,
+        dropped: Callable[[int], None],
+    ) -> None:
+        self.policy = PayloadPolicy(settings)
+        self.writer = PayloadWriter(settings, database, clock, master, dropped)
+        self.service = PayloadService(database, clock, recorder, master)

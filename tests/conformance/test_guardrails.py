@@ -16,6 +16,7 @@ from polyforge.kernel.tasks import EmbeddingResult, Moderation
 from polyforge.kernel.usage import NO_USAGE
 from polyforge.ports.guardrail import About, Action, Guardrail, Outcome, Passage
 from tests.support.behaviours import Exchange, Play
+from tests.support.classifier import MODEL, ClassifierServer
 from tests.support.upstream import Upstream
 from tests.support.vault import Secrets
 
@@ -67,10 +68,14 @@ def service() -> Any:
 def build(name: str, action: Action, service: Upstream) -> Guardrail:
     module = import_module(f"polyforge.adapters.guardrails.{name}")
     settings = SETTINGS.get(name)
-    if settings is None:
-        assert name == "http", f"{name} has no settings here yet"
+    if name == "http":
         service.script(ABOUT.model, *[Play(judge)] * 20)
         settings = {"url": f"{service.url}/judge"}
+    if name == "classifier":
+        service.script("None", Play(ClassifierServer(lambda text: [0.1, 0.9] if text == BAD else [0.8, 0.2])))
+        address = service.url.removesuffix("/v1")
+        settings = {"url": address, "model": MODEL, "labels": ["SAFE", "INJECTION"], "finds": ["INJECTION"]}
+    assert settings is not None, f"{name} has no settings here yet"
     return module.ADAPTER(module.Settings(**settings), action)
 
 

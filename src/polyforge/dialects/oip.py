@@ -332,14 +332,15 @@ def encode_request(
     *,
     request_id: str = "",
     parameters: dict[str, Parameter] | None = None,
+    binary: bool = True,
 ) -> Message:
-    """An inference request with every tensor in binary, both ways."""
+    """An inference request with every tensor in binary, both ways; or all in JSON, which every server takes."""
     raw: list[Buffer] = []
-    described = [_describe(tensor, binary=True, raw=raw) for tensor in inputs]
-    head: dict[str, Any] = {
-        "inputs": described,
-        "parameters": {**(parameters or {}), "binary_data_output": True},
-    }
+    head: dict[str, Any] = {"inputs": [_describe(tensor, binary=binary, raw=raw) for tensor in inputs]}
+    if binary:
+        head["parameters"] = {**(parameters or {}), "binary_data_output": True}
+    elif parameters:
+        head["parameters"] = parameters
     if request_id:
         head["id"] = request_id
     return _message(head, raw)

@@ -1,6 +1,8 @@
-"""A client of the Open Inference Protocol over a Unix socket, for our own model host."""
+"""A client of the Open Inference Protocol, for our own model host on a Unix socket and for servers of others."""
 
 import asyncio
+from collections.abc import Mapping
+from typing import Final
 
 import msgspec
 
@@ -20,6 +22,7 @@ RETRY_SECONDS = 1.0
 OK = 200
 PARAM_HEADER = "x-polyforge-param"
 _BASE_URL = "http://models"
+_NO_HEADERS: Final[Mapping[str, str]] = {}
 
 
 class OipAnswer(msgspec.Struct, gc=False):
@@ -33,7 +36,7 @@ class OipAnswer(msgspec.Struct, gc=False):
 
 
 class OipClient:
-    """Calls one model server. Every failure is a `PolyforgeError`.
+    """Calls one model server, on a Unix socket or at `base_url`. Every failure is a `PolyforgeError`.
 
     Unavailable when nobody listens, the connection breaks or the server says so; TimedOut; Invalid and ModelNotFound as
     the server says; UpstreamFailed for anything else. A call on a kept connection that turns out to be closed is sent
@@ -41,18 +44,25 @@ class OipClient:
     """
 
     def __init__(
-        self, socket_path: str, *, max_connections: int = 64, max_response_bytes: int = MAX_RESPONSE_BYTES
+        self,
+        socket_path: str | None = None,
+        *,
+        base_url: str = _BASE_URL,
+        max_connections: int = 64,
+        max_response_bytes: int = MAX_RESPONSE_BYTES,
     ) -> None:
         self._max_response_bytes = max_response_bytes
-        self._http = HttpClient(_BASE_URL, {}, None, max_connections, unix_socket=socket_path)
+        self._http = HttpClient(base_url, {}, None, max_connections, unix_socket=socket_path)
 
     async def close(self) -> None:
         """Hang up on kept connections; calls on their way finish."""
         await self._http.close()
 
-    async def infer(self, model: str, message: oip.Message, *, seconds: float) -> oip.InferResponse:
+    async def infer(
+        self, model: str, message: oip.Message, *, seconds: float, headers: Mapping[str, str] = _NO_HEADERS
+    ) -> oip.InferResponse:
         """The model's answer to an encoded request, within so many seconds, waiting for a connection included."""
-        answer = await self._call(oip.model_path(model, "infer"), message, seconds)
+        answer = await self._call(oip.model_path(model, "infer"), message, seconds, headers)
         try:
             length = oip.header_length_of(answer.header_length, len(answer.body))
             return oip.decode_response(answer.body, length)
@@ -67,10 +77,12 @@ class OipClient:
         except Invalid as error:
             raise _not_oip(error) from error
 
-    async def _call(self, path: str, message: oip.Message, seconds: float) -> OipAnswer:
+    async def _call(
+        self, path: str, message: oip.Message, seconds: float, headers: Mapping[str, str] = _NO_HEADERS
+    ) -> OipAnswer:
         try:
             async with asyncio.timeout(seconds):
-                answer = await self._exchange(path, message)
+                answer = await self._exchange(path, message, headers)
         except TimeoutError as error:
             raise TimedOut(f"the model server did not answer within {seconds:g} seconds") from error
         except ConnectionBroken as error:
@@ -81,8 +93,8 @@ class OipClient:
             return answer
         raise _error_of(answer)
 
-    async def _exchange(self, path: str, message: oip.Message) -> OipAnswer:
-        headers = {"content-type": message.content_type}
+    async def _exchange(self, path: str, message: oip.Message, more: Mapping[str, str]) -> OipAnswer:
+        headers = {**more, "content-type": message.content_type}
         if message.header_length is not None:
             headers[oip.HEADER_LENGTH] = str(message.header_length)
         answer = self._http.post(path, b"".join(message.parts), headers)

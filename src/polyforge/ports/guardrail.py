@@ -14,8 +14,9 @@ Stage = Literal["input", "output"]
 """Before a model is asked, or before its answer is given."""
 Action = Literal["block", "mask", "pseudonyms", "flag"]
 """What to do about a find: refuse the call, hide it for good, hide it from the model alone, or only write it down."""
-Part = Literal["text", "reasoning", "refusal", "arguments", "result"]
-"""What a passage is: prose, thought, words of refusal, the arguments of a tool call as JSON text, a tool's result."""
+Part = Literal["text", "reasoning", "refusal", "arguments", "result", "name"]
+"""What a passage is: prose, thought, words of refusal, the arguments of a tool call as JSON text, a tool's result, or
+what the caller calls the end user."""
 
 
 class Passage(msgspec.Struct, frozen=True, gc=False):

@@ -4,11 +4,12 @@ Bodies and frames that nothing was found in go on as they are. What has to be ch
 that no field is lost which only the caller's dialect knows; where that is not possible it goes on in canonical form.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, cast
 
 import msgspec
 
+from polyforge.dialects.multipart import is_form, read_form
 from polyforge.gateway.asking import Asking, asker_of
 from polyforge.gateway.job import Job
 from polyforge.gateway.recorded import BODIES, STREAMS
@@ -23,8 +24,10 @@ from polyforge.ports.guardrail import About, Passage
 from polyforge.ports.provider import Reply, StreamEvent
 from polyforge.upstreams.streams import CanonicalStream, event_of_deltas
 
-_TEXT_FIELDS: Final = ("input", "prompt", "instructions")
-"""Where tasks that are no chats have their texts."""
+_TEXT_FIELDS: Final = ("input", "prompt", "instructions", "messages", "system")
+"""Where tasks that are no chats have their texts; the last two are those of a request to count tokens."""
+_INNER_FIELDS: Final = frozenset({"text", "content", "thinking"})
+"""Where parts of these have theirs."""
 _CHATS: Final = frozenset({"chat", "completion"})
 _decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -136,7 +139,7 @@ async def _judge_request(job: Job, passing: Passing) -> None:
     if texts is None:
         return
     request, changes = job.request, dict(zip(texts_of(passages), texts, strict=True))
-    job.request = msgspec.structs.replace(request, body=with_texts(request.body, changes))
+    job.request = msgspec.structs.replace(request, body=_rewritten(request.body, changes))
     if isinstance(request.inputs, list):
         job.request.inputs = cast(Any, [changes.get(cast(Any, text), text) for text in request.inputs])
     if chat is None or job.read_chat is None:
@@ -147,16 +150,40 @@ async def _judge_request(job: Job, passing: Passing) -> None:
 
 def _other_texts(job: Job) -> list[Passage]:
     """The texts of a task that is no chat."""
-    request = job.request
-    if request.binary or not request.body.lstrip().startswith(b"{"):
+    body = job.request.body
+    if is_form(body):
+        form = read_form(body)
+        found = [form.text(name) for name in _TEXT_FIELDS if not form.files(name)]
+        return [Passage(text) for text in found if text is not None]
+    if not body.lstrip().startswith(b"{"):
         return []
-    found: list[Passage] = []
-    fields = _decode(request.body)
+    fields = _decode(body)
+    return [Passage(text) for name in _TEXT_FIELDS for text in _texts_in(fields.get(name), every=False)]
+
+
+def _texts_in(value: Any, *, every: bool) -> Iterator[str]:
+    """The texts in a field; of an object those in fields of texts alone, unless it is `every` one of them."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        for item in cast(list[Any], value):
+            yield from _texts_in(item, every=every)
+    elif isinstance(value, dict):
+        fields = cast(dict[str, Any], value)
+        for name, item in fields.items():
+            is_text = name in _INNER_FIELDS or (name == "data" and fields.get("type") == "text")
+            if every or is_text or not isinstance(item, str):
+                yield from _texts_in(item, every=every or name == "input")
+
+
+def _rewritten(body: bytes, changes: Mapping[str, str]) -> bytes:
+    if not is_form(body):
+        return with_texts(body, changes)
     for name in _TEXT_FIELDS:
-        value = fields.get(name)
-        texts: list[Any] = cast(list[Any], value) if isinstance(value, list) else [value]
-        found += [Passage(text) for text in texts if isinstance(text, str)]
-    return found
+        form = read_form(body)
+        if not form.files(name) and (text := form.text(name)) is not None:
+            body = form.with_text(name, changes.get(text, text))
+    return body
 
 
 def _result_of(job: Job, reply: Reply) -> ChatResult:

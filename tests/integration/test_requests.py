@@ -158,6 +158,7 @@ FILTERS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"provider": "lab"}, {"provider": "lab"}),
     ({"status": ["error", "cancelled"]}, {"status": "error"}),
     ({"error": "rate_limited"}, {"error": "rate_limited"}),
+    ({"error_text": "TIMEOUT"}, {"error": "upstream_timeout"}),
     ({"tag": "team=red"}, {"tags": "app=chat,team=red"}),
     ({"min_duration_ms": 5000}, {"duration_ms": 5000}),
     ({"min_price_usd": 0.5}, {"price": 500_000}),

@@ -2,10 +2,13 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from polyforge.cli.main import app
 from tests.support.behaviours import Answer
 from tests.support.clients import Response, chat
 from tests.support.server import Key, Polyforge, stopping
@@ -143,3 +146,21 @@ def test_only_who_may_opens_them(gateway: Polyforge, key: Key) -> None:
     assert gateway.call(path, method="GET", key=key.key).status == 403
     opened = gateway.api("GET", "/audit?action=payload.opened").json["data"]
     assert answer.headers["x-request-id"] in {event["resource_id"] for event in opened}
+
+
+def test_on_the_command_line_a_payload_is_read_and_a_person_forgotten(
+    gateway: Polyforge, key: Key, tmp_path: Path
+) -> None:
+    answer = ask(gateway, key, "plain", "call me Ann", user="ann")
+    payload(gateway, answer)
+    request_id = answer.headers["x-request-id"]
+    eventually(lambda: gateway.api("GET", f"/requests/{request_id}").status == 200, "the request is in the ledger")
+    environ = {"POLYFORGE_URL": gateway.url, "POLYFORGE_API_KEY": gateway.admin_key, "XDG_CONFIG_HOME": str(tmp_path)}
+    run = CliRunner().invoke
+    assert "call me Ann" in run(app, ["requests", "payload", request_id], env=environ).stdout
+    neither = run(app, ["requests", "delete"], env=environ)
+    assert neither.exit_code != 0
+    done = run(app, ["requests", "delete", "--end-user", "ann", "--json"], env=environ)
+    assert json.loads(done.stdout) == {"requests": 1, "payloads": 1, "feedback": 0}
+    assert run(app, ["requests", "payload", request_id], env=environ).exit_code != 0
+    assert gateway.api("GET", f"/requests/{request_id}").json["end_user"].startswith("erased-")

@@ -106,9 +106,9 @@ class ApiClient:
         """The decoded answer to a PUT of JSON."""
         return self._call("PUT", path, body)
 
-    def delete(self, path: str) -> Any:
+    def delete(self, path: str, query: Query | None = None) -> Any:
         """The decoded answer to a DELETE; None when it has no body."""
-        return self._call("DELETE", path)
+        return self._call("DELETE", _with_query(path, query))
 
     def lines(self, path: str, query: Query | None = None) -> Iterator[bytes]:
         """The lines of the answer to a GET as they come, each with its line break."""

@@ -21,6 +21,8 @@ _LATEST: Final = 200
 HEADERS: Final = ("started", "id", "status", "model", "provider", "ms", "in", "out", "price_usd", "error")
 _WIDTHS: Final = (19, 26, 11, 24, 16, 7, 7, 7, 10, 20)
 SUMS: Final = ("model", "provider", "deployment", "good", "bad", "scored", "score")
+DELETED: Final = ("requests", "payloads", "feedback")
+_PARTS: Final = ("request", "answer")
 _LISTS: Final = ("hops", "tried", "guardrails", "feedback")
 
 
@@ -40,6 +42,7 @@ def list_requests(
     provider: Annotated[list[str] | None, typer.Option(help="Only those that this provider answered.")] = None,
     status: Annotated[list[str] | None, typer.Option(help="Only ok, error, cancelled, interrupted or refused.")] = None,
     error: Annotated[list[str] | None, typer.Option(help="Only with this error, by its code.")] = None,
+    error_text: Annotated[str | None, typer.Option(help="Only with an error whose code holds this text.")] = None,
     tag: Annotated[list[str] | None, typer.Option(help="Only with this tag, as in team=red.")] = None,
     since: Annotated[str | None, typer.Option(help="From this time on, as in 2026-01-31T12:00.")] = None,
     until: Annotated[str | None, typer.Option(help="Up to this time.")] = None,
@@ -61,6 +64,7 @@ def list_requests(
         "provider": provider,
         "status": status,
         "error": error,
+        "error_text": error_text,
         "tag": tag,
         "since": since,
         "until": until,
@@ -93,6 +97,48 @@ def show_request(
         if found[name]:
             typer.echo(f"\n{name}")
             print_table(list(found[name][0]), [list(each.values()) for each in found[name]])
+
+
+@app.command()
+def payload(
+    request_id: Annotated[str, typer.Argument(help="Its id: what callers are told in x-request-id.")],
+    url: Url = DEFAULT,
+    key: Key = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Show what was asked and answered, where that was kept; the audit log tells that you did."""
+    found: dict[str, Any] = connect(url, key, data).get(f"{REQUESTS}/{segment(request_id)}/payload")
+    if as_json:
+        print_json(found)
+        return
+    for name in _PARTS:
+        part = found[name]
+        typer.echo(f"{name}, {part['bytes']} bytes{', cut' if part['cut'] else ''}")
+        typer.echo(f"left out: {part['left_out']}\n" if part["left_out"] else f"{part['text']}\n")
+
+
+@app.command()
+def delete(
+    user: Annotated[str | None, typer.Option(help="A user, by id.")] = None,
+    end_user: Annotated[str | None, typer.Option(help="An end user, as callers name them.")] = None,
+    url: Url = DEFAULT,
+    key: Key = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Remove a person's payloads and feedback, and the end user's name from requests; what was used stays counted."""
+    client, query = connect(url, key, data), {"user": user, "end_user": end_user}
+    done = dict.fromkeys(DELETED, 0)
+    cursor: str | None = None
+    while True:
+        step: dict[str, Any] = client.delete(REQUESTS, {**query, "cursor": cursor})
+        done = {name: done[name] + int(step[name]) for name in DELETED}
+        cursor = step["next_cursor"]
+        if cursor is None:
+            break
+        typer.echo(", ".join(f"{count} {name}" for name, count in done.items()), err=True)
+    show(done, as_json)
 
 
 @app.command()

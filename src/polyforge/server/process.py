@@ -39,6 +39,7 @@ from polyforge.telemetry.logs import configure, get_logger
 from polyforge.tenancy import api as tenancy_api
 from polyforge.tenancy.audit import api as audit_api
 from polyforge.tenancy.corrections import api as corrections_api
+from polyforge.tenancy.erasing import api as erasing_api
 from polyforge.tenancy.history import api as history_api
 from polyforge.tenancy.limits import api as limits_api
 from polyforge.tenancy.limits.service import LimitService
@@ -98,6 +99,7 @@ def create_app(platform: GatewayPlatform) -> Application:
             corrections_api.router(platform.usage.corrections),
             history_api.router(platform.usage.history, platform.usage.feedback),
             payloads_api.router(platform.payloads.service),
+            erasing_api.router(platform.payloads.erasing),
             limits_api.router(_limit_service(platform)),
             cache_api.router(platform.cache.administration),
             gateway_api.usage_router(Comparing(platform.usage.service, platform.lineups)),

@@ -6,6 +6,7 @@ from polyforge.database.database import Database
 from polyforge.kernel.clock import Clock
 from polyforge.secrets.sealing import MasterKeys
 from polyforge.tenancy.audit.recorder import Recorder
+from polyforge.tenancy.erasing.service import ErasingService
 from polyforge.tenancy.payloads.policy import PayloadPolicy
 from polyforge.tenancy.payloads.service import PayloadService
 from polyforge.tenancy.payloads.settings import PayloadSettings
@@ -27,3 +28,4 @@ class PayloadPlatform:
         self.policy = PayloadPolicy(settings)
         self.writer = PayloadWriter(settings, database, clock, master, dropped)
         self.service = PayloadService(database, clock, recorder, master)
+        self.erasing = ErasingService(database, recorder, master)

@@ -50,6 +50,9 @@ def which(
     provider: Annotated[list[str], _values("that this provider answered")] = [],  # noqa: B006
     status: Annotated[list[Status], _values("that ended so")] = [],  # noqa: B006
     error: Annotated[list[str], _values("that ended with this error, by its code")] = [],  # noqa: B006
+    error_text: Annotated[
+        str, Query(max_length=100, description="Only requests with an error whose code holds this text.")
+    ] = "",
     tag: Annotated[list[str], _values("with this tag, as in `team=red`, and every other that is named")] = [],  # noqa: B006
     since: Annotated[Moment | None, Query(description="From this time on.")] = None,
     until: Annotated[Moment | None, Query(description="Up to this time, without it.")] = None,
@@ -69,6 +72,7 @@ def which(
         provider=_stored(provider),
         status=_stored(status),
         error=_stored(error),
+        error_text="".join(_stored([error_text.lower()])),
         tag=_stored(tag),
         since=None if since is None else since.timestamp(),
         until=None if until is None else until.timestamp(),

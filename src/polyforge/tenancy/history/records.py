@@ -49,6 +49,8 @@ class Which(msgspec.Struct, frozen=True):
     provider: tuple[str, ...] = ()
     status: tuple[str, ...] = ()
     error: tuple[str, ...] = ()
+    error_text: str = ""
+    """Within the code of the error."""
     tag: tuple[str, ...] = ()
     """With each of these."""
     since: float | None = None
@@ -59,8 +61,9 @@ class Which(msgspec.Struct, frozen=True):
     @property
     def filters(self) -> bool:
         """Whether some of the requests of its time are not asked for."""
-        given = (self.key, self.user, self.end_user, self.model, self.provider, self.status, self.error, self.tag)
-        return any(given) or self.min_duration_ms is not None or self.min_price is not None
+        whose = (self.key, self.user, self.end_user, self.tag)
+        what = (self.model, self.provider, self.status, self.error, self.error_text)
+        return any((*whose, *what)) or self.min_duration_ms is not None or self.min_price is not None
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -82,3 +85,7 @@ def read_place(cursor: str | None) -> Place | None:
     if match is None:
         raise Invalid("is no cursor of this list", param="cursor")
     return Place(float(match[1]), match[2])
+
+
+END: Final = Place(0.0, "")
+"""After every request."""

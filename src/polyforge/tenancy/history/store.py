@@ -37,10 +37,10 @@ class HistoryStore:
 
     async def page(self, which: Which, limit: int, after: Place | None) -> tuple[list[Entry], Place | None]:
         """Up to `limit` of those that are asked for, newest first, and where to go on; None: there are no more."""
-        end = await self._end(which, after) if which.filters else None
+        end = await self.end(which, after) if which.filters else None
 
         def refine(query: Select[Any]) -> Select[Any]:
-            query = query.where(*_within(which, after, end), *_conditions(which))
+            query = query.where(*within(which, after, end), *_conditions(which))
             return query.order_by(*_NEWEST_FIRST).limit(limit + 1)
 
         found = [_entry_of(row) for row in await self._records.all(refine=refine)]
@@ -48,18 +48,18 @@ class HistoryStore:
             return found[:limit], Place(found[limit - 1].started_at, found[limit - 1].id)
         return found, end
 
-    async def _end(self, which: Which, after: Place | None) -> Place | None:
+    async def end(self, which: Which, after: Place | None) -> Place | None:
         """How far down a page looks; None: to the end."""
 
         def refine(query: Select[Any]) -> Select[Any]:
-            query = query.where(*_within(which, after, None)).order_by(*_NEWEST_FIRST)
+            query = query.where(*within(which, after, None)).order_by(*_NEWEST_FIRST)
             return query.offset(MOST_SEEN - 1).limit(1)
 
         last = await self._records.first(_columns.started_at, _columns.id, refine=refine)
         return None if last is None else Place(last["started_at"], last["id"])
 
 
-def _within(which: Which, after: Place | None, end: Place | None) -> list[ColumnElement[bool]]:
+def within(which: Which, after: Place | None, end: Place | None) -> list[ColumnElement[bool]]:
     """The part of the history between two places, `end` included, within the time that is asked for."""
     at, id_ = _columns.started_at, _columns.id
     within: list[ColumnElement[bool]] = []
@@ -86,6 +86,8 @@ def _conditions(which: Which) -> list[ColumnElement[bool]]:
     }
     conditions = [column.in_(values) for column, values in named.items() if values]
     conditions += [_tagged(tag) for tag in which.tag]
+    if which.error_text:
+        conditions.append(_holds(_columns.error, which.error_text))
     if which.min_duration_ms is not None:
         conditions.append(_columns.duration_ms >= which.min_duration_ms)
     if which.min_price is not None:
@@ -94,9 +96,13 @@ def _conditions(which: Which) -> list[ColumnElement[bool]]:
 
 
 def _tagged(tag: str) -> ColumnElement[bool]:
-    """Whether it is among the tags of a request; not LIKE, which takes some characters for others."""
-    listed = literal(",") + _columns.tags + literal(",")
-    return func.replace(listed, f",{tag},", "") != listed
+    """Whether it is among the tags of a request."""
+    return _holds(literal(",") + _columns.tags + literal(","), f",{tag},")
+
+
+def _holds(text: ColumnElement[str], part: str) -> ColumnElement[bool]:
+    """Whether a text holds another; not LIKE, which takes some characters for others."""
+    return func.replace(text, part, "") != text
 
 
 def _entry_of(row: RowMapping) -> Entry:

@@ -1,0 +1,1 @@
+"""Deleting what is known of a person, while what was used stays counted."""

@@ -1,0 +1,30 @@
+"""Who is to be forgotten, and how far that is."""
+
+from typing import Literal
+
+import msgspec
+
+from polyforge.tenancy.history.records import Place
+
+
+class Person(msgspec.Struct, frozen=True):
+    """An end user as callers name them, or a user by id."""
+
+    kind: Literal["end_user", "user"]
+    name: str
+
+
+class Erased(msgspec.Struct, frozen=True):
+    """What was done so far, and where to go on; None: all of it is done."""
+
+    requests: int = 0
+    """Rows of the ledger that lost a name."""
+    payloads: int = 0
+    feedback: int = 0
+    place: Place | None = None
+
+    def then(self, more: "Erased") -> "Erased":
+        """This and what was done after it."""
+        return Erased(
+            self.requests + more.requests, self.payloads + more.payloads, self.feedback + more.feedback, more.place
+        )

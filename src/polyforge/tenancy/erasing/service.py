@@ -1,0 +1,60 @@
+"""Forgetting a person, on behalf of a caller and within its project."""
+
+from functools import partial
+from typing import Final
+
+from polyforge.database.database import Database
+from polyforge.database.scopes import Scope
+from polyforge.secrets.sealing import MasterKeys
+from polyforge.tenancy.audit.log import Subject
+from polyforge.tenancy.audit.recorder import Recorder
+from polyforge.tenancy.callers import Caller
+from polyforge.tenancy.erasing.pseudonyms import Pseudonyms
+from polyforge.tenancy.erasing.records import Erased, Person
+from polyforge.tenancy.erasing.store import PersonEditor, Rename
+from polyforge.tenancy.history.records import read_place
+
+MOST_STEPS: Final = 10
+"""Transactions of one call; whoever wants more of it done calls again."""
+
+
+class ErasingService:
+    """Removes payloads and feedback, and puts pseudonyms in the place of end users: every sum stays what it was."""
+
+    def __init__(self, database: Database, recorder: Recorder, master: MasterKeys) -> None:
+        self._database = database
+        self._recorder = recorder
+        self._pseudonyms = Pseudonyms(master)
+
+    async def erase(self, caller: Caller, person: Person, cursor: str | None) -> Erased:
+        """Forget as much as one call may; `place` says where to go on. Invalid for a cursor that is none."""
+        scope = Scope(caller.organization_id, caller.project_id)
+        rename = partial(self.pseudonym, caller.project_id)
+        done = Erased(place=read_place(cursor))
+        for _ in range(MOST_STEPS):
+            async with self._database.write(scope) as session:
+                done = done.then(await PersonEditor(session, scope, person).forget(done.place, rename))
+            if done.place is None:
+                await self._rename_series(scope, person, rename)
+                break
+        await self._note(caller, person, rename, done)
+        return done
+
+    def pseudonym(self, project_id: str, end_user: str) -> str:
+        """What stands for an end user of a project who was forgotten."""
+        return self._pseudonyms.of(project_id, end_user)
+
+    async def _rename_series(self, scope: Scope, person: Person, rename: Rename) -> None:
+        last: str | None = ""
+        while last is not None:
+            async with self._database.write(scope) as session:
+                last = await PersonEditor(session, scope, person).rename_series(last, rename)
+
+    async def _note(self, caller: Caller, person: Person, rename: Rename, done: Erased) -> None:
+        """The audit log, which forgets nothing, gets the pseudonym."""
+        name = person.name if person.kind == "user" else rename(person.name)
+        subject = Subject(person.kind, name, caller.organization_id, caller.project_id)
+        told = {"requests": done.requests, "payloads": done.payloads, "feedback": done.feedback}
+        async with self._database.write() as session:
+            complete = {**told, "complete": done.place is None}
+            await self._recorder.noted(session, caller, "requests.deleted", subject, complete)

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from typer.testing import CliRunner
 
 from polyforge.cli.main import app
 from tests.conftest import Serve
-from tests.support.behaviours import Answer, Exchange, Fail
+from tests.support.behaviours import Answer, Exchange, Fail, Gate
 from tests.support.clients import Response, chat
 from tests.support.redis import RedisServer
 from tests.support.server import Key, Polyforge
@@ -89,6 +90,20 @@ def test_the_second_answer_is_the_first(place: Polyforge, upstream: Upstream) ->
     assert (given["cached"], given["price_micros"], given["cost_micros"]) == ("exact", 0, 0)
     assert (given["status"], given["input_tokens"], given["output_tokens"]) == ("ok", 9, 3)
     assert (given["provider"], given["saved_micros"]) == ("", COST)
+
+
+def test_of_many_at_once_one_is_answered_upstream(place: Polyforge, upstream: Upstream) -> None:
+    gate, key, content = Gate(), place.create_key(), words()
+    upstream.script("kept", Answer(before_head=gate))
+    before = len(upstream.requests("kept"))
+    with ThreadPoolExecutor(8) as together:
+        answers = [together.submit(ask, place, key, content) for _ in range(8)]
+        upstream.wait_for("kept", before + 1)
+        gate.open()
+        done = [of(answer.result()) for answer in answers]
+    assert sorted(map(str, done)) == ["hit"] * 7 + ["miss"]
+    assert calls(upstream, content) == 1
+    assert sorted(record["cached"] for record in place.settled(key, 8)) == [""] + ["exact"] * 7
 
 
 @pytest.mark.parametrize(("first", "again"), [(False, True), (True, False), (True, True)])

@@ -84,6 +84,8 @@ class Gateway:
             raise
         finally:
             self._settlement.settle(job, "cancelled", usage, http_status=CLIENT_CLOSED)
+            if job.lookup is not None:
+                self._cache.leave(job, job.lookup)
         return reply
 
     async def _improve(self, job: Job, reply: Reply, examine: Examine) -> Reply:

@@ -7,6 +7,7 @@ from typing import Final, Literal
 import msgspec
 
 from polyforge.gateway.caching.semantic import Question, Vector
+from polyforge.gateway.caching.turns import Turn
 from polyforge.gateway.recorded import Recording
 from polyforge.kernel.errors import Invalid
 from polyforge.registry.caching import CacheRules
@@ -37,6 +38,8 @@ class Lookup(msgspec.Struct):
     age: int = 0
     """Whole seconds since the answer was made that is given again."""
     recording: Recording | None = None
+    turn: Turn | None = None
+    """Set while others may wait for what is made of it."""
     asked: tuple[Question, Vector] | None = None
     """The question and its vector, where it is compared with others."""
 

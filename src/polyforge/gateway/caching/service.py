@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from time import perf_counter_ns
 from typing import Final
 
 from polyforge.gateway.caching.keys import LARGE, exact_key, rewritten_key
 from polyforge.gateway.caching.lookup import Lookup, read_lookup
 from polyforge.gateway.caching.questions import question_of
 from polyforge.gateway.caching.semantic import SemanticIndex, Vector
+from polyforge.gateway.caching.turns import Turns
 from polyforge.gateway.job import Job
 from polyforge.gateway.recorded import Recorded, Recording, decode_recorded, encode_recorded, record_reply
 from polyforge.kernel.clock import Clock
@@ -21,6 +23,8 @@ _NOT_KEPT: Final = frozenset({"content_filter", "refusal", "pause", "pause_turn"
 """Ends of answers that another attempt might not have, or that are to be gone on with."""
 _ANSWERED: Final = frozenset({"chat", "completion"})
 """Tasks whose answers say how they ended."""
+_WAITING_SHARE: Final = 0.5
+"""Of the time that is left to a request, for another's answer: the rest is for its own."""
 
 MakeKey = Callable[[Job, CacheRules, str], str | None]
 Embed = Callable[[Job, str, str], Awaitable[Vector | None]]
@@ -35,6 +39,7 @@ class AnswerCache:
         self._max_entry_bytes = max_entry_bytes
         self._clock = clock
         self._questions = SemanticIndex()
+        self._turns = Turns()
 
     async def prepare(self, job: Job, rules: CacheRules, path: str, headers: Mapping[bytes, bytes]) -> None:
         """Note on the job what it wants of the cache; Invalid names a malformed header."""
@@ -80,6 +85,12 @@ class AnswerCache:
         if recorded is not None and _is_final(job, recorded.finish):
             self._keep(job, lookup, recorded)
 
+    def leave(self, job: Job, lookup: Lookup) -> None:
+        """A whole answer was made, or was not: who waits for it goes on."""
+        turn, lookup.turn = lookup.turn, None
+        if turn is not None:
+            self._turns.end(turn, through=job.status != "cancelled")
+
     async def _find(self, job: Job, lookup: Lookup, embed: Embed) -> Recorded | None:
         """What is kept for a request, and in `outcome` how it was found."""
         if lookup.key and (job.canonical or job.request.body is not lookup.body):
@@ -89,11 +100,24 @@ class AnswerCache:
         found = None
         if lookup.mode == "use" and lookup.rules.exact:
             found = await self._kept(lookup.key)
+            if found is None and not job.request.stream:
+                found = await self._made_meanwhile(job, lookup)
             lookup.outcome = "hit"
         if found is None and lookup.rules.semantic is not None:
             found = await self._alike(job, lookup, lookup.rules.semantic, embed)
             lookup.outcome = "semantic"
         return found
+
+    async def _made_meanwhile(self, job: Job, lookup: Lookup) -> Recorded | None:
+        """What another request that is the same was answered, which is waited for; None: it is up to this one."""
+        began = perf_counter_ns()
+        left = job.deadline - asyncio.get_running_loop().time()
+        lookup.turn = await self._turns.take(lookup.key, left * _WAITING_SHARE)
+        if lookup.turn is not None:
+            return None
+        # An upstream took that time, though for another request.
+        job.hops.waited += perf_counter_ns() - began
+        return await self._kept(lookup.key)
 
     async def _alike(self, job: Job, lookup: Lookup, settings: SemanticCacheSettings, embed: Embed) -> Recorded | None:
         """The answer to a question that means the same; without one, the question is remembered with its answer."""

@@ -34,17 +34,8 @@ def job(body: bytes = b"{}", budget: int | None = None, measures: tuple[str, ...
     request = InferenceRequest("chat", "openai", "m", body)
     takes = [SimpleNamespace(counter=SimpleNamespace(measure=measure)) for measure in measures]
     caller = Caller("k", "k", "o", "p", frozenset(), limits=KeyLimits(budget=budget))
-    return SimpleNamespace(
-        request=request,
-        takes=takes,
-        caller=caller,
-        reserved=30,
-        canonical=False,
-        price=0,
-        headers={},
-        wish=None,
-        chat=1,
-    )
+    about: dict[str, Any] = {"canonical": False, "headers": {}, "wish": None, "deadline": 9e9}
+    return SimpleNamespace(request=request, takes=takes, caller=caller, reserved=30, price=0, **about)
 
 
 @pytest.mark.parametrize(

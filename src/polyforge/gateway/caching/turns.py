@@ -1,0 +1,51 @@
+"""One call for whole answers to the same request that are asked for at once: the first makes it, the others wait.
+
+Each gateway worker knows of its own requests only. Streams neither wait nor are waited for: who streams wants the first
+words soon, and who reads slowly would hold the others up.
+"""
+
+import asyncio
+
+
+class Turn:
+    """An answer that is being made."""
+
+    __slots__ = ("key", "over", "through")
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.over = asyncio.Event()
+        self.through = False
+        """Whether it was made, or could not be; not where nobody waited for it to the end."""
+
+
+class Turns:
+    """The answers that are being made, by the keys under which they will be kept."""
+
+    def __init__(self) -> None:
+        self._under_way: dict[str, Turn] = {}
+
+    def __len__(self) -> int:
+        return len(self._under_way)
+
+    async def take(self, key: str, seconds: float) -> Turn | None:
+        """The turn to make an answer, which has to be ended; None once another is through, or takes too long.
+
+        Where another gave up, one of those who waited has the turn, and the rest go on waiting.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                while (other := self._under_way.get(key)) is not None:
+                    await other.over.wait()
+                    if other.through:
+                        return None
+        except TimeoutError:
+            return None
+        made = self._under_way[key] = Turn(key)
+        return made
+
+    def end(self, turn: Turn, *, through: bool) -> None:
+        """Let the others go on: each to what was made if it was kept, or one of them to make it."""
+        del self._under_way[turn.key]
+        turn.through = through
+        turn.over.set()

@@ -77,9 +77,11 @@ class Received:
 class Upstream:
     """The server. `start()` binds a free port; `stop()` hangs up on everyone."""
 
-    def __init__(self, api_key: str | None = None) -> None:
+    def __init__(self, api_key: str | None = None, *, remembers: bool = True) -> None:
         self.api_key = api_key
         """When set, requests without this bearer key get 401."""
+        self._remembers = remembers
+        """Whether requests are kept, or only counted because there are too many."""
         self.models: list[str] = ["gpt-upstream", "llama-upstream"]
         self._scripts: dict[str, list[Behaviour]] = {}
         self._received: list[Received] = []
@@ -129,7 +131,8 @@ class Upstream:
     def note(self, request: Received) -> Behaviour:
         """Write `request` down and choose how to answer it."""
         with self._changed:
-            self._received.append(request)
+            if self._remembers:
+                self._received.append(request)
             self._counts[request.model] += 1
             self._changed.notify_all()
             script = self._scripts.get(request.model)

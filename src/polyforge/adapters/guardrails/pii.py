@@ -2,26 +2,47 @@
 
 import asyncio
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Final
+from importlib.metadata import entry_points
+from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+import msgspec
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 from polyforge.kernel.errors import GuardrailBlocked, Invalid
 from polyforge.ports.guardrail import About, Action, Outcome, Part, Passage, Stage, TextFilter
 from polyforge.ports.secret_source import SecretSource
 from polyforge.privacy import json_text
+from polyforge.privacy.custom import CustomKind
 from polyforge.privacy.detector import LEAST, Detector
 from polyforge.privacy.kinds import expand
 from polyforge.privacy.masks import DEFAULT_TEMPLATE, Mask, Replacement, replace
-from polyforge.privacy.matches import Match
+from polyforge.privacy.matches import CERTAIN, Match
+from polyforge.privacy.page import Walker
 from polyforge.privacy.phones import DEFAULT_REGIONS
 from polyforge.privacy.pseudonyms import Pseudonyms, Restorer
+from polyforge.privacy.recognisers import Recognised, Recogniser
 from polyforge.privacy.streams import StreamFilter
 
 _LONG: Final = 20_000
 """Characters from which on a text is judged beside the event loop."""
+RECOGNISERS: Final = "polyforge.recognisers"
+"""The group of entry points under which packages offer what makes a recogniser."""
+_KIND: Final = re.compile("[a-z][a-z0-9_]{0,39}")
+"""What a recogniser may call a find: callers are told of it, so it must not be able to say what was found."""
+
+
+class KindSettings(BaseModel):
+    """A kind of an installation's own."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    pattern: str = Field(
+        description="A regular expression as RE2 reads it, without anchors; its matches have at most 1,024 characters."
+    )
+    confidence: float = Field(default=CERTAIN, ge=0, le=1, description="How sure such a find is.")
 
 
 class Settings(BaseModel):
@@ -31,6 +52,14 @@ class Settings(BaseModel):
 
     kinds: tuple[str, ...] | None = Field(
         default=None, description="Kinds or groups of kinds, as in docs/how-to/guardrails.md; default: all."
+    )
+    custom: dict[str, KindSettings] = Field(
+        default_factory=dict, max_length=100, description="Kinds of your own by name, looked for beside the others."
+    )
+    recogniser: Annotated[str, StringConstraints(min_length=1, max_length=100)] | None = Field(
+        default=None,
+        description="What finds names and places: an entry point `polyforge.recognisers` of a package that is"
+        " installed. Answers are then held to their end, unless they only get true values back.",
     )
     regions: tuple[str, ...] = Field(
         default=DEFAULT_REGIONS, description="Where telephone numbers without `+` may come from (ISO 3166)."
@@ -52,13 +81,33 @@ class Settings(BaseModel):
             raise ValueError(error.message) from error
         return kinds
 
+    @field_validator("custom")
+    @classmethod
+    def _can_be(cls, custom: dict[str, KindSettings]) -> dict[str, KindSettings]:
+        for name, kind in custom.items():
+            try:
+                CustomKind(name, kind.pattern)
+            except Invalid as error:
+                raise ValueError(f"{name[:64]}: {error.message}") from error
+        return custom
+
+    @field_validator("recogniser")
+    @classmethod
+    def _is_installed(cls, name: str | None) -> str | None:
+        if name is not None and name not in (known := sorted(each.name for each in entry_points(group=RECOGNISERS))):
+            raise ValueError(f"there is no recogniser {name!r}; installed: {', '.join(known) or 'none'}")
+        return name
+
 
 class PersonalData:
     """Hides, refuses or notes what a detector finds. Stand-ins are the same for a value as long as this lives."""
 
     def __init__(self, settings: Settings, action: Action) -> None:
         self._action: Action = action
-        self._detector = Detector(settings.kinds, regions=settings.regions, least=settings.least_confidence)
+        self._recognises = settings.recogniser is not None
+        self._detector = Detector(
+            settings.kinds, walkers=_walkers(settings), regions=settings.regions, least=settings.least_confidence
+        )
         self._mask = Mask(settings.template, settings.keep_last)
         self._key = os.urandom(32)
 
@@ -71,27 +120,32 @@ class PersonalData:
     def begin(self, about: About) -> "PersonalDataSession":
         """A session; projects share no stand-ins."""
         pseudonyms = Pseudonyms(self._key + about.project_id.encode()) if self._action == "pseudonyms" else None
-        return PersonalDataSession(self._detector, self._action, pseudonyms or self._mask)
+        replacement = pseudonyms or self._mask
+        return PersonalDataSession(self._detector, self._action, replacement, recognises=self._recognises)
 
 
 class PersonalDataSession:
     """One call; puts back in the answer what it hid in the request behind stand-ins."""
 
-    def __init__(self, detector: Detector, action: Action, replacement: Mask | Pseudonyms) -> None:
+    def __init__(
+        self, detector: Detector, action: Action, replacement: Mask | Pseudonyms, *, recognises: bool = False
+    ) -> None:
+        self._recognises = recognises
+        """Whether a model looks too, which takes long."""
         self._detector = detector
         self._action: Action = action
         self._replacement = replacement
 
     async def check(self, stage: Stage, passages: Sequence[Passage]) -> Outcome:
-        """Look at the texts, long ones in a thread."""
-        long = sum(len(passage.text) for passage in passages) > _LONG
+        """Look at the texts, in a thread where that takes long."""
+        long = self._recognises or sum(len(passage.text) for passage in passages) > _LONG
         return await asyncio.to_thread(self._judge, stage, passages) if long else self._judge(stage, passages)
 
-    def filter(self, part: Part) -> TextFilter:
-        """The same for a text that comes in pieces."""
+    def filter(self, part: Part) -> TextFilter | None:
+        """The same for a text that comes in pieces; a model would hold all other calls up at each of them."""
         if isinstance(self._replacement, Pseudonyms):
             return _Restoring(self._replacement.restorer(_write(part)))
-        return _Filtering(self._detector, self._action, self._replacement, part)
+        return None if self._recognises else _Filtering(self._detector, self._action, self._replacement, part)
 
     def _judge(self, stage: Stage, passages: Sequence[Passage]) -> Outcome:
         replacement = self._replacement
@@ -108,6 +162,40 @@ class PersonalDataSession:
             pairs = zip(passages, found, strict=True)
             texts = [_replaced(passage, matches, replacement) for passage, matches in pairs]
         return Outcome(tuple(sorted(counts)), counts.total(), self._action == "block", texts)
+
+
+class _Checked:
+    """What a recogniser is sure enough of, under names that callers may be told."""
+
+    def __init__(self, recogniser: Recogniser, least: float) -> None:
+        self._recogniser = recogniser
+        self._least = least
+
+    def recognise(self, texts: Sequence[str]) -> Sequence[Sequence[Match]]:
+        """For each text its finds; ValueError where they are not as many as the texts."""
+        found = self._recogniser.recognise(texts)
+        if len(found) != len(texts):
+            raise ValueError("the recogniser judged another number of texts")
+        return [[_named(find) for find in finds if find.confidence >= self._least] for finds in found]
+
+
+def _named(find: Match) -> Match:
+    kind = find.kind.lower()
+    return msgspec.structs.replace(find, kind=kind if _KIND.fullmatch(kind) else "name")
+
+
+def _walkers(settings: Settings) -> list[Walker]:
+    least = settings.least_confidence
+    walkers: list[Walker] = [
+        CustomKind(name, kind.pattern, confidence=kind.confidence)
+        for name, kind in settings.custom.items()
+        if kind.confidence >= least
+    ]
+    if settings.recogniser is not None:
+        (entry,) = entry_points(group=RECOGNISERS, name=settings.recogniser)
+        make: Callable[[], Any] = entry.load()
+        walkers.append(Recognised(_Checked(make(), least)))
+    return walkers
 
 
 def _write(part: Part) -> Callable[[str], str]:

@@ -133,9 +133,9 @@ def _after_name(text: str, start: int, end: int) -> int:
 def _v4(page: Page, first: int) -> Match | None:
     groups, text = page.groups, page.text
     start, end = groups[first].start, groups[first + 3].end
-    if not _V4.match(text, start):
-        return None
     if groups[first].link in {".", "-"} or (first + 4 < len(groups) and groups[first + 4].link in {".", "-"}):
+        return None
+    if not _V4.match(text, start):
         return None
     if not page.stands_alone(start, end) or page.before(start, 16).rstrip(_AROUND_VERSION).endswith(_VERSIONS):
         return None

@@ -22,12 +22,16 @@ class _Layouts:
     def __init__(self) -> None:
         self.longer: dict[int, _Layouts] = {}
         self.complete: list[tuple[NumberId, float]] = []
+        self.listed: list[tuple[NumberId, float]] = []
+        """Those of them that may stand in a list."""
 
     def add(self, layout: Sequence[int], number: NumberId, confidence: float) -> None:
         place = self
         for length in layout:
             place = place.longer.setdefault(length, _Layouts())
         place.complete.append((number, confidence))
+        if number.in_lists:
+            place.listed.append((number, confidence))
 
 
 class NumberFinder:
@@ -88,42 +92,41 @@ def _laid_out(page: Page, first: int, layout: _Layouts) -> list[Match]:
     groups, finds, links, last = page.groups, list[Match](), "", first
     left = groups[first].link
     while True:
-        group = groups[last]
+        following = groups[last + 1] if groups[last].is_linked else None
         if layout.complete:
-            right = groups[last + 1].link if group.is_linked else None
-            if numbers := _undisturbed(layout.complete, links, left, right):
+            right = following.link if following else None
+            if numbers := _undisturbed(layout, links, left, right):
                 finds += _judge(page, (first, last), numbers)
-        last += 1
-        following = layout.longer.get(groups[last].length) if group.is_linked else None
-        link = _SEPARATORS.get(groups[last].link or "") if following else None
-        if following is None or link is None:
+        longer = layout.longer.get(following.length) if following else None
+        link = _SEPARATORS.get(following.link or "") if following and longer else None
+        if longer is None or link is None:
             return finds
-        layout = following
+        layout = longer
         links += link
+        last += 1
 
 
-def _undisturbed(
-    complete: Iterable[tuple[NumberId, float]], links: str, left: str | None, right: str | None
-) -> list[tuple[NumberId, float]]:
-    """Those of some numbers whose separators these are, and which the digits beside them leave whole."""
-    is_crowded = left in _TIGHT or right in _TIGHT or (" " in links and " " in (left, right))
-    is_decimal = not links and "." in (left, right)
-    return [
-        (number, confidence)
-        for number, confidence in complete
-        if not (is_decimal if number.in_lists else is_crowded) and not links.strip(number.separators)
-    ]
+def _undisturbed(layout: _Layouts, links: str, left: str | None, right: str | None) -> list[tuple[NumberId, float]]:
+    """The numbers complete here whose separators these are, and which the digits beside them leave whole."""
+    if left is None and right is None:
+        numbers = layout.complete
+    elif not links and "." in (left, right):
+        return []
+    else:
+        is_crowded = left in _TIGHT or right in _TIGHT or (" " in links and " " in (left, right))
+        numbers = layout.listed if is_crowded else layout.complete
+    return [entry for entry in numbers if not links.strip(entry[0].separators)]
 
 
 def _judge(page: Page, span: tuple[int, int], numbers: Iterable[tuple[NumberId, float]]) -> list[Match]:
     """Those of some numbers that the digits are, with how sure it is."""
     text, groups = page.text, page.groups
     start, end = groups[span[0]].start, groups[span[1]].end
-    if not page.stands_alone(start, end):
-        return []
     finds: list[Match] = []
     numbers = [entry for entry in numbers if text[start] in entry[0].first]
-    digits = _digits(page, *span) if numbers else ""
+    if not numbers or not page.stands_alone(start, end):
+        return finds
+    digits = _digits(page, *span)
     is_marked = start > 0 and (text[start - 1] in _MARKS or _is_end_of_uuid(text, start))
     for number, confidence in numbers:
         if (is_marked and not page.has(number.words)) or not number.is_valid(digits):

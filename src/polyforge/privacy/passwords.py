@@ -37,11 +37,12 @@ _SHORT: Final = 4
 _AROUND: Final = " \t\"'`*_()[]{}"
 _LONGEST_VALUE: Final = 128
 _VALUE: Final = Late(
-    rf"[ \t]{{0,3}}(?:(?:bearer|basic|token)[ ]{{1,2}})?([\"'`]?)([^\s\"'`,;<>]{{4,{_LONGEST_VALUE}}})", re.IGNORECASE
+    rf"[ \t]{{0,3}}(?:(?i:bearer|basic|token)[ ]{{1,2}})?([\"'`]?)([^\s\"'`,;<>]{{4,{_LONGEST_VALUE}}})"
 )
 # A short word must not be the end of another one, as in `spin`.
 _WORD: Final = rf"(?:{either(word for word in _WORDS if len(word) > _SHORT)}|(?<![a-z])(?:{either(_WORDS)}))(?![a-z])"
-_WORD_BEFORE: Final = Late(_WORD + r"\Z")
+_LONG_WORDS: Final = tuple(word for word in _WORDS if len(word) > _SHORT)
+_SHORT_WORDS: Final = tuple(word for word in _WORDS if len(word) <= _SHORT)
 _WORD_NEAR: Final = Late(_WORD)
 _PLACEHOLDER: Final = Late(
     r"[$%{<\[(*]|[^(]*\(|https?://|x{3,}|\.{2,}|(?:none|null|true|false|undefined|required|string|str|optional|hidden"
@@ -86,7 +87,7 @@ class PasswordFinder:
 def _after(page: Page, end_of_word: int, place: int, *, by_verb: bool) -> Match | None:
     """What stands at a place, when a word that ends before it makes it a secret."""
     before = page.lower[max(0, end_of_word - _REACH) : end_of_word].rstrip(_AROUND)
-    if not before.endswith(_WORDS) or not _WORD_BEFORE.search(before):
+    if not before.endswith(_LONG_WORDS) and not _ends_with_short_word(before):
         return None
     found = _VALUE.match(page.text, place)
     if found is None:
@@ -100,6 +101,13 @@ def _after(page: Page, end_of_word: int, place: int, *, by_verb: bool) -> Match 
     end = found.start(2) + len(value)
     rest = REST_OF_VALUE.match(page.text, end) if len(value) == _LONGEST_VALUE else None
     return Match(found.start(2), rest.end() if rest else end, FORM if by_verb else LIKELY, PASSWORD.name)
+
+
+def _ends_with_short_word(text: str) -> bool:
+    """A short word must not be the end of another one, as in `spin`."""
+    if not text.endswith(_SHORT_WORDS):
+        return False
+    return any(not "a" <= text[-len(word) - 1 : -len(word)] <= "z" for word in _SHORT_WORDS if text.endswith(word))
 
 
 def _looks_made_up(word: str, value: str, *, quoted: bool) -> bool:

@@ -68,7 +68,7 @@ class Gateway:
                 return reply
             made = reply = await self._dispatch.send(job, self._route(job))
             if job.examine is not None:
-                made = reply = await self._improve(job, reply, job.examine)
+                made = reply = await self._improve(job, reply, job.examine, passing)
             usage = reply.usage
             if passing is not None:
                 reply = await self._guarding.reply(job, passing, made)
@@ -88,14 +88,16 @@ class Gateway:
                 self._cache.leave(job, job.lookup)
         return reply
 
-    async def _improve(self, job: Job, reply: Reply, examine: Examine) -> Reply:
+    async def _improve(self, job: Job, reply: Reply, examine: Examine, passing: Passing | None) -> Reply:
         """The answer when it holds, or else one that was asked for again; InvalidModelOutput when none does."""
         for left in reversed(range(job.request.tries)):
             fault = _examine(job, reply, examine)
             if fault is None:
                 return reply
             if left == 0 or not fault.turns:
-                raise InvalidModelOutput(f"the model's answer will not do: {fault.reason}", output=fault.said)
+                said = [fault.reason, fault.said]
+                reason, output = said if passing is None else await self._guarding.words(passing, said)
+                raise InvalidModelOutput(f"the model's answer will not do: {reason}", output=output)
             _ask_again(job, fault)
             reply = await self._dispatch.send(job, self._dispatch.route(job))
         raise AssertionError("the last try either returns or raises")

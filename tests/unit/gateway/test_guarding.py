@@ -17,7 +17,7 @@ from polyforge.guardrails.passages import asked, texts_of
 from polyforge.guardrails.rules import Rule, Rulebook
 from polyforge.kernel.chat import ChatRequest
 from polyforge.kernel.tasks import Dialect, InferenceRequest, Task
-from polyforge.ports.guardrail import Action
+from polyforge.ports.guardrail import Action, Stage
 from polyforge.registry.catalog import Model
 from polyforge.telemetry.hops import Hops
 from polyforge.tenancy.callers import Caller
@@ -113,3 +113,12 @@ async def test_documents_of_messages_are_changed_where_they_stand() -> None:
     went = await passed(body, "chat", "anthropic", reading.read_chat)
     assert not went.canonical
     assert json.loads(went.request.body) == json.loads(json.dumps(body).replace(MAIL, "[EMAIL]"))
+
+
+@pytest.mark.parametrize(("stage", "told"), [("output", "it was [EMAIL]"), ("input", f"it was {MAIL}")])
+async def test_what_an_error_tells_of_an_answer_is_judged_as_the_answer_would_be(stage: Stage, told: str) -> None:
+    guardrail = pii.PersonalData(pii.Settings(kinds=("email",)), "mask")
+    guard = Guarding(Rulebook([Rule("pii", "pii", guardrail, frozenset({stage}), "mask", always=True)]))
+    passing = await guard.begin(job(b"{}", "chat"), NOBODY)
+    assert passing is not None
+    assert await guard.words(passing, ["x", f"it was {MAIL}"]) == ["x", told]

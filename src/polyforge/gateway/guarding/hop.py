@@ -66,6 +66,13 @@ class Guarding:
             return reply
         return msgspec.structs.replace(reply, body=None, result=with_answered(result, texts))
 
+    async def words(self, passing: Passing, words: list[str]) -> list[str]:
+        """Words of an answer that an error tells, as they may be told."""
+        if not passing.judges("output"):
+            return words
+        told = await passing.check("output", [Passage(text, role="assistant") for text in words])
+        return words if told is None else told
+
     def stream(self, job: Job, passing: Passing) -> "GuardedStream | None":
         """What a streamed answer goes through; None where nobody judges it."""
         if not passing.judges("output") or job.request.task not in _CHATS:

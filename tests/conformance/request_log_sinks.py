@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import pytest
 
 from polyforge.kernel.errors import Unavailable
-from polyforge.kernel.request_log import LoggedRequest, RequestBatch
+from polyforge.kernel.request_log import LoggedAttempt, LoggedHop, LoggedRequest, RequestBatch
 from polyforge.kernel.usage import Usage
 from polyforge.ports.request_log_sink import RequestLogSink
 from tests.conformance.audit_sinks import NoSecrets
@@ -34,6 +34,14 @@ def logged(number: int, **changes: Any) -> LoggedRequest:
         "usage": Usage(input=100, cache_read=20, cache_write=3, output=40, reasoning=30),
         "cost": 1_250,
         "price": 2_000,
+        "tags": ("app=chat", "team=red"),
+        "first_token_ms": 250.0,
+        "hops": (LoggedHop("server", 12), LoggedHop("auth", 7)),
+        "attempts": (
+            LoggedAttempt("lab", "llama", 0.5, 100.0, "upstream_timeout"),
+            LoggedAttempt("openai", "gpt-4o-mini", 101.0, None, "ok"),
+        ),
+        "trace_id": "ab" * 16,
     }
     return LoggedRequest(**{**values, **changes})
 

@@ -266,6 +266,10 @@ async def test_a_collector_gets_the_names_of_the_conventions() -> None:
     assert (facts["gen_ai.request.model"], facts["gen_ai.response.model"]) == ("assistant-é", "gpt-4o-mini")
     assert (facts["gen_ai.usage.input_tokens"], facts["gen_ai.usage.output_tokens"]) == (123, 40)
     assert "error.type" not in facts
+    assert first.trace_id == b"\xab" * 16
+    assert (facts["polyforge.hop.server_us"], facts["polyforge.hop.auth_us"]) == (12, 7)
+    assert (facts["polyforge.attempts"], facts["polyforge.first_token_us"]) == (2, 250_000)
+    assert [each["outcome"] for each in json.loads(str(facts["polyforge.tried"]))] == ["upstream_timeout", "ok"]
     assert (facts_of(failed)["error.type"], failed.severity_text) == ("error", "ERROR")
 
 
@@ -315,6 +319,10 @@ async def test_langfuse_gets_a_trace_with_a_generation_and_parts_that_add_up() -
     usage = generation["usageDetails"]
     assert usage.pop("total") == sum(usage.values()) == 163
     assert generation["costDetails"] == {"total": 0.00125}
+    assert generation["completionStartTime"] == "2026-01-31T12:00:01.500Z"
+    assert generation["metadata"]["hops_us"] == {"server": 12, "auth": 7}
+    assert len(generation["metadata"]["attempts"]) == 2
+    assert trace["tags"] == ["app=chat", "team=red"]
     assert (failed["level"], failed["statusMessage"]) == ("ERROR", "error")
 
 
@@ -355,3 +363,6 @@ async def test_a_line_of_a_file_says_all_of_a_request(tmp_path: Path) -> None:
     assert (line["time"], line["cost_micros"], line["price_micros"]) == ("2026-01-31T12:00:01.250Z", 1_250, 2_000)
     assert line["usage"]["cache_read"] == 20
     assert line["model"] == "assistant-é"
+    assert line["hops"] == [{"name": "server", "microseconds": 12}, {"name": "auth", "microseconds": 7}]
+    assert [attempt["outcome"] for attempt in line["attempts"]] == ["upstream_timeout", "ok"]
+    assert (line["tags"], line["trace_id"]) == (["app=chat", "team=red"], "ab" * 16)

@@ -10,10 +10,11 @@ from sqlalchemy import func, select
 from polyforge.database.database import Database
 from polyforge.kernel.clock import FakeClock
 from polyforge.kernel.errors import Conflict, Invalid, Unavailable
-from polyforge.kernel.request_log import LoggedRequest, RequestBatch
+from polyforge.kernel.request_log import LoggedRequest, RequestBatch, line_of
 from polyforge.kernel.usage import Usage
 from polyforge.ports.secret_source import SecretSource
 from polyforge.tenancy import exporting as rhythm
+from polyforge.tenancy.ledger.details import encode_details
 from polyforge.tenancy.ledger.records import UsageRecord
 from polyforge.tenancy.request_logs import exporter as exporting
 from polyforge.tenancy.request_logs.exporter import LogExporter, LogExporters
@@ -23,6 +24,18 @@ from polyforge.tenancy.request_logs.tables import request_log_batches
 from tests.support.databases import Place
 from tests.support.waiting import eventually_async
 from tests.unit.tenancy.samples import NOW, record
+
+START = 5_000_000_000_000
+BLOB = encode_details(
+    (
+        "/v1/chat/completions",
+        [START, START + 10_000, START + 30_000],
+        4_000_000,
+        [("lab", "llama", START + 100_000, START + 1_100_000, "upstream_timeout"), ("openai", "gpt", START, 0, "ok")],
+        START + 3_000_000,
+        b"\xab" * 16,
+    )
+)
 
 
 class Sink:
@@ -68,7 +81,8 @@ class Calls:
         self._position = 0
 
     async def add(self, count: int) -> list[str]:
-        records = [record(usage=Usage(input=7, cache_read=2, output=5, reasoning=1)) for _ in range(count)]
+        usage = Usage(input=7, cache_read=2, output=5, reasoning=1)
+        records = [record(usage=usage, details=BLOB, tags="app=chat", end_user="ann") for _ in range(count)]
         await self.ledger.append("j", self._position, self._position + 1, records)
         self._position += 1
         self.all += records
@@ -141,6 +155,13 @@ async def test_a_sink_gets_every_request_with_what_the_ledger_says_of_it(
     asked, got = calls.all[0], next(each for each in sink.got if each.id == calls.all[0].id)
     assert (got.usage, got.cost, got.price, got.model) == (asked.usage, asked.cost, asked.price, asked.model)
     assert (got.started_at, got.duration_ms, got.status) == (asked.started_at, asked.duration_ms, asked.status)
+    assert [(hop.name, hop.microseconds) for hop in got.hops] == [("server", 10), ("auth", 20)]
+    timed_out, answered = got.attempts
+    assert (timed_out.outcome, timed_out.after_ms, timed_out.duration_ms) == ("upstream_timeout", 0.1, 1.0)
+    assert (answered.provider, answered.duration_ms) == ("openai", None)
+    assert (got.first_token_ms, got.upstream_ms, got.trace_id) == (3.0, 4.0, "ab" * 16)
+    assert (got.path, got.tags) == ("/v1/chat/completions", ("app=chat",))
+    assert b"ann" not in line_of(got), "whom it was for does not leave"
 
 
 async def test_records_that_come_late_with_old_ids_are_exported_too(

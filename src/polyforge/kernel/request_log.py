@@ -8,6 +8,26 @@ from polyforge.kernel.money import Micros
 from polyforge.kernel.usage import Usage
 
 
+class LoggedHop(msgspec.Struct, frozen=True, gc=False):
+    """One of the hops that a request went through."""
+
+    name: str
+    microseconds: int
+
+
+class LoggedAttempt(msgspec.Struct, frozen=True, gc=False):
+    """One deployment that was tried."""
+
+    provider: str
+    deployment: str
+    after_ms: float
+    """From the start of the request."""
+    duration_ms: float | None
+    """None: it was not over when the request was settled."""
+    outcome: str
+    """`ok`, or the code of the error."""
+
+
 class LoggedRequest(msgspec.Struct, frozen=True, gc=False):
     """One call."""
 
@@ -32,6 +52,24 @@ class LoggedRequest(msgspec.Struct, frozen=True, gc=False):
     usage: Usage
     cost: Micros
     price: Micros
+    saved: Micros = 0
+    """What it would have cost, had its answer not been kept."""
+    cached: str = ""
+    """`exact`, `semantic` or `idempotent` where an earlier answer was given again."""
+    error: str = ""
+    """The code of the error that the caller got."""
+    user_id: str = ""
+    """Who called, or made the key; never whom the caller asked for: what was sent on cannot be forgotten any more."""
+    tags: tuple[str, ...] = ()
+    path: str = ""
+    first_token_ms: float | None = None
+    upstream_ms: float = 0.0
+    """The part of its time that upstreams took."""
+    hops: tuple[LoggedHop, ...] = ()
+    """All but the last, which is not over when a request is written down; none once the details' time was up."""
+    attempts: tuple[LoggedAttempt, ...] = ()
+    trace_id: str = ""
+    """In hexadecimal."""
 
     @property
     def ended_at(self) -> float:
@@ -63,6 +101,6 @@ def line_of(request: LoggedRequest) -> bytes:
     """A line of JSON without its line break; money in micro-USD."""
     fields = msgspec.structs.asdict(request)
     usage = msgspec.structs.asdict(fields.pop("usage"))
-    cost, price = fields.pop("cost"), fields.pop("price")
+    money = {f"{name}_micros": fields.pop(name) for name in ("cost", "price", "saved")}
     times = {"time": iso_time(request.started_at), **fields}
-    return msgspec.json.encode({**times, "cost_micros": cost, "price_micros": price, "usage": usage})
+    return msgspec.json.encode({**times, **money, "usage": usage})

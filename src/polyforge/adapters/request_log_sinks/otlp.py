@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from msgspec import json
 from pydantic import BaseModel, ConfigDict, Field
 
 from polyforge import __version__
@@ -94,6 +95,7 @@ def _encode(request: LoggedRequest) -> bytes:
             number(2, severity),
             nested(3, name),
             facts,
+            nested(9, bytes.fromhex(request.trace_id)) if request.trace_id else b"",
             _fixed(_OBSERVED, request.ended_at),
             nested(12, EVENT),
         )
@@ -107,6 +109,7 @@ def _fixed(field: int, seconds: float) -> bytes:
 
 def _attributes(request: LoggedRequest) -> Iterable[tuple[str, Attribute | None]]:
     usage = request.usage
+    hops = [(f"polyforge.hop.{hop.name}_us", hop.microseconds) for hop in request.hops]
     return (
         ("gen_ai.operation.name", operation_of(request.task)),
         ("gen_ai.provider.name", request.provider or None),
@@ -118,7 +121,7 @@ def _attributes(request: LoggedRequest) -> Iterable[tuple[str, Attribute | None]
         ("gen_ai.usage.cache_creation.input_tokens", usage.cache_write or None),
         ("gen_ai.usage.reasoning.output_tokens", usage.reasoning or None),
         ("http.response.status_code", request.http_status or None),
-        ("error.type", request.status if request.failed else None),
+        ("error.type", (request.error or request.status) if request.failed else None),
         ("polyforge.request.id", request.id),
         ("polyforge.organization.id", request.organization_id),
         ("polyforge.project.id", request.project_id),
@@ -132,6 +135,16 @@ def _attributes(request: LoggedRequest) -> Iterable[tuple[str, Attribute | None]
         ("polyforge.usage.images", usage.images or None),
         ("polyforge.usage.milliseconds", usage.milliseconds or None),
         ("polyforge.usage.characters", usage.characters or None),
+        ("polyforge.saved_micros", request.saved or None),
+        ("polyforge.cached", request.cached or None),
+        ("polyforge.user.id", request.user_id or None),
+        ("polyforge.tags", ",".join(request.tags) or None),
+        ("polyforge.path", request.path or None),
+        ("polyforge.first_token_us", None if request.first_token_ms is None else round(request.first_token_ms * 1000)),
+        ("polyforge.upstream_us", round(request.upstream_ms * 1000)),
+        ("polyforge.attempts", len(request.attempts)),
+        ("polyforge.tried", json.encode(request.attempts).decode() if request.attempts else None),
+        *hops,
     )
 
 

@@ -9,7 +9,9 @@ from sqlalchemy import RowMapping, delete, func, insert, or_, select, text, upda
 
 from polyforge.database.counting import generations, take_number
 from polyforge.database.sessions import ReadSession, WriteSession
-from polyforge.kernel.request_log import LoggedRequest
+from polyforge.kernel.request_log import LoggedAttempt, LoggedHop, LoggedRequest
+from polyforge.telemetry.hops import HOPS
+from polyforge.tenancy.ledger.details import Details, Tried, decode_details
 from polyforge.tenancy.ledger_reading import usage_of
 from polyforge.tenancy.request_logs.tables import request_log_batches, request_log_exports
 from polyforge.tenancy.tables import usage_records
@@ -139,6 +141,9 @@ def _batch_of(row: RowMapping) -> WaitingBatch:
 
 
 def _request_of(row: RowMapping) -> LoggedRequest:
+    details = decode_details(row["details"])
+    # A request that ended early has fewer hops than there are.
+    named = zip(HOPS, details.hops_us, strict=False)
     return LoggedRequest(
         id=row["id"],
         key_id=row["key_id"],
@@ -156,4 +161,22 @@ def _request_of(row: RowMapping) -> LoggedRequest:
         usage=usage_of(row),
         cost=row["cost_micros"],
         price=row["price_micros"],
+        saved=row["saved_micros"],
+        cached=row["cached"],
+        error=row["error"],
+        user_id=row["user_id"],
+        tags=tuple(row["tags"].split(",")) if row["tags"] else (),
+        path=details.path,
+        first_token_ms=details.first_token_ms,
+        upstream_ms=details.waited // 1000 / 1000,
+        hops=tuple(LoggedHop(name, spent) for name, spent in named),
+        attempts=tuple(_attempt_of(details, tried) for tried in details.tried),
+        trace_id=details.trace_id.hex(),
     )
+
+
+def _attempt_of(details: Details, tried: Tried) -> LoggedAttempt:
+    provider, deployment, started, ended, outcome = tried
+    after = details.milliseconds(started)
+    took = round(details.milliseconds(ended) - after, 3) if ended else None
+    return LoggedAttempt(provider, deployment, after, took, outcome)

@@ -15,6 +15,7 @@ from tests.support.upstream import Upstream
 
 SECRET = "jane.doe@acme.co"
 CHAT, MESSAGES, RESPONSES = "/v1/chat/completions", "/v1/messages", "/v1/responses"
+LEGACY = "/v1/completions"
 RULES: dict[str, Any] = {
     "mask": {"use": "pii", "action": "mask", "kinds": ["email"]},
     "block": {"use": "pii", "action": "block", "kinds": ["email"]},
@@ -293,6 +294,61 @@ def test_what_guardrails_would_do_can_be_tried(gateway: Polyforge, upstream: Ups
     names = [each["name"] for each in gateway.api("GET", "/guardrails").json["data"]]
     assert names == list(RULES)
     assert gateway.api("POST", "/guardrails/test", {"text": "x", "guardrails": ["no"]}).status == 404
+
+
+def complete(gateway: Polyforge, key: Key, model: str, prompt: Any, *, stream: bool = False) -> Response:
+    return gateway.call(LEGACY, key=key.key, json={"model": model, "prompt": prompt, "stream": stream})
+
+
+@pytest.mark.parametrize("prompt", [f"write to {SECRET} now", ["hello", f"write to {SECRET} now"]], ids=["one", "two"])
+def test_prompts_of_legacy_completions_are_judged(
+    gateway: Polyforge, upstream: Upstream, key: Key, prompt: Any
+) -> None:
+    before = len(upstream.requests("mask"))
+    assert complete(gateway, key, "mask", prompt).status == 200
+    (request,) = upstream.wait_for("mask", before + 1)[before:]
+    assert request.path == LEGACY
+    assert SECRET not in request.body.decode()
+    assert "write to [EMAIL] now" in request.body.decode()
+    assert complete(gateway, key, "block", prompt).error["code"] == "guardrail_blocked"
+
+
+@pytest.mark.parametrize("prompt", [[1, 2, 3], [[1, 2], [3]], ["hello", 4]])
+def test_tokens_are_refused_because_nobody_can_judge_them(gateway: Polyforge, key: Key, prompt: Any) -> None:
+    assert complete(gateway, key, "mask", prompt).status == 400
+
+
+def test_legacy_completions_are_judged(gateway: Polyforge, upstream: Upstream, key: Key) -> None:
+    upstream.script("mask", Answer(f"Ask {SECRET} about it."), Answer("Nothing here."))
+    assert complete(gateway, key, "mask", "hello").json["choices"][0]["text"] == "Ask [EMAIL] about it."
+    untouched = complete(gateway, key, "mask", "hello").json
+    assert (untouched["object"], untouched["choices"][0]["text"]) == ("text_completion", "Nothing here.")
+    upstream.script("block", Answer(f"Ask {SECRET}."))
+    refused = complete(gateway, key, "block", "hello")
+    assert (refused.status, refused.error["code"]) == (400, "guardrail_blocked")
+    assert SECRET not in refused.body.decode()
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 3, 5, 8, 13, 21, 34])
+def test_nothing_of_a_find_leaves_in_a_stream_of_a_legacy_completion(
+    gateway: Polyforge, upstream: Upstream, key: Key, pieces: int
+) -> None:
+    upstream.script("mask", Cut(f"Do ask {SECRET} about this, please.", pieces=pieces, split=7))
+    answer = complete(gateway, key, "mask", "hello", stream=True)
+    assert "".join(chunk["choices"][0]["text"] for chunk in answer.chunks) == "Do ask [EMAIL] about this, please."
+    assert answer.chunks[-1]["choices"][0]["finish_reason"] == "stop"
+    assert answer.events[-1] == "[DONE]"
+
+
+def test_a_stream_of_a_legacy_completion_that_is_blocked_ends_with_an_error(
+    gateway: Polyforge, upstream: Upstream, key: Key
+) -> None:
+    upstream.script("block", Cut(f"It is so that {SECRET} knows.", pieces=8, gap=0.05))
+    answer = complete(gateway, key, "block", "hello", stream=True)
+    assert SECRET not in answer.body.decode()
+    assert json.loads(answer.events[-1])["error"]["code"] == "guardrail_blocked"
+    upstream.script("json", Cut('{"no": true}', pieces=4))
+    assert complete(gateway, key, "json", "hello", stream=True).error["code"] == "guardrail_blocked"
 
 
 def test_personal_data_is_found_and_hidden_over_the_api(gateway: Polyforge) -> None:

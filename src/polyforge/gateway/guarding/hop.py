@@ -10,6 +10,8 @@ from typing import Any, Final, cast
 import msgspec
 
 from polyforge.dialects.multipart import is_form, read_form
+from polyforge.dialects.openai_chat import completions
+from polyforge.dialects.openai_chat.completions import CompletionReader
 from polyforge.gateway.asking import Asking, asker_of
 from polyforge.gateway.job import Job
 from polyforge.gateway.recorded import BODIES, STREAMS
@@ -24,8 +26,10 @@ from polyforge.ports.guardrail import About, Passage
 from polyforge.ports.provider import Reply, StreamEvent
 from polyforge.upstreams.streams import CanonicalStream, event_of_deltas
 
-_TEXT_FIELDS: Final = ("input", "prompt", "instructions", "messages", "system")
+_TEXT_FIELDS: Final = ("input", "prompt", "suffix", "instructions", "messages", "system")
 """Where tasks that are no chats have their texts; the last two are those of a request to count tokens."""
+_TOKENISED: Final = ("input", "prompt")
+"""Of these, those that may hold tokens instead."""
 _INNER_FIELDS: Final = frozenset({"text", "content", "thinking"})
 """Where parts of these have theirs."""
 _CHATS: Final = frozenset({"chat", "completion"})
@@ -84,11 +88,9 @@ class GuardedStream:
     """A stream as it may be given: in canonical form, for the caller's dialect to write."""
 
     def __init__(self, job: Job, guard: StreamGuard) -> None:
-        if job.request.task == "completion":
-            raise Unsupported("guardrails judge no streams of legacy completions; use /v1/chat/completions")
         self._job = job
         self._guard = guard
-        make = STREAMS.get(job.request.dialect)
+        make = CompletionReader if _is_legacy(job) else STREAMS.get(job.request.dialect)
         self._reader = None if make is None else CanonicalStream(make())
 
     async def pass_on(self, batch: Sequence[StreamEvent]) -> list[StreamEvent]:
@@ -124,6 +126,11 @@ class GuardedStream:
         return found
 
 
+def _is_legacy(job: Job) -> bool:
+    """Whether it is one of OpenAI's legacy completions, whose bodies have a form of their own."""
+    return job.request.task == "completion" and job.request.dialect == "openai"
+
+
 def _about(job: Job, asking: Asking) -> About:
     caller, request = job.caller, job.request
     return About(
@@ -140,7 +147,7 @@ def _about(job: Job, asking: Asking) -> About:
 
 async def _judge_request(job: Job, passing: Passing) -> None:
     """Replaces the body by one that may go on, and the canonical form where the body cannot be changed in place."""
-    chat = None if job.read_chat is None else job.read_chat(job.request.body)
+    chat = None if job.read_chat is None or _is_legacy(job) else job.read_chat(job.request.body)
     passages = _other_texts(job) if chat is None else asked(chat)
     texts = await passing.check("input", passages)
     if texts is None:
@@ -165,7 +172,18 @@ def _other_texts(job: Job) -> list[Passage]:
     if not body.lstrip().startswith(b"{"):
         return []
     fields = _decode(body)
+    if any(_has_tokens(fields.get(name)) for name in _TOKENISED):
+        raise Unsupported(
+            "guardrails cannot judge tokens; send texts", param="input" if "input" in fields else "prompt"
+        )
     return [Passage(text) for name in _TEXT_FIELDS for text in _texts_in(fields.get(name), every=False)]
+
+
+def _has_tokens(value: Any) -> bool:
+    """Whether a text, or one of several, is given by the numbers of its tokens."""
+    if isinstance(value, list):
+        return any(_has_tokens(item) for item in cast(list[Any], value))
+    return isinstance(value, int)
 
 
 def _texts_in(value: Any, *, every: bool) -> Iterator[str]:
@@ -196,8 +214,8 @@ def _rewritten(body: bytes, changes: Mapping[str, str]) -> bytes:
 def _result_of(job: Job, reply: Reply) -> ChatResult:
     if isinstance(reply.result, ChatResult):
         return reply.result
-    read = BODIES.get(job.request.dialect)
-    if reply.body is None or read is None or job.request.task != "chat":
+    read = completions.read_reply if _is_legacy(job) else BODIES.get(job.request.dialect)
+    if reply.body is None or read is None or job.request.task not in _CHATS:
         raise GuardrailFailed("the provider's answer cannot be judged in this dialect")
     return read(bytes(reply.body))
 

@@ -38,7 +38,7 @@ MODELS: dict[str, Any] = {
     **solo("down"),
     **solo("guarded", guardrails=["mail"]),
     **solo("scarce"),
-    **solo("idle"),
+    **solo("idle", provider="roomy"),
 }
 SECTIONS: dict[str, Any] = {
     "guardrails": {"mail": {"use": "pii", "on": ["input"], "action": "block", "kinds": ["email"]}},
@@ -68,7 +68,8 @@ def forgetful() -> Iterator[Upstream]:
 
 @pytest.fixture
 def place(serve: Serve, forgetful: Upstream) -> Polyforge:
-    return serve(settings(forgetful, MODELS, **SECTIONS))
+    roomy = {"use": "openai", "base_url": forgetful.url, "api_key": UPSTREAM_KEY, "max_connections": IDLE_STREAMS}
+    return serve(settings(forgetful, MODELS, providers={"roomy": roomy}, **SECTIONS))
 
 
 def resident(server: Polyforge) -> int:

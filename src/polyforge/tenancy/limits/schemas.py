@@ -3,10 +3,10 @@
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from polyforge.tenancy.limits.records import ANY, Measure, SubjectKind
-from polyforge.tenancy.limits.settings import MOST_AMOUNT, Amount, Shares, SubjectId, Window, check_limit
+from polyforge.tenancy.limits.settings import MOST_AMOUNT, Amount, Shares, SubjectId, Window
 from polyforge.tenancy.schemas import MAX_BUDGET_USD, Name
 
 Id = Annotated[str, Field(max_length=26)]
@@ -35,11 +35,6 @@ class NewLimit(_NewRule):
         default=None,
         description="`minute`, `hour`, `day`, `week`, `month`, `total` or `rolling:<seconds>`; none for `concurrency`.",
     )
-
-    @model_validator(mode="after")
-    def _fits(self) -> "NewLimit":
-        check_limit(self.measure, self.amount, self.window, self.thresholds)
-        return self
 
 
 class NewBudget(_NewRule):

@@ -17,9 +17,9 @@ from polyforge.tenancy.audit.recorder import Recorder
 from polyforge.tenancy.callers import Caller
 from polyforge.tenancy.limits.book import LimitBook
 from polyforge.tenancy.limits.counters import Counter, LimitCounters
-from polyforge.tenancy.limits.records import ANY, Limit, LimitState, LimitUse
+from polyforge.tenancy.limits.records import ANY, Limit, LimitState, LimitUse, Measure
 from polyforge.tenancy.limits.schemas import LimitChanges, NewLimit, Reset, TopUp, Transfer
-from polyforge.tenancy.limits.settings import check_limit, units_of
+from polyforge.tenancy.limits.settings import Misfit, check_limit, units_of
 from polyforge.tenancy.limits.store import LimitEditor, LimitStore, SystemLimitEditor, SystemLimits, no_such_limit
 from polyforge.tenancy.limits.windows import window_end, window_start
 from polyforge.tenancy.people.paging import check_cursor, is_id, page_of
@@ -49,7 +49,8 @@ class LimitService:
         self._counters = counters
 
     async def create(self, caller: Caller, body: NewLimit) -> Limit:
-        """A new limit; Conflict when the name is taken, Invalid when it is on something that is not there."""
+        """A new limit; Conflict when the name is taken, Invalid when it cannot be, or is on what is not there."""
+        _check(body.measure, body.amount, body.window, body.thresholds)
         values = {
             "id": new_ulid(),
             "name": body.name,
@@ -303,7 +304,7 @@ def _changes(before: Limit, body: LimitChanges) -> dict[str, Any]:
     given = body.model_fields_set
     amount = body.amount if "amount" in given else _shown(before, before.amount)
     thresholds = sorted(set(body.thresholds)) if "thresholds" in given else list(before.thresholds)
-    _check(before, amount, thresholds)
+    _check(before.measure, amount, before.window or None, thresholds)
     values: dict[str, Any] = {
         "name": body.name if "name" in given else before.name,
         "amount": units_of(before.measure, amount) if "amount" in given else before.amount,
@@ -314,11 +315,11 @@ def _changes(before: Limit, body: LimitChanges) -> dict[str, Any]:
     return {name: value for name, value in values.items() if told[name] != value}
 
 
-def _check(limit: Limit, amount: float, thresholds: Sequence[float]) -> None:
+def _check(measure: Measure, amount: float, window: str | None, thresholds: Sequence[float]) -> None:
     try:
-        check_limit(limit.measure, amount, limit.window or None, list(thresholds))
-    except ValueError as error:
-        raise Invalid(str(error), param="amount") from error
+        check_limit(measure, amount, window, thresholds)
+    except Misfit as error:
+        raise Invalid(str(error), param=error.field) from error
 
 
 def _one_subject(limit: Limit, subject_id: str | None, param: str = "subject_id") -> str:

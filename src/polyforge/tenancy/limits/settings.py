@@ -1,6 +1,6 @@
 """The `limits` section of the settings: limits that are declared, and read-only over the API."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Annotated, Final
 
@@ -54,16 +54,24 @@ class LimitSettings(BaseModel):
         return self
 
 
-def check_limit(measure: Measure, amount: float, window: str | None, thresholds: list[float]) -> None:
-    """ValueError when the parts of a limit do not go together."""
+class Misfit(ValueError):
+    """Parts of a limit that do not go together; `field` is the one to change."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+def check_limit(measure: Measure, amount: float, window: str | None, thresholds: Sequence[float]) -> None:
+    """Misfit when the parts of a limit do not go together."""
     if (window is None) != (measure == "concurrency"):
-        raise ValueError("window must be given, but for concurrency, which is counted at every moment")
+        raise Misfit("window", "window must be given, but for concurrency, which is counted at every moment")
     if measure == "concurrency" and thresholds:
-        raise ValueError("thresholds do not go with concurrency")
+        raise Misfit("thresholds", "thresholds do not go with concurrency")
     if measure == "money" and amount > MAX_BUDGET_USD:
-        raise ValueError(f"amount must be at most {MAX_BUDGET_USD:g} USD")
+        raise Misfit("amount", f"amount must be at most {MAX_BUDGET_USD:g} USD")
     if measure != "money" and amount != int(amount):
-        raise ValueError(f"amount must be a whole number of {measure}")
+        raise Misfit("amount", f"amount must be a whole number of {measure}")
 
 
 def units_of(measure: Measure, amount: float) -> int:

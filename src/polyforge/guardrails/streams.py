@@ -95,6 +95,9 @@ class StreamGuard:
     def _let_through(self, delta: Delta, ready: list[Delta]) -> None:
         """What a text has held back goes before what follows it."""
         if isinstance(delta, TextDelta | ReasoningDelta | RefusalDelta):
+            if delta.text and not isinstance(delta, ReasoningDelta):
+                # Some dialects do not say that a thought is over.
+                self._flush([(delta.choice, "reasoning", 0)], ready)
             if text := self._feed((delta.choice, _PROSE[type(delta)], 0), delta.text):
                 ready.append(delta if text == delta.text else type(delta)(text, delta.choice))
         elif isinstance(delta, ToolCallDelta):

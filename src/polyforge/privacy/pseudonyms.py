@@ -16,6 +16,7 @@ MOST: Final = 10_000
 _ATTEMPTS: Final = 100
 _LONGEST_ESCAPE: Final = len("\\u0000")
 _ESCAPE_BEFORE: Final = re.compile(r"\\(?:[nrtbf]|u[0-9A-Fa-f]{4})\Z")
+_WORDS: Final = re.compile("[A-Za-z0-9]+")
 Write = Callable[[str], str]
 
 
@@ -33,6 +34,10 @@ class Pseudonyms:
         self._values: dict[str, str] = {}
         self._sorted: list[str] = []
         self._avoided: list[str] = []
+        self._words: set[str] = set()
+        """Letters and digits in a row in these: most stand-ins have some that no text has."""
+        self._read = 0
+        """How many of these texts are read into words."""
 
     def __call__(self, match: Match, value: str) -> str:
         """The stand-in for a value; TooLarge when there are too many."""
@@ -74,13 +79,22 @@ class Pseudonyms:
         return stand_in
 
     def _is_free(self, stand_in: str) -> bool:
-        if stand_in in self._values or any(stand_in in text for text in self._avoided):
+        if stand_in in self._values or self._is_said(stand_in):
             return False
         place = bisect_left(self._sorted, stand_in)
         longer = self._sorted[place : place + 1]
         return not (longer and longer[0].startswith(stand_in)) and not any(
             stand_in[:length] in self._values for length in range(1, len(stand_in))
         )
+
+    def _is_said(self, stand_in: str) -> bool:
+        """Whether one of the texts has it where it would be taken for a stand-in: not within a longer word."""
+        for text in self._avoided[self._read :]:
+            self._words.update(_WORDS.findall(text))
+        self._read = len(self._avoided)
+        if not self._words.issuperset(_WORDS.findall(stand_in)):
+            return False
+        return any(stand_in in text for text in self._avoided)
 
 
 class Restorer:

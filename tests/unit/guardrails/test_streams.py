@@ -111,6 +111,14 @@ async def test_what_is_too_long_to_be_held_fails(monkeypatch: pytest.MonkeyPatch
         await through([fits], [TextDelta("x" * 11), Finished("stop")])
 
 
+async def test_a_thought_whose_end_is_not_said_is_over_when_words_begin() -> None:
+    deltas = [ReasoningDelta("ask jane.doe@acme.co"), TextDelta(""), ReasoningDelta(" now"), TextDelta("so")]
+    out = await through([masking()], [*deltas, Finished("stop")])
+    kinds = [type(each) for each in out]
+    assert kinds.index(TextDelta) > max(place for place, kind in enumerate(kinds) if kind is ReasoningDelta)
+    assert "".join(each.text for each in out if isinstance(each, ReasoningDelta)) == "ask [EMAIL] now"
+
+
 class Broken:
     """A guardrail that cannot judge."""
 

@@ -108,3 +108,31 @@ def test_it_replaces_in_streams_too() -> None:
     pseudonyms = Pseudonyms(b"key")
     stand_in = pseudonyms(Match(0, 6, 1.0, "email"), "a@b.co")
     assert pseudonyms.restore(f"<{stand_in}>") == "<a@b.co>"
+
+
+class Scanned(str):
+    """A text that knows how often all of it was looked through."""
+
+    __slots__ = ("scans",)
+
+    def __contains__(self, part: str) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride]
+        self.scans: int = getattr(self, "scans", 0) + 1
+        return super().__contains__(part)
+
+
+def test_a_text_is_not_looked_through_once_for_each_value() -> None:
+    text = Scanned(" ".join(f"person{number}@acme.co" for number in range(200)))
+    pseudonyms = Pseudonyms(b"key")
+    pseudonyms.hide(text, ALL.detect(str(text)))
+    assert getattr(text, "scans", 0) < 5
+    assert len(pseudonyms.restorer()._values) == 200
+
+
+def test_a_stand_in_that_a_later_text_has_is_not_taken() -> None:
+    first = Pseudonyms(b"key")
+    stand_in = first.hide("a@b.co", ALL.detect("a@b.co"))
+    second = Pseudonyms(b"key")
+    second.avoid("nothing")
+    second.hide("c@d.co", ALL.detect("c@d.co"))
+    second.avoid(f"I know {stand_in} well")
+    assert second.hide("a@b.co", ALL.detect("a@b.co")) != stand_in

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from polyforge.database.migrations.walls import ORGANIZATION, wall_off
+
 revision = "0002"
 down_revision = "0001"
 
@@ -336,18 +338,7 @@ def upgrade() -> None:
         "INSERT INTO generations (name, value) "
         "VALUES ('signing_keys', 0), ('configurations', 0), ('events', 0), ('flags', 0), ('sealing', 0)"
     )
-    if op.get_bind().dialect.name == "postgresql":
-        for table in OF_ORGANIZATION:
-            _wall(table, ("organization",))
-        for table in OF_PROJECT:
-            _wall(table, ("organization", "project"))
-
-
-def _wall(table: str, levels: tuple[str, ...]) -> None:
-    """Rows of other tenants are hidden from a transaction that named its own, even from the owner of the table."""
-    same = " AND ".join(
-        f"coalesce(current_setting('polyforge.{level}', true), '') IN ('', {level}_id)" for level in levels
-    )
-    op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
-    op.execute(f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY")
-    op.execute(f"CREATE POLICY tenant ON {table} USING ({same})")
+    for table in OF_ORGANIZATION:
+        wall_off(table, ORGANIZATION)
+    for table in OF_PROJECT:
+        wall_off(table)

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from polyforge.database.migrations.walls import wall_off
+
 revision = "0003"
 down_revision = "0002"
 
@@ -21,16 +23,4 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_responses"),
     )
     op.create_index("ix_responses_expires_at", "responses", ["expires_at"])
-    if op.get_bind().dialect.name == "postgresql":
-        _wall("responses")
-
-
-def _wall(table: str) -> None:
-    """Rows of other tenants are hidden from a transaction that named its own, even from the owner of the table."""
-    same = " AND ".join(
-        f"coalesce(current_setting('polyforge.{level}', true), '') IN ('', {level}_id)"
-        for level in ("organization", "project")
-    )
-    op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
-    op.execute(f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY")
-    op.execute(f"CREATE POLICY tenant ON {table} USING ({same})")
+    wall_off("responses")

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from polyforge.database.migrations.walls import wall_off
+
 revision = "0004"
 down_revision = "0003"
 
@@ -33,16 +35,4 @@ def upgrade() -> None:
     op.create_index("ix_usage_corrections_project_id_id", "usage_corrections", ["project_id", "id"])
     op.create_index("ix_usage_corrections_key_id_period_start", "usage_corrections", ["key_id", "period_start"])
     op.create_index("ix_usage_corrections_record_id", "usage_corrections", ["record_id"])
-    if op.get_bind().dialect.name == "postgresql":
-        _wall("usage_corrections")
-
-
-def _wall(table: str) -> None:
-    """Rows of other tenants are hidden from a transaction that named its own, even from the owner of the table."""
-    same = " AND ".join(
-        f"coalesce(current_setting('polyforge.{level}', true), '') IN ('', {level}_id)"
-        for level in ("organization", "project")
-    )
-    op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
-    op.execute(f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY")
-    op.execute(f"CREATE POLICY tenant ON {table} USING ({same})")
+    wall_off("usage_corrections")

@@ -6,6 +6,8 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
+from polyforge.database.migrations.walls import wall_off
+
 revision = "0006"
 down_revision = "0005"
 
@@ -45,9 +47,8 @@ def upgrade() -> None:
     _create_sums("usage_hours", "hour")
     _create_sums("usage_days", "day")
     _fill()
-    if op.get_bind().dialect.name == "postgresql":
-        for table in ("usage_series", "usage_hours", "usage_days"):
-            _wall(table)
+    for table in ("usage_series", "usage_hours", "usage_days"):
+        wall_off(table)
     op.create_index("ix_usage_records_project_id_started_at", "usage_records", ["project_id", "started_at"])
     op.drop_index("ix_usage_records_project_id_day", "usage_records")
 
@@ -134,14 +135,3 @@ def _series(row: Any) -> int:
     """As the ledger has it."""
     digest = blake2b("\0".join(row[name] for name in GROUPS).encode(), digest_size=8).digest()
     return int.from_bytes(digest) >> 1
-
-
-def _wall(table: str) -> None:
-    """Rows of other tenants are hidden from a transaction that named its own, even from the owner of the table."""
-    same = " AND ".join(
-        f"coalesce(current_setting('polyforge.{level}', true), '') IN ('', {level}_id)"
-        for level in ("organization", "project")
-    )
-    op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
-    op.execute(f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY")
-    op.execute(f"CREATE POLICY tenant ON {table} USING ({same})")

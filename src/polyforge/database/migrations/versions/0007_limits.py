@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from polyforge.database.migrations.walls import ORGANIZATION, wall_off
+
 revision = "0007"
 down_revision = "0006"
 
@@ -41,14 +43,5 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("limit_id", "subject_id", name="pk_limit_states"),
     )
     op.execute("INSERT INTO generations (name, value) VALUES ('limits', 0)")
-    if op.get_bind().dialect.name == "postgresql":
-        _wall("limits")
-        _wall("limit_states")
-
-
-def _wall(table: str) -> None:
-    """Rows of other organizations are hidden from a transaction that named its own, even from the table's owner."""
-    same = "coalesce(current_setting('polyforge.organization', true), '') IN ('', organization_id)"
-    op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
-    op.execute(f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY")
-    op.execute(f"CREATE POLICY tenant ON {table} USING ({same})")
+    wall_off("limits", ORGANIZATION)
+    wall_off("limit_states", ORGANIZATION)

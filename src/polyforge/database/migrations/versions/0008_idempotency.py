@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from polyforge.database.migrations.walls import wall_off
+
 revision = "0008"
 down_revision = "0007"
 
@@ -24,16 +26,4 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_idempotent_requests"),
     )
     op.create_index("ix_idempotent_requests_expires_at", "idempotent_requests", ["expires_at"])
-    if op.get_bind().dialect.name == "postgresql":
-        _wall("idempotent_requests")
-
-
-def _wall(table: str) -> None:
-    """Rows of other tenants are hidden from a transaction that named its own, even from the owner of the table."""
-    same = " AND ".join(
-        f"coalesce(current_setting('polyforge.{level}', true), '') IN ('', {level}_id)"
-        for level in ("organization", "project")
-    )
-    op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
-    op.execute(f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY")
-    op.execute(f"CREATE POLICY tenant ON {table} USING ({same})")
+    wall_off("idempotent_requests")

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from polyforge.database.migrations.walls import wall_off
+
 revision = "0010"
 down_revision = "0009"
 
@@ -28,16 +30,4 @@ def upgrade() -> None:
         sa.UniqueConstraint("request_id", "given_by", name="uq_request_feedback_request_id_given_by"),
     )
     op.create_index("ix_request_feedback_project_id_id", "request_feedback", ["project_id", "id"])
-    if op.get_bind().dialect.name == "postgresql":
-        _wall("request_feedback")
-
-
-def _wall(table: str) -> None:
-    """Rows of other tenants are hidden from a transaction that named its own, even from the owner of the table."""
-    same = " AND ".join(
-        f"coalesce(current_setting('polyforge.{level}', true), '') IN ('', {level}_id)"
-        for level in ("organization", "project")
-    )
-    op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
-    op.execute(f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY")
-    op.execute(f"CREATE POLICY tenant ON {table} USING ({same})")
+    wall_off("request_feedback")

@@ -13,6 +13,7 @@ from polyforge.dialects.multipart import is_form, read_form
 from polyforge.dialects.openai_chat import completions
 from polyforge.dialects.openai_chat.completions import CompletionReader
 from polyforge.gateway.asking import Asking, asker_of
+from polyforge.gateway.guarding.transcripts import GuardedTranscript, judge_transcript
 from polyforge.gateway.job import Job
 from polyforge.gateway.recorded import BODIES, STREAMS
 from polyforge.guardrails.passages import answered, asked, texts_of, with_answered, with_asked
@@ -60,7 +61,11 @@ class Guarding:
 
     async def reply(self, job: Job, passing: Passing, reply: Reply) -> Reply:
         """A whole answer as it may be given."""
-        if not passing.judges("output") or job.request.task not in _CHATS:
+        if not passing.judges("output"):
+            return reply
+        if job.request.task == "transcription":
+            return await judge_transcript(job, passing, reply)
+        if job.request.task not in _CHATS:
             return reply
         result = _result_of(job, reply)
         passages = answered(result)
@@ -77,11 +82,13 @@ class Guarding:
         told = await passing.check("output", [Passage(text, role="assistant") for text in words])
         return words if told is None else told
 
-    def stream(self, job: Job, passing: Passing) -> "GuardedStream | None":
+    def stream(self, job: Job, passing: Passing) -> "GuardedStream | GuardedTranscript | None":
         """What a streamed answer goes through; None where nobody judges it."""
-        if not passing.judges("output") or job.request.task not in _CHATS:
+        if not passing.judges("output"):
             return None
-        return GuardedStream(job, passing.stream())
+        if job.request.task == "transcription":
+            return GuardedTranscript(job, passing)
+        return GuardedStream(job, passing.stream()) if job.request.task in _CHATS else None
 
 
 class GuardedStream:

@@ -210,3 +210,7 @@ async def test_long_texts_are_looked_at_from_both_ends() -> None:
 def test_texts_are_folded() -> None:
     assert fold("Ｉgnоre  Prévious—things") == "ignore previous things"
     assert fold("Скажи") == "скажи"
+
+
+def test_signs_that_stand_for_many_make_no_text_longer_than_is_looked_at() -> None:
+    assert len(fold("\ufdfa" * 20_000)) <= 200_001

@@ -19,7 +19,7 @@ from polyforge.ports.guardrail import About, Action, Outcome, Part, Passage, Sta
 from polyforge.ports.secret_source import SecretSource
 
 _TRUSTED: Final = frozenset({"system", "developer"})
-_LONG: Final = 20_000
+_LONG: Final = 4_000
 """Characters from which on texts are judged beside the event loop."""
 _MOST: Final = 200_000
 """Characters of one text that are looked at: its beginning and its end, a half each."""
@@ -230,7 +230,8 @@ def _forms(text: str) -> Iterator[str]:
 
 def fold(text: str) -> str:
     """Small letters without marks, look-alikes and what cannot be seen; a blank for all that is no letter or digit."""
-    plain = unicodedata.normalize("NFKC", _INVISIBLE.sub("", text)).lower()
+    # A single sign may stand for eighteen.
+    plain = _shortened(unicodedata.normalize("NFKC", _INVISIBLE.sub("", text)).lower())
     if plain.isascii():
         return _BLANKS.sub(" ", plain)
     letters = [

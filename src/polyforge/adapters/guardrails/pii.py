@@ -26,7 +26,7 @@ from polyforge.privacy.pseudonyms import Pseudonyms, Restorer
 from polyforge.privacy.recognisers import Recognised, Recogniser
 from polyforge.privacy.streams import StreamFilter
 
-_LONG: Final = 20_000
+_LONG: Final = 8_000
 """Characters from which on a text is judged beside the event loop."""
 RECOGNISERS: Final = "polyforge.recognisers"
 """The group of entry points under which packages offer what makes a recogniser."""

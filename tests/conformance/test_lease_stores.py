@@ -30,9 +30,10 @@ async def store(redis_server: RedisServer) -> AsyncIterator[LeaseStore]:
 async def opened(store: LeaseStore, *machines: str) -> str:
     """The epoch, once these machines have registered."""
     epoch = (await store.beat(machines[0])).epoch
-    for machine in machines:
-        await store.beat(machine)
-        await store.register(epoch, machine, machines, PATIENCE)
+    for seen in (0, len(machines)):
+        for machine in machines:
+            await store.beat(machine)
+            await store.register(epoch, machine, machines, seen, PATIENCE)
     assert (await store.beat(machines[0])).is_open
     return epoch
 
@@ -72,6 +73,15 @@ async def test_what_is_given_back_others_can_have(store: LeaseStore) -> None:
     assert (await ask(store, epoch, "b", need=70)).granted == 70
 
 
+async def test_what_is_left_of_a_machine_that_is_gone_can_only_become_less(store: LeaseStore) -> None:
+    epoch = await opened(store, "a", "b")
+    await ask(store, epoch, "a", need=60)
+    for pool, held in (("other", 50), (POOL, 70), (POOL, 20)):
+        await ask(store, epoch, "a", pool=pool, number=9, held=held, need=0, used=-1, only_less=True)
+    assert (await ask(store, epoch, "b", need=1)).others == 20
+    assert (await ask(store, epoch, "b", pool="other", need=1)).others == 0
+
+
 async def test_a_claim_that_comes_late_is_not_heard(store: LeaseStore) -> None:
     epoch = await opened(store, "a", "b")
     await ask(store, epoch, "a", number=5, need=90)
@@ -97,11 +107,14 @@ async def test_a_flush_begins_an_epoch_that_is_closed_until_all_have_told_what_t
     standing = await store.beat("b")
     assert standing.epoch != first
     assert not standing.is_open
-    assert not await store.register(standing.epoch, "b", ["a", "b"], PATIENCE)
+    assert not await store.register(standing.epoch, "b", ["a", "b"], 0, PATIENCE)
     assert (await ask(store, standing.epoch, "b", need=1)).granted == 0
     # Until then the most that anybody knows of was used: the ledger grows while machines tell one after the other.
     await ask(store, standing.epoch, "a", number=2, held=40, need=0, used=10)
-    assert await store.register(standing.epoch, "a", ["a", "b"], PATIENCE)
+    # Who told before the last one came has to tell once more.
+    assert not await store.register(standing.epoch, "a", ["a", "b"], 2, PATIENCE)
+    assert (await store.beat("b")).arrivals == 2
+    assert await store.register(standing.epoch, "b", ["a", "b"], 2, PATIENCE)
     assert (await ask(store, standing.epoch, "b", number=2, need=51)).granted == 0
     assert (await ask(store, standing.epoch, "b", number=3, need=50)).granted == 50
 
@@ -117,8 +130,8 @@ async def test_another_start_of_the_server_begins_an_epoch_too(store: LeaseStore
 
 async def test_who_does_not_tell_is_not_waited_for_for_ever(store: LeaseStore) -> None:
     epoch = (await store.beat("a")).epoch
-    assert not await store.register(epoch, "a", ["a", "gone"], PATIENCE)
-    assert await store.register(epoch, "a", ["a", "gone"], -1.0)
+    assert not await store.register(epoch, "a", ["a", "gone"], 1, PATIENCE)
+    assert await store.register(epoch, "a", ["a", "gone"], 1, -1.0)
 
 
 async def test_what_does_not_last_is_shared_evenly_as_long_as_the_epoch_is_closed(store: LeaseStore) -> None:

@@ -25,8 +25,8 @@ class Standing(msgspec.Struct, frozen=True):
     """Another one whenever the store has lost what it knew."""
     is_open: bool
     """Whether every machine has told what it holds."""
-    registered: bool
-    """Whether this one has."""
+    arrivals: int
+    """How many machines have told."""
     machines: int
     """How many were heard of lately."""
 
@@ -50,6 +50,8 @@ class Claim(msgspec.Struct, frozen=True):
     until the store is open if it is more than what was told."""
     lasts: float = 0.0
     """Seconds after which a machine that is not heard of holds nothing any more; 0: it holds what it held for good."""
+    only_less: bool = False
+    """Whether it is heard only where the machine is known to hold more."""
     expires: float = 0.0
     """Second since the epoch after which nobody asks for the pool any more; 0: never."""
 
@@ -84,13 +86,18 @@ class LeaseStore(Protocol):
         """Say that a machine lives."""
         ...
 
-    async def register(self, epoch: str, machine: str, machines: Sequence[str], patience: float) -> bool:
+    async def register(self, epoch: str, machine: str, machines: Sequence[str], seen: int, patience: float) -> bool:
         """Say that a machine has told what it holds, as is needed of all `machines`; whether the store is open now.
 
-        Those that have not told `patience` seconds after the epoch began are waited for no longer.
+        `seen` is how many arrivals it knew of when it began: all must have told once more after the last one came, so
+        that what was used by those who hold nothing any more is known. Those that have not `patience` seconds after the
+        epoch began are waited for no longer.
         """
         ...
 
-    async def claim(self, epoch: str, machine: str, claims: Sequence[Claim]) -> list[Grant] | None:
-        """What a machine gets, for each claim; None, and nothing was heard, when the epoch is over."""
+    async def claim(self, epoch: str, machine: str, claims: Sequence[Claim], machines: int = 1) -> list[Grant] | None:
+        """What a machine gets, for each claim; None, and nothing was heard, when the epoch is over.
+
+        `machines` is how many it knows of, in case the store has just forgotten.
+        """
         ...

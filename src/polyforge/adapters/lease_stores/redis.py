@@ -52,27 +52,27 @@ for place = 1, #swept[2], 2 do
 end
 return {
   redis.call('HGET', pools, 'epoch'), redis.call('HEXISTS', pools, 'open'),
-  redis.call('HEXISTS', pools, 'r:' .. ARGV[1]), redis.call('ZCOUNT', machines, now - ARGV[3] * 1000, '+inf')
+  tonumber(redis.call('HGET', pools, 'arrivals') or 0), redis.call('ZCOUNT', machines, now - ARGV[3] * 1000, '+inf')
 }
 """
 
 _REGISTER: Final = """
 if not known or redis.call('HGET', pools, 'epoch') ~= ARGV[1] then return 0 end
-redis.call('HSET', pools, 'r:' .. ARGV[2], 1)
-local missing = false
-for place = 4, #ARGV do
-  if redis.call('HEXISTS', pools, 'r:' .. ARGV[place]) == 0 then missing = true end
+if redis.call('HSET', pools, 'r:' .. ARGV[2], ARGV[3]) == 1 then redis.call('HINCRBY', pools, 'arrivals', 1) end
+local arrivals, complete = tonumber(redis.call('HGET', pools, 'arrivals')), true
+for place = 5, #ARGV do
+  if tonumber(redis.call('HGET', pools, 'r:' .. ARGV[place]) or -1) < arrivals then complete = false end
 end
-if not missing or now - redis.call('HGET', pools, 'born') > ARGV[3] * 1000 then redis.call('HSET', pools, 'open', 1) end
+if complete or now - redis.call('HGET', pools, 'born') > ARGV[4] * 1000 then redis.call('HSET', pools, 'open', 1) end
 return redis.call('HEXISTS', pools, 'open')
 """
 
 _CLAIM: Final = """
 if not known or redis.call('HGET', pools, 'epoch') ~= ARGV[1] then return false end
 local open = redis.call('HEXISTS', pools, 'open') == 1
-local living = math.max(1, redis.call('ZCOUNT', machines, now - ARGV[3] * 1000, '+inf'))
+local living = math.max(1, tonumber(ARGV[5]), redis.call('ZCOUNT', machines, now - ARGV[3] * 1000, '+inf'))
 local machine, answers = ARGV[2], {}
-for at = 5, #ARGV, 9 do
+for at = 6, #ARGV, 10 do
   local name, number, held = 'p:' .. ARGV[at], tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
   local need, want, allowed = tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5])
   local used, lasts = tonumber(ARGV[at + 6]), tonumber(ARGV[at + 7])
@@ -87,7 +87,8 @@ for at = 5, #ARGV, 9 do
       else others = others + part[1] end
     end
   end
-  if mine and mine[2] >= number then
+  local less = tonumber(ARGV[at + 9]) == 1
+  if (mine and mine[2] >= number) or (less and not (mine and mine[1] > held)) then
     for _, each in ipairs({0, 0, others, 0}) do table.insert(answers, each) end
   else
     local left, granted = allowed - others - held, 0
@@ -151,18 +152,18 @@ class RedisLeaseStore:
     async def beat(self, machine: str) -> Standing:
         """Say that a machine lives; begins another epoch where the hash is gone, or another server's."""
         answer = await self._run(_BEAT, machine, token_hex(8), _LATELY_SECONDS, _SWEPT_AT_ONCE)
-        return Standing(answer[0].decode(), bool(answer[1]), bool(answer[2]), int(answer[3]))
+        return Standing(answer[0].decode(), bool(answer[1]), int(answer[2]), int(answer[3]))
 
-    async def register(self, epoch: str, machine: str, machines: Sequence[str], patience: float) -> bool:
+    async def register(self, epoch: str, machine: str, machines: Sequence[str], seen: int, patience: float) -> bool:
         """Say that a machine has told what it holds; whether the store is open now."""
-        return bool(await self._run(_REGISTER, epoch, machine, patience, *machines))
+        return bool(await self._run(_REGISTER, epoch, machine, seen, patience, *machines))
 
-    async def claim(self, epoch: str, machine: str, claims: Sequence[Claim]) -> list[Grant] | None:
+    async def claim(self, epoch: str, machine: str, claims: Sequence[Claim], machines: int = 1) -> list[Grant] | None:
         """What a machine gets, for each claim; None when the epoch is over."""
         grants: list[Grant] = []
         for start in range(0, len(claims), _MOST_CLAIMS):
             words = [word for each in claims[start : start + _MOST_CLAIMS] for word in _words(each)]
-            answer = await self._run(_CLAIM, epoch, machine, _LATELY_SECONDS, _SCARCE_SECONDS, *words)
+            answer = await self._run(_CLAIM, epoch, machine, _LATELY_SECONDS, _SCARCE_SECONDS, machines, *words)
             if answer is None:
                 return None
             numbers = [int(number) for number in answer]
@@ -222,6 +223,7 @@ def _words(claim: Claim) -> tuple[object, ...]:
         claim.used,
         lasts,
         expires,
+        int(claim.only_less),
     )
 
 

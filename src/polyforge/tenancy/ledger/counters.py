@@ -114,6 +114,16 @@ class OwnCell:
         _CELL.pack_into(memory, self.at + (turn & 1) * _CELL.size, *values, hash(values))
 
 
+def shape_of(path: Path) -> tuple[int, int]:
+    """How many slots and workers a file was made for; Unavailable when another version made it."""
+    with path.open("rb") as file:
+        header = file.read(_HEADER.size)
+    if len(header) < _HEADER.size or not header.startswith(MAGIC):
+        raise Unavailable(f"{path} was made by another version")
+    _, capacity, workers = _HEADER.unpack(header)
+    return capacity, workers
+
+
 class SharedCounters:
     """One process's view of the file. `worker` owns the cells it writes; every other process only reads them."""
 

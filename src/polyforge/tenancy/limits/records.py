@@ -16,7 +16,7 @@ ANY: Final = "*"
 """Every subject of the kind, each with a counter of its own."""
 SubjectsOf = Callable[[Caller, str], tuple[str, ...]]
 _NAME_BYTES: Final = 15
-_SLOT_MARK: Final = "L"
+SLOT_MARK: Final = "L"
 """No name of a key's slot begins like this."""
 
 
@@ -89,7 +89,7 @@ class LimitUse(msgspec.Struct, frozen=True):
 def slot_name(limit: Limit, subject_id: str) -> str:
     """The name of the slot in the shared counters, the same in every process: 31 characters."""
     identity = "\0".join((limit.id, limit.measure, limit.window, limit.subject, subject_id, limit.project_id or ""))
-    return _SLOT_MARK + blake2b(identity.encode(), digest_size=_NAME_BYTES).hexdigest()
+    return SLOT_MARK + blake2b(identity.encode(), digest_size=_NAME_BYTES).hexdigest()
 
 
 def _organization(caller: Caller, _model: str) -> tuple[str, ...]:

@@ -37,6 +37,7 @@ ADAPTED = {
     "prices": ("price_catalogs", "prices"),
     "cache": ("caches", "cache"),
     "guardrails": ("guardrails", "guardrails.<name>"),
+    "shared_limits": ("lease_stores", "shared_limits"),
 }
 """Sections in which adapters are chosen: the port, and where the adapter's own settings stand."""
 

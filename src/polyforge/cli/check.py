@@ -58,6 +58,9 @@ def examine(settings: Settings) -> dict[str, Any]:
     if settings.prices is not None:
         own = settings_of("price_catalogs", "prices", settings.prices)
         tree["prices"] = {"use": settings.prices.use, **own.model_dump(mode="json")}
+    if settings.shared_limits is not None:
+        own = settings_of("lease_stores", "shared_limits", settings.shared_limits)
+        tree["shared_limits"] = {"use": settings.shared_limits.use, **own.model_dump(mode="json")}
     own = settings_of("caches", "cache", settings.cache)
     tree["cache"].update(own.model_dump(mode="json"))
     people = settings.people

@@ -16,7 +16,6 @@ from polyforge.database.events.tail import EventTail
 from polyforge.database.metadata import metadata
 from polyforge.database.pruning import ExpiryPruning
 from polyforge.database.upgrading import ensure_current
-from polyforge.gateway.admission import Admission
 from polyforge.gateway.dispatch import Dispatch
 from polyforge.gateway.guarding.hop import Guarding
 from polyforge.gateway.health import Health
@@ -63,8 +62,6 @@ from polyforge.tenancy.ledger.drainer import Drainer
 from polyforge.tenancy.ledger.journal import Journal
 from polyforge.tenancy.ledger.recovery import next_incarnation, recover
 from polyforge.tenancy.ledger_store import LedgerStore
-from polyforge.tenancy.limits.counters import LimitCounters
-from polyforge.tenancy.limits.settings import declared_limits
 from polyforge.tenancy.payloads.records import BELONGS_TO as PAYLOAD_BELONGS_TO
 from polyforge.tenancy.payloads.tables import request_payloads
 from polyforge.tenancy.people.attempts import Attempts
@@ -127,9 +124,6 @@ class GatewayPlatform:
         self.database = Database(settings.database, settings.data)
         self.declared_secrets = DeclaredSecrets(self.database, self.master, DEFAULT_ORGANIZATION_ID)
         self.logs = LogPlatform(settings.logs, self.database, clock, self.count(REQUEST_LOG_REFUSED))
-        self.counters = LimitCounters(
-            Path(spec.runtime) / "counters", spec.index, spec.workers, settings.gateway.max_limited_keys
-        )
         self.journal = Journal(journal_folder, spec.session, spec.index, self.incarnation)
         self.drainer = Drainer(journal_folder, spec.session, self.ledger, clock, _log_drain_error)
         self.metrics = Metrics(Path(spec.runtime) / "metrics", name, metric_models=settings.telemetry.metric_models)
@@ -142,10 +136,9 @@ class GatewayPlatform:
             prepare=self._prepare,
             sync_seconds=TOLD_SYNC_SECONDS,
         )
-        self.limits = LimitPlatform(declared_limits(settings.limits), self.database, clock, self.counters, self.journal)
-        self._admission = Admission(
-            settings.gateway, self.counters, self.limits.limiting, self.journal, self.ledger.balance, clock
-        )
+        self.limits = LimitPlatform(settings, spec, self.database, self.ledger, clock, self.journal)
+        self.counters = self.limits.counters
+        self._admission = self.limits.admission()
         self.audit = AuditPlatform(settings.audit, self.database, clock, self.master)
         self.events = EventTail(self.database, ready=lambda: self.keys.synchronised)
         self.cache = CachePlatform(settings.cache, self.database, clock, self.recorder)
@@ -244,6 +237,7 @@ class GatewayPlatform:
         self.metrics.declare(self.lineups.current.catalog.names())
         self.metrics.open()
         self.journal_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.limits.prepare()
         self.counters.open(self.incarnation)
         recover(self.counters, self.journal_folder, self._spec.session, self._spec.index)
         self.counters.live()
@@ -255,7 +249,7 @@ class GatewayPlatform:
         await self.audit.exporters.open(self.declared_secrets)
         await self.logs.exporters.open(self.declared_secrets)
         await self.keys.open()
-        await self.limits.open()
+        await self.limits.open(self.declared_secrets)
         await self.usage.corrected_budgets.open()
         await self.events.open()
         await self.declared_secrets.open()
@@ -282,6 +276,7 @@ class GatewayPlatform:
         await self.tracer.close()
         self.journal.close()
         await self.drainer.finish()
+        await self.limits.leave()
         await self.database.close()
         self.counters.close()
         self.metrics.close()

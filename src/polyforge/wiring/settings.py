@@ -215,6 +215,10 @@ class Settings(BaseModel):
     limits: dict[str, LimitSettings] = Field(
         default_factory=dict, description="Limits by name: how much may be used, by whom and of what."
     )
+    shared_limits: Chosen | None = Field(
+        default=None,
+        description="Where several machines share limits, as in `redis`; `null`: each has them for itself.",
+    )
     guardrails: dict[str, GuardrailSettings] = Field(
         default_factory=dict, description="Rules by name, in the order in which calls pass them."
     )

@@ -9,21 +9,30 @@ from sqlalchemy import func, select
 
 from polyforge.database.database import Database
 from polyforge.kernel.clock import FakeClock
-from polyforge.kernel.errors import Conflict, Invalid, Unavailable
+from polyforge.kernel.errors import Conflict, Invalid, NotFound, Unavailable
 from polyforge.kernel.request_log import LoggedRequest, RequestBatch, line_of
 from polyforge.kernel.usage import Usage
 from polyforge.ports.secret_source import SecretSource
+from polyforge.secrets.sealing import MasterKeys
 from polyforge.tenancy import exporting as rhythm
+from polyforge.tenancy.admin_key import AdminKey
+from polyforge.tenancy.audit.log import AuditLog, Chain
+from polyforge.tenancy.audit.recorder import Recorder
+from polyforge.tenancy.bootstrap import install
+from polyforge.tenancy.callers import ALL
+from polyforge.tenancy.keys import new_secret
 from polyforge.tenancy.ledger.details import encode_details
 from polyforge.tenancy.ledger.records import UsageRecord
 from polyforge.tenancy.request_logs import exporter as exporting
+from polyforge.tenancy.request_logs import store as log_store
 from polyforge.tenancy.request_logs.exporter import LogExporter, LogExporters
 from polyforge.tenancy.request_logs.ledger import ExportedLedger
+from polyforge.tenancy.request_logs.service import LogExportService
 from polyforge.tenancy.request_logs.store import LogExportState, SystemLogStore
 from polyforge.tenancy.request_logs.tables import request_log_batches
 from tests.support.databases import Place
 from tests.support.waiting import eventually_async
-from tests.unit.tenancy.samples import NOW, record
+from tests.unit.tenancy.samples import NOW, caller, record
 
 START = 5_000_000_000_000
 BLOB = encode_details(
@@ -259,6 +268,77 @@ async def test_refused_requests_are_left_out_counted_and_hold_up_no_other(
     assert set(sink.ids) == set(ids) - sink.refused
     assert refused == [3]
     assert sink.tries < 80
+
+
+def service_of(database: Database, clock: FakeClock, **uses: str) -> LogExportService:
+    """What operators see."""
+    recorder = Recorder(AuditLog(Chain(MasterKeys([b"m" * 32])), clock))
+    return LogExportService(database, clock, recorder, uses)
+
+
+async def test_what_a_sink_refused_is_a_dead_letter_until_it_takes_it(
+    exporter: LogExporter, sink: Sink, calls: Calls, database: Database, clock: FakeClock
+) -> None:
+    await install(database, AdminKey(new_secret(), created=False), clock)
+    service = service_of(database, clock, lake="file")
+    ids = await calls.add(5)
+    sink.refused = {ids[1], ids[3]}
+    await work(exporter)
+    letters, following = await service.letters("lake", 10, None)
+    assert ({letter.request_id for letter in letters}, following) == (sink.refused, None)
+    assert {letter.reason for letter in letters} == {"it says something that we do not take"}
+    (export,) = await service.exports()
+    assert (export.name, export.use, export.dead_letters) == ("lake", "file", 2)
+    await work(exporter)
+    assert len(sink.ids) == 3, "nobody asked for it again"
+
+    first, second = letters
+    await service.retry(caller(ALL), first.id)
+    await work(exporter)
+    assert (await service.letters("lake", 10, None))[0] == letters, "refused again, it is as it was"
+    sink.refused = set()
+    await service.retry(caller(ALL), first.id)
+    await service.retry(caller(ALL), second.id)
+    await calls.add(1)
+    sink.failure = Unavailable("down")
+    await work(exporter)
+    assert len((await service.letters("lake", 10, None))[0]) == 2
+    sink.failure = None
+    clock.advance(60)
+    await work(exporter)
+    assert (await service.letters(None, 10, None))[0] == []
+    assert Counter(sink.ids) == calls.ids
+    repeated = [number for number in sink.firsts if number > 2]
+    assert len(set(repeated)) == len(repeated) == 2, "no object of another batch is written over"
+
+
+async def test_a_dead_letter_that_nobody_has_or_wants_is_not_sent_again(
+    exporter: LogExporter, sink: Sink, calls: Calls, database: Database, clock: FakeClock
+) -> None:
+    (refused_id,) = await calls.add(1)
+    sink.refused = {refused_id}
+    await work(exporter)
+    service = service_of(database, clock)
+    (letter,) = (await service.letters(None, 10, None))[0]
+    with pytest.raises(Conflict):
+        await service.retry(caller(ALL), letter.id)
+    for absent in ("0" * 26, "a\0b"):
+        with pytest.raises(NotFound):
+            await service.retry(caller(ALL), absent)
+
+
+async def test_the_newest_dead_letters_are_kept(
+    exporter: LogExporter, sink: Sink, calls: Calls, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_store, "MOST_LETTERS", 3)
+    ids = await calls.add(5)
+    sink.refused = set(ids)
+    await work(exporter)
+    exporters = LogExporters([exporter], database, "A")
+    await exporters.prune()
+    await exporters.prune()
+    async with database.read() as session:
+        assert await SystemLogStore(session).letter_count("lake") == 3
 
 
 async def test_a_process_that_ends_between_sending_and_noting_it_only_repeats(

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from polyforge.cli.client import ApiClient, Query, segment
+from polyforge.cli.errors import CommandError
 from polyforge.cli.lazy import plain_app
 from polyforge.cli.options import DEFAULT, Data, Json, Key, Url, connect
 from polyforge.cli.output import print_fields, print_json, print_table, show, show_all, to_usd
@@ -14,6 +15,7 @@ from polyforge.cli.output import print_fields, print_json, print_table, show, sh
 app = plain_app("Show what was asked of models, request by request.")
 
 REQUESTS: Final = "/api/v1/requests"
+EXPORTS: Final = "/api/v1/request-logs"
 FOLLOW_SECONDS: Final = 1.0
 _REMEMBERED: Final = 2_000
 """Requests are listed by when they began, and known once they ended: so many are remembered while they are followed."""
@@ -21,6 +23,8 @@ _LATEST: Final = 200
 HEADERS: Final = ("started", "id", "status", "model", "provider", "ms", "in", "out", "price_usd", "error")
 _WIDTHS: Final = (19, 26, 11, 24, 16, 7, 7, 7, 10, 20)
 SUMS: Final = ("model", "provider", "deployment", "good", "bad", "scored", "score")
+STATES: Final = ("name", "use", "lag", "failures", "dead_letters", "retry_at", "error")
+LETTERS: Final = ("id", "export", "request_id", "at", "reason")
 DELETED: Final = ("requests", "payloads", "feedback")
 _PARTS: Final = ("request", "answer")
 _LISTS: Final = ("hops", "tried", "guardrails", "feedback")
@@ -164,6 +168,45 @@ def feedback(
     given = {"rating": rating, "score": score, "comment": comment, "labels": label or []}
     body = {name: value for name, value in given.items() if value is not None}
     show(client.post(f"{REQUESTS}/{segment(request_id)}/feedback", body), as_json)
+
+
+@app.command()
+def exports(url: Url = DEFAULT, key: Key = None, data: Data = None, as_json: Json = False) -> None:
+    """Show how far each export of the log of requests is."""
+    states: list[dict[str, Any]] = connect(url, key, data).get(f"{EXPORTS}/exports")["data"]
+    show_all(states, STATES, [[state[name] for name in STATES] for state in states], as_json)
+
+
+@app.command("dead-letters")
+def dead_letters(
+    name: Annotated[str | None, typer.Option("--export", help="Those of one export.")] = None,
+    url: Url = DEFAULT,
+    key: Key = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Show the requests that a sink refused for good, newest first."""
+    letters = list(connect(url, key, data).pages(f"{EXPORTS}/dead-letters", {"export": name}))
+    show_all(letters, LETTERS, [[letter[name] for name in LETTERS] for letter in letters], as_json)
+
+
+@app.command()
+def retry(
+    letter_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="The dead letter's id.")] = None,
+    name: Annotated[str | None, typer.Option("--export", help="All dead letters of one export.")] = None,
+    url: Url = DEFAULT,
+    key: Key = None,
+    data: Data = None,
+) -> None:
+    """Have dead letters sent again; those that are accepted now are gone from the list."""
+    if (letter_id is None) == (name is None):
+        raise CommandError("give the id of a dead letter, or --export for all of an export")
+    client = connect(url, key, data)
+    found = client.pages(f"{EXPORTS}/dead-letters", {"export": name}) if letter_id is None else [{"id": letter_id}]
+    wanted = [letter["id"] for letter in found]
+    for each in wanted:
+        client.post(f"{EXPORTS}/dead-letters/{segment(each)}/retry")
+    typer.echo(f"{len(wanted)} to be sent again")
 
 
 def _follow(client: ApiClient, query: Query, found: list[dict[str, Any]], as_json: bool) -> None:

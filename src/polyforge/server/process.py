@@ -48,6 +48,7 @@ from polyforge.tenancy.payloads import api as payloads_api
 from polyforge.tenancy.people import api as people_api
 from polyforge.tenancy.people.sign_on import api as sign_on_api
 from polyforge.tenancy.people.tokens import api as tokens_api
+from polyforge.tenancy.request_logs import api as request_logs_api
 from polyforge.tenancy.usage import api as usage_api
 from polyforge.tenancy.vault import api as vault_api
 from polyforge.tokens.counter import TokenCounter
@@ -100,6 +101,7 @@ def create_app(platform: GatewayPlatform) -> Application:
             history_api.router(platform.usage.history, platform.usage.feedback),
             payloads_api.router(platform.payloads.service),
             erasing_api.router(platform.payloads.erasing),
+            request_logs_api.router(platform.logs.service(platform.recorder)),
             limits_api.router(_limit_service(platform)),
             cache_api.router(platform.cache.administration),
             gateway_api.usage_router(Comparing(platform.usage.service, platform.lineups)),

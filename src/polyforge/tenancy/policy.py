@@ -46,6 +46,7 @@ LEVELS: Final[Mapping[str, Level]] = {
     "users:read": "installation",
     "users:write": "installation",
     "audit:operate": "installation",
+    "logs:operate": "installation",
     "secrets:operate": "installation",
     "metrics:read": "installation",
 }

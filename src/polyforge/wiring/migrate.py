@@ -12,7 +12,6 @@ from polyforge.tenancy.history import tables as history
 from polyforge.tenancy.idempotency import tables as idempotency
 from polyforge.tenancy.limits import tables as limits
 from polyforge.tenancy.payloads import tables as payloads
-from polyforge.tenancy.payloads import tables as payloads
 from polyforge.tenancy.people import tables as people
 from polyforge.tenancy.request_logs import tables as request_logs
 from polyforge.tenancy.responses import tables as responses

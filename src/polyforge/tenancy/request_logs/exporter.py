@@ -12,12 +12,19 @@ from typing import Any, Final
 from polyforge.database.database import Database
 from polyforge.kernel.clock import Clock
 from polyforge.kernel.errors import Invalid, PolyforgeError
+from polyforge.kernel.ids import decode, new_ulid
 from polyforge.kernel.request_log import LoggedRequest, RequestBatch
 from polyforge.ports.request_log_sink import SEND_SECONDS, RequestLogSink
 from polyforge.ports.secret_source import SecretSource
 from polyforge.telemetry.logs import get_logger
 from polyforge.tenancy.exporting import IDLE_SECONDS, LOOK_SECONDS, Exporting, pause_after
-from polyforge.tenancy.request_logs.store import LogExportState, SystemLogEditor, SystemLogStore, WaitingBatch
+from polyforge.tenancy.request_logs.store import (
+    LogDeadLetter,
+    LogExportState,
+    SystemLogEditor,
+    SystemLogStore,
+    WaitingBatch,
+)
 from polyforge.tenancy.sink_failed import REASON_LENGTH, SinkFailed
 
 MOST_REQUESTS: Final = 1_000
@@ -56,24 +63,29 @@ class LogExporter(Exporting[RequestLogSink]):
             store = SystemLogStore(session)
             state = await store.state(self.name)
             batches = _together(await store.waiting(state.sequence if state else 0, _MOST_BATCHES))
+            wanted = await store.wanted(self.name)
         self.lag_seconds = max(0.0, now - batches[0].created_at) if batches else 0.0
-        if not batches:
+        if not batches and wanted is None:
             return IDLE_SECONDS
         if state is not None and state.held_by_another(self._holder, now):
             return LOOK_SECONDS
-        rest = self._rest(state, batches, now)
+        rest = self._rest(state, () if wanted else batches, now)
         if rest > 0:
             return min(rest, LOOK_SECONDS)
         claimed = await self._claim()
         if claimed is None or claimed.sequence != (state.sequence if state else 0):
             return LOOK_SECONDS
-        return await self._export(claimed, batches)
+        return await (self._repeat(claimed, wanted) if wanted else self._export(claimed, batches))
 
     def _rest(self, state: LogExportState | None, batches: Sequence[WaitingBatch], now: float) -> float:
         """How long to leave the sink alone: it failed, or there may soon be more to send with."""
         if state is not None and state.retry_at > now:
             return state.retry_at - now
-        if len(batches) >= _MOST_BATCHES or sum(len(batch.record_ids) for batch in batches) >= MOST_REQUESTS:
+        if (
+            not batches
+            or len(batches) >= _MOST_BATCHES
+            or sum(len(batch.record_ids) for batch in batches) >= MOST_REQUESTS
+        ):
             return 0.0
         return batches[0].created_at + self._sink.gather_seconds - now
 
@@ -93,22 +105,42 @@ class LogExporter(Exporting[RequestLogSink]):
         async with self._database.write() as session:
             values = {**_SETTLED, "sequence": through}
             moved = await SystemLogEditor(session).change(state, self._holder, values)
+            if moved:
+                await SystemLogEditor(session).bury(refused)
         if moved and refused:
-            self._refused(refused)
+            self._refused(len(refused))
         self._tell(None)
         return 0 if moved else LOOK_SECONDS
 
-    async def _send_parts(self, first: int, requests: list[LoggedRequest]) -> int:
-        """Send them all. Of a part with refused ones in it, ever smaller ones; how many were refused alone."""
+    async def _repeat(self, state: LogExportState, letter: LogDeadLetter) -> float:
+        """Send a dead letter again, under a number that no batch has."""
+        async with self._database.read() as session:
+            requests = await SystemLogStore(session).requests([letter.request_id])
+        try:
+            reason = await self._send(RequestBatch(decode(letter.id), requests)) if requests else None
+        except SinkFailed as failure:
+            return await self._fail(state, failure)
+        async with self._database.write() as session:
+            editor = SystemLogEditor(session)
+            if reason is None:
+                await editor.remove(letter.id)
+            else:
+                await editor.refuse_again(letter.id, reason, self._clock.now())
+            await editor.change(state, self._holder, _SETTLED)
+        self._tell(None)
+        return 0
+
+    async def _send_parts(self, first: int, requests: list[LoggedRequest]) -> list[LogDeadLetter]:
+        """Send them all. Of a part with refused ones in it, ever smaller ones; those that were refused alone."""
         parts = [requests] if requests else []
-        refused = 0
+        refused: list[LogDeadLetter] = []
         while parts:
             part = parts.pop()
             reason = await self._send(RequestBatch(first, part))
             if reason is None:
                 continue
             if len(part) == 1:
-                refused += 1
+                refused.append(LogDeadLetter(new_ulid(), self.name, part[0].id, reason, self._clock.now()))
                 _log.warning("a sink refused a request", export=self.name, request_id=part[0].id, reason=reason)
                 continue
             middle = len(part) // 2
@@ -178,9 +210,12 @@ class LogExporters:
                 group.create_task(exporter.run(), name=f"request-log-export-{exporter.name}")
 
     async def prune(self) -> int:
-        """Let go of batches that every sink has; how many."""
+        """Let go of batches that every sink has, and of dead letters that are too many; how many batches."""
         async with self._database.write() as session:
-            return await SystemLogEditor(session).prune([exporter.name for exporter in self._exporters])
+            editor, names = SystemLogEditor(session), [exporter.name for exporter in self._exporters]
+            for name in names:
+                await editor.prune_letters(name)
+            return await editor.prune(names)
 
     async def _prune(self) -> None:
         while True:

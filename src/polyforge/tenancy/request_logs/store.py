@@ -13,10 +13,16 @@ from polyforge.kernel.request_log import LoggedAttempt, LoggedHop, LoggedRequest
 from polyforge.telemetry.hops import HOPS
 from polyforge.tenancy.ledger.details import Details, Tried, decode_details
 from polyforge.tenancy.ledger_reading import usage_of
-from polyforge.tenancy.request_logs.tables import request_log_batches, request_log_exports
+from polyforge.tenancy.request_logs.tables import (
+    request_log_batches,
+    request_log_dead_letters,
+    request_log_exports,
+)
 from polyforge.tenancy.tables import usage_records
 
 COUNTER: Final = "request_logs"
+MOST_LETTERS: Final = 10_000
+"""Of each export; the ledger has every request in any case."""
 _ENSURE = text(
     "INSERT INTO request_log_exports (name, sequence, failures, retry_at, held_until) "
     "VALUES (:name, 0, 0, 0, 0) ON CONFLICT (name) DO NOTHING"
@@ -26,6 +32,7 @@ _ADD: Final = "INSERT INTO request_log_batches (sequence, record_ids, created_at
 _exports = request_log_exports.c
 _batches = request_log_batches.c
 _records = usage_records.c
+_letters = request_log_dead_letters.c
 
 
 class LogExportState(msgspec.Struct, frozen=True):
@@ -54,8 +61,19 @@ class WaitingBatch(msgspec.Struct, frozen=True):
     created_at: float
 
 
+class LogDeadLetter(msgspec.Struct, frozen=True):
+    """A request that a sink refused for good."""
+
+    id: str
+    export: str
+    request_id: str
+    reason: str
+    at: float
+    wanted_at: float | None = None
+
+
 class SystemLogStore:
-    """Batches that wait, and the state of the exports."""
+    """Batches that wait, the state of the exports, and their dead letters."""
 
     def __init__(self, session: ReadSession) -> None:
         self._session = session
@@ -79,6 +97,31 @@ class SystemLogStore:
         """The records of these ids that are there, in the order of the ids."""
         query = select(usage_records).where(_records.id.in_(sorted(set(record_ids)))).order_by(_records.id)
         return [_request_of(row) for row in await self._session.all(query)]
+
+    async def letter(self, letter_id: str) -> LogDeadLetter | None:
+        """One dead letter."""
+        row = await self._session.first(select(request_log_dead_letters).where(_letters.id == letter_id))
+        return None if row is None else _letter_of(row)
+
+    async def letters(self, export: str | None, limit: int, before: str | None) -> list[LogDeadLetter]:
+        """Up to `limit` dead letters, of one export or of all, newest first, older than the id `before`."""
+        query = select(request_log_dead_letters).order_by(_letters.id.desc()).limit(limit)
+        if export is not None:
+            query = query.where(_letters.export == export)
+        if before is not None:
+            query = query.where(_letters.id < before)
+        return [_letter_of(row) for row in await self._session.all(query)]
+
+    async def letter_count(self, export: str) -> int:
+        """How many dead letters an export has."""
+        query = select(func.count()).select_from(request_log_dead_letters).where(_letters.export == export)
+        return await self._session.scalar(query) or 0
+
+    async def wanted(self, export: str) -> LogDeadLetter | None:
+        """The dead letter that somebody first wanted sent again."""
+        query = select(request_log_dead_letters).where(_letters.export == export, _letters.wanted_at > 0)
+        row = await self._session.first(query.order_by(_letters.wanted_at, _letters.id).limit(1))
+        return None if row is None else _letter_of(row)
 
 
 class SystemLogEditor(SystemLogStore):
@@ -129,6 +172,34 @@ class SystemLogEditor(SystemLogStore):
             return 0
         return await self._writer.change(delete(request_log_batches).where(_batches.sequence <= row["least"]))
 
+    async def bury(self, letters: Sequence[LogDeadLetter]) -> None:
+        """Add dead letters."""
+        for letter in letters:
+            await self._writer.change(insert(request_log_dead_letters).values(msgspec.structs.asdict(letter)))
+
+    async def want(self, letter: LogDeadLetter) -> None:
+        """Have a dead letter sent again, from when it says."""
+        values = {"wanted_at": letter.wanted_at}
+        await self._writer.change(update(request_log_dead_letters).where(_letters.id == letter.id).values(values))
+
+    async def refuse_again(self, letter_id: str, reason: str, now: float) -> None:
+        """A dead letter that was sent again to no avail."""
+        values = {"wanted_at": None, "reason": reason, "at": now}
+        await self._writer.change(update(request_log_dead_letters).where(_letters.id == letter_id).values(values))
+
+    async def remove(self, letter_id: str) -> None:
+        """A dead letter that was delivered after all."""
+        await self._writer.change(delete(request_log_dead_letters).where(_letters.id == letter_id))
+
+    async def prune_letters(self, export: str) -> int:
+        """Let go of the oldest dead letters of an export that has more than MOST_LETTERS; how many."""
+        newest = select(_letters.id).where(_letters.export == export).order_by(_letters.id.desc())
+        last = await self._session.scalar(newest.offset(MOST_LETTERS).limit(1))
+        if last is None:
+            return 0
+        old = (_letters.export == export, _letters.id <= last)
+        return await self._writer.change(delete(request_log_dead_letters).where(*old))
+
 
 def add_batch(connection: sqlite3.Connection, record_ids: Sequence[str], now: float) -> None:
     """As `SystemLogEditor.add`, in a transaction of SQLite that runs in one go."""
@@ -138,6 +209,10 @@ def add_batch(connection: sqlite3.Connection, record_ids: Sequence[str], now: fl
 
 def _batch_of(row: RowMapping) -> WaitingBatch:
     return WaitingBatch(row["sequence"], row["record_ids"].split(), row["created_at"])
+
+
+def _letter_of(row: RowMapping) -> LogDeadLetter:
+    return LogDeadLetter(**dict(row))
 
 
 def _request_of(row: RowMapping) -> LoggedRequest:

@@ -1,6 +1,6 @@
 """The tables of the export of request logs."""
 
-from sqlalchemy import BigInteger, Column, Integer, String, Table, Text
+from sqlalchemy import BigInteger, Column, Index, Integer, String, Table, Text
 
 from polyforge.database.columns import id_column, time_column
 from polyforge.database.metadata import metadata
@@ -28,4 +28,18 @@ request_log_exports = Table(
     # Which process sends, and until when nobody else does.
     id_column("holder", nullable=True),
     time_column("held_until"),
+)
+
+request_log_dead_letters = Table(
+    "request_log_dead_letters",
+    metadata,
+    # Requests that a sink refused for good.
+    id_column("id", primary_key=True),
+    Column("export", String(NAME_LENGTH), nullable=False),
+    id_column("request_id"),
+    Column("reason", Text, nullable=False),
+    time_column("at"),
+    # When somebody asked to send it again.
+    time_column("wanted_at", nullable=True),
+    Index(None, "export", "id"),
 )

@@ -1,14 +1,16 @@
-"""Payloads of requests."""
+"""Payloads of requests, and what sinks of the log of requests refused."""
 
 import sqlalchemy as sa
 from alembic import op
+
+from polyforge.database.migrations.walls import wall_off
 
 revision = "0011"
 down_revision = "0010"
 
 
 def upgrade() -> None:
-    """Create the table, and wall the projects off from each other."""
+    """Create the tables, and wall the projects off from each other."""
     op.create_table(
         "request_payloads",
         sa.Column("id", sa.String(26), nullable=False),
@@ -25,16 +27,15 @@ def upgrade() -> None:
     whose = ["project_id", "end_user_hash"]
     op.create_index("ix_request_payloads_project_id_end_user_hash", "request_payloads", whose)
     op.create_index("ix_request_payloads_project_id_user_id", "request_payloads", ["project_id", "user_id"])
-    if op.get_bind().dialect.name == "postgresql":
-        _wall("request_payloads")
-
-
-def _wall(table: str) -> None:
-    """Rows of other tenants are hidden from a transaction that named its own, even from the owner of the table."""
-    same = " AND ".join(
-        f"coalesce(current_setting('polyforge.{level}', true), '') IN ('', {level}_id)"
-        for level in ("organization", "project")
+    op.create_table(
+        "request_log_dead_letters",
+        sa.Column("id", sa.String(26), nullable=False),
+        sa.Column("export", sa.String(200), nullable=False),
+        sa.Column("request_id", sa.String(26), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("at", sa.Double(), nullable=False),
+        sa.Column("wanted_at", sa.Double(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name="pk_request_log_dead_letters"),
     )
-    op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
-    op.execute(f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY")
-    op.execute(f"CREATE POLICY tenant ON {table} USING ({same})")
+    op.create_index("ix_request_log_dead_letters_export_id", "request_log_dead_letters", ["export", "id"])
+    wall_off("request_payloads")

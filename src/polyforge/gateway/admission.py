@@ -19,7 +19,7 @@ from polyforge.kernel.tasks import InferenceRequest
 from polyforge.registry.catalog import Deployment
 from polyforge.registry.tariffs import Tariff
 from polyforge.tenancy.callers import KeyLimits
-from polyforge.tenancy.ledger.counters import Refusal
+from polyforge.tenancy.ledger.counters import Headroom, Refusal
 from polyforge.tenancy.ledger.journal import Journal
 from polyforge.tenancy.ledger.records import NOTHING_SPENT, Balance, Intent
 from polyforge.tenancy.limits.book import Rules
@@ -164,7 +164,7 @@ class Admission:
         now = self._clock.now()
         tokens = 0 if limits.tpm is None else job.reserved_tokens
         outcome = self._counters.reserve_many(takes, now, slot, limits, job.period, job.reserved, tokens)
-        if isinstance(outcome, Refusal | Over):
+        if not isinstance(outcome, Headroom):
             job.headroom = outcome.headroom
             raise explain(outcome) if isinstance(outcome, Over) else self._explain(outcome, limits, job.started_at)
         job.slot, job.takes, job.headroom = slot, takes, outcome

@@ -101,7 +101,8 @@ class AnswerCache:
         if lookup.mode == "use" and lookup.rules.exact:
             found = await self._kept(lookup.key)
             if found is None and not job.request.stream:
-                found = await self._made_meanwhile(job, lookup)
+                lookup.turn = self._turns.begin(lookup.key)
+                found = None if lookup.turn is not None else await self._made_meanwhile(job, lookup)
             lookup.outcome = "hit"
         if found is None and lookup.rules.semantic is not None:
             found = await self._alike(job, lookup, lookup.rules.semantic, embed)

@@ -51,7 +51,9 @@ _TICK, _REQUEST_SUM, _TOKEN_SUM, _REQUESTS, _TOKENS = 0, 1, 2, 3, 3 + _TICKS
 """Where these numbers stand in a window."""
 _FORGOTTEN_SECONDS = float(_TICKS * _TICK_SECONDS)
 _CELL = struct.Struct("<qqqqqqqq")
-_CELL_BYTES = 2 * _CELL.size
+_COPY_BYTES = _CELL.size
+_CELL_BYTES = 2 * _COPY_BYTES
+_write_copy = _CELL.pack_into
 _DIRECTORY_LOCK = 0
 FIRST_SLOT_LOCK = 1
 
@@ -111,7 +113,7 @@ class OwnCell:
         """Write it to the file, over the older of its copies."""
         turn = self.turn = self.turn + 1
         values = (self.incarnation, self.applied, self.period, self.spent, self.reserved, self.in_flight, turn)
-        _CELL.pack_into(memory, self.at + (turn & 1) * _CELL.size, *values, hash(values))
+        _write_copy(memory, self.at + (turn & 1) * _COPY_BYTES, *values, hash(values))
 
 
 def shape_of(path: Path) -> tuple[int, int]:
@@ -432,7 +434,7 @@ class SharedCounters:
         """The newest whole copy of a worker's cell."""
         at = self._cell_at(slot, worker)
         first = _CELL.unpack_from(self._memory, at)
-        second = _CELL.unpack_from(self._memory, at + _CELL.size)
+        second = _CELL.unpack_from(self._memory, at + _COPY_BYTES)
         newer, older = (first, second) if first[6] > second[6] else (second, first)
         if newer[7] == hash(newer[:7]):
             return Cell(*newer[:6])
@@ -444,7 +446,7 @@ class SharedCounters:
         known = self._own.get(slot)
         if known is None:
             at = self._cell_at(slot, self._worker)
-            turns = _CELL.unpack_from(self._memory, at)[6], _CELL.unpack_from(self._memory, at + _CELL.size)[6]
+            turns = _CELL.unpack_from(self._memory, at)[6], _CELL.unpack_from(self._memory, at + _COPY_BYTES)[6]
             known = self._own[slot] = OwnCell(self.cell(slot, self._worker), max(turns), at)
         return known
 

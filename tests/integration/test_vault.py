@@ -456,7 +456,7 @@ async def test_what_is_known_stays_while_the_database_is_down(api: Api, place: P
     await other.close()
     declared.heard([])
     async with asyncio.timeout(10):
-        while not declared._failing:  # noqa: ASYNC110  # nothing else tells that it has tried
+        while not declared._follower.failing:  # noqa: ASYNC110  # nothing else tells that it has tried
             await asyncio.sleep(0.02)
     assert declared.value("n").reveal() == VALUE
     await declared.close()

@@ -5,8 +5,6 @@ change, which is within a second in every process. Slots of the shared counters 
 the ledger knows, and kept abreast of resets, of what was added to a window, and of corrections of the ledger.
 """
 
-import asyncio
-import contextlib
 from collections.abc import Sequence
 from functools import partial
 from typing import Final
@@ -14,10 +12,10 @@ from typing import Final
 import msgspec
 
 from polyforge.database.database import Database
+from polyforge.database.events.following import Follower
 from polyforge.database.events.store import Event
 from polyforge.kernel.clock import Clock
-from polyforge.kernel.errors import PolyforgeError, Unavailable
-from polyforge.telemetry.logs import get_logger
+from polyforge.kernel.errors import Unavailable
 from polyforge.tenancy.callers import Caller
 from polyforge.tenancy.corrections.service import CORRECTED
 from polyforge.tenancy.flights import Flights
@@ -30,8 +28,6 @@ CHANGES: Final = frozenset({"limit.created", "limit.changed", "limit.removed", "
 """Kinds of events of which the book has to hear."""
 _MOST_FOUND: Final = 20_000
 _MOST_COUNTERS: Final = 100_000
-_RETRY_SECONDS: Final = 1.0
-_log = get_logger(__name__)
 
 
 class Rules(msgspec.Struct, gc=False, eq=False):
@@ -80,23 +76,17 @@ class LimitBook:
         self._found: dict[tuple[str, str], tuple[Caller, Rules | None]] = {}
         self._flights: Flights[str, None] = Flights("limits that are used for the first time", waiting)
         self._corrected = False
-        self._wake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-        self._failing = False
+        self._follower = Follower("limits", self.sync)
         self._loaded = False
         self.any = True
 
     async def open(self) -> None:
         """Read the limits and begin to follow them. A database that is down is tried again in the background."""
-        await self._turn()
-        self._task = asyncio.create_task(self._follow(), name="limits")
+        await self._follower.open()
 
     async def close(self) -> None:
         """Stop following."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await self._follower.close()
         await self._flights.close()
 
     def heard(self, events: Sequence[Event]) -> None:
@@ -105,7 +95,7 @@ class LimitBook:
         if not events or CORRECTED in kinds:
             self._corrected = True
         if not events or CORRECTED in kinds or kinds & CHANGES:
-            self._wake.set()
+            self._follower.wake()
 
     def get(self, limit_id: str) -> Limit | None:
         """A limit by its id."""
@@ -203,24 +193,6 @@ class LimitBook:
 
     # Following
 
-    async def _follow(self) -> None:
-        while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_RETRY_SECONDS if self._failing else None):
-                    await self._wake.wait()
-            self._wake.clear()
-            await self._turn()
-
-    async def _turn(self) -> None:
-        try:
-            await self.sync()
-        except PolyforgeError as error:
-            self._note_failure(error.message)
-        except Exception as error:  # noqa: BLE001  # whatever it was, without this task no change would arrive again
-            self._note_failure(repr(error))
-        else:
-            self._failing = False
-
     async def sync(self) -> None:
         """Apply every change that is committed by now."""
         corrected, self._corrected = self._corrected, False
@@ -268,11 +240,6 @@ class LimitBook:
     def _since(self, counter: Counter, now: float) -> float:
         state = self._states.get((counter.limit.id, counter.subject_id))
         return max(window_start(counter.limit.window, now), state.reset_at if state else 0.0)
-
-    def _note_failure(self, reason: str) -> None:
-        if not self._failing:
-            _log.warning("limits cannot be followed", reason=reason)
-        self._failing = True
 
 
 def _moved(counter: Counter, limit: Limit) -> Counter:

@@ -4,14 +4,13 @@ What the settings declare is the whole installation's, so the projects that a se
 who may use it in a flow, not who may call a model.
 """
 
-import asyncio
-import contextlib
 from collections.abc import Callable, Sequence
 from typing import Final
 
 from polyforge.database.database import Database
+from polyforge.database.events.following import Follower
 from polyforge.database.events.store import Event
-from polyforge.kernel.errors import NotConfigured, PolyforgeError, Unavailable
+from polyforge.kernel.errors import NotConfigured, Unavailable
 from polyforge.kernel.hidden import Hidden
 from polyforge.ports.secret_source import Stop
 from polyforge.secrets.sealing import MasterKeys
@@ -19,7 +18,6 @@ from polyforge.telemetry.logs import get_logger
 from polyforge.tenancy.vault.records import StoredSecret, unseal
 from polyforge.tenancy.vault.store import SystemVault
 
-_RETRY_SECONDS: Final = 1.0
 _MOST_NAMES: Final = 1_000
 
 _log = get_logger(__name__)
@@ -38,26 +36,19 @@ class DeclaredSecrets:
         self._watchers: dict[str, list[Callable[[], None]]] = {}
         self._known: dict[str, StoredSecret | None] = {}
         self._opened: dict[str, Hidden] = {}
-        self._wake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-        self._failing = False
+        self._follower = Follower("secrets of the settings", self.sync)
 
     async def open(self) -> None:
         """Read what is watched by now, and follow it. A database that is down is tried again in the background."""
-        self._wake.clear()
-        await self._turn()
-        self._task = asyncio.create_task(self._follow(), name="declared secrets")
+        await self._follower.open()
 
     async def close(self) -> None:
         """Stop following."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await self._follower.close()
 
     def heard(self, _events: Sequence[Event]) -> None:
         """Look for changes."""
-        self._wake.set()
+        self._follower.wake()
 
     def value(self, name: str) -> Hidden:
         """The secret as it is now; NotConfigured when there is none, Unavailable while that is not known."""
@@ -76,7 +67,7 @@ class DeclaredSecrets:
         if name not in self._watchers and len(self._watchers) >= _MOST_NAMES:
             raise Unavailable(f"the settings name more than {_MOST_NAMES} secrets")
         self._watchers.setdefault(name, []).append(changed)
-        self._wake.set()
+        self._follower.wake()
         return lambda: self._unwatch(name, changed)
 
     def _unwatch(self, name: str, changed: Callable[[], None]) -> None:
@@ -86,24 +77,6 @@ class DeclaredSecrets:
         if not watchers:
             for kept in (self._watchers, self._known, self._opened):
                 kept.pop(name, None)
-
-    async def _follow(self) -> None:
-        while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_RETRY_SECONDS if self._failing else None):
-                    await self._wake.wait()
-            self._wake.clear()
-            await self._turn()
-
-    async def _turn(self) -> None:
-        try:
-            await self.sync()
-        except PolyforgeError as error:
-            self._note_failure(error.message)
-        except Exception as error:  # noqa: BLE001  # whatever it was, without this task no change would arrive again
-            self._note_failure(repr(error))
-        else:
-            self._failing = False
 
     async def sync(self) -> None:
         """Apply every change that is committed by now."""
@@ -130,11 +103,6 @@ class DeclaredSecrets:
             self._opened[name] = unseal(self._master, secret)
         except Unavailable as error:
             _log.error("a secret of the settings cannot be opened", name=name, reason=error.message)
-
-    def _note_failure(self, reason: str) -> None:
-        if not self._failing:
-            _log.warning("the secrets of the settings cannot be followed", reason=reason)
-        self._failing = True
 
 
 def _state(secret: StoredSecret | None) -> tuple[str, int, str] | None:

@@ -1,13 +1,15 @@
 """Text as detectors read it: other scripts' digits, full-width signs, dashes and spaces as ASCII, invisible signs gone.
 
 Escapes of JSON are read as what they stand for (`\\u0040`, `\\n`), however deep one text is written into another: else
-`\\n4111...` is a word that begins with n. Offsets differ where an escape is, or where invisible characters were.
+`\\n4111...` is a word that begins with n; and so is the `@` of URLs (`%40`). Offsets differ where an escape is, or where
+invisible characters were.
 """
 
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from typing import Final, NamedTuple
+from unicodedata import normalize
 
 INVISIBLE: Final = (
     "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e"
@@ -23,6 +25,8 @@ _BACKSLASH: Final = 0xFF3C
 """The full-width one begins no escape."""
 _FULL_WIDTH: Final = [code for code in range(0xFF01, 0xFF5F) if code != _BACKSLASH]
 _FULL_WIDTH_SHIFT: Final = 0xFEE0
+_BOLD: Final = range(0x1D400, 0x1D6A4)
+"""Latin letters of mathematics, which some write with to be bold."""
 # fmt: off
 _ZEROS: Final = (
     0x660, 0x6F0, 0x7C0, 0x966, 0x9E6, 0xA66, 0xAE6, 0xB66, 0xBE6, 0xC66, 0xCE6, 0xD66, 0xDE6, 0xE50, 0xED0, 0xF20,
@@ -40,6 +44,7 @@ _FOLDS: Final = {
     **dict.fromkeys(_DASHES, "-"),
     **dict.fromkeys(_SPACES, " "),
     **{chr(code): chr(code - _FULL_WIDTH_SHIFT) for code in _FULL_WIDTH},
+    **{sign: plain for sign in map(chr, _BOLD) if (plain := normalize("NFKC", sign)).isascii()},
     "\u2024": ".",
     "\u3002": ".",
     "\ufe52": ".",
@@ -50,12 +55,13 @@ _FOLDABLE: Final = re.compile(f"[{re.escape(''.join(_FOLDS))}]")
 # The engine looks a set of the first plane up in a table, and walks through one that goes beyond it.
 _FOLDABLE_IN_PLANE: Final = re.compile(f"[{re.escape(''.join(sign for sign in _FOLDS if sign <= _LAST_OF_PLANE))}]")
 _MOST_BACKSLASHES: Final = 8
-_ESCAPE: Final = rf"\\{{1,{_MOST_BACKSLASHES}}}(?:u(?P<code>[0-9A-Fa-f]{{4}})|(?P<sign>[nrtbf/\"]))"
+_ESCAPE: Final = rf"\\{{1,{_MOST_BACKSLASHES}}}(?:u(?P<code>[0-9A-Fa-f]{{4}})|(?P<sign>[nrtbf/\"]))|%40"
 _GAPS_IN_PLANE: Final = re.compile(f"[{INVISIBLE}]+|{_ESCAPE}")
 _GAPS: Final = re.compile(f"[{INVISIBLE}{_TAGS}]+|{_ESCAPE}")
 _INVISIBLE: Final = re.compile(f"[{INVISIBLE}{_TAGS}]")
-_CUT: Final = re.compile(rf"\\{{1,{_MOST_BACKSLASHES}}}(?:u[0-9A-Fa-f]{{0,3}})?\Z")
+_CUT: Final = re.compile(rf"\\{{1,{_MOST_BACKSLASHES}}}(?:u[0-9A-Fa-f]{{0,3}})?\Z|%4?\Z")
 _LONGEST_CUT: Final = _MOST_BACKSLASHES + 4
+_AT_IN_URLS: Final = "%40"
 _STANDS_FOR: Final = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
 _SURROGATES: Final = range(0xD800, 0xE000)
 _INSIDE: Final = 0.5
@@ -74,7 +80,7 @@ class Folded(NamedTuple):
 
 def fold(text: str) -> Folded:
     """Fold a text; one that is plain ASCII without escapes is what it was."""
-    if text.isascii() and "\\" not in text:
+    if text.isascii() and "\\" not in text and _AT_IN_URLS not in text:
         return Folded(text)
     is_in_plane = max(text) <= _LAST_OF_PLANE
     shorter, gaps = _taken_out(text, _GAPS_IN_PLANE if is_in_plane else _GAPS)
@@ -85,7 +91,8 @@ def fold(text: str) -> Folded:
 
 def cut_escape(text: str) -> int:
     """Where an escape begins that the end of a text cuts off; its length when there is none."""
-    if "\\" not in text[-_LONGEST_CUT:]:
+    tail = text[-_LONGEST_CUT:]
+    if "\\" not in tail and "%" not in tail:
         return len(text)
     found = _CUT.search(text, max(0, len(text) - _LONGEST_CUT))
     return found.start() if found else len(text)
@@ -110,7 +117,7 @@ def _sign_of(run: re.Match[str]) -> str:
     if run["sign"]:
         return _STANDS_FOR.get(run["sign"], run["sign"])
     if not run["code"]:
-        return ""
+        return "@" if run[0] == _AT_IN_URLS else ""
     code = int(run["code"], 16)
     sign = "\ufffd" if code in _SURROGATES else chr(code)
     return "" if _INVISIBLE.match(sign) else sign

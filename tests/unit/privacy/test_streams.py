@@ -87,6 +87,8 @@ def test_signs_of_numbers_are_cut_anywhere(text: str) -> None:
         (r'{"a": "{\"b\": \"x\\n4111 1111 1111 1111\"}"}', r'{"a": "{\"b\": \"x\\n[CARD]\"}"}'),
         (r"C:\temp\new a@b.co\ ", r"C:\temp\new [EMAIL]\ "),
         ("jose\u0301@x.com", "[EMAIL]"),
+        ("GET /x?mail=jane%40acme.co&y", "GET /x?mail=[EMAIL]&y"),
+        ("𝐣𝐚𝐧𝐞@𝐚𝐜𝐦𝐞.𝐜𝐨", "[EMAIL]"),
         ("4\ufe0f\u20e3111 1111 1111 1111", "[CARD]"),
     ],
 )

@@ -32,6 +32,12 @@ RULES: dict[str, Any] = {
     "down-open": {"use": "http", "url": "http://127.0.0.1:1/judge", "on_error": "allow"},
 }
 
+LIMITS: dict[str, Any] = {
+    "one-flight": {"subject": "end_user", "subject_id": "narrow", "measure": "concurrency", "amount": 1},
+    "few": {"subject": "end_user", "subject_id": "narrow", "measure": "requests", "amount": 2, "window": "total"},
+    "little": {"subject": "end_user", "subject_id": "poor", "measure": "money", "amount": 1.5, "window": "total"},
+}
+
 
 @pytest.fixture(scope="module")
 def upstream() -> Iterator[Upstream]:
@@ -45,7 +51,7 @@ def gateway(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Ite
     models = {name: model for rule in RULES for name, model in solo(rule, guardrails=[rule]).items()}
     for moderator in ("moderator", "unmoderated-moderator", "oddly-moderator"):
         models |= solo(moderator, task="moderation")
-    declared = settings(upstream, models, guardrails=RULES)
+    declared = settings(upstream, models, guardrails=RULES, limits=LIMITS)
     with stopping(Polyforge(tmp_path_factory.mktemp("guardrails"), declared)) as server:
         yield server
 
@@ -268,6 +274,17 @@ def test_what_a_guardrail_asks_takes_no_turn_of_its_caller_but_its_money(
     poor = gateway.create_key(budget_usd=2.0)
     answer = ask(gateway, poor, CHAT, "moderated")
     # One dollar is for the call, one for what is asked about the question, and none is left for the answer.
+    assert (answer.status, answer.error["code"]) == (503, "guardrail_failed")
+
+
+def test_nor_does_it_count_for_limits_on_others_than_keys_but_those_of_money(
+    gateway: Polyforge, upstream: Upstream, key: Key
+) -> None:
+    upstream.script("moderator", Play(moderate))
+    asked = body(CHAT, "moderated", "hello", stream=False)
+    statuses = [gateway.call(CHAT, key=key.key, json={**asked, "user": "narrow"}).status for _ in range(3)]
+    assert statuses == [200, 200, 429]
+    answer = gateway.call(CHAT, key=key.key, json={**asked, "user": "poor"})
     assert (answer.status, answer.error["code"]) == (503, "guardrail_failed")
 
 

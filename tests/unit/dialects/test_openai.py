@@ -205,6 +205,20 @@ def test_vectors_as_numbers_and_as_base64() -> None:
     assert base64.b64decode(packed["data"][1]["embedding"]) == struct.pack("<2f", 3, 4)
 
 
+def test_vectors_are_read_in_the_order_of_their_texts() -> None:
+    found = openai_embeddings.read_vectors(
+        b'{"data": [{"index": 1, "embedding": [3, 4]}, {"index": 0, "embedding": [1, 2]}], "model": "m"}'
+    )
+    assert (bytes(found.data), found.rows, found.dimensions) == (struct.pack("<4f", 1, 2, 3, 4), 2, 2)
+
+
+@pytest.mark.parametrize("rows", [[], [[1], [1, 2]], ["AAAA"]])
+def test_vectors_that_cannot_be_compared_are_no_answer(rows: list[object]) -> None:
+    items = [{"index": place, "embedding": row} for place, row in enumerate(rows)]
+    with pytest.raises(ValueError, match=r"vectors|embedding"):
+        openai_embeddings.read_vectors(json.dumps({"data": items}).encode())
+
+
 def test_errors_read_as_openai_clients_expect() -> None:
     error = BudgetSpent("spent")
     assert msgspec.json.decode(encode_error(error)) == {

@@ -36,7 +36,7 @@ def try_out(
     data: Data = None,
     as_json: Json = False,
 ) -> None:
-    """Show what each guardrail would do with a text; no model is asked."""
+    """Show what each guardrail would do with a text. No model answers it; what guardrails ask models is charged for."""
     asked = {"text": read_text(file), "guardrails": name, "stage": "output" if output else "input"}
     answer: dict[str, Any] = connect(url, key, data).post("/api/v1/guardrails/test", asked)
     if as_json:

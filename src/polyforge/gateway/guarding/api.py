@@ -55,7 +55,7 @@ def router(trying: Trying) -> APIRouter:
 
     @routes.post("/guardrails/test")
     async def test_guardrails(caller: User, asked: TestRequest) -> TestAnswer:
-        """What each guardrail would do with a text; no model is asked."""
+        """What each guardrail would do with a text. No model answers it; what guardrails ask models is charged for."""
         trials = await trying.trials(caller, asked.text, asked.guardrails, asked.stage, asked.model)
         return TestAnswer(data=[_trial(trial) for trial in trials])
 

@@ -1,4 +1,4 @@
-"""Shows what guardrails would do with a text, without a model being asked."""
+"""Shows what guardrails would do with a text. No model answers it; what guardrails ask models is asked, and charged."""
 
 import asyncio
 from collections.abc import Sequence

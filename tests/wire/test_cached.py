@@ -6,15 +6,13 @@ from typing import Any
 import pytest
 
 from tests.support.scripted.asks import Ask, Caller, Turn
-from tests.support.scripted.callers import AnthropicMessages, OpenAIChat, OpenAIResponses
-from tests.support.scripted.providers import all_serving, settings_before
+from tests.support.scripted.places import CALLERS, PROVIDERS, calling, gateway_before
+from tests.support.scripted.providers import all_serving
 from tests.support.scripted.scenarios import SCENARIOS, Scenario
 from tests.support.scripted.server import ScriptedServer
-from tests.support.server import Polyforge, stopping
+from tests.support.server import Polyforge
 from tests.wire.test_matrix import WEATHER, check
 
-CALLERS = {make.name: make for make in (OpenAIChat, OpenAIResponses, AnthropicMessages)}
-PROVIDERS = ("openai", "anthropic", "bedrock", "gemini")
 KEPT = [scenario for scenario in SCENARIOS.values() if scenario.ending not in ("refusal", "content_filter")]
 MOVED = [scenario for scenario in SCENARIOS.values() if scenario.ending == "content_filter"]
 
@@ -27,19 +25,14 @@ def servers() -> Iterator[Mapping[str, ScriptedServer]]:
 
 @pytest.fixture(scope="module")
 def gateway(servers: Mapping[str, ScriptedServer], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Polyforge]:
-    settings = settings_before({name: servers[name] for name in PROVIDERS})
-    settings["cache"] = {"default": {"ttl": 600}}
-    with stopping(Polyforge(tmp_path_factory.mktemp("cached"), settings)) as server:
+    with gateway_before(servers, tmp_path_factory.mktemp("cached"), cache={"default": {"ttl": 600}}) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def callers(gateway: Polyforge) -> Iterator[Mapping[str, Caller]]:
-    key = gateway.create_key().key
-    made: dict[str, Caller] = {name: make(gateway.url, key) for name, make in CALLERS.items()}
-    yield made
-    for one in made.values():
-        one.close()
+    with calling(gateway) as made:
+        yield made
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["then-whole", "then-stream"])

@@ -43,6 +43,10 @@ WORST: Final[Mapping[str, str]] = {
     "versions or addresses": "1.2.3.4 ",
     "passwords": "password: sk-",
     "e-mail addresses": "a.b@c.de ",
+    "emoji": "on Tuesday \U0001f600 ",
+    "invisible signs": "a\u200b",
+    "escapes of JSON": r"\u0031\n",
+    "words for secrets": "password=",
 }
 
 

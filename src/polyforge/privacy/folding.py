@@ -1,8 +1,8 @@
 """Text as detectors read it: other scripts' digits, full-width signs, dashes and spaces as ASCII, invisible signs gone.
 
 Escapes of JSON are read as what they stand for (`\\u0040`, `\\n`), however deep one text is written into another: else
-`\\n4111...` is a word that begins with n; and so is the `@` of URLs (`%40`). Offsets differ where an escape is, or where
-invisible characters were.
+`\\n4111...` is a word that begins with n; and so is the `@` of URLs (`%40`). Offsets differ where an escape is, or
+where invisible characters were.
 """
 
 import re
@@ -51,9 +51,9 @@ _FOLDS: Final = {
     "\ufe6b": "@",
 }
 _LAST_OF_PLANE: Final = "\uffff"
-_FOLDABLE: Final = re.compile(f"[{re.escape(''.join(_FOLDS))}]")
 # The engine looks a set of the first plane up in a table, and walks through one that goes beyond it.
-_FOLDABLE_IN_PLANE: Final = re.compile(f"[{re.escape(''.join(sign for sign in _FOLDS if sign <= _LAST_OF_PLANE))}]")
+_FOLDABLE: Final = re.compile(f"[{re.escape(''.join(sign for sign in _FOLDS if sign <= _LAST_OF_PLANE))}]")
+_BEYOND_PLANE: Final = re.compile("[\U00010000-\U0010ffff]")
 _MOST_BACKSLASHES: Final = 8
 _ESCAPE: Final = rf"\\{{1,{_MOST_BACKSLASHES}}}(?:u(?P<code>[0-9A-Fa-f]{{4}})|(?P<sign>[nrtbf/\"]))|%40"
 _GAPS_IN_PLANE: Final = re.compile(f"[{INVISIBLE}]+|{_ESCAPE}")
@@ -86,7 +86,8 @@ def fold(text: str) -> Folded:
     shorter, gaps = _taken_out(text, _GAPS_IN_PLANE if is_in_plane else _GAPS)
     if shorter.isascii():
         return Folded(shorter, gaps)
-    return Folded((_FOLDABLE_IN_PLANE if is_in_plane else _FOLDABLE).sub(_fold_sign, shorter), gaps)
+    folded = _FOLDABLE.sub(_fold_sign, shorter)
+    return Folded(folded if is_in_plane else _BEYOND_PLANE.sub(_fold_sign, folded), gaps)
 
 
 def cut_escape(text: str) -> int:
@@ -124,7 +125,7 @@ def _sign_of(run: re.Match[str]) -> str:
 
 
 def _fold_sign(found: re.Match[str]) -> str:
-    return _FOLDS[found[0]]
+    return _FOLDS.get(found[0], found[0])
 
 
 class Offsets:

@@ -5,7 +5,6 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-
 from tests.support.scripted.asks import Caller
 from tests.support.scripted.callers import AnthropicMessages, OpenAIChat, OpenAIResponses
 from tests.support.scripted.providers import settings_before

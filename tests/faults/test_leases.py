@@ -15,7 +15,7 @@ from tests.support.clients import Response, call_async, chat
 from tests.support.postgres import Postgres
 from tests.support.redis import RedisServer
 from tests.support.server import Key, Polyforge
-from tests.support.settings import PER_CALL_USD, Pool, settings
+from tests.support.settings import PER_CALL_USD, UPSTREAM_KEY, Pool, settings
 from tests.support.upstream import Upstream
 from tests.support.waiting import eventually_async
 
@@ -53,9 +53,12 @@ def pair(serve: Serve, upstream: Upstream, pool: Pool, postgres: Postgres) -> It
         redis.start()
         url = new_database(postgres)
         metered = {"deployments": [{"provider": "lab", "model": "leased-metered"}], "price": RATES}
-        models = {**pool.settings(), "leased-metered": metered}
+        spare = {"deployments": [{"provider": "spare", "model": "leased-spare"}], "price": {"per_call": PER_CALL_USD}}
+        models = {**pool.settings(), "leased-metered": metered, "leased-spare": spare}
         upstream.script("leased-metered", Answer(tokens=USED))
-        declared = settings(upstream, models, shared_limits={"use": "redis", "url": redis.url})
+        providers = {"spare": {"use": "openai", "base_url": upstream.url, "api_key": UPSTREAM_KEY}}
+        shared = {"use": "redis", "url": redis.url}
+        declared = settings(upstream, models, providers=providers, shared_limits=shared)
         yield Pair(serve(declared, database_url=url), serve(declared, workers=2, database_url=url), redis)
     finally:
         redis.remove()
@@ -129,6 +132,22 @@ async def test_calls_under_way_are_counted_over_both(pair: Pair, upstream: Upstr
     await eventually_async(lambda: sum(call.done() for call in calls) >= 36, "all others being refused")
     gate.open()
     assert served(await asyncio.gather(*calls)) == 4
+
+
+async def test_a_providers_limit_holds_over_both(pair: Pair, upstream: Upstream) -> None:
+    key = pair.second.create_key()
+    rule = {"subject": "provider", "subject_id": "spare", "measure": "requests", "amount": ROOM, "window": "total"}
+    made = pair.second.api("POST", "/limits", {"name": f"leased {next(NUMBERS)}", **rule})
+    assert made.status == 201, made.body
+    await asyncio.sleep(1.2)
+    responses = await race(pair.both, key, chat("leased-spare"), 30)
+    assert served(responses) == len(upstream.requests("leased-spare"))
+    # Who found the provider full asked for no more by itself: one look later the rest is used.
+    for _ in range(5):
+        responses += await race(pair.both, key, chat("leased-spare"), 10)
+        await asyncio.sleep(0.5)
+    assert served(responses) == ROOM
+    assert pair.second.api("DELETE", f"/limits/{made.json['id']}").status == 204
 
 
 async def test_what_a_killed_machine_held_is_usable_when_it_is_back(pair: Pair, pool: Pool) -> None:

@@ -53,11 +53,8 @@ class LeasedAdmission(Admission):
                 parts = self._parts.short
                 if not parts or last_try:
                     raise
-                lent = await self._leaseholder.lend(parts)
-                # A call without an output limit now knows what is left, and may fit into it.
-                last_try = not lent
-                if not lent and job.request.output_limit is not None:
-                    raise
+                # One that asked for less than whoever was just given nothing may fit, or one without an output limit.
+                last_try = not await self._leaseholder.lend(parts)
             else:
                 return
         raise Unavailable("too many calls share what is left of a limit; try again", retry_after=1.0)

@@ -367,6 +367,11 @@ class LeasedCounters(LimitCounters):
         cells = [self.cell(part.slot, worker) for worker in range(self._workers)]
         return sum([cell.spent for cell in cells if cell.period == part.window])
 
+    def is_at_rest(self, part: Part) -> bool:
+        """Whether what is used of a pool will not become less by itself."""
+        used = self._used_of(part)
+        return used == (0 if part.window == ALWAYS else self.settled(part))
+
     def lasting(self) -> Iterator[Part]:
         """Every part of a pool that counts for good."""
         for name, slot in self.slots():

@@ -36,7 +36,8 @@ from polyforge.tenancy.limits.windows import MICROS
 
 _TURN_SECONDS: Final = 1.0
 _GONE_SECONDS: Final = 600.0
-"""After so long without the store, a machine lets go of money in windows that roll: others may have it soon."""
+"""After so long without the store a machine uses nothing of what counts for good: should the store have lost what it
+knew, this machine will soon be waited for no longer."""
 _IDLE_SECONDS: Final = 5.0
 _PATIENCE_SECONDS: Final = 600.0
 """How long a machine that does not answer is waited for when the store has lost what it knew."""
@@ -269,7 +270,7 @@ class Leaseholder:
             part = held.part
             if not part.strict:
                 self._counters.share(part, self._even(part), now)
-            elif gone and part.window == ALWAYS:
+            elif gone:
                 self._counters.share(part, min(self._counters.used(part), part.allowed), now)
 
     async def _turn(self) -> None:
@@ -299,15 +300,16 @@ class Leaseholder:
 
     async def _refresh(self) -> None:
         """Give back what lies idle, and what others lack."""
-        for pool in list(self._active)[:_MOST_REFRESHED]:
-            held, now = self._active.pop(pool), self._clock.monotonic()
-            used = self._counters.used(held.part)
+        for pool, held in list(self._active.items())[:_MOST_REFRESHED]:
+            now, used = self._clock.monotonic(), self._counters.used(held.part)
             if used != held.used:
                 held.used, held.since = used, now
             idle = now - held.since > _IDLE_SECONDS
             going_on = await self._tell(held, keep=not (idle or held.scarce))
-            if going_on and not idle:
-                self._active.setdefault(pool, held)
+            # To the end of the line, so that each has its turn where there are many.
+            self._active.pop(pool, None)
+            if going_on and not (idle and self._counters.is_at_rest(held.part)):
+                self._active[pool] = held
 
     async def _tell(self, held: _Held, *, keep: bool) -> bool:
         """Say what is held of a pool; whether its window still lasts."""

@@ -22,7 +22,8 @@ SAID = [{"role": "user", "content": "hello"}]
 @pytest.fixture(scope="module")
 def gateway(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Polyforge]:
     models = {**solo("told"), **pair("twice"), **solo("few")}
-    declared = settings(upstream, models, requests={"refused_per_second": 1})
+    lines = {"use": "file", "path": str(tmp_path_factory.mktemp("lines") / "log")}
+    declared = settings(upstream, models, requests={"refused_per_second": 1}, logs={"exports": {"lines": lines}})
     with stopping(Polyforge(tmp_path_factory.mktemp("history"), declared)) as server:
         yield server
 
@@ -91,6 +92,24 @@ def test_a_flood_of_refusals_is_cut_and_counted(gateway: Polyforge, key: Key) ->
     unwritten = int(float(line.split()[-1]))
     assert unwritten > 0
     assert len(history(gateway, key, 40 - unwritten, "&status=refused")) >= 40 - unwritten
+
+
+def test_exports_on_the_command_line(gateway: Polyforge, key: Key, tmp_path: Path) -> None:
+    assert ask(gateway, key, "told").status == 200
+    environ = {"POLYFORGE_URL": gateway.url, "POLYFORGE_API_KEY": gateway.admin_key, "XDG_CONFIG_HOME": str(tmp_path)}
+    run = CliRunner().invoke
+
+    def sent() -> bool:
+        (export,) = json.loads(run(app, ["requests", "exports", "--json"], env=environ).stdout)
+        assert (export["name"], export["use"], export["dead_letters"]) == ("lines", "file", 0)
+        return export["lag"] == 0
+
+    history(gateway, key, 1)
+    eventually(sent, "the sink has all of them")
+    assert json.loads(run(app, ["requests", "dead-letters", "--json"], env=environ).stdout) == []
+    assert run(app, ["requests", "retry", "--export", "lines"], env=environ).stdout == "0 to be sent again\n"
+    assert run(app, ["requests", "retry"], env=environ).exit_code != 0
+    assert gateway.call("/api/v1/request-logs/exports", method="GET", key=key.key).status == 403
 
 
 def test_details_of_settled_calls_survive_a_kill(gateway: Polyforge, key: Key) -> None:

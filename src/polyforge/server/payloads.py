@@ -93,7 +93,7 @@ class Gathering:
         left_out = "binary" if request.binary else ""
         # A slice, so that what waits does not hold the whole of a large body.
         words = _Words([asked[: self._max_bytes]], len(asked), left_out)
-        size = self._max_bytes + sum(map(len, self._chunks))
+        size = len(words.chunks[0]) + sum(map(len, self._chunks))
         make = partial(_payload, words, self._answered(), self._max_bytes, self._content_type, self._status)
         scope = Scope(caller.organization_id, caller.project_id)
         self._offer(Offered(job.id, scope, caller.user_id or "", request.end_user, size, make))

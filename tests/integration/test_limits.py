@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from sqlalchemy import insert, select
 
 from polyforge.database.database import Database
-from polyforge.database.events.store import SystemEvents
+from polyforge.database.events.store import Event, SystemEvents
 from polyforge.kernel.clock import FakeClock
 from polyforge.kernel.errors import PolyforgeError, Unavailable
 from polyforge.kernel.ids import encode
@@ -22,7 +23,7 @@ from polyforge.tenancy.audit.tables import audit_events
 from polyforge.tenancy.bootstrap import install
 from polyforge.tenancy.callers import ALL, Caller
 from polyforge.tenancy.corrections.schemas import NewCorrection
-from polyforge.tenancy.corrections.service import CorrectionService
+from polyforge.tenancy.corrections.service import CORRECTED, CorrectionService
 from polyforge.tenancy.defaults import DEFAULT_ORGANIZATION_ID, DEFAULT_PROJECT_ID
 from polyforge.tenancy.keys import new_secret
 from polyforge.tenancy.ledger.records import UsageRecord
@@ -337,6 +338,30 @@ async def test_corrections_are_followed(api: Api, database: Database, clock: Fak
     assert (await api("GET", f"/limits/{made}?subject_id={KEY}", 200))["use"]["used"] == 0.4
     fresh = (await api.set(name="fresh"))["id"]
     assert (await api("GET", f"/limits/{fresh}?subject_id={KEY}", 200))["use"]["used"] == 0.4
+
+
+async def test_a_correction_is_looked_for_where_it_may_count_only(
+    database: Database, clock: FakeClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, theirs = (limit(id=id_ * 26, organization_id=id_ * 26, measure="money") for id_ in "AB")
+    counters = opened(tmp_path)
+    book = LimitBook(database, clock, counters, [mine, theirs])
+    await book.sync()
+    await book.ready([book.counter(each, each.subject_id) for each in (mine, theirs)])
+    asked: list[str] = []
+
+    async def corrected(_store: SystemLimits, rule: Limit, _subject: str, _since: float) -> int:
+        asked.append(rule.id)
+        return 0
+
+    monkeypatch.setattr(SystemLimits, "corrected", corrected)
+    event = Event(1, "budgets", CORRECTED, mine.organization_id, None, KEY, NOW, msgspec.Raw(b"{}"))
+    for heard, told in (([event], [mine.id]), ([], [mine.id, theirs.id])):
+        asked.clear()
+        book.heard(heard)
+        await book.sync()
+        assert asked == told
+    counters.close()
 
 
 async def test_sums_are_those_of_the_rows(api: Api, database: Database) -> None:

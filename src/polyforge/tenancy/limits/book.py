@@ -5,7 +5,7 @@ change, which is within a second in every process. Slots of the shared counters 
 the ledger knows, and kept abreast of resets, of what was added to a window, and of corrections of the ledger.
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from functools import partial
 from typing import Final
 
@@ -75,7 +75,8 @@ class LimitBook:
         self._known: dict[tuple[str, str], Counter] = {}
         self._found: dict[tuple[str, str], tuple[Caller, Rules | None]] = {}
         self._flights: Flights[str, None] = Flights("limits that are used for the first time", waiting)
-        self._corrected = False
+        self._corrected: set[str | None] = set()
+        """Organizations of which the ledger was corrected; None: any may have been."""
         self._follower = Follower("limits", self.sync)
         self._loaded = False
         self.any = True
@@ -91,10 +92,9 @@ class LimitBook:
 
     def heard(self, events: Sequence[Event]) -> None:
         """Something happened to limits or to the ledger; no events: anything may have."""
-        kinds = {event.kind for event in events}
-        if not events or CORRECTED in kinds:
-            self._corrected = True
-        if not events or CORRECTED in kinds or kinds & CHANGES:
+        corrected = {event.organization_id for event in events if event.kind == CORRECTED} if events else {None}
+        self._corrected |= corrected
+        if corrected or any(event.kind in CHANGES for event in events):
             self._follower.wake()
 
     def get(self, limit_id: str) -> Limit | None:
@@ -195,15 +195,15 @@ class LimitBook:
 
     async def sync(self) -> None:
         """Apply every change that is committed by now."""
-        corrected, self._corrected = self._corrected, False
+        corrected, self._corrected = self._corrected, set()
         try:
             async with self._database.read() as session:
                 store = SystemLimits(session)
                 self._take_over([*self._declared, *await store.all()], await store.states())
                 if corrected:
-                    await self._correct(store)
+                    await self._correct(store, corrected)
         except BaseException:
-            self._corrected = self._corrected or corrected
+            self._corrected |= corrected
             raise
 
     def _take_over(self, limits: Sequence[Limit], states: Sequence[LimitState]) -> None:
@@ -227,11 +227,13 @@ class LimitBook:
         self._loaded = True
         self.any = bool(self._limits)
 
-    async def _correct(self, store: SystemLimits) -> None:
-        """Count what the ledger was corrected by."""
-        now = self._clock.now()
+    async def _correct(self, store: SystemLimits, organizations: Set[str | None]) -> None:
+        """Count what the ledger of these organizations was corrected by; None among them: of all."""
+        now, whose = self._clock.now(), {None, *organizations}
         for counter in list(self._known.values()):
             if counter.measure != "money" or counter.tick_seconds or counter.slot < 0:
+                continue
+            if None not in organizations and counter.limit.organization_id not in whose:
                 continue
             since = self._since(counter, now)
             corrected = await store.corrected(counter.limit, counter.subject_id, since)

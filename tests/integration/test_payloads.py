@@ -1,6 +1,7 @@
 """Payloads in the database: sealed, hidden from others, expired, opened before witnesses; on SQLite and PostgreSQL."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select
@@ -8,6 +9,7 @@ from sqlalchemy import func, select
 from polyforge.database.database import Database
 from polyforge.database.pruning import ExpiryPruning
 from polyforge.database.scopes import Scope
+from polyforge.database.settings import DatabaseSettings
 from polyforge.kernel.clock import FakeClock
 from polyforge.kernel.errors import NotFound, Unavailable
 from polyforge.kernel.ids import new_ulid
@@ -26,6 +28,7 @@ from polyforge.tenancy.payloads.settings import PayloadSettings
 from polyforge.tenancy.payloads.tables import request_payloads
 from polyforge.tenancy.payloads.writer import BATCH, PayloadWriter
 from polyforge.tenancy.vault.sealing import SealedColumn, Sealing
+from tests.support.ports import refusing_port
 from tests.unit.tenancy.samples import NOW, caller
 
 MASTER, OTHER_PROJECT = MasterKeys([b"m" * 32]), "0000000000000000000000009P"
@@ -161,3 +164,21 @@ async def test_another_master_key_opens_nothing_until_it_sealed_it_again(
     await Sealing(database, both, (column,)).renew_some(column, "")
     opened = await PayloadService(database, clock, recorder, MasterKeys([b"n" * 32])).open(caller(ALL), one.id)
     assert opened.payload == WORDS
+
+
+async def test_while_the_database_is_down_they_wait_and_at_the_end_are_counted(
+    clock: FakeClock, dropped: list[int], tmp_path: Path
+) -> None:
+    with refusing_port() as port:
+        down = Database(DatabaseSettings(url=f"postgresql://nobody@127.0.0.1:{port}/none"), tmp_path)
+        await down.open()
+        writer = PayloadWriter(PayloadSettings(), down, clock, MASTER, dropped.append)
+        writer.offer(offered())
+        writer.offer(offered())
+        for _ in range(2):
+            with pytest.raises(Unavailable):
+                await writer.flush()
+        assert dropped == []
+        await writer.close()
+        assert dropped == [2]
+        await down.close()

@@ -11,7 +11,7 @@ from polyforge.tenancy.audit.recorder import Recorder
 from polyforge.tenancy.callers import Caller
 from polyforge.tenancy.erasing.pseudonyms import Pseudonyms
 from polyforge.tenancy.erasing.records import Erased, Person
-from polyforge.tenancy.erasing.store import PersonEditor, Rename
+from polyforge.tenancy.erasing.store import PersonEditor, PersonStore, Rename
 from polyforge.tenancy.history.records import read_place
 
 MOST_STEPS: Final = 10
@@ -32,8 +32,11 @@ class ErasingService:
         rename = partial(self.pseudonym, caller.project_id)
         done = Erased(place=read_place(cursor))
         for _ in range(MOST_STEPS):
+            # To look takes longer than to change: nobody else has to wait for it.
+            async with self._database.read(scope) as session:
+                rows, following = await PersonStore(session, scope, person).page(done.place)
             async with self._database.write(scope) as session:
-                done = done.then(await PersonEditor(session, scope, person).forget(done.place, rename))
+                done = done.then(await PersonEditor(session, scope, person).forget(rows, following, rename))
             if done.place is None:
                 await self._rename_series(scope, person, rename)
                 break

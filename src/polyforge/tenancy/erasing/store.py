@@ -7,7 +7,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, RowMapping, Select, Table, select
 
 from polyforge.database.scopes import Scope, ScopedReader, ScopedWriter
-from polyforge.database.sessions import WriteSession
+from polyforge.database.sessions import ReadSession, WriteSession
 from polyforge.tenancy.erasing.records import Erased, Person
 from polyforge.tenancy.history.records import END, Place, Which
 from polyforge.tenancy.history.store import HistoryStore, within
@@ -23,20 +23,42 @@ Rename = Callable[[str], str]
 """From the name of an end user to what stands there instead."""
 
 
+class PersonStore:
+    """What a project's ledger has of a person."""
+
+    def __init__(self, session: ReadSession, scope: Scope, person: Person) -> None:
+        self._history = HistoryStore(session, scope)
+        self._records = ScopedReader(session, scope, usage_records)
+        self._person = person
+
+    async def page(self, after: Place | None) -> tuple[Sequence[RowMapping], Place | None]:
+        """The person's rows on the next page of the ledger, and where to go on; None: there are no more."""
+        end = await self._history.end(_ALL, after)
+        mine = _records.end_user == self._person.name
+        if self._person.kind == "user":
+            mine = _records.user_id == self._person.name
+
+        def refine(query: Select[Any]) -> Select[Any]:
+            query = query.where(*within(_ALL, after, end), mine)
+            return query.order_by(_records.started_at.desc(), _records.id.desc()).limit(PAGE)
+
+        rows = await self._records.all(_records.id, _records.started_at, _records.end_user, refine=refine)
+        if len(rows) < PAGE:
+            return rows, end
+        return rows, Place(rows[-1]["started_at"], rows[-1]["id"])
+
+
 class PersonEditor:
     """What a project knows of a person, to be taken away a page at a time."""
 
     def __init__(self, session: WriteSession, scope: Scope, person: Person) -> None:
-        self._history = HistoryStore(session, scope)
-        self._reader = ScopedReader(session, scope, usage_records)
         self._session = session
         self._scope = scope
         self._person = person
 
-    async def forget(self, after: Place | None, rename: Rename) -> Erased:
-        """Take a page of payloads and feedback away, and names off a page of the ledger; what was done."""
+    async def forget(self, rows: Sequence[RowMapping], following: Place | None, rename: Rename) -> Erased:
+        """Take a page of payloads and feedback away, and names off these rows; what was done, and where to go on."""
         payloads = await self._delete(request_payloads, self._payloads())
-        rows, following = await self._rows(after)
         heard = await self._remove_feedback([row["id"] for row in rows])
         said = await self._remove_said() if self._person.kind == "user" else 0
         requests = await self._rename(rows, rename)
@@ -58,22 +80,6 @@ class PersonEditor:
         for name in names:
             await series.update(mine & (columns.end_user == name), {"end_user": rename(name)})
         return names[-1] if len(names) == PAGE else None
-
-    async def _rows(self, after: Place | None) -> tuple[Sequence[RowMapping], Place | None]:
-        """The person's rows on the next page of the ledger, and where to go on; None: there are no more."""
-        end = await self._history.end(_ALL, after)
-        mine = _records.end_user == self._person.name
-        if self._person.kind == "user":
-            mine = _records.user_id == self._person.name
-
-        def refine(query: Select[Any]) -> Select[Any]:
-            query = query.where(*within(_ALL, after, end), mine)
-            return query.order_by(_records.started_at.desc(), _records.id.desc()).limit(PAGE)
-
-        rows = await self._reader.all(_records.id, _records.started_at, _records.end_user, refine=refine)
-        if len(rows) < PAGE:
-            return rows, end
-        return rows, Place(rows[-1]["started_at"], rows[-1]["id"])
 
     async def _rename(self, rows: Sequence[RowMapping], rename: Rename) -> int:
         ids: dict[str, list[str]] = defaultdict(list)

@@ -216,3 +216,41 @@ async def test_without_redis_what_is_held_goes_on_and_no_more(pair: Pair, pool: 
             break
         await asyncio.sleep(0.5)
     assert count == 100
+
+
+async def until_spent(pair: Pair, key: Key, model: str) -> int:
+    """How many calls are served until both machines say that the budget is used up."""
+    count = 0
+    for _ in range(60):
+        responses = await race(pair.both, key, chat(model), 10)
+        count += sum(response.status == 200 for response in responses)
+        if {response.status for response in responses} == {429}:
+            return count
+        await asyncio.sleep(0.5)
+    raise AssertionError(f"{count} calls were served, and the budget is not used up\n{pair.first.tail()}")
+
+
+async def test_a_flush_while_a_machine_is_down_waits_for_what_that_one_used(pair: Pair, pool: Pool) -> None:
+    model, key = pool.solo(), pair.second.create_key(budget_usd=60 * PER_CALL_USD)
+    count = served(await race(pair.both, key, chat(model), 10))
+    assert count == 20
+    await asyncio.to_thread(pair.second.kill_tree)
+    pair.redis.command("FLUSHALL")
+    await asyncio.sleep(2.5)
+    responses = await race((pair.first,), key, chat(model), 60)
+    some = sum(response.status == 200 for response in responses)
+    assert some <= 40
+    assert {response.status for response in responses if response.status != 200} == {503}
+    await asyncio.to_thread(pair.second.start)
+    assert count + some + await until_spent(pair, key, model) == 60
+
+
+async def test_everything_being_killed_at_once_loses_nothing(pair: Pair, pool: Pool) -> None:
+    model, key = pool.solo(), pair.second.create_key(budget_usd=50 * PER_CALL_USD)
+    count = served(await race(pair.both, key, chat(model), 10))
+    assert count == 20
+    for end in (pair.first.kill_tree, pair.second.kill_tree, pair.redis.kill):
+        await asyncio.to_thread(end)
+    for start in (pair.redis.start, pair.first.start, pair.second.start):
+        await asyncio.to_thread(start)
+    assert count + await until_spent(pair, key, model) == 50

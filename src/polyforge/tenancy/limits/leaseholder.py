@@ -125,7 +125,7 @@ class Leaseholder:
         await self._store.close()
 
     async def _leave(self) -> None:
-        for held in list(self._known.values()):
+        for held in list(self._active.values()):
             await self._tell(held, keep=False)
         if self._counters.is_last() and await self._has_read_all():
             await self._machines.dismiss(self._machine)

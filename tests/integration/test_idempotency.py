@@ -65,6 +65,7 @@ def test_the_same_request_gets_the_same_answer(place: Polyforge, upstream: Upstr
     assert (first.status, first.headers.get(REPLAYED)) == (200, None)
     for each in again:
         assert (each.status, each.headers[REPLAYED]) == (200, "replayed")
+        assert float(each.headers["x-polyforge-overhead-ms"]) > 0
         assert each.body == first.body
         assert each.headers["content-type"] == first.headers["content-type"]
         assert each.complete

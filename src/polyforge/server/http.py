@@ -1,9 +1,11 @@
 """The few things plain ASGI needs: bodies with a limit, whole answers, and knowing when the caller has gone."""
 
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from time import perf_counter_ns
 from typing import Any, Final
 
 from polyforge.kernel.errors import Cancelled, Invalid, TooLarge
+from polyforge.telemetry.hops import Hops
 from polyforge.wiring.http_connection import CONNECTION, HttpConnection
 
 Scope = MutableMapping[str, Any]
@@ -73,6 +75,12 @@ async def read_body(receive: Receive, limit: int) -> bytes:
         if not message.get("more_body"):
             return bytes(parts)
         message = await receive()
+
+
+def overhead_header(hops: Hops) -> tuple[bytes, bytes]:
+    """Milliseconds that were ours so far, on every answer of an inference path."""
+    spent = perf_counter_ns() - hops.marks[0] - hops.waited
+    return b"x-polyforge-overhead-ms", b"%.3f" % (spent / 1_000_000)
 
 
 async def send_whole(send: Send, status: int, headers: RawHeaders, body: Any) -> None:

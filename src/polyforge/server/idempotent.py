@@ -8,7 +8,7 @@ from polyforge.gateway.caching.keys import canonical
 from polyforge.gateway.job import Job
 from polyforge.kernel.errors import Invalid
 from polyforge.server.exchange import Exchange
-from polyforge.server.http import RawHeaders, Send, send_whole
+from polyforge.server.http import RawHeaders, Send, overhead_header, send_whole
 from polyforge.tenancy.idempotency.service import KEY_HEADER, Claim, Idempotency, KeptAnswer, request_digest
 
 REPLAYED: Final = (b"x-polyforge-idempotent", b"replayed")
@@ -87,6 +87,7 @@ async def begin(idempotency: Idempotency, exchange: Exchange, job: Job, key: byt
         (b"content-type", found.content_type),
         (b"x-request-id", exchange.id.encode()),
         (b"cache-control", b"no-cache"),
+        overhead_header(exchange.hops),
         REPLAYED,
     ]
     await send_whole(send, found.status, headers, found.body)

@@ -41,6 +41,7 @@ from polyforge.server.http import (
     Send,
     declared_length,
     first_values,
+    overhead_header,
     read_body,
     send_whole,
 )
@@ -316,7 +317,7 @@ class Inference:
         exchange.error = error.code
         rendered = endpoint.render(error, exchange.id)
         exchange.status = rendered.status
-        headers = [*rendered.headers, _overhead(exchange.hops)]
+        headers = [*rendered.headers, overhead_header(exchange.hops)]
         if exchange.job is not None:
             headers += [*_limits(exchange.job), *_cache(exchange.job)]
         self._refusals.write(exchange, error)
@@ -381,12 +382,6 @@ async def _write(endpoint: Endpoint, result: EmbeddingResult | ChatResult, job: 
     return await asyncio.to_thread(encode) if memoryview(result.data).nbytes > _LONG_RESULT_BYTES else encode()
 
 
-def _overhead(hops: Hops) -> tuple[bytes, bytes]:
-    """Milliseconds that were ours so far, on every answer of an inference path."""
-    spent = perf_counter_ns() - hops.marks[0] - hops.waited
-    return b"x-polyforge-overhead-ms", b"%.3f" % (spent / 1_000_000)
-
-
 def _tags(headers: HeaderMap) -> tuple[str, ...]:
     """What the caller labels the call with."""
     said = headers.get(_TAGS_HEADER)
@@ -406,7 +401,7 @@ def _forward(name: bytes, headers: HeaderMap, job: Job) -> None:
 def _own_headers(endpoint: Endpoint, job: Job) -> RawHeaders:
     request_id = job.id.encode()
     headers = [(name, request_id) for name in endpoint.id_headers]
-    headers.append(_overhead(job.hops))
+    headers.append(overhead_header(job.hops))
     headers += _limits(job)
     if job.lookup is not None:
         headers += _cache(job)

@@ -49,11 +49,12 @@ _VERSIONS: Final = (
 )  # fmt: skip
 _AROUND_VERSION: Final = ".: "
 _SCHEME_BACKWARDS: Final = Late("[A-Za-z0-9+.-]{1,20}")
+# In the name an @ may stand: that of an address, which is written as %40.
 _USER_INFO: Final = Late(
-    rf"[^\s/?#@:'\"<>]{{0,{_NAME}}}:[^\s/?#@'\"<>]{{1,{_PASSWORD}}}@[\w.\[\]:-]{{0,{_HOST - 1}}}[\w\]]"
+    rf"[^\s/?#:'\"<>]{{0,{_NAME}}}:[^\s/?#@'\"<>]{{1,{_PASSWORD}}}@[\w.\[\]:-]{{0,{_HOST - 1}}}[\w\]]"
 )
 _USER_INFO_BEGUN: Final = Late(
-    rf"[^\s/?#@:'\"<>]{{0,{_NAME}}}(?::[^\s/?#@'\"<>]{{0,{_PASSWORD}}}(?:@[\w.\[\]:-]{{0,{_HOST}}})?)?"
+    rf"[^\s/?#:'\"<>]{{0,{_NAME}}}(?::[^\s/?#@'\"<>]{{0,{_PASSWORD}}}(?:@[\w.\[\]:-]{{0,{_HOST}}})?)?"
 )
 
 

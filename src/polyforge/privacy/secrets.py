@@ -43,7 +43,11 @@ _IN_KEYS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012345678
 _IN_WEBHOOK_KEYS: Final = _IN_KEYS + "+/="
 _WEBHOOK_MARK: Final = "whsec_"
 _JWT_MARK: Final = "eyJ"
-_JWT: Final = Late(r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*)?")
+# Signed (RFC 7515), with a body that is JSON, or encrypted (RFC 7516), in five parts.
+_JWT: Final = Late(
+    r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{8,}"
+    r"(?:\.eyJ[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*)?|\.[A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]{8,}){3})"
+)
 
 
 def _key(pattern: str) -> Late:
@@ -97,10 +101,13 @@ _BEGUN: Final = Late(rf"(?<![A-Za-z0-9])(?:{either(_PREFIXES)}|{beginnings(_PREF
 _JWT_BEGUN: Final = Late(rf"(?<![A-Za-z0-9]){_JWT_MARK}")
 
 _PEM_MARK: Final = "-----BEGIN "
-_PEM: Final = Late(
-    r"-----BEGIN (?:[A-Z0-9]{1,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----(?:\s{0,4}[A-Za-z-]{1,20}: [^\n]{0,100}\n){0,4}"
+_PEM_LINE: Final = "-----BEGIN (?:[A-Z0-9]{1,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----"
+_PEM_HEADERS: Final = r"(?:\s{0,4}[A-Za-z-]{1,20}: [^\n]{0,100}\n){0,4}"
+_PEM: Final = Late(_PEM_LINE + _PEM_HEADERS)
+_PEM_BEGUN: Final = Late(
+    rf"-----BEGIN (?:[A-Z0-9]{{1,12}} ){{0,3}}[A-Z -]{{0,24}}"
+    rf"|{_PEM_LINE}{_PEM_HEADERS}\s{{0,4}}(?:[A-Za-z-]{{1,20}}(?::(?: [^\n]{{0,100}})?)?)?"
 )
-_PEM_BEGUN: Final = Late("-----BEGIN (?:[A-Z0-9]{1,12} ){0,3}[A-Z -]{0,24}")
 _PEM_BODY: Final = Late(r"[A-Za-z0-9+/=\s\\-]*")
 _PEM_END: Final = Late("-----END [A-Z0-9 ]{1,50}-----")
 
@@ -163,13 +170,15 @@ class PemFinder:
     def opening(self, page: Page) -> int:
         """Where a key begins whose end has not come, or dashes that may begin one."""
         text, size = page.text, len(page.text)
-        place = text.rfind(_PEM_MARK, page.start)
-        if place >= 0:
+        place = text.find(_PEM_MARK, page.start)
+        while place >= 0:
+            if _PEM_BEGUN.fullmatch(text, place):
+                return place
             head = _PEM.match(text, place)
-            if head and _end_of_pem(text, head.end(), stripped=False) == size and size - head.end() < _LONGEST_BODY:
+            end = _end_of_pem(text, head.end(), stripped=False) if head else place + 1
+            if head and end == size and size - head.end() < _LONGEST_BODY:
                 return place
-            if not head and _PEM_BEGUN.fullmatch(text, place):
-                return place
+            place = text.find(_PEM_MARK, end)
         if "-" not in text[-len(_PEM_MARK) :]:
             return size
         for length in range(min(len(_PEM_MARK) - 1, size - page.start), 0, -1):

@@ -1,6 +1,7 @@
 """Texts with something in them (between «»), and texts with nothing in them."""
 
 # A key that looks real would be taken for one by scanners of this repository.
+_HEADERS = "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,ABCD\n"
 _LONG = "0123456789abcdefghijABCDEFGHIJ0123456789"
 
 FOUND = (
@@ -137,7 +138,12 @@ FOUND = (
     ("api_key", f"«gsk_{_LONG}»"),
     ("api_key", f"OPENAI_API_KEY=«sk-proj-{_LONG}»"),
     ("jwt", "«eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U»"),
+    ("jwt", f"«eyJhbGciOiJkaXIifQ..{_LONG}.{_LONG}.{_LONG[:22]}», encrypted"),
     ("jwt", "Bearer «eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.abc-_x» and"),
+    (
+        "private_key",
+        f"«-----BEGIN RSA PRIVATE KEY-----\n{_HEADERS}\nMIIEow\nabc=\n-----END RSA PRIVATE KEY-----» x",
+    ),
     ("private_key", "«-----BEGIN RSA PRIVATE KEY-----\nMIIEow\nabc=\n-----END RSA PRIVATE KEY-----» x"),
     ("private_key", "«-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0B»"),
     ("private_key", "«-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXk=\n-----END OPENSSH PRIVATE KEY-----»"),

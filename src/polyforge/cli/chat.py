@@ -1,7 +1,6 @@
 """`polyforge chat`: one message to a model, over the platform's own API."""
 
 import json
-import re
 import sys
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Final
@@ -12,13 +11,12 @@ from polyforge.cli.client import explain
 from polyforge.cli.errors import CommandError
 from polyforge.cli.lazy import plain_app
 from polyforge.cli.options import DEFAULT, Data, Json, Key, Url, connect
-from polyforge.cli.output import print_json
+from polyforge.cli.output import print_json, visible
 
 app = plain_app()
 
 PATH: Final = "/api/v1/chat"
 MOST_CHARACTERS: Final = 8 * 1024 * 1024
-_CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _SHOWN: Final = ("text", "refusal")
 _BROKEN_OFF: Final = 502
 
@@ -57,11 +55,6 @@ def read_input() -> str:
     if len(text) > MOST_CHARACTERS:
         raise CommandError(f"standard input has more than {MOST_CHARACTERS} characters")
     return text
-
-
-def visible(text: str) -> str:
-    """What a model said without control characters, which could take over the terminal."""
-    return _CONTROLS.sub("", text)
 
 
 def read_events(lines: Iterable[bytes]) -> Iterator[tuple[str, dict[str, Any]]]:

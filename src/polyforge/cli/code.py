@@ -5,11 +5,11 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from polyforge.cli.chat import MOST_CHARACTERS, read_input, visible
+from polyforge.cli.chat import MOST_CHARACTERS, read_input
 from polyforge.cli.errors import CommandError
 from polyforge.cli.lazy import plain_app
 from polyforge.cli.options import DEFAULT, Data, Json, Key, Url, connect
-from polyforge.cli.output import print_json, print_table
+from polyforge.cli.output import print_json, print_table, visible
 
 app = plain_app("Write, explain, review, mend and test code.")
 

@@ -1,13 +1,20 @@
 """How commands print: aligned columns for people, JSON for programs."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import typer
 
 EMPTY = "-"
+_CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def visible(text: str) -> str:
+    """What somebody else wrote without control characters, which could take over the terminal."""
+    return _CONTROLS.sub("", text)
 
 
 def print_json(value: Any) -> None:
@@ -49,7 +56,11 @@ def show_all(
 
 
 def to_text(value: object) -> str:
-    """A cell."""
+    """A cell: one line, whatever callers named things."""
+    return visible(_to_text(value)).replace("\n", " ")
+
+
+def _to_text(value: object) -> str:
     if value is None or value == "":
         return EMPTY
     if isinstance(value, bool):

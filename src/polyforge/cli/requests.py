@@ -10,7 +10,7 @@ from polyforge.cli.client import ApiClient, Query, segment
 from polyforge.cli.errors import CommandError
 from polyforge.cli.lazy import plain_app
 from polyforge.cli.options import DEFAULT, Data, Json, Key, Url, connect
-from polyforge.cli.output import print_fields, print_json, print_table, show, show_all, to_usd
+from polyforge.cli.output import print_fields, print_json, print_table, show, show_all, to_text, to_usd, visible
 
 app = plain_app("Show what was asked of models, request by request.")
 
@@ -119,7 +119,7 @@ def payload(
     for name in _PARTS:
         part = found[name]
         typer.echo(f"{name}, {part['bytes']} bytes{', cut' if part['cut'] else ''}")
-        typer.echo(f"left out: {part['left_out']}\n" if part["left_out"] else f"{part['text']}\n")
+        typer.echo(f"left out: {part['left_out']}\n" if part["left_out"] else f"{visible(part['text'])}\n")
 
 
 @app.command()
@@ -160,7 +160,11 @@ def feedback(
 ) -> None:
     """Say how good an answer was, or show what was said of answers, by model."""
     client = connect(url, key, data)
+    if good and bad:
+        raise CommandError("an answer is good or bad, not both")
     if not request_id:
+        if good or bad or score is not None or comment or label:
+            raise CommandError("say which request this is about")
         sums: list[dict[str, Any]] = client.get(f"{REQUESTS}/feedback/models")["data"]
         show_all(sums, SUMS, [[each[name] for name in SUMS] for each in sums], as_json)
         return
@@ -237,7 +241,7 @@ def _show_new(found: list[dict[str, Any]], seen: dict[str, None], as_json: bool)
 
 
 def _show_cells(cells: tuple[object, ...] | list[object]) -> None:
-    typer.echo("  ".join(str(cell or "-").ljust(width) for cell, width in zip(cells, _WIDTHS, strict=True)).rstrip())
+    typer.echo("  ".join(to_text(cell).ljust(width) for cell, width in zip(cells, _WIDTHS, strict=True)).rstrip())
 
 
 def _row(request: dict[str, Any]) -> list[object]:

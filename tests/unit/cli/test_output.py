@@ -1,6 +1,6 @@
 import pytest
 
-from polyforge.cli.output import print_table, to_minute, to_text, to_usd
+from polyforge.cli.output import print_table, to_minute, to_text, to_usd, visible
 
 
 def test_columns_are_as_wide_as_what_is_in_them(capsys: pytest.CaptureFixture[str]) -> None:
@@ -35,3 +35,8 @@ def test_moments_are_shown_to_the_minute_in_utc() -> None:
     assert to_minute("2026-01-31T12:34:56.789+02:00") == "2026-01-31 10:34"
     assert to_minute("2026-01-31T12:34:56Z") == "2026-01-31 12:34"
     assert to_minute(None) is None
+
+
+def test_what_callers_wrote_cannot_take_over_the_terminal() -> None:
+    assert to_text("a\x1b[2Jb\nc\x9b") == "a[2Jb c"
+    assert visible("a\x1b]0;x\x07\n\tb") == "a]0;x\n\tb"

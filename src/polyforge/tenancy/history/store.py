@@ -60,17 +60,21 @@ class HistoryStore:
 
 
 def within(which: Which, after: Place | None, end: Place | None) -> list[ColumnElement[bool]]:
-    """The part of the history between two places, `end` included, within the time that is asked for."""
+    """The part of the history between two places, `end` included, within the time that is asked for.
+
+    One bound on each side, the nearer one: of two, SQLite finds its way by one and goes through all that is beyond the
+    other. `end` was looked for within the time that is asked for.
+    """
     at, id_ = _columns.started_at, _columns.id
     within: list[ColumnElement[bool]] = []
-    if which.since is not None:
-        within.append(at >= which.since)
-    if which.until is not None:
-        within.append(at < which.until)
-    if after is not None:
+    if after is not None and (which.until is None or after.started_at < which.until):
         within += [at <= after.started_at, or_(at < after.started_at, id_ < after.id)]
+    elif which.until is not None:
+        within.append(at < which.until)
     if end is not None:
         within += [at >= end.started_at, or_(at > end.started_at, id_ >= end.id)]
+    elif which.since is not None:
+        within.append(at >= which.since)
     return within
 
 

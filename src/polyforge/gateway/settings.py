@@ -58,7 +58,10 @@ class GatewaySettings(BaseModel):
         description="Output reserved per choice where neither the caller nor the deployment sets a limit.",
     )
     max_limited_keys: int = Field(
-        default=65_536, ge=16, description="Most keys with limits that one machine can track at once."
+        default=65_536,
+        ge=16,
+        description="Most keys and counters of limits that one machine can track at once; end users, whose names callers"
+        " make up, get half of them.",
     )
     unsupported_parameters: Literal["refuse", "drop"] = Field(
         default="refuse",

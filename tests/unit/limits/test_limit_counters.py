@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from polyforge.kernel.errors import Unavailable
 from polyforge.tenancy.callers import KeyLimits
 from polyforge.tenancy.ledger.counters import Headroom, Refusal
 from polyforge.tenancy.limits.counters import Counter, LimitCounters, Notice, Over, Start, Take, counter_of
-from polyforge.tenancy.limits.records import Limit, LimitState
+from polyforge.tenancy.limits.records import ANY, Limit, LimitState
 from polyforge.tenancy.limits.windows import NEVER, WindowClock, rolling_seconds
 from tests.unit.limits.limit_samples import NOW, PROJECT, begun, limit, opened
 
@@ -420,3 +421,15 @@ def _end(worker: LimitCounters, call: Call, settles: bool, share: int, number: i
             call.held[rule.id] = call.held[rule.id] * share // 100
     spent = {take.counter.measure: call.held[take.counter.limit.id] for take in call.takes}
     worker.settle_many(call.takes, number, spent.get("tokens", 0), spent.get("money", 0), now)
+
+
+def test_names_that_callers_make_up_leave_room_for_others(tmp_path: Path) -> None:
+    counters = opened(tmp_path)
+    each = limit(subject="end_user", subject_id=ANY)
+    for number in range(32):
+        begun(counters, each, subject_id=f"made-up-{number}")
+    with pytest.raises(Unavailable, match="max_limited_keys"):
+        begun(counters, each, subject_id="one-more")
+    begun(counters, each, subject_id="made-up-3")  # it is there already
+    begun(counters, limit())
+    counters.close()

@@ -38,6 +38,8 @@ from polyforge.tenancy.callers import KeyLimits
 MAGIC = b"PFCOUNT3"
 _HEADER = struct.Struct("<8sqq")
 _HEADER_BYTES = 4096
+_GUESTS_AT = 64
+"""Where the header counts the slots whose names callers make up."""
 _NUMBER_BYTES = 8
 _KEY_BYTES = 32
 _SLOT = struct.Struct("<32sqqqq")
@@ -192,20 +194,30 @@ class SharedCounters:
         self._slots[name] = slot
         return slot
 
-    def create(self, name: str, period: int, spent: Micros, corrected: Micros = 0) -> int:
+    def create(self, name: str, period: int, spent: Micros, corrected: Micros = 0, *, guest: bool = False) -> int:
         """The slot of `name`, made with what the ledger says of `period` unless another worker was first.
 
-        `spent` is the price of its calls, without what they were `corrected` by.
+        `spent` is the price of its calls, without what they were `corrected` by. A `guest` has a name that callers
+        make up: they get at most half of the slots, so that no invention of names shuts keys out. Unavailable when
+        there is no slot left.
         """
         fcntl.lockf(self._fd, fcntl.LOCK_EX, 1, _DIRECTORY_LOCK)
         try:
             slot, found = self._probe(name)
             if not found:
+                if guest:
+                    self._admit_guest()
                 _SLOT.pack_into(self._memory, self._slot_at(slot), name.encode(), period, spent, period, corrected)
         finally:
             fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, _DIRECTORY_LOCK)
         self._slots[name] = slot
         return slot
+
+    def _admit_guest(self) -> None:
+        there = self._numbers[_GUESTS_AT // 8]
+        if there >= self._capacity // 2:
+            raise Unavailable("too many end users with limits are in use; raise gateway.max_limited_keys and restart")
+        self._numbers[_GUESTS_AT // 8] = there + 1
 
     def _probe(self, name: str) -> tuple[int, bool]:
         key = name.encode().ljust(_KEY_BYTES, b"\0")

@@ -21,7 +21,7 @@ import msgspec
 
 from polyforge.tenancy.callers import KeyLimits
 from polyforge.tenancy.ledger.counters import FIRST_SLOT_LOCK, Headroom, OwnCell, Refusal, SharedCounters
-from polyforge.tenancy.limits.records import Limit, LimitState, LimitUse, Measure, slot_name
+from polyforge.tenancy.limits.records import ANY, Limit, LimitState, LimitUse, Measure, slot_name
 from polyforge.tenancy.limits.windows import MICROS, NEVER, WindowClock, rolling_seconds
 
 _NUMBER_BYTES: Final = 8
@@ -139,7 +139,8 @@ class LimitCounters(SharedCounters):
 
     def begin(self, counter: Counter, start: Start, now: float) -> None:
         """Make the slot of a counter with what the ledger knows, unless another worker was first."""
-        slot = self.create(counter.name, start.window, start.used, start.corrected)
+        guest = counter.limit.subject == "end_user" and counter.limit.subject_id == ANY
+        slot = self.create(counter.name, start.window, start.used, start.corrected, guest=guest)
         self._bind(counter, slot)
         numbers, at = self._numbers, counter.at
         self._lock_one(slot)

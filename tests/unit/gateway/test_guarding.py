@@ -56,6 +56,8 @@ async def passed(body: Any, task: Task, dialect: Dialect = "openai", read_chat: 
     ("task", "body"),
     [
         ("embedding", {"input": [f"to {MAIL}", "x"]}),
+        ("embedding", {"input": "x", "user": MAIL}),
+        ("completion", {"prompt": "x", "suffix": f"said {MAIL}", "metadata": {"of": [MAIL]}}),
         ("speech", {"input": f"to {MAIL}", "instructions": f"as {MAIL} would"}),
         (
             "moderation",
@@ -122,3 +124,28 @@ async def test_what_an_error_tells_of_an_answer_is_judged_as_the_answer_would_be
     passing = await guard.begin(job(b"{}", "chat"), NOBODY)
     assert passing is not None
     assert await guard.words(passing, ["x", f"it was {MAIL}"]) == ["x", told]
+
+
+@pytest.mark.parametrize("text", [f"to {MAIL}", "x"])
+async def test_what_is_said_beside_the_texts_is_judged(text: str) -> None:
+    calls = [{"id": "a", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}]
+    body = {
+        "model": "m",
+        "messages": [{"role": "user", "content": text}, {"role": "assistant", "content": None, "tool_calls": calls}],
+        "metadata": {"customer": MAIL},
+        "prediction": {"type": "content", "content": [{"type": "text", "text": f"Dear {MAIL}"}]},
+    }
+    went = await passed(body, "chat", read_chat=requests.read_chat)
+    assert not went.canonical
+    assert json.loads(went.request.body) == json.loads(json.dumps(body).replace(MAIL, "[EMAIL]"))
+
+
+async def test_what_is_said_beside_the_texts_is_changed_in_canonical_form_too() -> None:
+    written = base64.b64encode(MAIL.encode()).decode()
+    file = {"type": "file", "file": {"filename": "a", "file_data": f"data:text/plain;base64,{written}"}}
+    body = {"model": "m", "messages": [{"role": "user", "content": [file]}], "metadata": {"customer": MAIL}}
+    went = await passed(body, "chat", read_chat=requests.read_chat)
+    assert went.canonical
+    assert went.chat is not None
+    assert json.loads(bytes(went.chat.others["metadata"])) == {"customer": "[EMAIL]"}
+    assert texts_of(asked(went.chat)) == ["[EMAIL]"]

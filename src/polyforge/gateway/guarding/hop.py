@@ -21,7 +21,7 @@ from polyforge.guardrails.passing import Passing
 from polyforge.guardrails.rewriting import with_texts
 from polyforge.guardrails.rules import Rulebook
 from polyforge.guardrails.streams import StreamGuard
-from polyforge.kernel.chat import ChatResult, Delta
+from polyforge.kernel.chat import ChatRequest, ChatResult, Delta
 from polyforge.kernel.errors import GuardrailBlocked, GuardrailFailed, PolyforgeError, Unsupported
 from polyforge.ports.guardrail import About, Passage
 from polyforge.ports.provider import Reply, StreamEvent
@@ -33,8 +33,11 @@ _TOKENISED: Final = ("input", "prompt")
 """Of these, those that may hold tokens instead."""
 _INNER_FIELDS: Final = frozenset({"text", "content", "thinking"})
 """Where parts of these have theirs."""
+_ASIDES: Final = ("metadata", "prediction", "safety_identifier", "prompt_cache_key")
+"""What providers are told beside the texts: labels and names, and an answer that is guessed."""
 _CHATS: Final = frozenset({"chat", "completion"})
 _decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
+_decode_any: Final = msgspec.json.Decoder().decode
 
 
 class Guarding:
@@ -155,7 +158,7 @@ def _about(job: Job, asking: Asking) -> About:
 async def _judge_request(job: Job, passing: Passing) -> None:
     """Replaces the body by one that may go on, and the canonical form where the body cannot be changed in place."""
     chat = None if job.read_chat is None or _is_legacy(job) else job.read_chat(job.request.body)
-    passages = _other_texts(job) if chat is None else asked(chat)
+    passages = _other_texts(job) if chat is None else [*asked(chat), *_asides_of(chat)]
     texts = await passing.check("input", passages)
     if texts is None:
         return
@@ -165,8 +168,18 @@ async def _judge_request(job: Job, passing: Passing) -> None:
         job.request.inputs = cast(Any, [changes.get(cast(Any, text), text) for text in request.inputs])
     if chat is None or job.read_chat is None:
         return
-    if texts_of(asked(job.read_chat(job.request.body))) != texts:
-        job.chat, job.canonical = with_asked(chat, texts), True
+    rewritten, wanted = job.read_chat(job.request.body), texts[: len(asked(chat))]
+    if texts_of(asked(rewritten)) != wanted:
+        job.chat = msgspec.structs.replace(with_asked(chat, wanted), others=rewritten.others)
+        job.canonical = True
+
+
+def _asides_of(chat: ChatRequest) -> list[Passage]:
+    return _asides({name: _decode_any(chat.others[name]) for name in _ASIDES if name in chat.others}, _ASIDES)
+
+
+def _asides(fields: Mapping[str, Any], names: Sequence[str]) -> list[Passage]:
+    return [Passage(text, "name", "developer") for name in names for text in _texts_in(fields.get(name), every=True)]
 
 
 def _other_texts(job: Job) -> list[Passage]:
@@ -183,7 +196,8 @@ def _other_texts(job: Job) -> list[Passage]:
         raise Unsupported(
             "guardrails cannot judge tokens; send texts", param="input" if "input" in fields else "prompt"
         )
-    return [Passage(text) for name in _TEXT_FIELDS for text in _texts_in(fields.get(name), every=False)]
+    texts = [Passage(text) for name in _TEXT_FIELDS for text in _texts_in(fields.get(name), every=False)]
+    return [*texts, *_asides(fields, ("user", *_ASIDES))]
 
 
 def _has_tokens(value: Any) -> bool:

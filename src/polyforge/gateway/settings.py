@@ -60,8 +60,8 @@ class GatewaySettings(BaseModel):
     max_limited_keys: int = Field(
         default=65_536,
         ge=16,
-        description="Most keys and counters of limits that one machine can track at once; end users, whose names callers"
-        " make up, get half of them.",
+        description="Most keys and counters of limits that one machine can track at once; end users, whose names"
+        " callers make up, get half of them.",
     )
     unsupported_parameters: Literal["refuse", "drop"] = Field(
         default="refuse",

@@ -194,3 +194,5 @@ async def test_a_server_that_hangs_or_is_gone_is_unavailable(redis_server: Redis
 def test_an_address_of_something_else_is_refused() -> None:
     with pytest.raises(SettingsError, match="redis://"):
         in_redis("http://127.0.0.1")
+    with pytest.raises(SettingsError, match="cannot be"):
+        in_redis("redis://127.0.0.1:port")

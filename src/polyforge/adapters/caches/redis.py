@@ -13,19 +13,18 @@ from typing import Any, ClassVar, Final
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 from redis.asyncio import Redis
-from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from polyforge.adapters.redis_address import redis_address
 from polyforge.kernel.clock import Clock
-from polyforge.kernel.errors import SettingsError, Unavailable
+from polyforge.kernel.errors import Unavailable
 from polyforge.ports.cache import CacheStats
 from polyforge.ports.secret_source import SecretSource, Stop
 from polyforge.secrets.references import SecretRef
 from polyforge.telemetry.logs import get_logger
 
-_SCHEMES: Final = ("redis://", "rediss://", "unix://")
 _AT_ONCE: Final = 64
 _BYTES_AT_ONCE: Final = 1024 * 1024
 _MOST_WAITING: Final = 1000
@@ -238,15 +237,7 @@ class RedisCache:
         )
 
     def _address(self) -> str:
-        url = self._settings.url.reveal(self._secrets)
-        if not url.startswith(_SCHEMES):
-            raise SettingsError(f"url: {self._settings.url} must begin with {', '.join(_SCHEMES)}")
-        try:
-            parse_url(url)
-        except ValueError:
-            # Without the cause, which quotes the address.
-            raise SettingsError(f"url: {self._settings.url} has a port or an option that cannot be") from None
-        return url
+        return redis_address(self._settings.url, self._secrets)
 
     def _forget(self) -> None:
         """The address has changed: the connection to the earlier one goes with the next command."""

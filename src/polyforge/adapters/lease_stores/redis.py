@@ -17,12 +17,12 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from polyforge.adapters.redis_address import redis_address
 from polyforge.kernel.errors import SettingsError, Unavailable
 from polyforge.ports.lease_store import Claim, Grant, Standing
 from polyforge.ports.secret_source import SecretSource, Stop
 from polyforge.secrets.references import SecretRef
 
-_SCHEMES: Final = ("redis://", "rediss://", "unix://")
 _MOST_CLAIMS: Final = 100
 _LATELY_SECONDS: Final = 30
 _SCARCE_SECONDS: Final = 5
@@ -181,7 +181,7 @@ class RedisLeaseStore:
             if self._client is None:
                 self._client = self._connect()
             return await self._client.register_script(_COMMON + script)(keys=self._keys, args=words)
-        except (RedisError, OSError, TimeoutError) as error:
+        except (RedisError, OSError, TimeoutError, SettingsError) as error:
             raise Unavailable("the limits shared in Redis cannot be reached", retry_after=1.0) from error
 
     def _connect(self) -> Any:
@@ -195,10 +195,7 @@ class RedisLeaseStore:
         )
 
     def _address(self) -> str:
-        url = self._settings.url.reveal(self._secrets)
-        if not url.startswith(_SCHEMES):
-            raise SettingsError(f"url: {self._settings.url} must begin with {', '.join(_SCHEMES)}")
-        return url
+        return redis_address(self._settings.url, self._secrets)
 
     def _forget(self) -> None:
         """The address has changed: the connections to the earlier one go with the next script."""

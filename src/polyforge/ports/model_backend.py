@@ -13,8 +13,11 @@ class Signature(msgspec.Struct, frozen=True):
     """What a loaded model takes and gives, and how much of it at once.
 
     The first dimension of every tensor counts rows. `batch_rows` is how many rows of waiting requests are worth one
-    run; 1 means that every request runs alone. A request whose inputs have at most `brief_bytes` takes no longer than
-    handing it to a thread and back (some 0.1 ms), so it may be run in place; 0 for a model that is never so quick.
+    run; 1 means that every request runs alone; 0 that it does, and that the first dimensions are no rows. A request
+    whose inputs have at most `brief_bytes` takes no longer than handing it to a thread and back (some 0.1 ms), so it
+    may be run in place; 0 for a model that is never so quick. `labels` names the places of an output's last dimension.
+    `notes` says what the model's card should tell of how it runs, such as why requests are not computed together. One
+    request has at most `max_rows` rows; None: as many as the host allows.
     """
 
     platform: str
@@ -22,6 +25,9 @@ class Signature(msgspec.Struct, frozen=True):
     outputs: tuple[TensorSpec, ...]
     batch_rows: int = 1
     brief_bytes: int = 0
+    labels: Mapping[str, tuple[str, ...]] = {}
+    notes: tuple[str, ...] = ()
+    max_rows: int | None = None
 
 
 class ModelRequest(msgspec.Struct, frozen=True):

@@ -1,0 +1,108 @@
+"""A backend behind a Triton configuration: the engine computes, the configuration says what callers see of it."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from polyforge.kernel.errors import Invalid, PolyforgeError
+from polyforge.kernel.tensors import Tensor
+from polyforge.ports.model_backend import ModelBackend, ModelRequest, Outputs, Signature
+from polyforge.serving.triton import completion
+from polyforge.serving.triton.config import TensorConfig
+from polyforge.serving.triton.layout import TritonModel
+from polyforge.serving.triton.warm_up import sample_request
+
+MAX_BATCH_ROWS_UNSAID = 1
+
+
+class ConfiguredBackend:
+    """One version of a model: gives it the shapes, outputs, batch size, labels and warm-up of its configuration.
+
+    `model` is complete after `load`. An engine that cannot compute rows together stays as it is whatever is configured.
+    """
+
+    def __init__(self, model: TritonModel, engine: ModelBackend) -> None:
+        self.model = model
+        self._engine = engine
+        self._signature: Signature | None = None
+
+    @property
+    def signature(self) -> Signature:
+        """What callers see; only after `load`."""
+        if self._signature is None:
+            raise RuntimeError("the model is not loaded")
+        return self._signature
+
+    def load(self) -> None:
+        """Load the engine and fit the configuration to it; Invalid says where they differ."""
+        self._engine.load()
+        found = self._engine.signature
+        self.model = completion.completed(self.model, found)
+        completion.check(self.model.config, found)
+        self._signature = self._seen(found)
+
+    def warm_up(self) -> None:
+        """Run the engine's own sample, then each of the configuration's; Invalid says which one failed."""
+        self._engine.warm_up()
+        for sample in self.model.config.warm_ups:
+            request = sample_request(self.model, sample)
+            for _ in range(max(1, sample.count)):
+                (answer,) = self.run([request])
+                if isinstance(answer, PolyforgeError):
+                    raise Invalid(f"model_warmup '{sample.name}' failed: {answer.message}", param="model_warmup")
+
+    def run(self, batch: Sequence[ModelRequest]) -> list[Outputs | PolyforgeError]:
+        """The outputs that the configuration names, in its shapes."""
+        answers = self._engine.run([self._to_engine(request) for request in batch])
+        return [answer if isinstance(answer, PolyforgeError) else self._to_caller(answer) for answer in answers]
+
+    def close(self) -> None:
+        """Let go of the engine."""
+        self._engine.close()
+
+    def _seen(self, found: Signature) -> Signature:
+        config = self.model.config
+        batched = config.batched
+        batch_rows = min(found.batch_rows, config.max_batch_size)
+        if batched and config.dynamic_batching is None:
+            batch_rows = MAX_BATCH_ROWS_UNSAID
+        return Signature(
+            platform=config.platform_name,
+            inputs=tuple(tensor.spec(batched=batched) for tensor in config.inputs),
+            outputs=tuple(tensor.spec(batched=batched) for tensor in config.outputs),
+            batch_rows=max(1, batch_rows) if batched else 0,
+            brief_bytes=found.brief_bytes,
+            labels={**found.labels, **self.model.labels},
+            notes=(*found.notes, *self.model.notes),
+            max_rows=config.max_batch_size if batched else None,
+        )
+
+    def _to_engine(self, request: ModelRequest) -> ModelRequest:
+        reshaped = [tensor for tensor in self.model.config.inputs if tensor.reshape is not None]
+        if not reshaped:
+            return request
+        inputs = dict(request.inputs)
+        for tensor in reshaped:
+            inputs[tensor.name] = self._reshaped(inputs[tensor.name], tensor, to_engine=True)
+        return ModelRequest(inputs, request.parameters)
+
+    def _to_caller(self, outputs: Outputs) -> Outputs:
+        given = {tensor.name: tensor for tensor in outputs}
+        return tuple(
+            given[tensor.name]
+            if tensor.reshape is None
+            else self._reshaped(given[tensor.name], tensor, to_engine=False)
+            for tensor in self.model.config.outputs
+        )
+
+    def _reshaped(self, given: Tensor, tensor: TensorConfig, *, to_engine: bool) -> Tensor:
+        batched = self.model.config.batched
+        seen, engine = tensor.spec(batched=batched).shape, tensor.engine_shape(batched=batched)
+        source, target = (seen, engine) if to_engine else (engine, seen)
+        return msgspec.structs.replace(given, shape=_filled(target, source, given.shape))
+
+
+def _filled(target: Sequence[int], source: Sequence[int], shape: Sequence[int]) -> tuple[int, ...]:
+    """`target` with its free dimensions taken, in order, from those that `shape` has where `source` is free."""
+    free = (extent for wanted, extent in zip(source, shape, strict=True) if wanted == -1)
+    return tuple(next(free) if extent == -1 else extent for extent in target)

@@ -1,13 +1,18 @@
 """Every model backend against the suite of its port."""
 
 from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
 import pytest
 
+from polyforge.adapters.model_backends.onnx import Onnx
+from polyforge.adapters.model_backends.onnx import Settings as OnnxSettings
 from polyforge.adapters.model_backends.static_embedding import Settings, StaticEmbedding
 from polyforge.kernel.tensors import Parameter, Tensor, pack_strings
 from polyforge.ports.model_backend import ModelBackend, ModelRequest
 from polyforge.serving.sources import BUILT_IN_FOLDER
+from tests.conformance import onnx_graphs
 from tests.conformance.model_backends import ModelBackendSuite
 
 
@@ -36,3 +41,57 @@ class TestStaticEmbedding(ModelBackendSuite):
     @pytest.fixture
     def wrong(self) -> ModelRequest:
         return texts_request("hello", dimensions=0)
+
+
+def numbers_request(**arrays: np.ndarray) -> ModelRequest:
+    return ModelRequest({n: Tensor(n, "FP32", array.shape, array.tobytes()) for n, array in arrays.items()}, {})
+
+
+class TestOnnx(ModelBackendSuite):
+    """A graph whose rows are independent: numbers, texts and rows of different lengths."""
+
+    @pytest.fixture
+    def make(self, tmp_path: Path) -> Callable[[], ModelBackend]:
+        folder = onnx_graphs.write(tmp_path, onnx_graphs.table())
+        return lambda: Onnx(OnnxSettings(folder=folder))
+
+    @pytest.fixture
+    def requests(self) -> list[ModelRequest]:
+        return [table_request([[1, 2]]), table_request([[3, 4], [5, 6], [7, 8]]), table_request([[9, 9, 9]])] + [
+            table_request([[number, 0]] * number) for number in range(1, 10)
+        ]
+
+    @pytest.fixture
+    def wrong(self) -> ModelRequest:
+        return table_request([[1, 99]])
+
+
+class TestOnnxDynamicInt8(ModelBackendSuite):
+    """A graph that takes one scale for all that is computed together."""
+
+    @pytest.fixture
+    def make(self, tmp_path: Path) -> Callable[[], ModelBackend]:
+        folder = onnx_graphs.write(tmp_path, onnx_graphs.dynamic_int8())
+        return lambda: Onnx(OnnxSettings(folder=folder))
+
+    @pytest.fixture
+    def requests(self) -> list[ModelRequest]:
+        rows = np.random.default_rng(3).standard_normal((6, 8)).astype(np.float32)
+        return [numbers_request(x=row[None] * np.float32(4**place)) for place, row in enumerate(rows)]
+
+    @pytest.fixture
+    def wrong(self) -> ModelRequest:
+        return ModelRequest({"x": Tensor("x", "FP32", (1, 8), bytes(3))}, {})
+
+
+def table_request(ids: list[list[int]]) -> ModelRequest:
+    array = np.array(ids)
+    rows = len(ids)
+    return ModelRequest(
+        {
+            "ids": Tensor("ids", "INT64", array.shape, array.tobytes()),
+            "scale": Tensor("scale", "FP32", (rows,), np.arange(1, rows + 1, dtype=np.float32).tobytes()),
+            "name": Tensor("name", "BYTES", (rows,), pack_strings(f"näme {row}".encode() for row in range(rows))),
+        },
+        {},
+    )

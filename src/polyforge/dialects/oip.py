@@ -270,8 +270,13 @@ def check_inputs(
     inputs: Sequence[TensorSpec],
     outputs: Sequence[TensorSpec],
     model: str,
+    *,
+    has_rows: bool = True,
 ) -> int:
-    """The number of rows of a request that fits a model; Invalid, in Triton's words, when it does not."""
+    """The number of rows of a request that fits a model; Invalid, in Triton's words, when it does not.
+
+    A model whose first dimensions are no rows (`has_rows` is false) takes every request as one.
+    """
     _check_names(request, inputs, model)
     rows = 1
     for place, spec in enumerate(inputs):
@@ -288,7 +293,7 @@ def check_inputs(
                 f"Expected {list(spec.shape)}, got {list(tensor.shape)}",
                 param=spec.name,
             )
-        size = tensor.shape[0] if tensor.shape else 1
+        size = tensor.shape[0] if has_rows and tensor.shape else 1
         if place and size != rows:
             raise Invalid(
                 f"input '{spec.name}' has {size} rows, input '{inputs[0].name}' has {rows}",

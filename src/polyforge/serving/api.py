@@ -150,7 +150,9 @@ class OipApp:
         body = await self._body(scope, receive)
         signature = model.signature
         request = await self._decoded(model, scope, body)
-        rows = oip.check_inputs(request, signature.inputs, signature.outputs, model.name)
+        rows = oip.check_inputs(
+            request, signature.inputs, signature.outputs, model.name, has_rows=signature.batch_rows > 0
+        )
         if rows > self._max_rows:
             raise Invalid(
                 f"inference request batch-size must be <= {self._max_rows} for '{model.name}'",

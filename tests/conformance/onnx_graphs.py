@@ -1,0 +1,90 @@
+"""Tiny ONNX graphs, made when a test needs them: a few nodes, weights from a seed."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper, save_model
+
+FLOAT, INT64, STRING, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.STRING, TensorProto.BOOL
+Shape = list[int | str | None] | None
+
+
+def node(operator: str, inputs: list[str], output: str, **attributes: Any) -> NodeProto:
+    return helper.make_node(operator, inputs, [output], **attributes)
+
+
+def graph(
+    inputs: dict[str, tuple[int, Shape]],
+    outputs: dict[str, tuple[int, Shape]],
+    nodes: list[NodeProto],
+    weights: dict[str, np.ndarray] | None = None,
+) -> ModelProto:
+    made = helper.make_graph(
+        nodes,
+        "graph",
+        [helper.make_tensor_value_info(name, kind, shape) for name, (kind, shape) in inputs.items()],
+        [helper.make_tensor_value_info(name, kind, shape) for name, (kind, shape) in outputs.items()],
+        [numpy_helper.from_array(array, name) for name, array in (weights or {}).items()],
+    )
+    return helper.make_model(
+        made, opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)], ir_version=8
+    )
+
+
+def write(folder: Path, model: ModelProto, name: str = "model.onnx") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    save_model(model, folder / name)
+    return folder
+
+
+def add_one() -> ModelProto:
+    """FP32 `x` [n, 3] to `y` = x + 1."""
+    return graph(
+        {"x": (FLOAT, ["n", 3])},
+        {"y": (FLOAT, ["n", 3])},
+        [node("Add", ["x", "one"], "y")],
+        {"one": np.ones((), np.float32)},
+    )
+
+
+def table(rows: int = 10, width: int = 4) -> ModelProto:
+    """INT64 `ids` [n, k] and FP32 `scale` [n] to `mean` [n, 4] of the rows of a table, and BYTES `name` to itself."""
+    weights = np.random.default_rng(1).standard_normal((rows, width)).astype(np.float32)
+    return graph(
+        {"ids": (INT64, ["n", "k"]), "scale": (FLOAT, ["n"]), "name": (STRING, ["n"])},
+        {"mean": (FLOAT, ["m", width]), "same": (STRING, ["n"])},
+        [
+            node("Gather", ["table", "ids"], "rows"),
+            node("ReduceMean", ["rows"], "average", axes=[1], keepdims=0),
+            node("Unsqueeze", ["scale", "one"], "factor"),
+            node("Mul", ["average", "factor"], "mean"),
+            node("Identity", ["name"], "same"),
+        ],
+        {"table": weights, "one": np.array([1])},
+    )
+
+
+def centred(axis: int) -> ModelProto:
+    """FP32 `x` [n, k] to `y`: what is left after the mean over `axis` is taken away."""
+    return graph(
+        {"x": (FLOAT, ["n", "k"])},
+        {"y": (FLOAT, ["n", "k"])},
+        [node("ReduceMean", ["x"], "mean", axes=[axis], keepdims=1), node("Sub", ["x", "mean"], "y")],
+    )
+
+
+def dynamic_int8(width: int = 8) -> ModelProto:
+    """FP32 `x` [n, 8] to `y` [n, 8], multiplied in int8 with one scale for all of `x`."""
+    weights = np.random.default_rng(2).integers(-100, 100, (width, width)).astype(np.int8)
+    return graph(
+        {"x": (FLOAT, ["n", width])},
+        {"y": (FLOAT, ["n", width])},
+        [
+            helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "scale", "zero"]),
+            node("MatMulInteger", ["q", "w", "zero"], "product"),
+            node("Cast", ["product"], "numbers", to=FLOAT),
+            node("Mul", ["numbers", "scale"], "y"),
+        ],
+        {"w": weights},
+    )

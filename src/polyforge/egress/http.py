@@ -307,7 +307,8 @@ class HttpClient:
 
     `base_url` is http:// or https://; with `unix_socket` the connections go there instead of to its host. Without a
     `connect_timeout` only the caller's patience ends the wait for a connection. `ca` is a PEM file of the authorities
-    that may vouch for the upstream, instead of the usual ones; OSError when it cannot be used.
+    that may vouch for the upstream, instead of the usual ones; OSError when it cannot be used. With `address`
+    connections go to this IP address, whatever the host's name means by then.
     """
 
     def __init__(
@@ -318,11 +319,13 @@ class HttpClient:
         max_connections: int,
         unix_socket: str | None = None,
         ca: Path | None = None,
+        address: str | None = None,
     ) -> None:
         parts = urlsplit(base_url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise SettingsError(f"{base_url!r} is not an http:// or https:// address")
         self._host = parts.hostname
+        self._address = address
         trusted = certifi.where() if ca is None else str(ca)
         self._tls = ssl.create_default_context(cafile=trusted) if parts.scheme == "https" else None
         self._port = parts.port or (443 if self._tls else 80)
@@ -444,7 +447,10 @@ class HttpClient:
                 if self._unix_socket is not None:
                     _, connection = await loop.create_unix_connection(_Connection, self._unix_socket)
                 else:
-                    _, connection = await loop.create_connection(_Connection, self._host, self._port, ssl=self._tls)
+                    name = self._host if self._tls else None
+                    _, connection = await loop.create_connection(
+                        _Connection, self._address or self._host, self._port, ssl=self._tls, server_hostname=name
+                    )
         except TimeoutError as error:
             raise Unavailable("the upstream did not accept a connection in time") from error
         except OSError as error:

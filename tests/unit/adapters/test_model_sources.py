@@ -1,0 +1,224 @@
+"""Sources of models: what they list, how they read from the middle, and whom they do not ask."""
+
+import os
+from collections.abc import AsyncIterator
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from polyforge.adapters.model_sources import file, https
+from polyforge.kernel.errors import Conflict, Denied, Invalid, NotFound, PolyforgeError, Unavailable
+from polyforge.ports.model_source import ModelSource, SourceListing, SourceReference
+from tests.support.file_server import FileServer, serving_files
+
+CONTENT = bytes(range(256)) * 20
+HASH = sha256(CONTENT).hexdigest()
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[FileServer]:
+    async with serving_files() as files:
+        files.files["/models/model.onnx"] = CONTENT
+        yield files
+
+
+def ours(url: str, digest: str | None = None) -> SourceReference:
+    return SourceReference(url, digest, trusted=True)
+
+
+async def read(
+    source: ModelSource,
+    reference: SourceReference,
+    listing: SourceListing | None = None,
+    offset: int = 0,
+    number: int = 0,
+) -> bytes:
+    listing = listing or await source.listing(reference)
+    return b"".join([piece async for piece in source.read(reference, listing, listing.files[number], offset)])
+
+
+# --- file ---
+
+
+async def test_a_folder_is_listed_without_what_is_hidden(tmp_path: Path) -> None:
+    for path in ("config.json", "1/model.onnx", ".git/config", ".hidden"):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_bytes(path.encode())
+    source = file.FileSource(file.Settings())
+    reference = ours(tmp_path.as_uri())
+    listing = await source.listing(reference)
+    assert [(each.path, each.size) for each in listing.files] == [("config.json", 11), ("1/model.onnx", 12)]
+    assert not listing.archive
+    assert await read(source, reference, listing, 2, 1) == b"model.onnx"
+    assert (await source.listing(reference)).revision == listing.revision
+    (tmp_path / "config.json").write_bytes(b"{}")
+    assert (await source.listing(reference)).revision != listing.revision
+    with pytest.raises(Conflict, match="was changed while"):
+        await read(source, reference, listing)
+
+
+async def test_one_file_is_a_model_and_an_archive_is_to_be_unpacked(tmp_path: Path) -> None:
+    source = file.FileSource(file.Settings())
+    (tmp_path / "my model.onnx").write_bytes(CONTENT)
+    (tmp_path / "model.tar.gz").write_bytes(b"x")
+    reference = ours((tmp_path / "my model.onnx").as_uri(), HASH)
+    listing = await source.listing(reference)
+    assert [(each.path, each.sha256) for each in listing.files] == [("my model.onnx", HASH)]
+    assert await read(source, reference, listing) == CONTENT
+    assert (await source.listing(ours((tmp_path / "model.tar.gz").as_uri()))).archive
+    with pytest.raises(Invalid, match="a folder has none"):
+        await source.listing(ours(tmp_path.as_uri(), HASH))
+
+
+async def test_links_and_pipes_in_a_folder_are_refused(tmp_path: Path) -> None:
+    source = file.FileSource(file.Settings())
+    for number, make in enumerate(
+        [
+            lambda at: (at / "model.onnx").symlink_to("/etc/passwd"),
+            lambda at: (at / "1").symlink_to("/etc"),
+            lambda at: os.mkfifo(at / "model.onnx"),
+        ]
+    ):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        make(folder)
+        with pytest.raises(Invalid, match="is a link or a device"):
+            await source.listing(ours(folder.as_uri()))
+
+
+async def test_a_file_that_became_a_link_is_not_followed(tmp_path: Path) -> None:
+    source = file.FileSource(file.Settings())
+    model = tmp_path / "model.onnx"
+    model.write_bytes(b"x")
+    reference = ours(tmp_path.as_uri())
+    listing = await source.listing(reference)
+    model.unlink()
+    model.symlink_to("/etc/passwd")
+    with pytest.raises(Conflict, match="can no longer be read"):
+        await read(source, reference, listing)
+
+
+async def test_others_get_at_declared_folders_only_and_learn_nothing_of_the_rest(tmp_path: Path) -> None:
+    shared, private = tmp_path / "shared", tmp_path / "private"
+    for folder in (shared, private):
+        folder.mkdir()
+        (folder / "model.onnx").write_bytes(b"x")
+    (shared / "way-out").symlink_to(private)
+    source = file.FileSource(file.Settings(folders=(shared,)))
+    assert len((await source.listing(SourceReference((shared / "model.onnx").as_uri()))).files) == 1
+    told: set[str] = set()
+    for path in ("private", "private/model.onnx", "private/absent", "shared/way-out", "shared/../private", "sharedx"):
+        with pytest.raises(Denied) as refused:
+            await source.listing(SourceReference(f"file://{tmp_path}/{path}"))
+        told.add(refused.value.message)
+    assert len(told) == 1
+    with pytest.raises(NotFound, match="no file or folder"):
+        await source.listing(SourceReference(f"file://{shared}/absent"))
+
+
+@pytest.mark.parametrize("url", ["file://host/folder", "file:relative", "file:///a?b", "file:///a#b", "file:///a%00b"])
+async def test_addresses_of_files_that_are_none(url: str) -> None:
+    with pytest.raises(Invalid, match=r"^source"):
+        await file.FileSource(file.Settings()).listing(ours(url))
+
+
+# --- https ---
+
+
+async def test_one_file_behind_a_url(server: FileServer) -> None:
+    source = https.HttpsSource(https.Settings(allowed_hosts=("127.0.0.1",)))
+    server.tags["/models/model.onnx"] = '"one"'
+    reference = SourceReference(f"{server.url}/models/model.onnx?x=1#sha256={HASH}")
+    listing = await source.listing(reference)
+    assert [(each.path, each.size, each.sha256) for each in listing.files] == [("model.onnx", len(CONTENT), HASH)]
+    assert (listing.revision, listing.archive) == (HASH, False)
+    assert await read(source, reference, listing) == CONTENT
+    assert await read(source, reference, listing, 100) == CONTENT[100:]
+    assert server.downloads[-1].headers["range"] == "bytes=100-"
+    assert await read(source, reference, listing, len(CONTENT)) == b""
+    server.tags["/models/model.onnx"] = '"two"'
+    with pytest.raises(Conflict, match="was changed"):
+        await read(source, reference, listing, 100)
+
+
+async def test_a_server_without_ranges_sends_all_and_the_rest_is_taken(server: FileServer) -> None:
+    server.ranges = False
+    source = https.HttpsSource(https.Settings())
+    reference = ours(f"{server.url}/models/model.onnx", HASH)
+    assert (await source.listing(reference)).files[0].size == len(CONTENT)
+    assert await read(source, reference, offset=300) == CONTENT[300:]
+
+
+async def test_redirects_are_followed_a_few_times(server: FileServer) -> None:
+    source = https.HttpsSource(https.Settings(allowed_hosts=("127.0.0.1",)))
+    server.redirects = {"/a": "/b", "/b": f"{server.url}/models/model.onnx", "/circle": "/circle"}
+    assert await read(source, ours(f"{server.url}/a", HASH)) == CONTENT
+    with pytest.raises(Unavailable, match="redirects more than 5 times"):
+        await source.listing(ours(f"{server.url}/circle", HASH))
+
+
+async def test_a_redirect_does_not_lead_into_a_private_network(server: FileServer) -> None:
+    """Not even one of somebody who may name such hosts: this one was not named."""
+    server.redirects["/a"] = f"http://localhost:{server.port}/models/model.onnx"
+    with pytest.raises(Denied, match="localhost"):
+        await https.HttpsSource(https.Settings()).listing(ours(f"{server.url}/a", HASH))
+    assert [each.path for each in server.requests] == ["/a"]
+
+
+@pytest.mark.parametrize(
+    ("url", "error", "reason"),
+    [
+        ("https://127.0.0.1/m", Denied, "private network"),
+        ("https://169.254.169.254/m", Denied, "private network"),
+        ("https://[::1]/m", Denied, "private network"),
+        ("https://[::ffff:10.0.0.1]/m", Denied, "private network"),
+        ("https://[64:ff9b::a00:1]/m", Denied, "private network"),
+        ("https://0.0.0.0/m", Denied, "private network"),
+        ("http://127.0.0.1/m", Denied, "without TLS"),
+        ("https://user:secret@example.com/m", Invalid, "credentials"),
+        ("https:///m", Invalid, "must be an"),
+    ],
+)
+async def test_addresses_that_are_not_asked(url: str, error: type[PolyforgeError], reason: str) -> None:
+    with pytest.raises(error, match=reason) as raised:
+        await https.HttpsSource(https.Settings()).listing(SourceReference(url, HASH))
+    assert "secret" not in raised.value.message
+
+
+async def test_a_hash_has_to_be_given() -> None:
+    source = https.HttpsSource(https.Settings())
+    with pytest.raises(Invalid, match="give the SHA-256"):
+        await source.listing(ours("https://example.com/model.onnx"))
+    with pytest.raises(Invalid, match="is not the sha256"):
+        await source.listing(ours(f"https://example.com/model.onnx#sha256={'0' * 64}", HASH))
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "retryable"),
+    [
+        (404, NotFound, False),
+        (403, Denied, False),
+        (401, Denied, False),
+        (503, Unavailable, True),
+        (429, Unavailable, True),
+        (400, Invalid, False),
+    ],
+)
+async def test_what_a_refusal_means(
+    server: FileServer, status: int, error: type[PolyforgeError], retryable: bool
+) -> None:
+    server.statuses["/models/model.onnx"] = [status]
+    with pytest.raises(error) as raised:
+        await https.HttpsSource(https.Settings()).listing(ours(f"{server.url}/models/model.onnx", HASH))
+    assert raised.value.retryable is retryable
+
+
+async def test_a_connection_that_ends_early_is_something_that_may_pass(server: FileServer) -> None:
+    source = https.HttpsSource(https.Settings())
+    reference = ours(f"{server.url}/models/model.onnx", HASH)
+    listing = await source.listing(reference)
+    server.breaks = [100]
+    with pytest.raises(PolyforgeError) as raised:
+        await read(source, reference, listing)
+    assert raised.value.retryable

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper, save_model
 
-FLOAT, INT64, STRING, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.STRING, TensorProto.BOOL
+FLOAT, INT32, INT64 = TensorProto.FLOAT, TensorProto.INT32, TensorProto.INT64
+STRING, BOOL = TensorProto.STRING, TensorProto.BOOL
 Shape = list[int | str | None] | None
 
 
@@ -87,4 +88,65 @@ def dynamic_int8(width: int = 8) -> ModelProto:
             node("Mul", ["numbers", "scale"], "y"),
         ],
         {"w": weights},
+    )
+
+
+def word_table(words: int, width: int = 4) -> np.ndarray:
+    """A vector for each word."""
+    return np.random.default_rng(5).standard_normal((words, width)).astype(np.float32)
+
+
+def word_vectors(
+    table: np.ndarray,
+    *,
+    quantized: bool = False,
+    pooled: bool = False,
+    masked: bool = True,
+    shape: Shape = None,
+    integers: int = INT64,
+    extra: str | None = None,
+) -> ModelProto:
+    """`input_ids` and `attention_mask` [n, s] to `last_hidden_state` [n, s, d], or pooled `sentence_embedding` [n, d].
+
+    Quantised, all its vectors go through int8 with one scale. Not masked, it pools its padding too. `extra` is one more
+    input.
+    """
+    size: Shape = shape or ["n", "s"]
+    names = ["input_ids", "attention_mask", *([extra] if extra else [])]
+    nodes = [node("Gather", ["table", "input_ids"], "vectors")]
+    last = "vectors"
+    if quantized:
+        # Words of very different lengths, so that one of them sets the scale of the others.
+        nodes += [
+            node("Mul", ["vectors", "lengths"], "spread"),
+            helper.make_node("DynamicQuantizeLinear", ["spread"], ["q", "scale", "zero"]),
+            node("DequantizeLinear", ["q", "scale", "zero"], "restored"),
+        ]
+        last = "restored"
+    nodes += [node("Cast", ["attention_mask"], "numbers", to=FLOAT), node("Unsqueeze", ["numbers", "two"], "mask")]
+    weight = "mask" if masked else "ones"
+    if not masked:
+        nodes += [node("Mul", ["mask", "none"], "zeros"), node("Add", ["zeros", "unit"], "ones")]
+    nodes.append(node("Mul", [last, weight], "weighted"))
+    if pooled:
+        nodes += [
+            node("ReduceSum", ["weighted", "one"], "total", keepdims=0),
+            node("ReduceSum", [weight, "one"], "count", keepdims=0),
+            node("Div", ["total", "count"], "sentence_embedding"),
+        ]
+    output = "sentence_embedding" if pooled else "last_hidden_state"
+    if not pooled:
+        nodes.append(node("Identity", [last], output))
+    return graph(
+        dict.fromkeys(names, (integers, size)),
+        {output: (FLOAT, [size[0], table.shape[1]] if pooled else [*size, table.shape[1]])},
+        nodes,
+        {
+            "table": table,
+            "lengths": np.array([100, 1, 1, 1], np.float32),
+            "one": np.array([1]),
+            "two": np.array([2]),
+            "none": np.zeros((), np.float32),
+            "unit": np.ones((), np.float32),
+        },
     )

@@ -1,5 +1,6 @@
 """Every model backend against the suite of its port."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,11 +10,18 @@ import pytest
 from polyforge.adapters.model_backends.onnx import Onnx
 from polyforge.adapters.model_backends.onnx import Settings as OnnxSettings
 from polyforge.adapters.model_backends.static_embedding import Settings, StaticEmbedding
+from polyforge.adapters.model_backends.text_encoder import Settings as EncoderSettings
+from polyforge.adapters.model_backends.text_encoder import TextEncoder
+from polyforge.kernel.errors import PolyforgeError
 from polyforge.kernel.tensors import Parameter, Tensor, pack_strings
 from polyforge.ports.model_backend import ModelBackend, ModelRequest
 from polyforge.serving.sources import BUILT_IN_FOLDER
 from tests.conformance import onnx_graphs
+from tests.conformance.encoder_files import WORDS, write_encoder
 from tests.conformance.model_backends import ModelBackendSuite
+
+MODELS = Path(os.environ.get("POLYFORGE_TEST_MODELS", "."))
+"""A folder with models that are too large for the repository; the suite does without."""
 
 
 def texts_request(*texts: str, **parameters: Parameter) -> ModelRequest:
@@ -95,3 +103,61 @@ def table_request(ids: list[list[int]]) -> ModelRequest:
         },
         {},
     )
+
+
+TEXTS = ("red", "green blue", "red " * 5, "blue green red " * 4, "", "unknown words")
+
+
+class TestTextEncoder(ModelBackendSuite):
+    """An encoder whose texts are computed together."""
+
+    @pytest.fixture
+    def make(self, tmp_path: Path) -> Callable[[], ModelBackend]:
+        folder = write_encoder(tmp_path)
+        return lambda: TextEncoder(EncoderSettings(folder=folder))
+
+    @pytest.fixture
+    def requests(self) -> list[ModelRequest]:
+        return [*(texts_request(text) for text in TEXTS), texts_request(*TEXTS), texts_request(*TEXTS, dimensions=4)]
+
+    @pytest.fixture
+    def wrong(self) -> ModelRequest:
+        return texts_request("red", dimensions=5)
+
+
+class TestTextEncoderDynamicInt8(TestTextEncoder):
+    """An encoder that takes one scale for all that is computed together."""
+
+    @pytest.fixture
+    def make(self, tmp_path: Path) -> Callable[[], ModelBackend]:
+        table = onnx_graphs.word_table(len(WORDS))
+        folder = write_encoder(tmp_path, graph=onnx_graphs.word_vectors(table, quantized=True))
+        return lambda: TextEncoder(EncoderSettings(folder=folder))
+
+
+@pytest.mark.skipif(
+    not (MODELS / "minilm-onnx-int8").is_dir(), reason="POLYFORGE_TEST_MODELS names no folder with minilm-onnx-int8"
+)
+class TestMiniLm(TestTextEncoder):
+    """A real encoder, quantised dynamically."""
+
+    @pytest.fixture
+    def make(self) -> Callable[[], ModelBackend]:
+        return lambda: TextEncoder(EncoderSettings(folder=MODELS / "minilm-onnx-int8", max_tokens=256))
+
+    @pytest.fixture
+    def requests(self) -> list[ModelRequest]:
+        return [texts_request("a few words"), texts_request("many words " * 30, "other ones"), texts_request("x")]
+
+    @pytest.fixture
+    def wrong(self) -> ModelRequest:
+        return texts_request("red", dimensions=5)
+
+    def test_it_knows_what_means_the_same(self, make: Callable[[], ModelBackend]) -> None:
+        backend = make()
+        backend.load()
+        (answer,) = backend.run([texts_request("a man eats food", "someone is eating", "the stock market fell")])
+        assert not isinstance(answer, PolyforgeError)
+        vectors = np.frombuffer(bytes(answer[0].data), "<f4").reshape(answer[0].shape)
+        assert vectors[0] @ vectors[1] > 0.6
+        assert vectors[0] @ vectors[2] < 0.2

@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import msgspec
@@ -18,6 +18,7 @@ import onnxruntime  # pyright: ignore[reportMissingTypeStubs]  # it has none
 from pydantic import BaseModel, ConfigDict, Field
 
 from polyforge.adapters.model_backends.engine.arrays import Array
+from polyforge.adapters.model_backends.engine.files import inside
 from polyforge.dialects.onnx import GraphFacts, read_facts
 from polyforge.kernel.errors import Invalid
 from polyforge.kernel.tensors import Datatype, TensorSpec
@@ -196,7 +197,7 @@ class Graph:
 def find_graph(folder: Path, file: str | None) -> Path:
     """The graph of an artifact; Invalid when there is none, or when several are and none is chosen."""
     if file is not None:
-        return _inside(folder, folder, file, "file")
+        return _file_inside(folder, folder, file, "file")
     found = sorted(path for place in (folder, folder / "onnx") for path in place.glob("*.onnx"))
     usual = [path for path in found if path.name == "model.onnx"]
     if len(found) != 1 and len(usual) != 1:
@@ -204,7 +205,7 @@ def find_graph(folder: Path, file: str | None) -> Path:
         raise Invalid(
             f"there are several graphs, choose one: {names}" if found else "there is no .onnx file", param="file"
         )
-    return _inside(folder, folder, (usual or found)[0].relative_to(folder).as_posix(), "file")
+    return _file_inside(folder, folder, (usual or found)[0].relative_to(folder).as_posix(), "file")
 
 
 def check_graph(folder: Path, path: Path, name: str) -> GraphFacts:
@@ -220,20 +221,14 @@ def check_graph(folder: Path, path: Path, name: str) -> GraphFacts:
     for external in facts.external:
         where = f"{name}: tensor {external.tensor!r}"
         if external.location not in sizes:
-            sizes[external.location] = _inside(folder, path.parent, external.location, where).stat().st_size
+            sizes[external.location] = _file_inside(folder, path.parent, external.location, where).stat().st_size
         if external.offset + external.length > sizes[external.location]:
             raise Invalid(f"{where}: its data ends beyond the end of {external.location!r}")
     return facts
 
 
-def _inside(folder: Path, base: Path, relative: str, where: str) -> Path:
-    """The file under a relative path; Invalid unless it lies in the folder, links followed."""
-    parts = PurePosixPath(relative)
-    if "\0" in relative or parts.is_absolute() or PureWindowsPath(relative).drive or ".." in relative.split("/"):
-        raise Invalid(f"{where}: {relative!r} leads out of the artifact's folder")
-    path = base / parts
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise Invalid(f"{where}: {relative!r} leads out of the artifact's folder")
+def _file_inside(folder: Path, base: Path, relative: str, where: str) -> Path:
+    path = inside(folder, base, relative, where)
     if not path.is_file():
         raise Invalid(f"{where}: {relative!r} is not there, or is no file")
     return path

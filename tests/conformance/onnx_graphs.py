@@ -105,16 +105,26 @@ def word_vectors(
     shape: Shape = None,
     integers: int = INT64,
     extra: str | None = None,
+    output: str | None = None,
+    types: bool = False,
 ) -> ModelProto:
     """`input_ids` and `attention_mask` [n, s] to `last_hidden_state` [n, s, d], or pooled `sentence_embedding` [n, d].
 
     Quantised, all its vectors go through int8 with one scale. Not masked, it pools its padding too. `extra` is one more
-    input.
+    input. With `types` there is `token_type_ids`, and the second text counts double.
     """
     size: Shape = shape or ["n", "s"]
-    names = ["input_ids", "attention_mask", *([extra] if extra else [])]
+    names = ["input_ids", "attention_mask", *([extra] if extra else []), *(["token_type_ids"] if types else [])]
     nodes = [node("Gather", ["table", "input_ids"], "vectors")]
     last = "vectors"
+    if types:
+        nodes += [
+            node("Cast", ["token_type_ids"], "kinds", to=FLOAT),
+            node("Add", ["kinds", "unit"], "factors"),
+            node("Unsqueeze", ["factors", "two"], "weights"),
+            node("Mul", ["vectors", "weights"], "typed"),
+        ]
+        last = "typed"
     if quantized:
         # Words of very different lengths, so that one of them sets the scale of the others.
         nodes += [
@@ -128,14 +138,14 @@ def word_vectors(
     if not masked:
         nodes += [node("Mul", ["mask", "none"], "zeros"), node("Add", ["zeros", "unit"], "ones")]
     nodes.append(node("Mul", [last, weight], "weighted"))
+    output = output or ("sentence_embedding" if pooled else "last_hidden_state")
     if pooled:
         nodes += [
             node("ReduceSum", ["weighted", "one"], "total", keepdims=0),
             node("ReduceSum", [weight, "one"], "count", keepdims=0),
-            node("Div", ["total", "count"], "sentence_embedding"),
+            node("Div", ["total", "count"], output),
         ]
-    output = "sentence_embedding" if pooled else "last_hidden_state"
-    if not pooled:
+    else:
         nodes.append(node("Identity", [last], output))
     return graph(
         dict.fromkeys(names, (integers, size)),

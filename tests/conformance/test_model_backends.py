@@ -7,11 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from polyforge.adapters.model_backends.cross_encoder import CrossEncoder
+from polyforge.adapters.model_backends.cross_encoder import Settings as CrossEncoderSettings
 from polyforge.adapters.model_backends.onnx import Onnx
 from polyforge.adapters.model_backends.onnx import Settings as OnnxSettings
 from polyforge.adapters.model_backends.static_embedding import Settings, StaticEmbedding
+from polyforge.adapters.model_backends.text_classifier import Settings as ClassifierSettings
+from polyforge.adapters.model_backends.text_classifier import TextClassifier
 from polyforge.adapters.model_backends.text_encoder import Settings as EncoderSettings
 from polyforge.adapters.model_backends.text_encoder import TextEncoder
+from polyforge.adapters.model_backends.token_classifier import Settings as TokenClassifierSettings
+from polyforge.adapters.model_backends.token_classifier import TokenClassifier
 from polyforge.kernel.errors import PolyforgeError
 from polyforge.kernel.tensors import Parameter, Tensor, pack_strings
 from polyforge.ports.model_backend import ModelBackend, ModelRequest
@@ -105,6 +111,7 @@ def table_request(ids: list[list[int]]) -> ModelRequest:
     )
 
 
+WORD_SCORES = onnx_graphs.word_table(len(WORDS), 3)
 TEXTS = ("red", "green blue", "red " * 5, "blue green red " * 4, "", "unknown words")
 
 
@@ -133,6 +140,62 @@ class TestTextEncoderDynamicInt8(TestTextEncoder):
         table = onnx_graphs.word_table(len(WORDS))
         folder = write_encoder(tmp_path, graph=onnx_graphs.word_vectors(table, quantized=True))
         return lambda: TextEncoder(EncoderSettings(folder=folder))
+
+
+def broken(request: ModelRequest) -> ModelRequest:
+    """The request with a text that is not UTF-8."""
+    name, tensor = next(iter(request.inputs.items()))
+    data = pack_strings([b"\xff"] * tensor.count)
+    return ModelRequest({**request.inputs, name: Tensor(name, "BYTES", tensor.shape, data)}, {})
+
+
+class TestTextClassifier(ModelBackendSuite):
+    """A classifier of three classes."""
+
+    @pytest.fixture
+    def make(self, tmp_path: Path) -> Callable[[], ModelBackend]:
+        folder = write_encoder(tmp_path, graph=onnx_graphs.word_vectors(WORD_SCORES, pooled=True, output="logits"))
+        return lambda: TextClassifier(ClassifierSettings(folder=folder))
+
+    @pytest.fixture
+    def requests(self) -> list[ModelRequest]:
+        return [*(texts_request(text) for text in TEXTS), texts_request(*TEXTS)]
+
+    @pytest.fixture
+    def wrong(self) -> ModelRequest:
+        return broken(texts_request("red"))
+
+
+class TestTokenClassifier(TestTextClassifier):
+    """A classifier of each token."""
+
+    @pytest.fixture
+    def make(self, tmp_path: Path) -> Callable[[], ModelBackend]:
+        folder = write_encoder(tmp_path, graph=onnx_graphs.word_vectors(WORD_SCORES, output="logits"))
+        return lambda: TokenClassifier(TokenClassifierSettings(folder=folder))
+
+
+class TestCrossEncoder(ModelBackendSuite):
+    """A cross-encoder that tells its two texts apart."""
+
+    @pytest.fixture
+    def make(self, tmp_path: Path) -> Callable[[], ModelBackend]:
+        graph = onnx_graphs.word_vectors(WORD_SCORES[:, :1], pooled=True, output="logits", types=True)
+        folder = write_encoder(tmp_path, graph=graph)
+        return lambda: CrossEncoder(CrossEncoderSettings(folder=folder))
+
+    @pytest.fixture
+    def requests(self) -> list[ModelRequest]:
+        return [pairs_request("red", text) for text in TEXTS] + [pairs_request("blue red", *TEXTS)]
+
+    @pytest.fixture
+    def wrong(self) -> ModelRequest:
+        return broken(pairs_request("red", "green"))
+
+
+def pairs_request(query: str, *texts: str) -> ModelRequest:
+    queries, given = texts_request(*[query] * len(texts)).inputs["text"], texts_request(*texts).inputs["text"]
+    return ModelRequest({"query": Tensor("query", "BYTES", queries.shape, queries.data), "text": given}, {})
 
 
 @pytest.mark.skipif(

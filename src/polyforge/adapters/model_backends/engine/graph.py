@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -32,6 +33,8 @@ MAX_FIXED_ELEMENTS = 2**31
 MAX_FOLDED_BYTES = 64 * 1024 * 1024
 """Of one constant that the engine computes while loading."""
 MAX_REASON = 300
+SHRINK_RUNS = 64
+"""After so many runs the arena is shrunk: it would keep what the largest run so far took, a gigabyte for long texts."""
 
 BATCH_DEPENDENT = {
     "DynamicQuantizeLinear": "takes one scale for everything that is computed together",
@@ -96,7 +99,8 @@ class GraphSettings(BaseModel):
         default=8, ge=1, le=4096, description="Most rows in one run; 1 runs every row or request alone."
     )
     arena: bool = Field(
-        default=False, description="Keep memory between runs: quicker for large tensors, never given back."
+        default=True,
+        description="Keep memory between runs and give back what is unused now and then: a little quicker.",
     )
 
 
@@ -113,6 +117,7 @@ class Graph:
     def __init__(self, settings: GraphSettings) -> None:
         self._settings = settings
         self._session: Any = None
+        self._runs = count(1)
         self.facts = GraphFacts({}, {}, ())
         self.inputs: tuple[Port, ...] = ()
         self.outputs: tuple[Port, ...] = ()
@@ -139,7 +144,7 @@ class Graph:
         if self._session is None:
             raise RuntimeError("the model is not loaded")
         try:
-            return cast(list[Array], self._session.run(outputs, feeds))
+            return cast(list[Array], self._session.run(outputs, feeds, self._run_options()))
         except (_states.InvalidArgument, _states.RuntimeException, _states.Fail) as error:
             if "alloc" in str(error).lower():
                 raise MemoryError(_reason(error, self._settings.folder)) from error
@@ -159,6 +164,14 @@ class Graph:
         name = found[0]
         remedy = next((f"; {text}" for part, text in REMEDY.items() if part in name), "")
         return f"{self.facts.operators[name]} x {name} {BATCH_DEPENDENT[name]}{remedy}"
+
+    def _run_options(self) -> Any:
+        """None, or for one run in SHRINK_RUNS the wish that unused memory be given back: an arena only ever grows."""
+        if next(self._runs) % SHRINK_RUNS or not self._settings.arena or self._settings.device != "cpu":
+            return None
+        options = _ort.RunOptions()
+        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        return options
 
     def _open(self, path: Path, name: str) -> Any:
         providers = _PROVIDERS[self._settings.device]

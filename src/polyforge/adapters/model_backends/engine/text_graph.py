@@ -164,6 +164,18 @@ def _attempt(step: Callable[[_Given], _Made], given: _Given) -> _Made | Polyforg
         return error
 
 
+def only_scores(outputs: Sequence[Port], *, dimensions: int) -> str:
+    """The output with the scores: `logits`, or the only one with so many dimensions; Invalid when there is none."""
+    floats = [port.spec for port in outputs if port.spec.datatype in ("FP32", "FP16")]
+    fitting = [spec.name for spec in floats if len(spec.shape) in (dimensions, dimensions - 1, 0)]
+    if "logits" in fitting:
+        return "logits"
+    if len(fitting) != 1:
+        names = ", ".join(port.spec.name for port in outputs)
+        raise Invalid(f"the graph gives {names}; which of them are the scores? They are called logits elsewhere")
+    return fitting[0]
+
+
 def length_groups(lengths: Sequence[int], most_rows: int, most_tokens: int) -> list[list[int]]:
     """Which rows to compute together: of similar lengths, at most so many, and at most so many tokens with padding."""
     groups: list[list[int]] = []

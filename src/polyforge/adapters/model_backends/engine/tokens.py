@@ -40,14 +40,6 @@ class ModelConfig(msgspec.Struct):
     sbert_ce_default_activation_function: str | None = None
     sentence_transformers: dict[str, Any] | None = None
 
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The names of the classes, in their order; Invalid when the numbers have gaps."""
-        named = self.id2label or {}
-        if sorted(named) != sorted(str(place) for place in range(len(named))):
-            raise Invalid("config.json: the numbers in id2label must run from 0 without a gap")
-        return tuple(named[str(place)] for place in range(len(named)))
-
 
 class _TokenizerConfig(msgspec.Struct):
     model_max_length: float | None = None
@@ -134,6 +126,15 @@ def _row(encoding: Encoding, *, located: bool) -> Row:
 def read_config(folder: Path) -> ModelConfig:
     """config.json, or what stands for one that is not there."""
     return read_json(folder, "config.json", ModelConfig) or ModelConfig()
+
+
+def labels_of(config: ModelConfig, count: int) -> tuple[str, ...]:
+    """The names of `count` classes in their order; Invalid when config.json names others. Unnamed: LABEL_0 and on."""
+    if config.id2label is None:
+        return tuple(f"LABEL_{place}" for place in range(count))
+    if config.id2label.keys() != {str(place) for place in range(count)}:
+        raise Invalid(f"config.json: id2label must name the classes 0 to {count - 1}, which the graph tells apart")
+    return tuple(config.id2label[str(place)] for place in range(count))
 
 
 def read_vocabulary(folder: Path, config: ModelConfig, *, asked: int | None, most: int | None) -> Vocabulary:

@@ -94,6 +94,7 @@ async def test_processes_that_start_at_once_migrate_once(empty: Place) -> None:
             {"name": "flags", "value": 0},
             {"name": "keys", "value": 0},
             {"name": "limits", "value": 0},
+            {"name": "models", "value": 0},
             {"name": "request_logs", "value": 0},
             {"name": "sealing", "value": 0},
             {"name": "signing_keys", "value": 0},

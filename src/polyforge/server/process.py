@@ -22,6 +22,7 @@ from polyforge.kernel.clock import SystemClock
 from polyforge.operations.configuration import api as configuration_api
 from polyforge.operations.events import api as events_api
 from polyforge.operations.flags import api as flags_api
+from polyforge.registry.versions import api as versions_api
 from polyforge.server.app import Application
 from polyforge.server.authentication import Authentication
 from polyforge.server.browser import Browser
@@ -104,6 +105,7 @@ def create_app(platform: GatewayPlatform) -> Application:
             request_logs_api.router(platform.logs.service(platform.recorder)),
             limits_api.router(_limit_service(platform)),
             cache_api.router(platform.cache.administration),
+            versions_api.router(platform.registry.models, platform.registry.imports, platform.registry.importer.wake),
             gateway_api.usage_router(Comparing(platform.usage.service, platform.lineups)),
             gateway_api.router(ModelGuide(platform.lineups, settings.gateway, platform.clock)),
             guarding_api.router(Trying(platform.lineups)),
@@ -204,6 +206,7 @@ async def _serve(platform: GatewayPlatform, listener: socket.socket, spec: Proce
         asyncio.create_task(platform.drainer.run(), name="drainer"),
         asyncio.create_task(platform.keep_payloads(), name="payloads"),
         asyncio.create_task(platform.renew_seals(), name="sealing"),
+        asyncio.create_task(platform.import_models(), name="model-imports"),
         asyncio.create_task(platform.export_audit(), name="audit-exports"),
         asyncio.create_task(platform.export_logs(), name="request-log-exports"),
         asyncio.create_task(platform.prune_events(), name="pruning"),

@@ -18,6 +18,8 @@ Level = Literal["project", "organization", "installation"]
 LEVELS: Final[Mapping[str, Level]] = {
     "inference": "project",
     "models:read": "project",
+    "models:write": "project",
+    "models:approve": "project",
     "keys:read": "project",
     "keys:write": "project",
     "usage:read": "project",
@@ -64,7 +66,7 @@ class Role(msgspec.Struct, frozen=True):
 
 _PROJECT: Final = frozenset(name for name, level in LEVELS.items() if level == "project")
 _ORGANIZATION: Final = frozenset(name for name, level in LEVELS.items() if level == "organization")
-_FOR_ADMINS: Final = frozenset({"usage:write", "requests:payload", "requests:delete"})
+_FOR_ADMINS: Final = frozenset({"usage:write", "requests:payload", "requests:delete", "models:approve"})
 _READ: Final = frozenset({"models:read", "keys:read", "usage:read", "events:read", "organization:read", "limits:read"})
 
 BUILT_IN_ROLES: Final[Mapping[str, Role]] = {

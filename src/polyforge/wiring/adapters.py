@@ -18,7 +18,8 @@ WIRED = {"providers": frozenset({"local"})}
 def available(port: str) -> list[str]:
     """The names that `use` may take for a port."""
     folder = import_module(f"{_PACKAGE}.{port}")
-    own = {module.name for module in iter_modules(folder.__path__)} - WIRED.get(port, frozenset())
+    # A folder holds what several adapters share.
+    own = {module.name for module in iter_modules(folder.__path__) if not module.ispkg} - WIRED.get(port, frozenset())
     return sorted(own | {entry.name for entry in entry_points(group=f"polyforge.{port}")})
 
 

@@ -62,6 +62,7 @@ from polyforge.tenancy.ledger.drainer import Drainer
 from polyforge.tenancy.ledger.journal import Journal
 from polyforge.tenancy.ledger.recovery import next_incarnation, recover
 from polyforge.tenancy.ledger_store import LedgerStore
+from polyforge.tenancy.limits.counters import LimitCounters
 from polyforge.tenancy.payloads.records import BELONGS_TO as PAYLOAD_BELONGS_TO
 from polyforge.tenancy.payloads.tables import request_payloads
 from polyforge.tenancy.people.attempts import Attempts
@@ -89,6 +90,7 @@ from polyforge.wiring.payloads import PayloadPlatform
 from polyforge.wiring.people import PeoplePlatform
 from polyforge.wiring.prices import costs_of
 from polyforge.wiring.process import ProcessSpec
+from polyforge.wiring.registered_models import RegistryPlatform
 from polyforge.wiring.request_logs import LogPlatform
 from polyforge.wiring.settings import Settings
 from polyforge.wiring.starting import Start
@@ -137,7 +139,6 @@ class GatewayPlatform:
             sync_seconds=TOLD_SYNC_SECONDS,
         )
         self.limits = LimitPlatform(settings, spec, self.database, self.ledger, clock, self.journal)
-        self.counters = self.limits.counters
         self._admission = self.limits.admission()
         self.audit = AuditPlatform(settings.audit, self.database, clock, self.master)
         self.events = EventTail(self.database, ready=lambda: self.keys.synchronised)
@@ -149,6 +150,7 @@ class GatewayPlatform:
         self.signing_keys = SigningKeys(self.database, clock, self.master, self.recorder)
         self.tokens = TokenCallers(self.database, clock, self.signing_keys, self.principals, self.address)
         self.usage = UsagePlatform(self.database, self.counters, clock, self.recorder)
+        self.registry = RegistryPlatform(settings, self.database, clock, self.recorder)
         self._listen()
         self.token_service = TokenService(
             self.database,
@@ -184,11 +186,17 @@ class GatewayPlatform:
         self.events.listen(("budgets",), self.limits.book.heard)
         self.events.listen(("secrets",), self.declared_secrets.heard)
         self.events.listen(("cache",), self.cache.administration.heard)
+        self.events.listen(("models",), lambda _: self.registry.importer.wake())
 
     @property
     def ledger(self) -> LedgerStore:
         """Where usage records end up."""
         return self.logs.ledger
+
+    @property
+    def counters(self) -> LimitCounters:
+        """What keys have used."""
+        return self.limits.counters
 
     @property
     def recorder(self) -> Recorder:
@@ -255,9 +263,11 @@ class GatewayPlatform:
         await self.declared_secrets.open()
         await self.operations.open()
         await self.people.open(self.declared_secrets)
+        await self.registry.open(self.declared_secrets)
 
     async def close(self) -> None:
         """Close everything, the journal last: it holds what the others may still say."""
+        await self.registry.close()
         await self.operations.close()
         await self.idempotency.close()
         await self.payloads.writer.close()
@@ -306,6 +316,12 @@ class GatewayPlatform:
         """Write down payloads of requests, once there is a database to write them to."""
         await self._wait_for_schema()
         await self.payloads.writer.run()
+
+    async def import_models(self) -> None:
+        """Make versions of what was asked for, once there is a database; one process of a machine does it."""
+        await self._wait_for_schema()
+        if self._spec.index == 0:
+            await self.registry.importer.run()
 
     async def renew_seals(self) -> None:
         """Seal again what an earlier master key sealed; one process of a machine is enough, and they take turns."""

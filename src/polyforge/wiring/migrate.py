@@ -6,6 +6,7 @@ from polyforge.database.metadata import metadata
 from polyforge.database.migrating import upgrade
 from polyforge.operations.configuration import tables as configuration
 from polyforge.operations.flags import tables as flags
+from polyforge.registry.versions import tables as models
 from polyforge.tenancy import tables as tenancy
 from polyforge.tenancy.audit import tables as audit
 from polyforge.tenancy.history import tables as history
@@ -31,6 +32,7 @@ ROOMS = (
     idempotency,
     history,
     payloads,
+    models,
     configuration,
     flags,
 )

@@ -18,6 +18,7 @@ from polyforge.gateway.settings import GatewaySettings
 from polyforge.guardrails.rules import OnError
 from polyforge.kernel.errors import SettingsError
 from polyforge.ports.guardrail import Action, Stage
+from polyforge.registry.artifacts.settings import ArtifactSettings
 from polyforge.registry.caching import ModelCacheSettings
 from polyforge.registry.settings import ModelSettings
 from polyforge.secrets.references import SecretRef
@@ -204,6 +205,12 @@ class Settings(BaseModel):
     logs: LogSettings = Field(default_factory=LogSettings)
     telemetry: TelemetrySettings = Field(default_factory=TelemetrySettings)
     serving: ServingSettings = Field(default_factory=ServingSettings)
+    artifacts: ArtifactSettings = Field(default_factory=ArtifactSettings)
+    model_sources: dict[str, Chosen] = Field(
+        default_factory=dict,
+        description="How models are fetched, by what their addresses begin with: `file`, `https`, `hf`, `s3`, `gs`,"
+        " `az`, `mlflow`. What is not named is as its adapter has it.",
+    )
     people: PeopleSettings = Field(default_factory=PeopleSettings)
     responses: ResponseSettings = Field(default_factory=ResponseSettings)
     requests: RequestSettings = Field(default_factory=RequestSettings)

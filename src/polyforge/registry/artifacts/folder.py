@@ -4,6 +4,7 @@
     artifacts/<digest>/      manifest.json, and files/ with hard links to blobs: what a backend loads
     fetched/<key>            the digest that a source gave, by what was asked for and which revision it was
     partial/<key>/           what is being fetched
+    pins/<name>              the digest that somebody outside of the database needs
     locks/                   whoever holds the lock of a file there is the only one on this machine
 
 An artifact appears by the rename of its folder, after its files have reached the disk: it is there whole, or not.
@@ -16,7 +17,7 @@ import os
 import shutil
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from hashlib import file_digest
+from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Final
 
@@ -27,7 +28,7 @@ from polyforge.kernel.ids import new_ulid
 from polyforge.registry.artifacts.manifest import Manifest, ManifestFile, check_digest, decode_manifest
 from polyforge.registry.artifacts.pickles import refuse_pickle
 
-_FOLDERS: Final = ("blobs", "artifacts", "fetched", "partial", "locks")
+_FOLDERS: Final = ("blobs", "artifacts", "fetched", "partial", "pins", "locks")
 _MANIFEST: Final = "manifest.json"
 _FILES: Final = "files"
 _STORE: Final = "store"
@@ -83,6 +84,27 @@ class ArtifactFolder:
     def digests(self) -> list[str]:
         """All artifacts, by name."""
         return sorted(each.name for each in (self._root / "artifacts").iterdir() if not each.name.startswith("."))
+
+    def touch(self, digest: str) -> None:
+        """Count the age of an artifact from now on."""
+        os.utime(self._home(digest))
+
+    def pin(self, name: str, digest: str | None) -> None:
+        """Keep an artifact under a name of one's own, instead of the one kept under it before; None: keep none."""
+        pin = self._root / "pins" / sha256(name.encode()).hexdigest()
+        if digest is None:
+            pin.unlink(missing_ok=True)
+        else:
+            self._write(pin, check_digest(digest))
+
+    def unpinned(self, older_than: float) -> list[str]:
+        """Artifacts that nobody pinned, and that nobody fetched since then, in seconds since the epoch."""
+        self.prepare()
+        pinned = {pin.read_text() for pin in (self._root / "pins").iterdir() if not pin.name.startswith(".")}
+        return [each for each in self.digests() if each not in pinned and self._age(each) < older_than]
+
+    def _age(self, digest: str) -> float:
+        return self._home(digest).stat().st_mtime
 
     def free_bytes(self) -> int:
         """What the disk has room for."""
@@ -183,9 +205,9 @@ class ArtifactFolder:
             if blob.stat().st_nlink == 1:
                 blob.unlink()
 
-    def link_known(self, sha256: str, size: int, target: Path) -> bool:
+    def link_known(self, digest: str, size: int, target: Path) -> bool:
         """Put a file there that some artifact has already; False when none has it."""
-        blob = self._blob(check_digest(sha256))
+        blob = self._blob(check_digest(digest))
         with self.held(_STORE):
             if not blob.exists() or blob.stat().st_size != size:
                 return False
@@ -206,9 +228,12 @@ class ArtifactFolder:
 
     def remember(self, key: str, digest: str) -> None:
         """Keep in mind what a key gave."""
-        draft = self._root / "fetched" / f".{new_ulid()}"
-        draft.write_text(digest)
-        draft.rename(self._root / "fetched" / key)
+        self._write(self._root / "fetched" / key, digest)
+
+    def _write(self, path: Path, text: str) -> None:
+        draft = path.with_name(f".{new_ulid()}")
+        draft.write_text(text)
+        draft.rename(path)
 
     def workplace(self, key: str, *, resume: bool) -> Path:
         """The folder for what is being fetched, empty unless to `resume`; only for who holds the lock of the key."""
@@ -241,8 +266,8 @@ class ArtifactFolder:
     def _home(self, digest: str) -> Path:
         return self._root / "artifacts" / check_digest(digest)
 
-    def _blob(self, sha256: str) -> Path:
-        return self._root / "blobs" / sha256[:2] / sha256
+    def _blob(self, digest: str) -> Path:
+        return self._root / "blobs" / digest[:2] / digest
 
 
 def hash_of(file: Path) -> str:

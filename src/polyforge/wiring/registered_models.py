@@ -1,0 +1,62 @@
+"""The models that projects keep: where their files lie, what fetches them, and what makes versions of them."""
+
+from typing import Final
+
+from polyforge.database.database import Database
+from polyforge.kernel.clock import Clock
+from polyforge.kernel.errors import SettingsError
+from polyforge.ports.model_source import ModelSource
+from polyforge.ports.secret_source import SecretSource
+from polyforge.registry.artifacts.fetching import Fetcher
+from polyforge.registry.artifacts.folder import ArtifactFolder
+from polyforge.registry.versions.importing import Importer
+from polyforge.registry.versions.imports import Imports
+from polyforge.registry.versions.inspecting import inspect_layout
+from polyforge.registry.versions.service import ModelRegistry
+from polyforge.tenancy.audit.recorder import Recorder
+from polyforge.wiring import adapters
+from polyforge.wiring.settings import Chosen, Settings
+
+FOLDER: Final = "artifacts"
+SCHEMES: Final = {"file": "file", "https": "https"}
+"""The adapter of each kind of address, where the settings name no other."""
+SAME: Final = {"http": "https"}
+"""Kinds of addresses that the adapter of another one reads."""
+
+
+class RegistryPlatform:
+    """What one worker needs of models."""
+
+    def __init__(self, settings: Settings, database: Database, clock: Clock, recorder: Recorder) -> None:
+        self._sources = sources_of(settings)
+        self.fetcher = Fetcher(ArtifactFolder(settings.data / FOLDER), self._sources, settings.artifacts, clock)
+        self.models = ModelRegistry(database, clock, recorder)
+        self.imports = Imports(database, clock, recorder, self.fetcher)
+        self.importer = Importer(database, clock, recorder, self.fetcher, inspect_layout)
+
+    async def open(self, secrets: SecretSource) -> None:
+        """Open the sources."""
+        for source in _once(self._sources):
+            await source.open(secrets)
+
+    async def close(self) -> None:
+        """Close them."""
+        for source in _once(self._sources):
+            await source.close()
+
+
+def sources_of(settings: Settings) -> dict[str, ModelSource]:
+    """What reads each kind of address; SettingsError for one that nothing reads."""
+    chosen = {scheme: Chosen(use=name) for scheme, name in SCHEMES.items()} | settings.model_sources
+    built: dict[str, ModelSource] = {}
+    for scheme, choice in chosen.items():
+        path = f"model_sources.{scheme}"
+        if not scheme.isascii() or not scheme.isalnum() or not scheme.islower() or scheme in SAME:
+            raise SettingsError(f"{path}: no address begins like this")
+        adapter, adapter_settings = adapters.find("model_sources", path, choice)
+        built[scheme] = adapter(adapter_settings)
+    return built | {scheme: built[same] for scheme, same in SAME.items()}
+
+
+def _once(sources: dict[str, ModelSource]) -> list[ModelSource]:
+    return list({id(source): source for source in sources.values()}.values())

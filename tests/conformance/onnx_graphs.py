@@ -91,6 +91,17 @@ def dynamic_int8(width: int = 8) -> ModelProto:
     )
 
 
+def weight_only_int8(width: int = 32) -> ModelProto:
+    """FP32 `x` [n, 32] to `y` [n, 8], with weights in int8 and a scale for each block of 32 of them."""
+    weights = np.random.default_rng(6).integers(0, 255, (8, width // 32, 32)).astype(np.uint8)
+    product = node(
+        "MatMulNBits", ["x", "w", "scales"], "y",
+        domain="com.microsoft", K=width, N=8, bits=8, block_size=32, accuracy_level=4,
+    )  # fmt: skip
+    scales = np.full(8 * width // 32, 0.01, np.float32)
+    return graph({"x": (FLOAT, ["n", width])}, {"y": (FLOAT, ["n", 8])}, [product], {"w": weights, "scales": scales})
+
+
 def word_table(words: int, width: int = 4) -> np.ndarray:
     """A vector for each word."""
     return np.random.default_rng(5).standard_normal((words, width)).astype(np.float32)

@@ -81,6 +81,16 @@ def test_one_scale_for_the_whole_batch_means_no_batch(tmp_path: Path) -> None:
     assert "MatMulNBits" in note
 
 
+def test_the_remedy_that_is_named_works(tmp_path: Path) -> None:
+    backend = opened(tmp_path, graphs.weight_only_int8())
+    assert backend.signature.batch_rows == 8
+    rows = [(np.arange(32, dtype=np.float32)[None] - 9) * np.float32(10**size) for size in (-3, 0, 3)]
+    together = backend.run([request_of(x=row) for row in rows])
+    for row, got in zip(rows, together, strict=True):
+        assert not isinstance(got, PolyforgeError)
+        assert np.allclose(np.frombuffer(bytes(got[0].data), "<f4"), answer(backend, request_of(x=row))[0], rtol=1e-5)
+
+
 @pytest.mark.parametrize(("axis", "batch_rows"), [(0, 1), (1, 8)])
 def test_rows_that_look_at_each_other_are_found_out(tmp_path: Path, axis: int, batch_rows: int) -> None:
     signature = opened(tmp_path, graphs.centred(axis)).signature
@@ -95,6 +105,21 @@ def test_a_batch_dependent_graph_answers_as_if_alone(tmp_path: Path) -> None:
     together = backend.run([request_of(x=small), request_of(x=large)])[0]
     assert not isinstance(together, PolyforgeError)
     assert bytes(together[0].data) == alone.tobytes()
+
+
+def test_rows_that_are_lost_are_not_given_to_somebody_else(tmp_path: Path) -> None:
+    """A trial sees no zeros, and so every row; later the graph drops some."""
+    model = graphs.graph(
+        {"x": (graphs.FLOAT, ["n"])},
+        {"y": (graphs.FLOAT, ["m"])},
+        [graphs.node("Cast", ["x"], "chosen", to=graphs.BOOL), graphs.node("Compress", ["x", "chosen"], "y", axis=0)],
+    )
+    backend = opened(tmp_path, model)
+    answers = backend.run([request_of(x=np.array(row, np.float32)) for row in ([1, 0, 2], [0], [3, 4])])
+    got = [
+        np.frombuffer(bytes(each[0].data), "<f4").tolist() for each in answers if not isinstance(each, PolyforgeError)
+    ]
+    assert got == [[1, 2], [], [3, 4]]
 
 
 def test_a_graph_with_fixed_rows_runs_request_by_request(tmp_path: Path) -> None:

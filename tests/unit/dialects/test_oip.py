@@ -205,7 +205,7 @@ def test_output_bytes_that_are_no_text_only_travel_in_binary() -> None:
         ({"inputs": [], "parameters": {"a": {}}}, b"", "parameters"),
         ({"inputs": [], "parameters": {"binary_data_output": 1}}, b"", "parameters.binary_data_output"),
         ({"inputs": [], "outputs": [{"name": "a", "parameters": {"binary_data": "yes"}}]}, b"", "outputs[0]"),
-        ({"inputs": [], "outputs": [{"name": "a", "parameters": {"classification": 2}}]}, b"", "outputs[0]"),
+        ({"inputs": [], "outputs": [{"name": "a", "parameters": {"classification": "2"}}]}, b"", "outputs[0]"),
         ({"inputs": [], "outputs": [{"name": "a", "parameters": {"shared_memory_region": "r"}}]}, b"", "outputs[0]"),
     ],
 )
@@ -288,6 +288,7 @@ def test_inputs_must_agree_on_the_number_of_rows() -> None:
     inputs = {"a": Tensor("a", "UINT8", (2,), b"12"), "b": Tensor("b", "UINT8", (3,), b"123")}
     with pytest.raises(Invalid, match="'b' has 3 rows"):
         oip.check_inputs(oip.InferRequest(inputs), specs, [], "m")
+    assert oip.check_inputs(oip.InferRequest(inputs), specs, [], "m", has_rows=False) == 1
 
 
 def test_errors_are_an_object_with_a_text() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from polyforge.adapters.model_backends.engine.arrays import DTYPES, Array, array_of, much_alike, tensor_of
 from polyforge.adapters.model_backends.engine.graph import PLATFORM, Graph, GraphSettings, Port
 from polyforge.kernel.errors import Invalid, PolyforgeError
-from polyforge.kernel.tensors import TensorSpec
+from polyforge.kernel.tensors import Datatype, TensorSpec
 from polyforge.ports.model_backend import ModelRequest, Outputs, Signature
 
 ALONE = "runs every request alone"
@@ -34,6 +34,8 @@ class Onnx:
         self._graph = Graph(settings)
         self._signature: Signature | None = None
         self._sample: _Feeds | None = None
+        self._inputs: tuple[str, ...] = ()
+        self._given: tuple[tuple[str, Datatype], ...] = ()
 
     @property
     def signature(self) -> Signature:
@@ -46,6 +48,8 @@ class Onnx:
         """Check the graph, open it, and find out whether requests may be computed together; Invalid if it is wrong."""
         self._graph.load()
         inputs, outputs = self._graph.inputs, self._graph.outputs
+        self._inputs = tuple(port.spec.name for port in inputs)
+        self._given = tuple((port.spec.name, port.spec.datatype) for port in outputs)
         self._sample, answers = self._first_trial()
         known = dict(zip((port.spec.name for port in outputs), answers, strict=False))
         batch_rows, note = self._batching()
@@ -65,11 +69,13 @@ class Onnx:
 
     def run(self, batch: Sequence[ModelRequest]) -> list[Outputs | PolyforgeError]:
         """The graph's outputs for every request, or what is wrong with it."""
+        if len(batch) == 1 or self.signature.batch_rows <= 1:
+            return [self._answer(request) for request in batch]
         answers: dict[int, Outputs | PolyforgeError] = {}
         feeds: dict[int, _Feeds] = {}
         for place, request in enumerate(batch):
             try:
-                feeds[place] = {port.spec.name: array_of(request.inputs[port.spec.name]) for port in self._graph.inputs}
+                feeds[place] = self._feeds(request)
             except PolyforgeError as error:
                 answers[place] = error
         for group in _groups(feeds, self.signature.batch_rows):
@@ -80,6 +86,16 @@ class Onnx:
         """Let go of the session."""
         self._graph.close()
         self._sample = None
+
+    def _feeds(self, request: ModelRequest) -> _Feeds:
+        return {name: array_of(request.inputs[name]) for name in self._inputs}
+
+    def _answer(self, request: ModelRequest) -> Outputs | PolyforgeError:
+        try:
+            feeds = self._feeds(request)
+        except Invalid as error:
+            return error
+        return self._alone(feeds)
 
     def _answers(self, group: dict[int, _Feeds]) -> dict[int, Outputs | PolyforgeError]:
         together = self._together(group) if len(group) > 1 else None
@@ -98,6 +114,9 @@ class Onnx:
             whole = self._graph.run({name: np.concatenate([feeds[name] for feeds in parts]) for name in parts[0]})
         except Invalid:
             return None
+        rows = sum(len(next(iter(feeds.values()))) for feeds in parts)
+        if any(not array.shape or len(array) != rows for array in whole):
+            return None
         answers: dict[int, Outputs | PolyforgeError] = {}
         start = 0
         for place, feeds in group.items():
@@ -107,8 +126,9 @@ class Onnx:
         return answers
 
     def _outputs(self, arrays: Sequence[Array]) -> Outputs:
-        specs = (port.spec for port in self._graph.outputs)
-        return tuple(tensor_of(spec.name, spec.datatype, array) for spec, array in zip(specs, arrays, strict=True))
+        return tuple(
+            tensor_of(name, datatype, array) for (name, datatype), array in zip(self._given, arrays, strict=True)
+        )
 
     def _batching(self) -> tuple[int, str | None]:
         """How many rows are worth one run, 0 when the first dimension is not the rows, and why not more."""
@@ -218,8 +238,6 @@ def _output_spec(spec: TensorSpec, answer: Array | None) -> TensorSpec:
 
 def _groups(feeds: dict[int, _Feeds], limit: int) -> list[list[int]]:
     """Requests that fit together: equal in all but their first dimension, and of at most `limit` rows."""
-    if limit <= 1:
-        return [[place] for place in feeds]
     full: list[list[int]] = []
     filling: dict[tuple[tuple[int, ...], ...], tuple[list[int], int]] = {}
     for place, arrays in feeds.items():

@@ -133,8 +133,11 @@ class Graph:
         name = path.relative_to(self._settings.folder).as_posix()
         self.facts = check_graph(self._settings.folder, path, name)
         session = self._open(path, name)
-        self.inputs = tuple(_port(name, "input", node) for node in session.get_inputs())
-        self.outputs = tuple(_port(name, "output", node) for node in session.get_outputs())
+        try:
+            self.inputs = tuple(_port(name, "input", node) for node in session.get_inputs())
+            self.outputs = tuple(_port(name, "output", node) for node in session.get_outputs())
+        except UnicodeDecodeError as error:
+            raise Invalid(f"{name}: the name of an input or output is not UTF-8") from error
         if not self.inputs or not self.outputs:
             raise Invalid(f"{name}: a graph without inputs or without outputs cannot be served")
         self._session = session
@@ -179,7 +182,10 @@ class Graph:
             package = _PACKAGES.get(self._settings.device, "onnxruntime")
             raise Invalid(f"device: {self._settings.device} needs {package}; this onnxruntime has no {providers[0]}")
         try:
-            session = _ort.InferenceSession(os.fspath(path), self._options(), providers=list(providers))
+            # Its fallback would print to stdout, and run elsewhere than was asked for.
+            session = _ort.InferenceSession(
+                os.fspath(path), self._options(), providers=list(providers), enable_fallback=0
+            )
         except MemoryError:
             raise
         except Exception as error:  # the engine's errors have no class in common

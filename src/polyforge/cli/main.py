@@ -42,7 +42,7 @@ class Commands(LazyGroup):
         "flag": "Set, list, remove and bring back feature flags.",
         "events": "Show what happened, and follow what happens.",
         "tokens": "Count the tokens of texts.",
-        "model": "Show the models callers may use, and where calls would go.",
+        "model": "Show models and where calls would go; add and promote own.",
     }
 
 

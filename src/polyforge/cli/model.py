@@ -1,4 +1,4 @@
-"""`polyforge model`: what callers may use, and what answers for it."""
+"""`polyforge model`: what callers may use, what answers for it, and what the project keeps itself."""
 
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -6,21 +6,38 @@ from urllib.parse import quote
 import typer
 
 from polyforge.cli.lazy import plain_app
+from polyforge.cli.model_versions import COMMANDS, PATH, registered
 from polyforge.cli.options import DEFAULT, Data, Json, Key, Url, connect
-from polyforge.cli.output import print_json, print_table
+from polyforge.cli.output import print_json, print_table, show_all
 
-app = plain_app("Show the models that callers may use, and where their requests go.")
+ABOUT = "Show the models that callers may use and where their requests go; add, promote and remove models of one's own."
+
+app = plain_app(ABOUT)
 
 
-@app.callback()
+@app.callback(help=ABOUT)
 def model() -> None:
-    """Show the models that callers may use, and where their requests go."""
+    """Nothing of its own."""
 
 
 @app.command("list")
-def list_models(url: Url = DEFAULT, key: Key = None, data: Data = None, as_json: Json = False) -> None:
+def list_models(
+    own: Annotated[
+        bool, typer.Option("--registered", help="Those that the project keeps, with their versions.")
+    ] = False,
+    url: Url = DEFAULT,
+    key: Key = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
     """Show every model that the key may use."""
-    answer: dict[str, Any] = connect(url, key, data).get("/v1/models")
+    api = connect(url, key, data)
+    if own:
+        found = list(api.pages(f"{PATH}/registered"))
+        headers = ["model", "newest", "aliases", "protected", "added"]
+        show_all(found, headers, [registered(each) for each in found], as_json)
+        return
+    answer: dict[str, Any] = api.get("/v1/models")
     if as_json:
         print_json(answer)
         return
@@ -79,9 +96,13 @@ def explain(
     print_table(["attempt", "provider", "model", "why"], rows)
 
 
+for _name, _command in COMMANDS.items():
+    app.command(_name)(_command)
+
+
 def _path(name: str) -> str:
     """Slashes are part of a model's name."""
-    return f"/api/v1/models/{quote(name)}"
+    return f"{PATH}/{quote(name)}"
 
 
 def _text(value: object) -> str | None:

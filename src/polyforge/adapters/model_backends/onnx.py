@@ -11,7 +11,7 @@ import numpy as np
 
 from polyforge.adapters.model_backends.engine.arrays import DTYPES, Array, array_of, much_alike, tensor_of
 from polyforge.adapters.model_backends.engine.graph import PLATFORM, Graph, GraphSettings, Port
-from polyforge.kernel.errors import Invalid, PolyforgeError
+from polyforge.kernel.errors import Invalid, PolyforgeError, Unavailable
 from polyforge.kernel.tensors import Datatype, TensorSpec
 from polyforge.ports.model_backend import ModelRequest, Outputs, Signature
 
@@ -22,6 +22,7 @@ TRIAL_SIZES = (8, 64, 224)
 MAX_TRIAL_ELEMENTS = 1 << 22
 BRIEF_SECONDS = 1e-4
 TIMED_RUNS = 5
+TIMED_ROWS = (1, 8, 64)
 
 Settings = GraphSettings
 _Feeds = dict[str, Array]
@@ -58,7 +59,7 @@ class Onnx:
             inputs=tuple(port.spec for port in inputs),
             outputs=tuple(_output_spec(port.spec, known.get(port.spec.name)) for port in outputs),
             batch_rows=batch_rows,
-            brief_bytes=self._brief_bytes(),
+            brief_bytes=self._brief_bytes(has_rows=batch_rows > 1),
             notes=(note,) if note else (),
         )
 
@@ -105,14 +106,14 @@ class Onnx:
     def _alone(self, feeds: _Feeds) -> Outputs | PolyforgeError:
         try:
             return self._outputs(self._graph.run(feeds))
-        except Invalid as error:
+        except PolyforgeError as error:
             return error
 
     def _together(self, group: dict[int, _Feeds]) -> dict[int, Outputs | PolyforgeError] | None:
         parts = list(group.values())
         try:
             whole = self._graph.run({name: np.concatenate([feeds[name] for feeds in parts]) for name in parts[0]})
-        except Invalid:
+        except PolyforgeError:
             return None
         rows = sum(len(next(iter(feeds.values()))) for feeds in parts)
         if any(not array.shape or len(array) != rows for array in whole):
@@ -160,8 +161,8 @@ class Onnx:
                 return feeds, self._graph.run(feeds)
             except Invalid:
                 continue
-            except MemoryError as error:
-                raise Invalid(f"a single small row needs more memory than there is: {error}") from error
+            except Unavailable as error:
+                raise Invalid(f"with a single small row, {error.message}") from error
         return None, []
 
     def _row_trial(self) -> str | None:
@@ -183,15 +184,27 @@ class Onnx:
                 return "a row's answer changed with the rows beside it in a trial"
         return None
 
-    def _brief_bytes(self) -> int:
+    def _brief_bytes(self, *, has_rows: bool) -> int:
+        """How large inputs may be that are computed in no time, as far as made-up ones tell."""
         if self._sample is None:
             return 0
-        best = float("inf")
+        brief = 0
+        size = _free_size(self._sample, self._graph.inputs)
+        for rows in TIMED_ROWS if has_rows else (1,):
+            feeds = made_up(self._graph.inputs, rows, size)
+            if feeds is None or self._seconds(feeds) > BRIEF_SECONDS:
+                break
+            brief = sum(array.nbytes for array in feeds.values())
+        return brief
+
+    def _seconds(self, feeds: _Feeds) -> float:
+        """The least that a few runs took: what the machine did meanwhile is none of the graph's."""
+        least = float("inf")
         for _ in range(TIMED_RUNS):
             start = time.perf_counter()
-            self._graph.run(self._sample)
-            best = min(best, time.perf_counter() - start)
-        return sum(array.nbytes for array in self._sample.values()) if best < BRIEF_SECONDS else 0
+            self._graph.run(feeds)
+            least = min(least, time.perf_counter() - start)
+        return least
 
 
 def made_up(ports: Sequence[Port], rows: int, size: int) -> _Feeds | None:
@@ -217,7 +230,7 @@ def _made_up_array(spec: TensorSpec, shape: tuple[int, ...], generator: np.rando
         return numbers.astype(DTYPES[spec.datatype])
     numbers = generator.standard_normal(shape)
     if shape:
-        numbers *= (4.0 ** np.arange(shape[0])).reshape(-1, *(1 for _ in shape[1:]))
+        numbers *= (4.0 ** (np.arange(shape[0]) % TRIAL_ROWS)).reshape(-1, *(1 for _ in shape[1:]))
     return numbers.astype(DTYPES[spec.datatype])
 
 

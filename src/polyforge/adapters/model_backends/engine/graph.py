@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from polyforge.adapters.model_backends.engine.arrays import Array
 from polyforge.adapters.model_backends.engine.files import inside
 from polyforge.dialects.onnx import GraphFacts, read_facts
-from polyforge.kernel.errors import Invalid
+from polyforge.kernel.errors import Invalid, Unavailable
 from polyforge.kernel.tensors import Datatype, TensorSpec
 
 PLATFORM = "onnxruntime_onnx"
@@ -143,16 +143,19 @@ class Graph:
         self._session = session
 
     def run(self, feeds: Mapping[str, Array], outputs: Sequence[str] | None = None) -> list[Array]:
-        """All outputs, or those named, in their order. Invalid when the graph cannot compute these inputs."""
+        """All outputs, or those named, in their order.
+
+        Invalid when the graph cannot compute these inputs, Unavailable when the memory does not suffice.
+        """
         if self._session is None:
             raise RuntimeError("the model is not loaded")
         try:
             return cast(list[Array], self._session.run(outputs, feeds, self._run_options()))
         except (_states.InvalidArgument, _states.RuntimeException, _states.Fail) as error:
-            if "alloc" in str(error).lower():
-                raise MemoryError(_reason(error, self._settings.folder)) from error
-            first = next(iter(feeds))
             reason = _reason(error, self._settings.folder)
+            if "alloc" in reason.lower():
+                raise Unavailable(f"the model needs more memory for these inputs than there is: {reason}") from error
+            first = next(iter(feeds))
             raise Invalid(f"the model cannot compute these inputs: {reason}", param=first) from error
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ A message is a JSON object, or a JSON object followed by the raw tensors in its 
 
 import math
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, TypeVar, cast
 from urllib.parse import quote
 
@@ -28,11 +28,20 @@ from polyforge.kernel.tensors import (
 HEADER_LENGTH = "inference-header-content-length"
 JSON_TYPE = "application/json"
 BINARY_TYPE = "application/octet-stream"
-EXTENSIONS = ("binary_tensor_data", "parameters", "statistics")
+EXTENSIONS = (
+    "classification",
+    "model_repository",
+    "model_repository(unload_dependents)",
+    "model_configuration",
+    "binary_tensor_data",
+    "parameters",
+    "statistics",
+    "generate",
+)
 MAX_DEPTH = 100
 MAX_DIGITS = 18
 
-_STRUCT_CODES: dict[Datatype, str] = {
+STRUCT_CODES: dict[Datatype, str] = {
     "BOOL": "?",
     "UINT8": "B",
     "UINT16": "H",
@@ -45,6 +54,7 @@ _STRUCT_CODES: dict[Datatype, str] = {
     "FP32": "f",
     "FP64": "d",
 }
+"""How the `struct` module writes the elements that JSON can hold."""
 _ELEMENTS: dict[Datatype, msgspec.json.Decoder[list[Any]]] = {
     "BOOL": msgspec.json.Decoder(list[bool]),
     "FP32": msgspec.json.Decoder(list[float]),
@@ -135,6 +145,12 @@ class IndexRequest(msgspec.Struct):
     ready: bool = False
 
 
+class RepositoryRequest(msgspec.Struct):
+    """The body of `POST /v2/repository/models/{name}/load` and `unload`."""
+
+    parameters: dict[str, Any] = {}
+
+
 class Message(msgspec.Struct, frozen=True, gc=False):
     """A body in parts: its JSON, then raw tensors; `header_length` is None when there are no raw tensors."""
 
@@ -152,13 +168,17 @@ class Message(msgspec.Struct, frozen=True, gc=False):
 
 
 class InferRequest(msgspec.Struct, frozen=True):
-    """A decoded inference request. `outputs` maps each wanted output to whether it is wanted in binary; empty: all."""
+    """A decoded inference request. `outputs` maps each wanted output to whether it is wanted in binary; empty: all.
+
+    `classes` says of which outputs the largest elements are wanted instead, and how many.
+    """
 
     inputs: dict[str, Tensor]
     id: str = ""
     parameters: dict[str, Parameter] = {}
     outputs: dict[str, bool] = {}
     binary: bool = False
+    classes: dict[str, int] = {}
 
     def wants_binary(self, output: str) -> bool:
         """Whether `output` is to be sent as raw bytes."""
@@ -177,6 +197,7 @@ class InferResponse(msgspec.Struct, frozen=True):
 _request_decoder = msgspec.json.Decoder(WireRequest)
 _response_decoder = msgspec.json.Decoder(WireResponse)
 _index_request_decoder = msgspec.json.Decoder(IndexRequest)
+_repository_decoder = msgspec.json.Decoder(RepositoryRequest)
 _index_decoder = msgspec.json.Decoder(list[IndexEntry])
 _error_decoder = msgspec.json.Decoder(WireError)
 
@@ -214,27 +235,29 @@ def decode_request(body: Buffer, header_length: int | None = None) -> InferReque
     wire = _decode(_request_decoder, view if header_length is None else view[:header_length])
     tail = view[len(view) if header_length is None else header_length :]
     return InferRequest(
-        inputs=_decode_tensors(wire.inputs, tail, "input", "inputs"),
+        inputs=decode_tensors(wire.inputs, tail, "input", "inputs"),
         id=wire.id,
         parameters=wire.parameters,
         outputs=_requested(wire),
         binary=_flag(wire.parameters, "binary_data_output", "parameters"),
+        classes=_classes(wire),
     )
 
 
-def decode_raw_request(body: Buffer, inputs: Sequence[TensorSpec]) -> InferRequest:
+def decode_raw_request(body: Buffer, inputs: Sequence[TensorSpec], *, has_rows: bool = False) -> InferRequest:
     """A request whose whole body is the model's only input, as one row (`Inference-Header-Content-Length: 0`)."""
     if len(inputs) != 1:
         names = ", ".join(f"'{spec.name}'" for spec in inputs)
         raise Invalid(f"Raw request must only have 1 input to be deduced but the model has {len(inputs)}: {names}")
     spec = inputs[0]
-    size = memoryview(body).nbytes
+    shape = spec.shape[1:] if has_rows else spec.shape
     if spec.datatype == "BYTES":
-        if len(spec.shape) != 1 or spec.shape[0] not in (-1, 1):
+        if len(shape) > 1 or any(extent not in (-1, 1) for extent in shape):
             raise Invalid(f"For BYTE datatype raw input '{spec.name}', the model must have input shape [1]")
-        tensor = Tensor(spec.name, "BYTES", (1,), pack_strings((bytes(body),)))
+        body, shape = pack_strings((bytes(body),)), (1,) * len(shape)
     else:
-        tensor = Tensor(spec.name, spec.datatype, _deduced_shape(spec, size), body)
+        shape = _deduced_shape(spec, shape, memoryview(body).nbytes)
+    tensor = Tensor(spec.name, spec.datatype, (1, *shape) if has_rows else shape, body)
     return InferRequest(inputs={spec.name: tensor}, binary=True)
 
 
@@ -243,13 +266,21 @@ def decode_response(body: Buffer, header_length: int | None = None) -> InferResp
     view = memoryview(body)
     wire = _decode(_response_decoder, view if header_length is None else view[:header_length])
     tail = view[len(view) if header_length is None else header_length :]
-    outputs = _decode_tensors(wire.outputs, tail, "output", "outputs")
+    outputs = decode_tensors(wire.outputs, tail, "output", "outputs")
     return InferResponse(wire.model_name, wire.model_version, wire.id, outputs)
 
 
 def decode_index_request(body: bytes) -> bool:
     """Whether only ready models are asked for."""
     return _decode(_index_request_decoder, body).ready
+
+
+def decode_repository_parameters(body: bytes) -> Mapping[str, Any]:
+    """The parameters of a load or unload request, files decoded; none for an empty body. Invalid when it is none."""
+    if not body:
+        return {}
+    given = _decode(_repository_decoder, body).parameters
+    return {name: _file(name, value) if name.startswith("file:") else value for name, value in given.items()}
 
 
 def decode_index(body: Buffer) -> list[IndexEntry]:
@@ -392,17 +423,18 @@ def _describe(tensor: Tensor, *, binary: bool, raw: list[Buffer]) -> dict[str, A
         described["parameters"] = {"binary_data_size": data.nbytes}
         raw.append(data)
     else:
-        described["data"] = _elements(tensor)
+        described["data"] = elements_of(tensor)
     return described
 
 
-def _elements(tensor: Tensor) -> list[Any]:
+def elements_of(tensor: Tensor) -> list[Any]:
+    """The elements as JSON has them, flat; Invalid for those that JSON cannot hold."""
     if tensor.datatype == "BYTES":
         try:
             return [value.decode() for value in unpack_strings(tensor.data, tensor.count)]
         except UnicodeDecodeError as error:
             raise Invalid(f"output '{tensor.name}' is not UTF-8; ask for it as binary data") from error
-    code = _STRUCT_CODES.get(tensor.datatype)
+    code = STRUCT_CODES.get(tensor.datatype)
     if code is None:
         raise Invalid(
             f"sending {tensor.datatype} data via JSON is not supported, output '{tensor.name}'; ask for binary data"
@@ -429,7 +461,8 @@ def _decode(decoder: msgspec.json.Decoder[_T], text: Buffer, where: str = "") ->
         ) from error
 
 
-def _decode_tensors(wires: list[WireTensor], tail: memoryview, kind: str, path: str) -> dict[str, Tensor]:
+def decode_tensors(wires: list[WireTensor], tail: memoryview, kind: str, path: str) -> dict[str, Tensor]:
+    """Tensors by name, their elements from the JSON or from `tail`, all of which they use; Invalid if they do not."""
     tensors: dict[str, Tensor] = {}
     for place, wire in enumerate(wires):
         where = f"{path}[{place}]"
@@ -513,7 +546,7 @@ def _from_json(wire: WireTensor, kind: str, where: str) -> bytes:
             f"{kind} '{wire.name}' has neither 'data' nor binary data",
             param=f"{where}.data",
         )
-    code = _STRUCT_CODES.get(wire.datatype)
+    code = STRUCT_CODES.get(wire.datatype)
     if code is None and wire.datatype != "BYTES":
         raise Invalid(
             f"receiving {wire.datatype} data via JSON is not supported. Please use the binary data format "
@@ -568,11 +601,6 @@ def _requested(wire: WireRequest) -> dict[str, bool]:
     outputs: dict[str, bool] = {}
     for place, output in enumerate(wire.outputs):
         where = f"outputs[{place}]"
-        if "classification" in output.parameters:
-            raise Invalid(
-                f"output '{output.name}': classification is not supported",
-                param=f"{where}.parameters",
-            )
         if "shared_memory_region" in output.parameters:
             raise Invalid(
                 f"output '{output.name}': shared memory regions are not supported",
@@ -586,6 +614,29 @@ def _requested(wire: WireRequest) -> dict[str, bool]:
     return outputs
 
 
+def _classes(wire: WireRequest) -> dict[str, int]:
+    counts = {
+        output.name: class_count(output.name, output.parameters, f"outputs[{place}].parameters")
+        for place, output in enumerate(wire.outputs)
+    }
+    return {name: count for name, count in counts.items() if count}
+
+
+def _file(name: str, value: Any) -> bytes:
+    try:
+        return msgspec.convert(value, bytes)
+    except msgspec.ValidationError as error:
+        raise Invalid(f"{name}: must be in base64", param=f"parameters.{name}") from error
+
+
+def class_count(output: str, parameters: Mapping[str, Parameter], where: str) -> int:
+    """How many classes an output's `classification` parameter asks for; 0 when there is none."""
+    count = parameters.get("classification", 0)
+    if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+        raise Invalid(f"output '{output}': 'classification' must be a number of classes", param=where)
+    return count
+
+
 def _flag(parameters: _Parameters, name: str, where: str) -> bool:
     value = parameters.get(name, False)
     if not isinstance(value, bool):
@@ -593,15 +644,15 @@ def _flag(parameters: _Parameters, name: str, where: str) -> bool:
     return value
 
 
-def _deduced_shape(spec: TensorSpec, size: int) -> tuple[int, ...]:
-    free = [place for place, extent in enumerate(spec.shape) if extent == -1]
+def _deduced_shape(spec: TensorSpec, shape: Sequence[int], size: int) -> tuple[int, ...]:
+    free = [place for place, extent in enumerate(shape) if extent == -1]
     if len(free) > 1:
         raise Invalid(
             f"The shape of the raw input '{spec.name}' can not be deduced because there are more than one "
             "variable-sized dimension"
         )
-    fixed = math.prod(extent for extent in spec.shape if extent != -1) * ITEM_BYTES[spec.datatype]
+    fixed = math.prod(extent for extent in shape if extent != -1) * ITEM_BYTES[spec.datatype]
     count = size // fixed if fixed else 0
     if (free and count * fixed != size) or (not free and fixed != size):
         raise Invalid(f"unexpected total byte size {size} for raw input '{spec.name}'")
-    return tuple(count if extent == -1 else extent for extent in spec.shape)
+    return tuple(count if extent == -1 else extent for extent in shape)

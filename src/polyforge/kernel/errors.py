@@ -120,6 +120,14 @@ class MethodNotAllowed(PolyforgeError):
         self.allowed = allowed
 
 
+class NotSupported(PolyforgeError):
+    """A part of a protocol that is not spoken here; what to do instead is in the message."""
+
+    status = 501
+    code = "not_supported"
+    kind = "invalid_request_error"
+
+
 class Conflict(PolyforgeError):
     """It clashes with what is already there."""
 

@@ -4,24 +4,28 @@ Where the protocol and Triton differ, health answers are as the protocol says an
 """
 
 import asyncio
+import zlib
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 from urllib.parse import unquote
 
 import msgspec
 
-from polyforge.dialects import oip
+from polyforge.dialects import oip, oip_generate
 from polyforge.kernel.errors import (
     Cancelled,
     Invalid,
     MethodNotAllowed,
     NotFound,
+    NotSupported,
     PolyforgeError,
 )
-from polyforge.ports.model_backend import ModelRequest
+from polyforge.serving.inference import Inference
 from polyforge.serving.repository import HostedModel, Repository
 from polyforge.serving.scheduler import Scheduler
 from polyforge.serving.statistics import ModelReport, prometheus_text, triton_statistics
+from polyforge.serving.triton.control import ModelControl
+from polyforge.serving.triton.showing import configuration_of
 from polyforge.telemetry.logs import get_logger
 
 _log = get_logger(__name__)
@@ -60,14 +64,20 @@ class OipApp:
         max_rows: int,
         timeout: float,
         max_body_bytes: int = MAX_BODY_BYTES,
+        control: ModelControl | None = None,
     ) -> None:
         self._repository = repository
         self._scheduler = scheduler
+        self._control = control
+        self._inference = Inference(repository, scheduler, max_rows=max_rows, timeout=timeout)
         self._metadata = oip.encode_json(oip.ServerMetadata("polyforge", version))
-        self._max_rows = max_rows
-        self._timeout = timeout
         self._max_body_bytes = max_body_bytes
         self._draining = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether every model that the host began with is loaded, or has failed to; loading more changes nothing."""
+        return self._repository.settled and not self._draining
 
     def drain(self) -> None:
         """Be not ready from now on; what is under way goes on."""
@@ -99,25 +109,28 @@ class OipApp:
                 return await self._model(method, self._repository.find(name, version), rest, scope, receive)
             case ["v2", "models", name, *rest] if len(rest) <= 1:
                 return await self._model(method, self._repository.find(name), rest, scope, receive)
-            case ["v2", "repository", "index"]:
-                _only("POST", method)
-                return await self._index(scope, receive)
+            case ["v2", "repository", *call]:
+                return await self._repository_call(method, call, scope, receive)
+            case ["v2", ("systemsharedmemory" | "cudasharedmemory" | "logging" | "trace") as kind, *call]:
+                return _elsewhere(kind, call[-1] if call else "")
             case ["v2"]:
                 _only("GET", method)
                 return Response(200, self._metadata)
-            case ["v2", "health", "live"]:
+            case ["v2", "health", ("live" | "ready") as probe]:
                 _only("GET", method)
-                return _json({"live": True})
-            case ["v2", "health", "ready"]:
-                _only("GET", method)
-                ready = self._repository.settled and not self._draining
-                return _json({"ready": ready}, 200 if ready else 503)
+                return self._health(probe)
             case ["metrics"]:
                 _only("GET", method)
                 text = prometheus_text(self._report(model) for model in self._repository)
                 return Response(200, text.encode(), METRICS_TYPE)
             case _:
                 raise NotFound("Not Found")
+
+    def _health(self, probe: str) -> Response:
+        if probe == "live":
+            return _json({"live": True})
+        ready = self.ready
+        return _json({"ready": ready}, 200 if ready else 503)
 
     async def _model(
         self,
@@ -133,7 +146,7 @@ class OipApp:
                 return await self._infer(model, scope, receive)
             case []:
                 _only("GET", method)
-                return Response(200, oip.encode_json(_metadata(model)))
+                return Response(200, oip.encode_json(metadata_of(model, self._repository)))
             case ["ready"]:
                 _only("GET", method)
                 return _json(
@@ -143,28 +156,19 @@ class OipApp:
             case ["stats"]:
                 _only("GET", method)
                 return _json(triton_statistics((self._report(model),)))
+            case ["config"]:
+                _only("GET", method)
+                return _json(configuration_of(model))
+            case ["generate" | "generate_stream" as call]:
+                _only("POST", method)
+                return await self._generate(model, scope, receive, stream=call == "generate_stream")
             case _:
                 raise NotFound("Not Found")
 
     async def _infer(self, model: HostedModel, scope: Scope, receive: Receive) -> Response:
-        body = await self._body(scope, receive)
-        signature = model.signature
+        body = await self._plain_body(scope, receive)
         request = await self._decoded(model, scope, body)
-        rows = oip.check_inputs(
-            request, signature.inputs, signature.outputs, model.name, has_rows=signature.batch_rows > 0
-        )
-        if rows > self._max_rows:
-            raise Invalid(
-                f"inference request batch-size must be <= {self._max_rows} for '{model.name}'",
-                param=signature.inputs[0].name,
-            )
-        outputs = await self._scheduler.infer(
-            model,
-            ModelRequest(request.inputs, request.parameters),
-            rows=rows,
-            within=self._timeout_of(request),
-            gone=lambda: _gone(receive),
-        )
+        outputs = await self._inference.answer(model, request, lambda: _gone(receive))
         size = sum(tensor.count for tensor in outputs if not request.wants_binary(tensor.name))
         encode = oip.encode_response
         if size >= OFFLOAD_BYTES:
@@ -174,31 +178,71 @@ class OipApp:
         headers = () if message.header_length is None else ((_HEADER_LENGTH, b"%d" % message.header_length),)
         return Response(200, message.join(), message.content_type, headers)
 
+    async def _generate(self, model: HostedModel, scope: Scope, receive: Receive, *, stream: bool) -> Response:
+        """Engines give one answer per request, so a stream has one event; what fails before it is a plain error."""
+        body = await self._plain_body(scope, receive)
+        signature = model.signature
+        request = oip_generate.decode_generate(body, signature.inputs, has_rows=signature.batch_rows > 0)
+        outputs = await self._inference.answer(model, request, lambda: _gone(receive))
+        answer = oip_generate.encode_generated(model.name, model.version, request.id, outputs)
+        return Response(200, oip_generate.event(answer), oip_generate.EVENT_TYPE) if stream else Response(200, answer)
+
     async def _decoded(self, model: HostedModel, scope: Scope, body: bytes) -> oip.InferRequest:
-        if _header(scope, b"content-encoding") not in (None, b"identity"):
-            raise Invalid("compressed request bodies are not supported", param="Content-Encoding")
         header_length = oip.header_length_of(_header(scope, _HEADER_LENGTH), len(body))
         if header_length == 0:
-            return oip.decode_raw_request(body, model.signature.inputs)
+            return oip.decode_raw_request(body, model.signature.inputs, has_rows=model.signature.batch_rows > 0)
         if header_length is None and len(body) >= OFFLOAD_BYTES:
             return await asyncio.to_thread(oip.decode_request, body)
         return oip.decode_request(body, header_length)
 
-    def _timeout_of(self, request: oip.InferRequest) -> float:
-        asked = request.parameters.get("timeout", 0)
-        if isinstance(asked, bool) or not isinstance(asked, int) or asked < 0:
-            raise Invalid("'timeout' must be a number of microseconds", param="parameters.timeout")
-        return min(self._timeout, asked / 1e6) if asked else self._timeout
+    async def _repository_call(self, method: str, call: list[str], scope: Scope, receive: Receive) -> Response:
+        _only("POST", method)
+        body = await self._plain_body(scope, receive)
+        match call:
+            case ["index"]:
+                return Response(200, oip.encode_json(self._entries(oip.decode_index_request(body) if body else False)))
+            case ["models", name, "load"]:
+                await self._controlled().load(name, oip.decode_repository_parameters(body))
+            case ["models", name, "unload"]:
+                dependents = oip.decode_repository_parameters(body).get("unload_dependents", False)
+                await self._controlled().unload(name, dependents=dependents is True)
+            case _:
+                raise NotFound("Not Found")
+        return Response(200, b"")
 
-    async def _index(self, scope: Scope, receive: Receive) -> Response:
-        body = await self._body(scope, receive)
-        only_ready = oip.decode_index_request(body) if body else False
-        entries = [
+    def _entries(self, only_ready: bool) -> list[oip.IndexEntry]:
+        if self._control is not None:
+            return self._control.index(only_ready=only_ready)
+        return [
             oip.IndexEntry(model.name, model.version, model.state, model.reason)
             for model in self._repository
             if model.ready or not only_ready
         ]
-        return Response(200, oip.encode_json(entries))
+
+    def _controlled(self) -> ModelControl:
+        if self._control is None:
+            raise Invalid("explicit model load / unload is not allowed: this host has no model repository")
+        return self._control
+
+    async def _plain_body(self, scope: Scope, receive: Receive) -> bytes:
+        return self._decompressed(scope, await self._body(scope, receive))
+
+    def _decompressed(self, scope: Scope, body: bytes) -> bytes:
+        encoding = _header(scope, b"content-encoding")
+        if encoding in (None, b"", b"identity"):
+            return body
+        if encoding not in _WINDOW_BITS:
+            raise Invalid("request bodies may be compressed with gzip or deflate", param="Content-Encoding")
+        inflater = zlib.decompressobj(_WINDOW_BITS[encoding])
+        try:
+            whole = inflater.decompress(body, self._max_body_bytes + 1)
+        except zlib.error as error:
+            raise Invalid("the compressed request body is damaged", param="Content-Encoding") from error
+        if len(whole) > self._max_body_bytes:
+            raise self._too_large(len(whole))
+        if not inflater.eof:
+            raise Invalid("the compressed request body is cut off", param="Content-Encoding")
+        return whole
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes:
         declared = _header(scope, b"content-length")
@@ -243,13 +287,26 @@ class OipApp:
 
 
 _HEADER_LENGTH = oip.HEADER_LENGTH.encode()
+_WINDOW_BITS = {b"gzip": 16 + zlib.MAX_WBITS, b"deflate": zlib.MAX_WBITS}
 
 
-def _metadata(model: HostedModel) -> oip.ModelMetadata:
+def _elsewhere(kind: str, call: str) -> Response:
+    """What Triton has and the host has not. Of shared memory there is none to see or give up, as many clients begin."""
+    if kind in ("logging", "trace"):
+        raise NotSupported(f"{kind} settings are those of the host; its own settings decide")
+    if call == "status":
+        return _json([])
+    if call == "unregister":
+        return Response(200, b"")
+    raise NotSupported(f"{kind} is not supported; send tensors as binary data")
+
+
+def metadata_of(model: HostedModel, repository: Repository) -> oip.ModelMetadata:
+    """What a model takes and gives, and which versions of it answer."""
     signature = model.signature
     return oip.ModelMetadata(
         model.name,
-        (model.version,),
+        tuple(version.version for version in repository.versions(model.name) if version.ready),
         signature.platform,
         signature.inputs,
         signature.outputs,

@@ -10,16 +10,16 @@ from polyforge.serving.statistics import ModelStatistics
 VERSION = "1"
 RETRY_SECONDS = 1.0
 
-State = Literal["LOADING", "READY", "UNAVAILABLE"]
+State = Literal["LOADING", "READY", "UNLOADING", "UNAVAILABLE"]
 """Named as in Triton's repository extension."""
 
 
 class HostedModel:
-    """One model: `state` says whether `backend` may be called, `reason` why not."""
+    """One version of a model: `state` says whether `backend` may be called, `reason` why not."""
 
-    def __init__(self, name: str, backend: ModelBackend) -> None:
+    def __init__(self, name: str, backend: ModelBackend, version: str = VERSION) -> None:
         self.name = name
-        self.version = VERSION
+        self.version = version
         self.backend = backend
         self.state: State = "LOADING"
         self.reason = ""
@@ -40,6 +40,11 @@ class HostedModel:
             raise Unavailable(f"model '{self.name}' is not ready: {self.reason}")
         return self._signature
 
+    @property
+    def batch_rows(self) -> int:
+        """How many rows are worth one run, also while it is unloading."""
+        return 0 if self._signature is None else self._signature.batch_rows
+
     def load(self) -> None:
         """Load and warm up: afterwards it is ready, or unavailable with a reason. RuntimeError: nobody foresaw it."""
         try:
@@ -59,13 +64,15 @@ class HostedModel:
 
 
 class Repository:
-    """Every model of this host by name. A model that cannot be loaded stays listed, and the others are served."""
+    """Every version of every model of this host. One that cannot be loaded stays listed, and the others are served."""
 
     def __init__(self, models: Iterable[HostedModel]) -> None:
-        self._models = {model.name: model for model in models}
+        self._models: dict[str, dict[str, HostedModel]] = {}
+        for model in models:
+            self.put(model)
 
     def __iter__(self) -> Iterator[HostedModel]:
-        return iter(self._models.values())
+        return iter([model for versions in self._models.values() for model in versions.values()])
 
     @property
     def settled(self) -> bool:
@@ -73,16 +80,38 @@ class Repository:
         return all(model.state != "LOADING" for model in self)
 
     def find(self, name: str, version: str | None = None) -> HostedModel:
-        """The model under a name, whatever its state; ModelNotFound in Triton's words."""
-        model = self._models.get(name)
-        if model is None:
+        """A version of a model, whatever its state, by default the newest that answers; else ModelNotFound."""
+        versions = self._models.get(name)
+        if not versions:
             raise ModelNotFound(f"Request for unknown model: '{name}' is not found", param="model")
-        if version not in (None, model.version):
+        if version is None:
+            return max(versions.values(), key=lambda model: (model.ready, int(model.version)))
+        model = versions.get(version)
+        if model is None:
             raise ModelNotFound(
                 f"Request for unknown model: '{name}' version {version} is not found",
                 param="model",
             )
         return model
+
+    def versions(self, name: str) -> list[HostedModel]:
+        """Every version of a model, oldest first; none when there is no such model."""
+        return sorted(self._models.get(name, {}).values(), key=lambda model: int(model.version))
+
+    def put(self, model: HostedModel) -> HostedModel | None:
+        """Serve a version from now on; the one that it takes the place of is no longer served, and is given back."""
+        versions = self._models.setdefault(model.name, {})
+        replaced = versions.get(model.version)
+        if replaced is not None:
+            model.statistics = replaced.statistics
+        versions[model.version] = model
+        return replaced
+
+    def remove(self, model: HostedModel) -> None:
+        """List a version no longer."""
+        versions = self._models.get(model.name, {})
+        if versions.get(model.version) is model:
+            del versions[model.version]
 
     def close(self) -> None:
         """Let go of every model; nothing may be running."""

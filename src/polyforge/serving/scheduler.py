@@ -6,7 +6,7 @@ the next free thread takes as many waiting ones of a model as that model says ar
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -62,6 +62,8 @@ class Scheduler:
         self._running = 0
         self._waiting: dict[HostedModel, deque[_Work]] = {}
         self._queued = 0
+        self._runs: Counter[HostedModel] = Counter()
+        self._finished = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -90,6 +92,14 @@ class Scheduler:
     async def load(self, model: HostedModel) -> None:
         """Load a model in a thread; RuntimeError is what nobody foresaw."""
         await asyncio.get_running_loop().run_in_executor(self._pool, model.load)
+
+    async def unload(self, model: HostedModel) -> None:
+        """Let go of a model that takes no new requests, in a thread, once those that it has are answered."""
+        while self._waiting.get(model) or self._runs[model]:
+            await self._finished.wait()
+        self._waiting.pop(model, None)
+        del self._runs[model]
+        await asyncio.get_running_loop().run_in_executor(self._pool, model.backend.close)
 
     async def infer(
         self,
@@ -178,6 +188,7 @@ class Scheduler:
         for work in batch:
             work.started_ns = now
         self._running += 1
+        self._runs[batch[0].model] += 1
         self._idle.clear()
         requests = [work.request for work in batch]
         run = asyncio.get_running_loop().run_in_executor(self._pool, _run, batch[0].model.backend, requests)
@@ -185,8 +196,11 @@ class Scheduler:
 
     def _finish(self, batch: list[_Work], answers: list[_Answer]) -> None:
         self._running -= 1
+        self._runs[batch[0].model] -= 1
         self._settle(batch, answers)
         self._fill()
+        self._finished.set()
+        self._finished = asyncio.Event()
         if not self._running:
             self._idle.set()
 
@@ -216,7 +230,7 @@ class Scheduler:
 
     def _take(self, queue: deque[_Work]) -> list[_Work]:
         """The oldest work of a model that is still in time, and what may run with it."""
-        limit = queue[0].model.signature.batch_rows
+        limit = queue[0].model.batch_rows
         now = time.monotonic()
         batch: list[_Work] = []
         rows = 0

@@ -6,7 +6,6 @@ devices and engines. Refused: whatever would change answers if it were left out.
 
 import math
 from collections.abc import Iterable
-from typing import Any
 
 import msgspec
 
@@ -358,8 +357,3 @@ def tensor_values(spec: TensorSpec, *, batched: bool) -> Values:
     if not dims and batched:
         values["reshape"] = {"shape": []}
     return values
-
-
-def shown(values: Values) -> dict[str, Any]:
-    """The configuration as the model configuration extension answers it."""
-    return triton_config.completed(values)

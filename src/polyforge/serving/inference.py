@@ -1,0 +1,125 @@
+"""One request for a model, whatever protocol it came by: checked, computed, and its classes picked out."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+
+import msgspec
+
+from polyforge.dialects import oip
+from polyforge.dialects.oip_classification import classified
+from polyforge.kernel.errors import Cancelled, Invalid, PolyforgeError, TimedOut
+from polyforge.kernel.tensors import Parameter, TensorSpec
+from polyforge.ports.model_backend import ModelRequest, Outputs, Signature
+from polyforge.serving.repository import HostedModel, Repository
+from polyforge.serving.scheduler import Scheduler
+from polyforge.serving.triton.ensemble import Ensemble
+
+Gone = Callable[[], Awaitable[None]]
+"""Returns when the caller hangs up."""
+
+
+class Call(msgspec.Struct, frozen=True):
+    """How long a request may still take, by the event loop's clock, and whether its caller is there."""
+
+    deadline: float
+    gone: Gone
+
+    @property
+    def remaining(self) -> float:
+        """Seconds left; TimedOut when there are none."""
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise TimedOut("Request timeout expired")
+        return left
+
+
+class Inference:
+    """Answers requests for the models of a repository, ensembles included."""
+
+    def __init__(self, repository: Repository, scheduler: Scheduler, *, max_rows: int, timeout: float) -> None:
+        self._repository = repository
+        self._scheduler = scheduler
+        self._max_rows = max_rows
+        self._timeout = timeout
+
+    async def answer(self, model: HostedModel, request: oip.InferRequest, gone: Gone) -> Outputs:
+        """The outputs that a request asks for, in the model's order.
+
+        Invalid in Triton's words when it does not fit the model, Unavailable when the model does not answer or too many
+        wait, TimedOut, Cancelled when the caller is gone, BackendBroke when the backend failed unforeseen.
+        """
+        signature = model.signature
+        rows = self._checked(model.name, signature, request)
+        call = Call(time.monotonic() + self._timeout_of(request.parameters), gone)
+        outputs = await self._compute(model, ModelRequest(request.inputs, request.parameters), rows, call)
+        wanted = [tensor for tensor in outputs if not request.outputs or tensor.name in request.outputs]
+        if not request.classes:
+            return tuple(wanted)
+        return tuple(
+            classified(tensor, count, signature.labels.get(tensor.name, ()), has_rows=signature.batch_rows > 0)
+            if (count := request.classes.get(tensor.name))
+            else tensor
+            for tensor in wanted
+        )
+
+    def _checked(self, name: str, signature: Signature, request: oip.InferRequest) -> int:
+        has_rows = signature.batch_rows > 0
+        rows = oip.check_inputs(request, signature.inputs, signature.outputs, name, has_rows=has_rows)
+        limit = self._max_rows if signature.max_rows is None else min(signature.max_rows, self._max_rows)
+        if rows > limit:
+            raise Invalid(
+                f"inference request batch-size must be <= {limit} for '{name}'", param=_first(signature.inputs)
+            )
+        return rows
+
+    def _timeout_of(self, parameters: Mapping[str, Parameter]) -> float:
+        asked = parameters.get("timeout", 0)
+        if isinstance(asked, bool) or not isinstance(asked, int) or asked < 0:
+            raise Invalid("'timeout' must be a number of microseconds", param="parameters.timeout")
+        return min(self._timeout, asked / 1e6) if asked else self._timeout
+
+    async def _compute(self, model: HostedModel, request: ModelRequest, rows: int, call: Call) -> Outputs:
+        if isinstance(model.backend, Ensemble):
+            return await self._compute_ensemble(model, model.backend, request, rows, call)
+        return await self._scheduler.infer(model, request, rows=rows, within=call.remaining, gone=call.gone)
+
+    async def _compute_ensemble(
+        self, model: HostedModel, ensemble: Ensemble, request: ModelRequest, rows: int, call: Call
+    ) -> Outputs:
+        counters = model.statistics
+        started = time.monotonic_ns()
+        # One watcher for all steps: only one may listen for the end of the connection.
+        watcher = asyncio.ensure_future(call.gone())
+        steps = Call(call.deadline, lambda: asyncio.shield(watcher))
+
+        async def step(name: str, version: str | None, request: ModelRequest) -> Outputs:
+            return await self._step(name, version, request, steps)
+
+        try:
+            outputs = await ensemble.compute(request, step)
+        except PolyforgeError as error:
+            if isinstance(error, Cancelled):
+                counters.cancelled += 1
+            else:
+                counters.failed += 1
+                counters.fail_ns += time.monotonic_ns() - started
+            raise
+        finally:
+            watcher.cancel()
+        counters.rows += rows
+        counters.runs += 1
+        counters.succeeded += 1
+        counters.success_ns += time.monotonic_ns() - started
+        counters.last_ms = time.time_ns() // 1_000_000
+        return outputs
+
+    async def _step(self, name: str, version: str | None, request: ModelRequest, call: Call) -> Outputs:
+        model = self._repository.find(name, version)
+        asked = oip.InferRequest(dict(request.inputs), parameters=dict(request.parameters))
+        rows = self._checked(name, model.signature, asked)
+        return await self._compute(model, request, rows, call)
+
+
+def _first(specs: tuple[TensorSpec, ...]) -> str | None:
+    return specs[0].name if specs else None

@@ -1,6 +1,7 @@
 """The folder of a tiny text model: a vocabulary of three words, and a graph that looks their vectors up."""
 
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,22 @@ def tokenizer_json() -> str:
         special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
     )
     return tokenizer.to_str()
+
+
+def safetensors(**arrays: np.ndarray) -> bytes:
+    """A safetensors file."""
+    names = {"int8": "I8", "float16": "F16", "float32": "F32", "float64": "F64", "int32": "I32", "int64": "I64"}
+    header: dict[str, Any] = {"__metadata__": {"format": "np"}}
+    data = b""
+    for name, array in arrays.items():
+        header[name] = {
+            "dtype": names[array.dtype.name],
+            "shape": array.shape,
+            "data_offsets": [len(data), len(data) + array.nbytes],
+        }
+        data += array.tobytes()
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + data
 
 
 def token_vectors(text: str) -> np.ndarray:

@@ -15,6 +15,7 @@ from polyforge.kernel.errors import Invalid, PolyforgeError
 from polyforge.kernel.tensors import Parameter, Tensor, pack_strings
 from polyforge.ports.model_backend import ModelRequest
 from polyforge.serving.sources import BUILT_IN_FOLDER
+from tests.conformance.encoder_files import safetensors
 
 EXPECTED = Path(__file__).parents[2] / "conformance" / "expected" / "static_minilm.json"
 VOCABULARY = {"[UNK]": 0, "red": 1, "green": 2, "blue": 3}
@@ -30,21 +31,6 @@ def embed(backend: StaticEmbedding, *texts: str, **parameters: Parameter) -> tup
     return np.frombuffer(bytes(vectors.data), "<f4").reshape(vectors.shape), np.frombuffer(
         bytes(tokens.data), "<i4"
     ).tolist()
-
-
-def safetensors(**arrays: np.ndarray) -> bytes:
-    names = {"int8": "I8", "float16": "F16", "float32": "F32", "float64": "F64", "int32": "I32", "int64": "I64"}
-    header: dict[str, Any] = {"__metadata__": {"format": "np"}}
-    data = b""
-    for name, array in arrays.items():
-        header[name] = {
-            "dtype": names[array.dtype.name],
-            "shape": array.shape,
-            "data_offsets": [len(data), len(data) + array.nbytes],
-        }
-        data += array.tobytes()
-    text = json.dumps(header).encode()
-    return struct.pack("<Q", len(text)) + text + data
 
 
 def tokenizer_json() -> str:

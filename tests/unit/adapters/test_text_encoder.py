@@ -14,7 +14,7 @@ from polyforge.kernel.errors import Invalid, PolyforgeError
 from polyforge.kernel.tensors import Parameter, Tensor, pack_strings
 from polyforge.ports.model_backend import ModelRequest
 from tests.conformance import onnx_graphs as graphs
-from tests.conformance.encoder_files import WORDS, token_vectors, write_encoder
+from tests.conformance.encoder_files import WORDS, safetensors, token_vectors, write_encoder
 
 TABLE = graphs.word_table(len(WORDS))
 
@@ -107,11 +107,36 @@ def test_a_pooling_that_nobody_has_is_refused(tmp_path: Path, config: dict[str, 
 
 
 def test_a_module_that_nobody_has_is_refused_unless_it_is_in_the_graph(tmp_path: Path) -> None:
-    folder = write_encoder(tmp_path, pooling={"pooling_mode_mean_tokens": True}, modules=["Dense"])
-    assert refusal(folder).message.startswith("modules.json: Dense is not supported")
+    folder = write_encoder(tmp_path, pooling={"pooling_mode_mean_tokens": True}, modules=["LSTM"])
+    assert refusal(folder).message.startswith("modules.json: LSTM is not supported")
     write_encoder(tmp_path, graph=graphs.word_vectors(TABLE, pooled=True))
     (vector,), _ = embed(opened(folder), "red")
     assert np.allclose(vector, token_vectors("red").mean(axis=0), atol=1e-5)
+
+
+def dense_layer(folder: Path, activation: str = "torch.nn.modules.activation.Tanh", inputs: int = 4) -> Path:
+    """An encoder with a layer of 4 to 2 numbers behind its pooling."""
+    write_encoder(folder, pooling={"pooling_mode_mean_tokens": True}, modules=["Dense"])
+    weight = np.arange(2 * inputs, dtype=np.float32).reshape(2, inputs) / 8
+    (folder / "2_Dense").mkdir()
+    (folder / "2_Dense/config.json").write_text(json.dumps({"activation_function": activation}))
+    content = safetensors(**{"linear.weight": weight, "linear.bias": np.array([1, -1], np.float32)})
+    (folder / "2_Dense/model.safetensors").write_bytes(content)
+    return folder
+
+
+def test_a_layer_behind_the_pooling_is_computed(tmp_path: Path) -> None:
+    (vector,), _ = embed(opened(dense_layer(tmp_path)), "red green")
+    weight = np.arange(8, dtype=np.float32).reshape(2, 4) / 8
+    assert np.allclose(vector, np.tanh(weight @ token_vectors("red green").mean(axis=0) + [1, -1]), atol=1e-6)
+
+
+def test_a_layer_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    assert "Dense takes 3 numbers, and is given 4" in refusal(dense_layer(tmp_path / "a", inputs=3)).message
+    assert "GELU is not supported" in refusal(dense_layer(tmp_path / "b", activation="torch.nn.GELU")).message
+    folder = dense_layer(tmp_path / "c")
+    (folder / "2_Dense/model.safetensors").rename(folder / "2_Dense/pytorch_model.bin")
+    assert refusal(folder).message == "cannot read 2_Dense/model.safetensors: No such file or directory"
 
 
 @pytest.mark.parametrize("path", ["../elsewhere", "/etc"])

@@ -5,12 +5,10 @@ truncation and its treatment of unknown tokens included. An int8 table has no sc
 normalisation, and a model that does not normalise answers in the table's units, as model2vec does.
 """
 
-import math
-import mmap
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -18,8 +16,11 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from tokenizers import Tokenizer
 
+from polyforge.adapters.model_backends.engine.arrays import texts_of
+from polyforge.adapters.model_backends.engine.files import decode_json
+from polyforge.adapters.model_backends.engine.safetensors import Safetensors
 from polyforge.kernel.errors import Invalid, PolyforgeError
-from polyforge.kernel.tensors import Parameter, Tensor, TensorSpec, unpack_strings
+from polyforge.kernel.tensors import Parameter, Tensor, TensorSpec
 from polyforge.ports.model_backend import ModelRequest, Outputs, Signature
 
 INPUT = "text"
@@ -31,23 +32,11 @@ BRIEF_BYTES = 512
 """Some 100 words: up to 0.3 ms."""
 TOKENIZE_ROWS = 32
 """Texts tokenised at once: a text's encoding takes some 100 bytes per token until its ids are out."""
-LENGTH_BYTES = 8
-MAX_HEADER_BYTES = 1024 * 1024
 TINY = np.float32(1e-32)
 WARM_UP_TEXT = "a first text to warm up with"
 
-_DTYPES = {
-    "I8": "<i1",
-    "I32": "<i4",
-    "I64": "<i8",
-    "F16": "<f2",
-    "F32": "<f4",
-    "F64": "<f8",
-}
-
 _Array = NDArray[Any]
 _Vectors = NDArray[np.float32]
-_T = TypeVar("_T")
 
 
 class Settings(BaseModel):
@@ -73,12 +62,6 @@ class _TokenizerModel(msgspec.Struct):
 
 class _TokenizerFile(msgspec.Struct):
     model: _TokenizerModel
-
-
-class _Entry(msgspec.Struct):
-    dtype: str
-    shape: list[int]
-    data_offsets: tuple[int, int]
 
 
 class _Vocabulary(msgspec.Struct, frozen=True):
@@ -161,7 +144,7 @@ class StaticEmbedding:
     def _answer(self, request: ModelRequest) -> Outputs:
         table = self._table()
         width = _dimensions(request.parameters.get("dimensions"), table)
-        texts = _texts(request.inputs[INPUT])
+        texts = texts_of(request.inputs[INPUT])
         vectors, counts = self._encode(texts)
         if width < vectors.shape[1]:
             vectors = vectors[:, :width]
@@ -209,15 +192,6 @@ def _little_endian(array: _Array, dtype: str) -> bytes:
     return array.astype(dtype, copy=False).tobytes()
 
 
-def _texts(tensor: Tensor) -> list[str]:
-    try:
-        return [value.decode() for value in unpack_strings(tensor.data, tensor.count)]
-    except UnicodeDecodeError as error:
-        raise Invalid(f"{INPUT}: a text is not UTF-8", param=INPUT) from error
-    except ValueError as error:
-        raise Invalid(f"{INPUT}: {error}", param=INPUT) from error
-
-
 def _dimensions(asked: Parameter | None, table: _Table) -> int:
     width = int(table.rows.shape[1])
     if asked is None:
@@ -245,15 +219,8 @@ def _read(path: Path) -> bytes:
         raise Invalid(f"cannot read {path.name}: {error.strerror}") from error
 
 
-def _decode(content: bytes, kind: type[_T], name: str) -> _T:
-    try:
-        return msgspec.json.decode(content, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Invalid(f"{name}: {error}") from error
-
-
 def _read_config(folder: Path) -> _Config:
-    config = _decode(_read(folder / "config.json"), _Config, "config.json")
+    config = decode_json(_read(folder / "config.json"), _Config, "config.json")
     if config.model_type != "model2vec":
         raise Invalid(f"config.json: model_type is {config.model_type!r}; only 'model2vec' is supported")
     if config.max_length is not None and config.max_length < 1:
@@ -263,7 +230,7 @@ def _read_config(folder: Path) -> _Config:
 
 def _read_vocabulary(folder: Path, max_tokens: int | None) -> _Vocabulary:
     content = _read(folder / "tokenizer.json")
-    model = _decode(content, _TokenizerFile, "tokenizer.json").model
+    model = decode_json(content, _TokenizerFile, "tokenizer.json").model
     try:
         tokenizer = Tokenizer.from_buffer(content)
     except Exception as error:  # the library raises a bare Exception, whatever is wrong
@@ -291,7 +258,7 @@ def _median(lengths: Sequence[int]) -> int:
 
 
 def _read_table(folder: Path, config: _Config, vocabulary: _Vocabulary) -> _Table:
-    tensors = _Safetensors(folder / "model.safetensors")
+    tensors = Safetensors(folder / "model.safetensors", "model.safetensors")
     rows = tensors.get("embeddings", 2, ("I8", "F16", "F32", "F64"))
     if rows is None or not rows.size:
         raise Invalid("model.safetensors: has no tensor 'embeddings', or an empty one")
@@ -311,53 +278,6 @@ def _read_table(folder: Path, config: _Config, vocabulary: _Vocabulary) -> _Tabl
 def _check_size(name: str, array: _Array, vocabulary: _Vocabulary) -> None:
     if len(array) != vocabulary.size:
         raise Invalid(f"model.safetensors: {name!r} has {len(array)} rows, tokenizer.json has {vocabulary.size} tokens")
-
-
-class _Safetensors:
-    """Arrays over a memory-mapped safetensors file: 8 bytes of length, a JSON header, raw little-endian data.
-
-    Source: https://github.com/huggingface/safetensors#format
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._name = path.name
-        self._map = self._open(path)
-        header_bytes = int.from_bytes(self._map[:LENGTH_BYTES], "little")
-        self._start = LENGTH_BYTES + header_bytes
-        if header_bytes > MAX_HEADER_BYTES or self._start > len(self._map):
-            raise Invalid(f"{self._name}: the header is cut off, or this is no safetensors file")
-        header = _decode(self._map[LENGTH_BYTES : self._start], dict[str, msgspec.Raw], self._name)
-        self._entries = {
-            name: _decode(bytes(raw), _Entry, f"{self._name}: {name}")
-            for name, raw in header.items()
-            if name != "__metadata__"
-        }
-
-    def _open(self, path: Path) -> mmap.mmap:
-        try:
-            with path.open("rb") as file:
-                return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except OSError as error:
-            raise Invalid(f"cannot read {self._name}: {error.strerror}") from error
-        except ValueError as error:
-            raise Invalid(f"{self._name}: the file is empty") from error
-
-    def get(self, name: str, rank: int, dtypes: Sequence[str]) -> _Array | None:
-        """The tensor under `name`, of `rank` dimensions and one of `dtypes`; None when there is none."""
-        entry = self._entries.get(name)
-        if entry is None:
-            return None
-        if entry.dtype not in dtypes or len(entry.shape) != rank or min(entry.shape) < 0:
-            raise Invalid(
-                f"{self._name}: {name!r} is {entry.dtype} {entry.shape}; "
-                f"expected {rank} dimensions of {' or '.join(dtypes)}"
-            )
-        dtype = np.dtype(_DTYPES[entry.dtype])
-        begin, end = entry.data_offsets
-        count = math.prod(entry.shape)
-        if begin < 0 or end - begin != count * dtype.itemsize or self._start + end > len(self._map):
-            raise Invalid(f"{self._name}: the data of {name!r} is cut off, or its header is wrong")
-        return np.frombuffer(self._map, dtype, count, self._start + begin).reshape(entry.shape)
 
 
 ADAPTER = StaticEmbedding

@@ -1,11 +1,12 @@
 """Text encoders on ONNX Runtime: embeddings with the pooling, normalisation, prompts and length of the model's files.
 
-Reads what sentence-transformers writes (https://sbert.net: modules.json, 1_Pooling/config.json,
+Reads what sentence-transformers writes (https://sbert.net: modules.json, 1_Pooling/config.json, 2_Dense,
 sentence_bert_config.json, config_sentence_transformers.json) beside tokenizer.json and the graph, and pools as its
-`Pooling` does. A graph that gives `sentence_embedding` has pooled already.
+`Pooling` does. A graph that gives `sentence_embedding` has all of the model's modules in it.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal, get_args
 
 import msgspec
@@ -13,8 +14,9 @@ import numpy as np
 from pydantic import Field
 
 from polyforge.adapters.model_backends.engine.arrays import Array, tensor_of, texts_of
-from polyforge.adapters.model_backends.engine.files import read_json
+from polyforge.adapters.model_backends.engine.files import inside, read_json
 from polyforge.adapters.model_backends.engine.graph import PLATFORM, Port
+from polyforge.adapters.model_backends.engine.safetensors import Safetensors
 from polyforge.adapters.model_backends.engine.text_graph import TextGraph, TextSettings, answer_each
 from polyforge.adapters.model_backends.engine.tokens import Row
 from polyforge.kernel.errors import Invalid, PolyforgeError
@@ -28,6 +30,7 @@ PROMPT = "prompt_name"
 WARM_UP_TEXT = "a first text to warm up with"
 TINY = np.float32(1e-12)
 TOKEN_DIMENSIONS = 3
+_FLOATS = ("F16", "F32", "F64")
 _POOLED = ("sentence_embedding", "text_embeds", "pooler_output")
 _PER_TOKEN = ("last_hidden_state", "token_embeddings")
 
@@ -84,14 +87,33 @@ class _Prompts(msgspec.Struct):
     default_prompt_name: str | None = None
 
 
+class _DenseConfig(msgspec.Struct):
+    activation_function: str = "Identity"
+
+
+class _Dense(msgspec.Struct, frozen=True):
+    """A layer behind the pooling."""
+
+    weight: Array
+    bias: Array | None
+    activation: str
+
+    def __call__(self, vectors: Array) -> Array:
+        made = vectors @ self.weight.T
+        if self.bias is not None:
+            made += self.bias
+        return np.tanh(made) if self.activation == "Tanh" else made
+
+
 class _Plan(msgspec.Struct, frozen=True):
     """What becomes of token vectors; `said` is false when no file of the model says so."""
 
     modes: tuple[str, ...] = ("mean",)
+    dense: tuple[_Dense, ...] = ()
     normalize: bool = True
     said: bool = False
     foreign: str | None = None
-    """A module of the model that only a graph that pools itself can stand for."""
+    """Why only a graph that has the model's modules in it can stand for them."""
 
 
 class TextEncoder:
@@ -124,7 +146,7 @@ class TextEncoder:
     def load(self) -> None:
         """Read the model's files and open the graph; Invalid says which file is wrong."""
         folder = self._settings.folder
-        self._plan = _with_settings(_read_plan(self._settings), self._settings)
+        self._plan = _with_settings(_read_plan(folder), self._settings)
         self._prompts = read_json(folder, "config_sentence_transformers.json", _Prompts) or _Prompts()
         self._text.load(self._choose, self._head)
         (vector,) = self._encode(self._text.vocabulary.rows([WARM_UP_TEXT]))
@@ -148,7 +170,7 @@ class TextEncoder:
             self._pooled = True
             return "sentence_embedding"
         if self._plan.foreign:
-            raise Invalid(f"modules.json: {self._plan.foreign} is not supported, unless the graph has it in it")
+            raise Invalid(f"modules.json: {self._plan.foreign}, and the graph gives no sentence_embedding")
         per_token = [name for name in _PER_TOKEN if name in ports]
         per_token += [name for name, spec in ports.items() if len(spec.shape) == TOKEN_DIMENSIONS]
         pooled = [name for name in _POOLED if name in ports] or (list(ports) if len(ports) == 1 else [])
@@ -161,6 +183,7 @@ class TextEncoder:
         vectors = hidden.astype(np.float32, copy=False)
         if not self._pooled:
             vectors = np.concatenate([pool(mode, vectors, mask) for mode in self._plan.modes], axis=1)
+            vectors = _through(self._plan.dense, vectors)
         if vectors.ndim != 2:  # noqa: PLR2004  texts and their dimensions
             raise Invalid("the graph does not give one vector for each text")
         return normalized(vectors) if self._plan.normalize else vectors
@@ -236,29 +259,54 @@ def normalized(vectors: Array) -> Array:
     return vectors / np.maximum(norms, TINY)[:, None]
 
 
-def _read_plan(settings: Settings) -> _Plan:
-    modules = read_json(settings.folder, "modules.json", list[_Module])
+def _read_plan(folder: Path) -> _Plan:
+    modules = read_json(folder, "modules.json", list[_Module])
     if modules is None:
         return _Plan()
     modes: tuple[str, ...] = ()
+    dense: list[_Dense] = []
     normalize = False
     foreign: str | None = None
     for module in modules:
-        match module.type.rpartition(".")[2]:
-            case "Transformer":
-                continue
-            case "Pooling":
-                modes = _read_modes(settings, module.path)
-            case "Normalize":
-                normalize = True
-            case other:
-                foreign = other
-    return _Plan(modes or ("mean",), normalize, said=bool(modes), foreign=foreign)
+        kind = module.type.rpartition(".")[2]
+        if normalize:
+            foreign = f"{kind} after Normalize is not supported"
+        elif kind == "Pooling" and not dense:
+            modes = _read_modes(folder, module.path)
+        elif kind == "Dense" and modes:
+            dense.append(_read_dense(folder, module.path))
+        elif kind == "Normalize":
+            normalize = True
+        elif kind != "Transformer":
+            foreign = f"{kind} is not supported"
+    return _Plan(modes or ("mean",), tuple(dense), normalize, said=bool(modes), foreign=foreign)
 
 
-def _read_modes(settings: Settings, path: str) -> tuple[str, ...]:
+def _read_dense(folder: Path, path: str) -> _Dense:
+    config = read_json(folder, f"{path}/config.json", _DenseConfig) or _DenseConfig()
+    activation = config.activation_function.rpartition(".")[2]
+    if activation not in ("Identity", "Tanh"):
+        raise Invalid(f"{path}/config.json: the activation {activation} is not supported")
+    name = f"{path}/model.safetensors"
+    tensors = Safetensors(inside(folder, folder, name, "modules.json"), name)
+    weight = tensors.get("linear.weight", 2, _FLOATS)
+    bias = tensors.get("linear.bias", 1, _FLOATS)
+    if weight is None or not weight.size or (bias is not None and len(bias) != len(weight)):
+        raise Invalid(f"{name}: has no 'linear.weight', or a 'linear.bias' of another size")
+    return _Dense(weight.astype(np.float32), None if bias is None else bias.astype(np.float32), activation)
+
+
+def _through(layers: Sequence[_Dense], vectors: Array) -> Array:
+    for layer in layers:
+        if layer.weight.shape[1] != vectors.shape[1]:
+            raise Invalid(f"modules.json: Dense takes {layer.weight.shape[1]} numbers, and is given {vectors.shape[1]}")
+        vectors = layer(vectors)
+    return vectors
+
+
+def _read_modes(folder: Path, path: str) -> tuple[str, ...]:
     name = f"{path}/config.json"
-    config = read_json(settings.folder, name, _PoolingConfig)
+    config = read_json(folder, name, _PoolingConfig)
     if config is None:
         raise Invalid(f"modules.json names {name}, and it is not there")
     modes = config.modes()
@@ -273,6 +321,7 @@ def _read_modes(settings: Settings, path: str) -> tuple[str, ...]:
 def _with_settings(plan: _Plan, settings: Settings) -> _Plan:
     return _Plan(
         modes=plan.modes if settings.pooling is None else (settings.pooling,),
+        dense=plan.dense,
         normalize=plan.normalize if settings.normalize is None else settings.normalize,
         said=plan.said or settings.pooling is not None,
         foreign=plan.foreign,

@@ -4,7 +4,6 @@ from typing import Final
 
 from polyforge.database.database import Database
 from polyforge.kernel.clock import Clock
-from polyforge.kernel.errors import SettingsError
 from polyforge.ports.model_source import ModelSource
 from polyforge.ports.secret_source import SecretSource
 from polyforge.registry.artifacts.fetching import Fetcher
@@ -14,14 +13,10 @@ from polyforge.registry.versions.imports import Imports
 from polyforge.registry.versions.inspecting import inspect_layout
 from polyforge.registry.versions.service import ModelRegistry
 from polyforge.tenancy.audit.recorder import Recorder
-from polyforge.wiring import adapters
-from polyforge.wiring.settings import Chosen, Settings
+from polyforge.wiring.model_sources import sources_of
+from polyforge.wiring.settings import Settings
 
 FOLDER: Final = "artifacts"
-SCHEMES: Final = {"file": "file", "https": "https"}
-"""The adapter of each kind of address, where the settings name no other."""
-SAME: Final = {"http": "https"}
-"""Kinds of addresses that the adapter of another one reads."""
 
 
 class RegistryPlatform:
@@ -43,19 +38,6 @@ class RegistryPlatform:
         """Close them."""
         for source in _once(self._sources):
             await source.close()
-
-
-def sources_of(settings: Settings) -> dict[str, ModelSource]:
-    """What reads each kind of address; SettingsError for one that nothing reads."""
-    chosen = {scheme: Chosen(use=name) for scheme, name in SCHEMES.items()} | settings.model_sources
-    built: dict[str, ModelSource] = {}
-    for scheme, choice in chosen.items():
-        path = f"model_sources.{scheme}"
-        if not scheme.isascii() or not scheme.isalnum() or not scheme.islower() or scheme in SAME:
-            raise SettingsError(f"{path}: no address begins like this")
-        adapter, adapter_settings = adapters.find("model_sources", path, choice)
-        built[scheme] = adapter(adapter_settings)
-    return built | {scheme: built[same] for scheme, same in SAME.items()}
 
 
 def _once(sources: dict[str, ModelSource]) -> list[ModelSource]:

@@ -1,5 +1,6 @@
 """Sources of models: what they list, how they read from the middle, and whom they do not ask."""
 
+import json
 import os
 from collections.abc import AsyncIterator
 from hashlib import sha256
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from polyforge.adapters.model_sources import file, https
+from polyforge.adapters.model_sources import file, https, hugging_face
 from polyforge.kernel.errors import Conflict, Denied, Invalid, NotFound, PolyforgeError, Unavailable
 from polyforge.ports.model_source import ModelSource, SourceListing, SourceReference
 from tests.support.file_server import FileServer, serving_files
@@ -222,3 +223,103 @@ async def test_a_connection_that_ends_early_is_something_that_may_pass(server: F
     with pytest.raises(PolyforgeError) as raised:
         await read(source, reference, listing)
     assert raised.value.retryable
+
+
+# --- hugging face ---
+
+COMMIT = "a" * 40
+TOKEN = "hf_secret"
+
+
+def _hub(server: FileServer, *names: str) -> hugging_face.HuggingFaceSource:
+    """A hub with a model of these files, all but one in large-file storage."""
+    siblings: list[dict[str, object]] = [
+        {
+            "rfilename": name,
+            "size": len(CONTENT),
+            "blobId": "b",
+            "lfs": {"size": len(CONTENT), "sha256": HASH, "pointerSize": 1},
+        }
+        for name in names
+    ]
+    siblings.append({"rfilename": "config.json", "size": 2, "blobId": "b"})
+    info = {"id": "org/name", "sha": COMMIT, "siblings": siblings, "private": False, "downloads": 0, "tags": []}
+    for revision in ("main", "v1"):
+        server.files[f"/api/models/org/name/revision/{revision}"] = json.dumps(info).encode()
+    server.files[f"/org/name/resolve/{COMMIT}/config.json"] = b"{}"
+    for name in names:
+        server.redirects[f"/org/name/resolve/{COMMIT}/{name}"] = f"http://localhost:{server.port}/storage"
+    server.files["/storage"] = CONTENT
+    return hugging_face.HuggingFaceSource(
+        hugging_face.Settings.model_validate({"endpoint": server.url, "token": TOKEN, "allowed_hosts": ["localhost"]})
+    )
+
+
+async def test_a_repository_is_listed_at_its_commit_and_read_from_where_the_hub_sends_one(server: FileServer) -> None:
+    source = _hub(server, "onnx/model.onnx", "pytorch_model.bin", "training_args.bin", ".gitattributes")
+    reference = SourceReference("hf://org/name@v1")
+    listing = await source.listing(reference)
+    assert [(each.path, each.size, each.sha256) for each in listing.files] == [
+        ("onnx/model.onnx", len(CONTENT), HASH),
+        ("config.json", 2, None),
+    ]
+    assert (listing.revision, listing.pinned) == (COMMIT, f"hf://org/name@{COMMIT}")
+    assert await read(source, reference, listing, 100) == CONTENT[100:]
+    assert await read(source, reference, listing, number=1) == b"{}"
+    by_path = {each.path.partition("?")[0]: each.headers.get("authorization") for each in server.requests}
+    assert by_path[f"/org/name/resolve/{COMMIT}/onnx/model.onnx"] == f"Bearer {TOKEN}"
+    assert by_path["/storage"] is None
+
+
+async def test_a_repository_of_pickles_alone_is_refused(server: FileServer) -> None:
+    source = _hub(server, "pytorch_model.bin")
+    info = server.files["/api/models/org/name/revision/main"].replace(b"config.json", b"model.pt")
+    server.files["/api/models/org/name/revision/main"] = info
+    with pytest.raises(Invalid, match="run code when read"):
+        await source.listing(SourceReference("hf://org/name"))
+
+
+@pytest.mark.parametrize(
+    "url", ["hf://", "hf://a/b/c", "hf:org/name", "hf://org/", "hf://org/name?x", "hf://-org/na..me"]
+)
+async def test_names_that_no_model_of_the_hub_has(server: FileServer, url: str) -> None:
+    with pytest.raises(Invalid, match=r"^source"):
+        await _hub(server).listing(SourceReference(url))
+    assert not server.requests
+
+
+def _fill_cache(cache: Path) -> None:
+    """As the library leaves it: a snapshot of links to files by their hashes."""
+    model = cache / "models--org--name"
+    for folder in ("blobs", "refs", f"snapshots/{COMMIT}/onnx"):
+        (model / folder).mkdir(parents=True)
+    (model / "refs/main").write_text(COMMIT)
+    (model / "blobs/b1").write_bytes(CONTENT)
+    (model / f"snapshots/{COMMIT}/onnx/model.onnx").symlink_to("../../../blobs/b1")
+
+
+async def test_without_the_hub_its_cache_is_used(server: FileServer, tmp_path: Path) -> None:
+    _fill_cache(tmp_path)
+    source = hugging_face.HuggingFaceSource(hugging_face.Settings(endpoint=server.url, offline=True, cache=tmp_path))
+    reference = SourceReference("hf://org/name")
+    listing = await source.listing(reference)
+    assert [(each.path, each.size) for each in listing.files] == [("onnx/model.onnx", len(CONTENT))]
+    assert listing.revision == COMMIT
+    assert await read(source, reference, listing, 300) == CONTENT[300:]
+    assert not server.requests
+    with pytest.raises(NotFound, match="not in the cache"):
+        await source.listing(SourceReference("hf://org/other"))
+    (tmp_path / f"models--org--name/snapshots/{COMMIT}/evil.onnx").symlink_to("/etc/passwd")
+    with pytest.raises(Invalid, match="leads out"):
+        await source.listing(reference)
+
+
+async def test_while_the_hub_is_away_the_cache_is_for_who_runs_the_machine(tmp_path: Path) -> None:
+    _fill_cache(tmp_path)
+    async with serving_files() as gone:
+        url = gone.url
+    source = hugging_face.HuggingFaceSource(hugging_face.Settings(endpoint=url, cache=tmp_path, timeout_seconds=1))
+    assert (await source.listing(ours("hf://org/name"))).revision == COMMIT
+    for reference in (SourceReference("hf://org/name"), ours("hf://org/other")):
+        with pytest.raises(Unavailable):
+            await source.listing(reference)

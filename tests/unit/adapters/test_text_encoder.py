@@ -272,6 +272,17 @@ def test_a_broken_file_is_named(tmp_path: Path, name: str, content: str, reason:
     assert refusal(folder).message.startswith(reason)
 
 
+def test_a_tokenizer_that_breaks_on_texts_is_refused(tmp_path: Path) -> None:
+    folder = write_encoder(tmp_path)
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    tokenizer["model"]["vocab"] = {f"word{number}": number for number in range(7)}
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    assert "Missing [UNK] token" in refusal(folder).message
+    tokenizer["post_processor"]["special_tokens"] = {}
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    refusal(folder)
+
+
 def test_a_model_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
     folder = write_encoder(tmp_path)
     (folder / "tokenizer.json").unlink()

@@ -220,7 +220,9 @@ def find_graph(folder: Path, file: str | None) -> Path:
     """The graph of an artifact; Invalid when there is none, or when several are and none is chosen."""
     if file is not None:
         return _file_inside(folder, folder, file, "file")
-    found = sorted(path for place in (folder, folder / "onnx") for path in place.glob("*.onnx"))
+    # Triton lets a folder take the place of a graph that has its weights beside it.
+    places = (folder, folder / "onnx", folder / "model.onnx")
+    found = sorted(path for place in places for path in place.glob("*.onnx") if path.is_file())
     usual = [path for path in found if path.name == "model.onnx"]
     if len(found) != 1 and len(usual) != 1:
         names = ", ".join(path.relative_to(folder).as_posix() for path in found)

@@ -94,7 +94,11 @@ class TextGraph:
 
     def _run(self, rows: Sequence[Row], head: Head) -> Array:
         feeds, mask = self._feeds(rows)
-        (hidden,) = self._graph.run(feeds, [self._output])
+        try:
+            (hidden,) = self._graph.run(feeds, [self._output])
+        except Invalid as error:
+            # The caller knows of texts; what the graph takes is none of his.
+            raise Invalid(error.message, param="text") from error
         return head(hidden, mask)
 
     def _feeds(self, rows: Sequence[Row]) -> tuple[Mapping[str, Array], Array]:

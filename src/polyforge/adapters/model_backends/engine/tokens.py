@@ -115,7 +115,17 @@ class Vocabulary:
     def _encoded(self, inputs: list[tuple[str, ...]], *, located: bool) -> list[Encoding]:
         # A text alone is given as a text, a pair as a tuple of two.
         given = cast(Any, [texts[0] if len(texts) == 1 else texts for texts in inputs])
-        return self._tokenizer.encode_batch(given) if located else self._tokenizer.encode_batch_fast(given)
+        try:
+            return self._tokenizer.encode_batch(given) if located else self._tokenizer.encode_batch_fast(given)
+        except BaseException as error:
+            raise Invalid(f"the model's tokenizer cannot read this: {_why(error)}", param="text") from error
+
+
+def _why(error: BaseException) -> str:
+    """What the library says, which raises a bare Exception whatever is wrong, or panics; anything else goes on."""
+    if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+        raise error
+    return str(error)
 
 
 def _row(encoding: Encoding, *, located: bool) -> Row:
@@ -158,8 +168,8 @@ def read_vocabulary(folder: Path, config: ModelConfig, *, asked: int | None, mos
         raise Invalid(f"max_tokens: the model takes at most {min(bounds)} tokens, not {asked}", param="max_tokens")
     try:
         tokenizer = Tokenizer.from_buffer(content)
-    except Exception as error:  # the library raises a bare Exception, whatever is wrong
-        raise Invalid(f"tokenizer.json: {error}") from error
+    except BaseException as error:
+        raise Invalid(f"tokenizer.json: {_why(error)}") from error
     padding = written.padding.pad_id if written.padding else config.pad_token_id or 0
     return Vocabulary(tokenizer, max_tokens=min(said, *bounds, said), padding=padding, lower=sentence.do_lower_case)
 

@@ -512,16 +512,19 @@ def _take(wire: WireTensor, tail: memoryview, size: int, kind: str, where: str) 
             param=f"{where}.parameters.binary_data_size",
         )
     data = tail[:size]
-    count = math.prod(wire.shape)
-    if wire.datatype == "BYTES":
-        _check_strings(wire.name, data, count, where)
-    elif size != count * ITEM_BYTES[wire.datatype]:
+    check_data(wire.name, wire.datatype, math.prod(wire.shape), data, kind, where)
+    return data, tail[size:]
+
+
+def check_data(name: str, datatype: Datatype, count: int, data: memoryview, kind: str, where: str) -> None:
+    """Invalid when raw bytes are not so many elements."""
+    if datatype == "BYTES":
+        _check_strings(name, data, count, where)
+    elif data.nbytes != count * ITEM_BYTES[datatype]:
         raise Invalid(
-            f"unexpected total byte size {size} for {kind} '{wire.name}', "
-            f"expecting {count * ITEM_BYTES[wire.datatype]}",
+            f"unexpected total byte size {data.nbytes} for {kind} '{name}', expecting {count * ITEM_BYTES[datatype]}",
             param=where,
         )
-    return data, tail[size:]
 
 
 def _check_strings(name: str, data: memoryview, count: int, where: str) -> None:

@@ -12,6 +12,7 @@ from urllib.parse import unquote
 import msgspec
 
 from polyforge.dialects import oip, oip_generate
+from polyforge.dialects.protobuf_schema import Values
 from polyforge.kernel.errors import (
     Cancelled,
     Invalid,
@@ -66,22 +67,35 @@ class OipApp:
         max_body_bytes: int = MAX_BODY_BYTES,
         control: ModelControl | None = None,
     ) -> None:
-        self._repository = repository
+        self.repository = repository
         self._scheduler = scheduler
         self._control = control
-        self._inference = Inference(repository, scheduler, max_rows=max_rows, timeout=timeout)
-        self._metadata = oip.encode_json(oip.ServerMetadata("polyforge", version))
+        self.inference = Inference(repository, scheduler, max_rows=max_rows, timeout=timeout)
+        self.metadata = oip.ServerMetadata("polyforge", version)
         self._max_body_bytes = max_body_bytes
         self._draining = False
 
     @property
     def ready(self) -> bool:
         """Whether every model that the host began with is loaded, or has failed to; loading more changes nothing."""
-        return self._repository.settled and not self._draining
+        return self.repository.settled and not self._draining
 
     def drain(self) -> None:
         """Be not ready from now on; what is under way goes on."""
         self._draining = True
+
+    def model_metadata(self, name: str, version: str | None) -> oip.ModelMetadata:
+        """What a model takes and gives, and which versions of it answer."""
+        return _metadata(self.repository.find(name, version), self.repository)
+
+    def configuration(self, name: str, version: str | None) -> Values:
+        """A model's configuration in Triton's words."""
+        return configuration_of(self.repository.find(name, version))
+
+    def statistics(self, name: str | None, version: str | None) -> dict[str, Any]:
+        """The counters of a model, or of all."""
+        models = self.repository if name is None else (self.repository.find(name, version),)
+        return triton_statistics(self._report(model) for model in models)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; one whose caller hung up is left without an answer."""
@@ -104,24 +118,24 @@ class OipApp:
         match [unquote(part) for part in cast(bytes, scope["raw_path"]).decode("latin-1").split("/")[1:]]:
             case ["v2", "models", "stats"]:
                 _only("GET", method)
-                return _json(triton_statistics(self._report(model) for model in self._repository))
+                return _json(triton_statistics(self._report(model) for model in self.repository))
             case ["v2", "models", name, "versions", version, *rest] if len(rest) <= 1:
-                return await self._model(method, self._repository.find(name, version), rest, scope, receive)
+                return await self._model(method, self.repository.find(name, version), rest, scope, receive)
             case ["v2", "models", name, *rest] if len(rest) <= 1:
-                return await self._model(method, self._repository.find(name), rest, scope, receive)
+                return await self._model(method, self.repository.find(name), rest, scope, receive)
             case ["v2", "repository", *call]:
                 return await self._repository_call(method, call, scope, receive)
             case ["v2", ("systemsharedmemory" | "cudasharedmemory" | "logging" | "trace") as kind, *call]:
                 return _elsewhere(kind, call[-1] if call else "")
             case ["v2"]:
                 _only("GET", method)
-                return Response(200, self._metadata)
+                return _json(self.metadata)
             case ["v2", "health", ("live" | "ready") as probe]:
                 _only("GET", method)
                 return self._health(probe)
             case ["metrics"]:
                 _only("GET", method)
-                text = prometheus_text(self._report(model) for model in self._repository)
+                text = prometheus_text(self._report(model) for model in self.repository)
                 return Response(200, text.encode(), METRICS_TYPE)
             case _:
                 raise NotFound("Not Found")
@@ -146,7 +160,7 @@ class OipApp:
                 return await self._infer(model, scope, receive)
             case []:
                 _only("GET", method)
-                return Response(200, oip.encode_json(metadata_of(model, self._repository)))
+                return Response(200, oip.encode_json(_metadata(model, self.repository)))
             case ["ready"]:
                 _only("GET", method)
                 return _json(
@@ -168,7 +182,7 @@ class OipApp:
     async def _infer(self, model: HostedModel, scope: Scope, receive: Receive) -> Response:
         body = await self._plain_body(scope, receive)
         request = await self._decoded(model, scope, body)
-        outputs = await self._inference.answer(model, request, lambda: _gone(receive))
+        outputs = await self.inference.answer(model, request, lambda: _gone(receive))
         size = sum(tensor.count for tensor in outputs if not request.wants_binary(tensor.name))
         encode = oip.encode_response
         if size >= OFFLOAD_BYTES:
@@ -183,7 +197,7 @@ class OipApp:
         body = await self._plain_body(scope, receive)
         signature = model.signature
         request = oip_generate.decode_generate(body, signature.inputs, has_rows=signature.batch_rows > 0)
-        outputs = await self._inference.answer(model, request, lambda: _gone(receive))
+        outputs = await self.inference.answer(model, request, lambda: _gone(receive))
         answer = oip_generate.encode_generated(model.name, model.version, request.id, outputs)
         return Response(200, oip_generate.event(answer), oip_generate.EVENT_TYPE) if stream else Response(200, answer)
 
@@ -200,26 +214,31 @@ class OipApp:
         body = await self._plain_body(scope, receive)
         match call:
             case ["index"]:
-                return Response(200, oip.encode_json(self._entries(oip.decode_index_request(body) if body else False)))
+                return Response(
+                    200, oip.encode_json(self.index(only_ready=oip.decode_index_request(body) if body else False))
+                )
             case ["models", name, "load"]:
-                await self._controlled().load(name, oip.decode_repository_parameters(body))
+                await self.control.load(name, oip.decode_repository_parameters(body))
             case ["models", name, "unload"]:
                 dependents = oip.decode_repository_parameters(body).get("unload_dependents", False)
-                await self._controlled().unload(name, dependents=dependents is True)
+                await self.control.unload(name, dependents=dependents is True)
             case _:
                 raise NotFound("Not Found")
         return Response(200, b"")
 
-    def _entries(self, only_ready: bool) -> list[oip.IndexEntry]:
+    def index(self, *, only_ready: bool) -> list[oip.IndexEntry]:
+        """Every model, or those that answer."""
         if self._control is not None:
             return self._control.index(only_ready=only_ready)
         return [
             oip.IndexEntry(model.name, model.version, model.state, model.reason)
-            for model in self._repository
+            for model in self.repository
             if model.ready or not only_ready
         ]
 
-    def _controlled(self) -> ModelControl:
+    @property
+    def control(self) -> ModelControl:
+        """What loads and unloads models; Invalid when this host has no repository."""
         if self._control is None:
             raise Invalid("explicit model load / unload is not allowed: this host has no model repository")
         return self._control
@@ -301,8 +320,7 @@ def _elsewhere(kind: str, call: str) -> Response:
     raise NotSupported(f"{kind} is not supported; send tensors as binary data")
 
 
-def metadata_of(model: HostedModel, repository: Repository) -> oip.ModelMetadata:
-    """What a model takes and gives, and which versions of it answer."""
+def _metadata(model: HostedModel, repository: Repository) -> oip.ModelMetadata:
     signature = model.signature
     return oip.ModelMetadata(
         model.name,

@@ -218,6 +218,17 @@ def test_no_texts_have_no_vectors(tmp_path: Path) -> None:
     assert counts == []
 
 
+@pytest.mark.parametrize("mode", EXPECTED)
+def test_a_text_without_tokens_has_the_zero_vector(tmp_path: Path, mode: str) -> None:
+    folder = write_encoder(tmp_path, pooling={f"pooling_mode_{mode}": True}, normalize=True)
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    (folder / "tokenizer.json").write_text(json.dumps({**tokenizer, "post_processor": None}))
+    vectors, counts = embed(opened(folder), "", "red", " ")
+    assert counts == [0, 1, 0]
+    assert not vectors[[0, 2]].any()
+    assert np.allclose(vectors[1], unit(TABLE[WORDS["red"]]), atol=1e-6)
+
+
 # Together or alone
 
 

@@ -120,7 +120,8 @@ class TextEncoder:
     """One encoder: BYTES `text` [n] to FP32 `embedding` [n, d] and INT32 `tokens` [n].
 
     The parameter `prompt_name` puts one of the model's prompts before each text; `dimensions` asks for the first so
-    many dimensions, normalised again, if the model was trained for it. `tokens` counts what was computed for a text.
+    many dimensions, normalised again, if the model was trained for it. `tokens` counts what was computed for a text;
+    one without any has the zero vector.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -186,6 +187,8 @@ class TextEncoder:
             vectors = _through(self._plan.dense, vectors)
         if vectors.ndim != 2:  # noqa: PLR2004  texts and their dimensions
             raise Invalid("the graph does not give one vector for each text")
+        # A text without a single token has nothing to pool; what a graph makes of it may be no number at all.
+        vectors = np.where(mask.max(axis=1)[:, None] > 0, vectors, np.float32(0))
         return normalized(vectors) if self._plan.normalize else vectors
 
     def _encode(self, rows: Sequence[Row]) -> list[Array]:

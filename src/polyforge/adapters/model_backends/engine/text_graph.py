@@ -99,6 +99,8 @@ class TextGraph:
         except Invalid as error:
             # The caller knows of texts; what the graph takes is none of his.
             raise Invalid(error.message, param="text") from error
+        if hidden.shape[:1] != (len(rows),):
+            raise Invalid(f"the graph gives an array of shape {list(hidden.shape)} for {len(rows)} texts", param="text")
         return head(hidden, mask)
 
     def _feeds(self, rows: Sequence[Row]) -> tuple[Mapping[str, Array], Array]:

@@ -12,11 +12,12 @@ from polyforge.kernel.errors import Invalid
 from polyforge.kernel.tensors import Tensor, pack_strings
 
 service_pb2 = pytest.importorskip("tritonclient.grpc.service_pb2", reason="needs tritonclient: make install-dev")
-METHODS = [method for method in service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods]
+METHODS = service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods
 NOT_SPOKEN = {"SystemSharedMemoryRegister", "CudaSharedMemoryRegister", "TraceSetting", "LogSettings"}
 
 
-def same(ours: Descriptor, theirs: Descriptor, seen: set[str]) -> None:
+def same(ours: Descriptor | None, theirs: Descriptor, seen: set[str]) -> None:
+    assert ours is not None
     if theirs.full_name in seen:
         return
     seen.add(theirs.full_name)

@@ -17,6 +17,7 @@ from polyforge.kernel.hidden import Hidden
 _ALGORITHM: Final = "AWS4-HMAC-SHA256"
 _TERMINATOR: Final = "aws4_request"
 _UNRESERVED: Final = "-._~"
+_S3: Final = "s3"
 
 
 class AwsCredentials(msgspec.Struct, frozen=True):
@@ -60,7 +61,7 @@ def sign(
         added["x-amz-security-token"] = credentials.session_token.reveal()
     signed = {**headers, **added}
     scope = f"{moment[:8]}/{service.region}/{service.name}/{_TERMINATOR}"
-    request = canonical_request(method, target, signed, hashed)
+    request = canonical_request(method, target, signed, hashed, encode=service.name != _S3)
     to_sign = "\n".join((_ALGORITHM, moment, scope, payload_hash(request.encode())))
     signature = digest(_signing_key(credentials, service, moment[:8]), to_sign.encode(), sha256).hex()
     names = ";".join(sorted(signed))
@@ -69,14 +70,17 @@ def sign(
     return added
 
 
-def canonical_request(method: str, target: str, headers: Mapping[str, str], hashed: str) -> str:
-    """The request as both sides write it before they sign; the path is encoded once more, as all but S3 want it."""
+def canonical_request(method: str, target: str, headers: Mapping[str, str], hashed: str, *, encode: bool = True) -> str:
+    """The request as both sides write it before they sign.
+
+    With `encode` the path is encoded once more, as all but S3 want it, which takes it as it is.
+    """
     path, _, query = target.partition("?")
     names = sorted(headers)
     lines = [f"{name}:{' '.join(headers[name].split())}" for name in names]
     pairs = sorted(pair.partition("=")[::2] for pair in query.split("&") if pair)
     asked = "&".join([f"{name}={value}" for name, value in pairs])
-    return "\n".join((method, _canonical_path(path), asked, *lines, "", ";".join(names), hashed))
+    return "\n".join((method, _canonical_path(path) if encode else path, asked, *lines, "", ";".join(names), hashed))
 
 
 def _canonical_path(path: str) -> str:

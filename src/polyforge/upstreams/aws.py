@@ -134,6 +134,14 @@ class AwsAccount:
         headers = {"content-type": content_type, "x-amz-content-sha256": hashed}
         return self._http.put(path, body, headers | self._signed("PUT", path, headers, hashed, credentials))
 
+    def get(self, target: str, headers: Mapping[str, str]) -> Answer:
+        """A call to be opened that reads from S3. `target` is a path, and a query if there is one, encoded once."""
+        credentials = self._credentials or self._read_credentials()
+        if isinstance(credentials, Hidden):
+            raise NotConfigured("S3 wants an access key")
+        sent = {**headers, "x-amz-content-sha256": payload_hash(b"")}
+        return self._http.get(target, sent | self._signed("GET", target, sent, payload_hash(b""), credentials))
+
     def _signed(
         self, method: str, path: str, headers: Mapping[str, str], hashed: str, credentials: AwsCredentials
     ) -> dict[str, str]:

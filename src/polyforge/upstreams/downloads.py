@@ -21,6 +21,8 @@ _OK: Final = 200
 _PARTIAL: Final = 206
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _BAD_RANGE: Final = 416
+_FAILED_CONDITION: Final = 412
+CHANGED: Final = "the file was changed while it was fetched; try again"
 _DENIED: Final = frozenset({401, 403})
 _ABSENT: Final = frozenset({404, 410})
 _PASSING: Final = frozenset({408, 425, 429})
@@ -50,7 +52,7 @@ class Downloads:
         async with self._opened(url, {**headers, "range": "bytes=0-0"}, headers, trusted) as answer:
             if answer.status == _BAD_RANGE:
                 return _described(answer, 0)
-            _require(answer)
+            require_readable(answer)
             return _described(answer, _total(answer))
 
     async def read(
@@ -69,27 +71,19 @@ class Downloads:
         if offset and validator:
             asked["if-range"] = validator
         async with self._opened(url, asked, headers, trusted) as answer:
-            if answer.status == _BAD_RANGE:
-                return
-            _require(answer)
-            known = answer.header("etag")
-            if validator and known is not None and known != validator:
-                raise Conflict("the file was changed while it was fetched; try again")
-            skip = offset - _start(answer)
-            if skip < 0:
-                raise Unavailable("the server sent another part of the file than it was asked for")
-            while (piece := await answer.chunk()) is not None:
-                kept = piece[skip:] if skip else piece
-                skip = max(0, skip - len(piece))
-                if kept:
-                    yield kept
+            pieces = read_from(answer, offset, validator)
+            try:
+                async for piece in pieces:
+                    yield piece
+            finally:
+                await pieces.aclose()
 
     async def fetch(
         self, url: str, limit: int, headers: Mapping[str, str] = NO_HEADERS, *, trusted: bool = False
     ) -> bytes:
         """All of a small thing."""
         async with self._opened(url, headers, headers, trusted) as answer:
-            _require(answer)
+            require_readable(answer)
             return await answer.body(limit)
 
     @asynccontextmanager
@@ -128,6 +122,27 @@ class Downloads:
         return HttpClient(origin, {}, _CONNECT_SECONDS, 1, address=address)
 
 
+async def read_from(answer: Answer, offset: int, validator: str) -> AsyncGenerator[bytes]:
+    """The bytes of an opened answer from `offset` of the file on, wherever the server begins to send it.
+
+    Conflict when what it sends has another ETag than `validator`, unless that is empty.
+    """
+    if answer.status == _BAD_RANGE:
+        return
+    require_readable(answer)
+    known = answer.header("etag")
+    if validator and known is not None and known != validator:
+        raise Conflict(CHANGED)
+    skip = offset - _start(answer)
+    if skip < 0:
+        raise Unavailable("the server sent another part of the file than it was asked for")
+    while (piece := await answer.chunk()) is not None:
+        kept = piece[skip:] if skip else piece
+        skip = max(0, skip - len(piece))
+        if kept:
+            yield kept
+
+
 def _parsed(url: str) -> SplitResult:
     try:
         parts = urlsplit(check_url(url))
@@ -153,7 +168,8 @@ def _target(parts: SplitResult) -> str:
     return f"{path}?{parts.query}" if parts.query else path
 
 
-def _require(answer: Answer) -> None:
+def require_readable(answer: Answer) -> None:
+    """Nothing for an answer that holds what was asked for; raises what any other means."""
     status = answer.status
     if status in (_OK, _PARTIAL):
         return
@@ -161,6 +177,8 @@ def _require(answer: Answer) -> None:
         raise NotFound("there is nothing at this address", param="source")
     if status in _DENIED:
         raise Denied(f"the source refuses to give it to us, with {status}")
+    if status == _FAILED_CONDITION:
+        raise Conflict(CHANGED)
     if status in _PASSING or status >= _SERVER_ERRORS:
         raise Unavailable(f"the source answered {status}", retry_after=read_retry_after(answer.header))
     raise Invalid(f"the source answered {status}", param="source")

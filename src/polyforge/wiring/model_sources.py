@@ -18,6 +18,7 @@ SCHEMES: Final = {
     "file": Chosen(use="file"),
     "https": Chosen(use="https"),
     "hf": Chosen(use="hugging_face"),
+    "s3": Chosen(use="object_storage"),
 }
 """The adapter of each kind of address, where the settings name no other."""
 SAME: Final = {"http": "https"}

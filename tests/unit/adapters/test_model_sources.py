@@ -5,12 +5,18 @@ import os
 from collections.abc import AsyncIterator
 from hashlib import sha256
 from pathlib import Path
+from typing import cast
 
 import pytest
+from botocore import auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 
-from polyforge.adapters.model_sources import file, https, hugging_face
-from polyforge.kernel.errors import Conflict, Denied, Invalid, NotFound, PolyforgeError, Unavailable
+from polyforge.adapters.model_sources import file, https, hugging_face, mlflow, object_storage
+from polyforge.dialects.s3_listing import decode_list
+from polyforge.kernel.errors import Conflict, Denied, Invalid, NotFound, PolyforgeError, Unavailable, UpstreamFailed
 from polyforge.ports.model_source import ModelSource, SourceListing, SourceReference
+from polyforge.ports.secret_source import SecretSource
 from tests.support.file_server import FileServer, serving_files
 
 CONTENT = bytes(range(256)) * 20
@@ -323,3 +329,155 @@ async def test_while_the_hub_is_away_the_cache_is_for_who_runs_the_machine(tmp_p
     for reference in (SourceReference("hf://org/name"), ours("hf://org/other")):
         with pytest.raises(Unavailable):
             await source.listing(reference)
+
+
+# --- object storage ---
+
+
+def _page(*keys: str, following: str = "") -> bytes:
+    objects = "".join(
+        f"<Contents><Key>{key}</Key><ETag>&quot;e-{number}&quot;</ETag><Size>{len(CONTENT)}</Size></Contents>"
+        for number, key in enumerate(keys)
+    )
+    token = f"<NextContinuationToken>{following}</NextContinuationToken>" if following else ""
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+        f"<Name>b</Name>{objects}{token}</ListBucketResult>"
+    ).encode()
+
+
+def _storage(server: FileServer, *buckets: str) -> object_storage.ObjectStorageSource:
+    made = object_storage.Settings.model_validate(
+        {
+            "region": "eu-central-1",
+            "endpoint": server.url,
+            "access_key_id": "AKID",
+            "secret_access_key": "s3cret",
+            "buckets": buckets,
+        }
+    )
+    return object_storage.ObjectStorageSource(made)
+
+
+def _is_signed(server: FileServer) -> bool:
+    """Whether AWS's own signer would have signed all requests as they were."""
+    for request in server.requests:
+        signed = request.headers["authorization"].partition("SignedHeaders=")[2].partition(",")[0].split(";")
+        theirs = AWSRequest("GET", f"{server.url}{request.path}", headers={k: request.headers[k] for k in signed})
+        theirs.context["timestamp"] = request.headers["x-amz-date"]
+        signer = auth.S3SigV4Auth(Credentials("AKID", "s3cret"), "s3", "eu-central-1")
+        text = signer.string_to_sign(theirs, signer.canonical_request(theirs))
+        if not request.headers["authorization"].endswith(f"Signature={signer.signature(text, theirs)}"):
+            return False
+    return True
+
+
+async def test_objects_below_a_prefix_are_a_model(server: FileServer) -> None:
+    listed = "/models/?list-type=2&prefix=minilm"
+    server.files[listed] = _page("minilm/config.json", "minilm/", "minilm-large/x", following="more=")
+    server.files["/models/?continuation-token=more%3D&list-type=2&prefix=minilm"] = _page("minilm/onnx/a model+1.onnx")
+    server.files["/models/minilm/onnx/a%20model%2B1.onnx"] = CONTENT
+    server.tags["/models/minilm/onnx/a%20model%2B1.onnx"] = '"e-0"'
+    source = _storage(server, "models")
+    await source.open(cast(SecretSource, object()))
+    reference = SourceReference("s3://models/minilm")
+    listing = await source.listing(reference)
+    assert [each.path for each in listing.files] == ["config.json", "onnx/a model+1.onnx"]
+    assert await read(source, reference, listing, 100, 1) == CONTENT[100:]
+    assert server.requests[-1].headers["if-match"] == '"e-0"'
+    assert _is_signed(server)
+    assert len(server.requests) == 3
+    server.files[listed] = _page("minilm/config.json", "minilm/new")
+    assert (await source.listing(reference)).revision != listing.revision
+    server.tags["/models/minilm/onnx/a%20model%2B1.onnx"] = '"other"'
+    with pytest.raises(Conflict, match="was changed"):
+        await read(source, reference, listing, 100, 1)
+    await source.close()
+
+
+async def test_one_object_may_be_an_archive(server: FileServer) -> None:
+    server.files["/models/?list-type=2&prefix=a%2Fm.zip"] = _page("a/m.zip", "a/m.zip.sha")
+    source = _storage(server)
+    await source.open(cast(SecretSource, object()))
+    listing = await source.listing(ours("s3://models/a/m.zip", HASH))
+    assert [(each.path, each.sha256) for each in listing.files] == [("m.zip", HASH)]
+    assert listing.archive
+
+
+async def test_buckets_that_nobody_opened_to_all_are_not_asked(server: FileServer) -> None:
+    source = _storage(server, "models")
+    await source.open(cast(SecretSource, object()))
+    with pytest.raises(Denied, match="buckets that the settings name"):
+        await source.listing(SourceReference("s3://private/minilm"))
+    for url in ("s3://", "s3://UPPER/x", "s3://models/a?b", "s3://../x"):
+        with pytest.raises(Invalid, match="should look like"):
+            await source.listing(ours(url))
+    assert not server.requests
+    server.files["/models/?list-type=2&prefix=absent"] = _page()
+    with pytest.raises(NotFound, match="nothing in the bucket"):
+        await source.listing(ours("s3://models/absent"))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"no xml",
+        _page("a")[:-10],
+        b"<a>" * 20,
+        b'<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>',
+        _page("a").replace(b"<Size>", b"<Size>x"),
+    ],
+)
+def test_lists_of_objects_that_are_none(body: bytes) -> None:
+    with pytest.raises(UpstreamFailed, match="cannot be read"):
+        decode_list(body)
+
+
+# --- mlflow ---
+
+
+def _registry(server: FileServer, uri: str = "mlflow-artifacts:/1/models/m-1/artifacts") -> mlflow.MlflowSource:
+    """A server with version 3 of `churn`, which `champion` points at."""
+    api, proxy = "/api/2.0/mlflow", "/api/2.0/mlflow-artifacts/artifacts"
+    version = json.dumps({"model_version": {"name": "churn", "version": "3", "creation_timestamp": 17}}).encode()
+    server.files[f"{api}/registered-models/alias?name=churn&alias=champion"] = version
+    server.files[f"{api}/model-versions/get?name=churn&version=3"] = version
+    place = json.dumps({"artifact_uri": uri}).encode()
+    server.files[f"{api}/model-versions/get-download-uri?name=churn&version=3"] = place
+    top = [{"path": "MLmodel", "is_dir": False, "file_size": 2}, {"path": "data", "is_dir": True}]
+    server.files[f"{proxy}?path=1%2Fmodels%2Fm-1%2Fartifacts"] = json.dumps({"files": top}).encode()
+    below = [{"path": "data/model.onnx", "is_dir": False, "file_size": str(len(CONTENT))}]
+    server.files[f"{proxy}?path=1%2Fmodels%2Fm-1%2Fartifacts%2Fdata"] = json.dumps({"files": below}).encode()
+    server.files[f"{proxy}/1/models/m-1/artifacts/data/model.onnx"] = CONTENT
+    return mlflow.MlflowSource(mlflow.Settings.model_validate({"tracking_uri": server.url, "token": "s3cret"}))
+
+
+@pytest.mark.parametrize(
+    "url", ["mlflow:churn/3", "mlflow:churn@champion", "mlflow:models:/churn/3", "mlflow://churn/3"]
+)
+async def test_a_version_of_a_registry_is_read_through_its_server(server: FileServer, url: str) -> None:
+    source = _registry(server)
+    reference = SourceReference(url)
+    listing = await source.listing(reference)
+    assert [(each.path, each.size) for each in listing.files] == [("MLmodel", 2), ("data/model.onnx", len(CONTENT))]
+    assert listing.pinned == "mlflow:churn/3"
+    assert await read(source, reference, listing, 9, 1) == CONTENT[9:]
+    assert {each.headers["authorization"] for each in server.requests} == {"Bearer s3cret"}
+
+
+async def test_what_the_registry_cannot_give_is_told(server: FileServer) -> None:
+    for url in ("mlflow:churn", "mlflow:churn/latest", "mlflow:a/b/3", "mlflow:churn/0"):
+        with pytest.raises(Invalid, match="should look like"):
+            await _registry(server).listing(SourceReference(url))
+    with pytest.raises(Invalid, match="it lies at s3://bucket/m, so add it from there"):
+        await _registry(server, "s3://bucket/m").listing(SourceReference("mlflow:churn/3"))
+    with pytest.raises(NotFound):
+        await _registry(server).listing(SourceReference("mlflow:absent/3"))
+    server.files["/api/2.0/mlflow/model-versions/get?name=churn&version=3"] = b"<html>"
+    with pytest.raises(UpstreamFailed, match="something else"):
+        await _registry_of(server).listing(SourceReference("mlflow:churn/3"))
+
+
+def _registry_of(server: FileServer) -> mlflow.MlflowSource:
+    return mlflow.MlflowSource(mlflow.Settings(tracking_uri=server.url))

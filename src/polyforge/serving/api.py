@@ -78,7 +78,8 @@ class OipApp:
     @property
     def ready(self) -> bool:
         """Whether every model that the host began with is loaded, or has failed to; loading more changes nothing."""
-        return self.repository.settled and not self._draining
+        starting = self._control is not None and self._control.starting
+        return self.repository.settled and not starting and not self._draining
 
     def drain(self) -> None:
         """Be not ready from now on; what is under way goes on."""

@@ -10,6 +10,7 @@ import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import gettempdir
 
 # One thread per run is the host's own choice; numpy's linear algebra would start one per core, with a buffer each.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -29,6 +30,7 @@ from polyforge.wiring.http_server import BACKLOG, SupervisedServer
 from polyforge.wiring.process import ProcessSpec, run_process
 from polyforge.wiring.settings import Settings
 from polyforge.wiring.starting import begin
+from polyforge.wiring.triton import triton_control
 
 KEEP_ALIVE_SECONDS = 3600
 """Gateways keep their connections; there is nobody else on this socket."""
@@ -39,10 +41,16 @@ _log = get_logger(__name__)
 class ModelHost:
     """Everything of the model host that settings decide, built but not started."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, scratch: Path | None = None) -> None:
         self.repository = Repository(_hosted(source) for source in model_sources(settings.models))
         self.scheduler = Scheduler(
             threads=settings.serving.threads or usable_cores(), max_queue=settings.serving.max_queue
+        )
+        folder = settings.serving.repository
+        self.control = (
+            None
+            if folder is None
+            else triton_control(folder, self.repository, self.scheduler, scratch or Path(gettempdir()))
         )
         self.app = OipApp(
             self.repository,
@@ -50,6 +58,7 @@ class ModelHost:
             version=__version__,
             max_rows=settings.serving.max_batch_texts,
             timeout=settings.serving.timeout_seconds,
+            control=self.control,
         )
         self._drain_seconds = settings.server.drain_seconds
 
@@ -85,6 +94,8 @@ class ModelHost:
                 _log.exception("a model broke while loading", model=model.name)
             if not model.ready:
                 _log.error("a model is not served", model=model.name, reason=model.reason)
+        if self.control is not None:
+            await self.control.load_all(starting)
         # What is loaded stays: no garbage collection needs to look at it again.
         gc.collect()
         gc.freeze()
@@ -124,7 +135,7 @@ def main() -> None:
     configure(settings.telemetry.log_level, "models")
     if spec.model_socket is None:
         raise SettingsError("POLYFORGE_PROCESS: the model host was given no socket")
-    host = ModelHost(settings)
+    host = ModelHost(settings, Path(spec.runtime))
     listener = bind(Path(spec.model_socket))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(host.serve(listener, starting=spec.still_starting, ready=spec.announce_ready))

@@ -228,7 +228,7 @@ def notes(values: Values) -> tuple[str, ...]:
     found = [text for name, text in _LEFT_OUT.items() if values.get(name)]
     groups: list[Values] = values.get("instance_group", [])
     if any(group.get("kind") == "KIND_GPU" or group.get("gpus") for group in groups):
-        found.append("instance_group: KIND_GPU is followed where the engine finds a GPU, and runs on the CPU elsewhere")
+        found.append("instance_group: runs on the device of the host's engine, not on GPUs that it names")
     if any(
         group.get(name) for group in groups for name in ("rate_limiter", "secondary_devices", "profile", "host_policy")
     ):

@@ -54,6 +54,8 @@ class ModelControl:
         self._make_engine = make_engine
         self._backends = backends
         self._scratch = scratch
+        self.starting = False
+        """Whether the models that the host begins with are being loaded."""
         self._busy = asyncio.Lock()
         self._loaded: dict[str, TritonModel] = {}
         self._folders: dict[str, Path] = {}
@@ -72,15 +74,28 @@ class ModelControl:
         others = sorted({*self._failures, *(self._source.names() if self._source else ())} - names)
         return known + [self._unloaded(name) for name in others]
 
-    async def load_all(self) -> None:
-        """Load every model of the repository, ensembles with what they are made of; what fails is listed and logged."""
-        for name in [] if self._source is None else await asyncio.to_thread(self._source.names):
-            if name in self._loaded:
-                continue
-            try:
-                await self.load(name)
-            except PolyforgeError as error:
-                _log.error("a model is not served", model=name, reason=error.message)
+    async def load_all(self, starting: Callable[[], None] = lambda: None) -> None:
+        """Load every model of the repository, ensembles with what they are made of; what fails is listed and logged.
+
+        `starting` is called before each. A repository that cannot be read is logged, and the host serves without it.
+        """
+        self.starting = True
+        try:
+            for name in [] if self._source is None else await asyncio.to_thread(self._source.names):
+                starting()
+                await self._load_one(name)
+        except Invalid as error:
+            _log.error("the model repository is not served", reason=error.message)
+        finally:
+            self.starting = False
+
+    async def _load_one(self, name: str) -> None:
+        if name in self._loaded:
+            return
+        try:
+            await self.load(name)
+        except PolyforgeError as error:
+            _log.error("a model is not served", model=name, reason=error.message)
 
     async def load(self, name: str, parameters: Mapping[str, object] | None = None) -> None:
         """Load a model, or load it anew; `parameters` are those of the extension: `config`, and `file:<path>` as bytes.

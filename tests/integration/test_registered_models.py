@@ -271,6 +271,11 @@ async def test_artifacts_of_no_version_go_after_a_day_and_pinned_ones_stay(house
         os.utime(house.folder._home(digest), (1.0, 1.0))
     await house.importer.sweep()
     assert sorted(digests[1:]) == house.folder.digests()
+    assert len((await house("GET", "/m/imports", 200))["data"]) == 3
+    house.clock.advance(91 * 86_400)
+    await house.importer.sweep()
+    assert (await house("GET", "/m/imports", 200))["data"] == []
+    assert sorted(digests[1:]) == house.folder.digests()
 
 
 async def test_another_project_sees_and_changes_nothing_of_it(house: House) -> None:
@@ -343,15 +348,23 @@ async def test_a_cancelled_import_makes_no_version(house: House) -> None:
     assert (await house("GET", "/m/versions", 200))["data"] == []
 
 
-async def test_what_is_new_at_a_watched_source_becomes_a_version_and_is_promoted(house: House) -> None:
+async def test_what_is_new_and_settled_at_a_watched_source_becomes_a_version_and_is_promoted(house: House) -> None:
     watch = {"source": house.source("one"), "every_seconds": 10, "promote_to": "staging"}
     await house("PUT", "/m/watch", 200, watch)
+    await house.work()
+    assert (await house("GET", "/m/imports", 200))["data"] == []
+    house.clock.advance(11)
     await house.work()
     assert (await house("GET", "/m/versions", 200))["data"][0]["aliases"] == ["staging"]
     house.clock.advance(11)
     await house.work()
     assert len((await house("GET", "/m/imports", 200))["data"]) == 1
     house.source("a second one")
+    house.clock.advance(11)
+    await house.work()
+    assert len((await house("GET", "/m/versions", 200))["data"]) == 1
+    house.source("a second one, longer")
+    house.clock.advance(11)
     await house.work()
     assert len((await house("GET", "/m/versions", 200))["data"]) == 1
     house.clock.advance(11)

@@ -49,13 +49,15 @@ class SourceListing(msgspec.Struct, frozen=True):
 
     `revision` is different for different content, and empty when the source cannot promise that. `pinned` is the
     reference that means exactly this content for good, as far as the source has such a thing. `archive` says that the
-    only file is to be unpacked.
+    only file is to be unpacked. `vouched` says that the hashes are the source's own word, and not that of whoever asks:
+    a file that is on this machine already is then taken without asking the source for it.
     """
 
     files: tuple[SourceFile, ...]
     revision: str = ""
     pinned: str = ""
     archive: bool = False
+    vouched: bool = False
 
 
 class ModelSource(Protocol):

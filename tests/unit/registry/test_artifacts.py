@@ -38,6 +38,7 @@ class Source:
         self.revision = revision
         self.hashes = hashes
         self.archive = False
+        self.vouched = False
         self.breaks: list[int] = []
         self.readings: list[tuple[str, int]] = []
         self.gate = asyncio.Event()
@@ -53,7 +54,7 @@ class Source:
             SourceFile(path, len(content), sha256(content).hexdigest() if self.hashes else None)
             for path, content in self.files.items()
         )
-        return SourceListing(files, self.revision, archive=self.archive)
+        return SourceListing(files, self.revision, archive=self.archive, vouched=self.vouched)
 
     async def read(
         self, reference: SourceReference, listing: SourceListing, file: SourceFile, offset: int
@@ -181,6 +182,7 @@ async def test_however_many_ask_one_of_them_downloads(tmp_path: Path) -> None:
 
 async def test_a_file_that_another_artifact_has_is_not_fetched_again(tmp_path: Path) -> None:
     source = Source({"tokenizer": b"words", "model": b"old"}, hashes=True)
+    source.vouched = True
     place = Place(tmp_path, source)
     old = (await place.fetch()).artifact
     source.files, source.revision, source.readings = {"tokenizer": b"words", "model": b"new"}, "2", []
@@ -193,6 +195,19 @@ async def test_a_file_that_another_artifact_has_is_not_fetched_again(tmp_path: P
     assert place.folder.remove(new.digest)
     assert not place.folder.remove(new.digest)
     assert not list((tmp_path / "blobs").glob("*/*"))
+
+
+async def test_who_only_knows_the_hash_of_a_file_does_not_get_it(tmp_path: Path) -> None:
+    private = Source({"model": b"private"})
+    await Place(tmp_path, private).fetch()
+    guessed = Source({"model": b"privatX"})
+
+    async def listing(reference: SourceReference) -> SourceListing:
+        return SourceListing((SourceFile("model", 7, sha256(b"private").hexdigest()),), "guess")
+
+    guessed.listing = listing
+    with pytest.raises(Invalid, match="its SHA-256 is"):
+        await Place(tmp_path, guessed).fetch()
 
 
 async def test_a_wrong_hash_is_refused_and_what_came_is_not_kept(tmp_path: Path) -> None:

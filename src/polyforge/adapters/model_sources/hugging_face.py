@@ -145,7 +145,7 @@ class HuggingFaceSource:
         if found.siblings and not siblings:
             raise Invalid(f"{repository} holds only files that nobody here can serve, or that run code when read")
         files = tuple(self._described(repository, commit, each) for each in siblings)
-        return SourceListing(files, commit, f"{_SCHEME}{repository}@{commit}")
+        return SourceListing(files, commit, f"{_SCHEME}{repository}@{commit}", vouched=True)
 
     def _described(self, repository: str, commit: str, file: RepoSibling) -> SourceFile:
         large = file.lfs

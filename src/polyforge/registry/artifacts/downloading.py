@@ -62,7 +62,7 @@ class Download:
 
     async def _have(self, file: SourceFile, target: Path) -> bool:
         """Whether another artifact has this file, which then is this one's too."""
-        if file.sha256 is None or file.size is None:
+        if file.sha256 is None or file.size is None or not self._listing.vouched:
             return False
         return await asyncio.to_thread(self._folder.link_known, file.sha256, file.size, target)
 

@@ -36,6 +36,8 @@ _SAY_SECONDS: Final = 2.0
 _LOOK_SECONDS: Final = 5.0
 _SWEEP_SECONDS: Final = 3600.0
 _DAY: Final = 86_400.0
+_KEPT_SECONDS: Final = 90 * _DAY
+"""How long imports that are over are shown."""
 _ASKED: Final = 500
 _SLOTS: Final = 2
 _DUE: Final = 10
@@ -108,6 +110,8 @@ class Importer:
             for digest in asked:
                 if digest not in used:
                     await asyncio.to_thread(folder.remove, digest)
+        async with self._database.write() as session:
+            await SystemImports(session).forget(self._clock.now() - _KEPT_SECONDS)
 
     # Imports
 
@@ -259,9 +263,12 @@ class Importer:
             await self._note(
                 watch, {"error": "the source does not tell one content from another; it cannot be watched"}
             )
+        elif listing.revision not in (watch.revision, watch.seen):
+            # It may still be being copied there.
+            await self._note(watch, {"seen": listing.revision, "error": ""})
         elif listing.revision != watch.revision:
             await self._order(watch, listing.revision)
-        elif watch.error:
+        else:
             await self._note(watch, {"error": ""})
 
     async def _note(self, watch: Watch, values: Mapping[str, Any]) -> None:

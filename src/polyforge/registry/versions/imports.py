@@ -169,6 +169,7 @@ class Imports:
             promote_to=body.promote_to,
             every_seconds=body.every_seconds,
             revision="",
+            seen="",
             error="",
             created_by=caller.key_id,
             created_name=caller.key_name,

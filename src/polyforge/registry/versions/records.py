@@ -130,6 +130,7 @@ class Watch(msgspec.Struct, frozen=True, kw_only=True):
     promote_to: str | None
     every_seconds: int
     revision: str
+    seen: str
     error: str
     created_by: str
     created_name: str

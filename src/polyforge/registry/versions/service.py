@@ -239,12 +239,8 @@ async def _pointing(editor: ModelEditor, model: RegisteredModel, alias: str) -> 
 
 async def _gone(editor: ModelEditor, model: RegisteredModel, history: Sequence[ModelDeployment]) -> set[int]:
     """The versions in a history that were removed."""
-    gone: set[int] = set()
-    for number in {each.version for each in history if each.version is not None}:
-        version = await editor.version(model.id, number)
-        if version is None or version.removed_at is not None:
-            gone.add(number)
-    return gone
+    numbers = {each.version for each in history if each.version is not None}
+    return numbers - await editor.live_numbers(model.id, sorted(numbers))
 
 
 def _is_own(waiting: ModelDeployment, caller: Caller) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import ColumnElement, Select, Table, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, Table, and_, delete, func, or_, select, update
 
 from polyforge.database.counting import take_number
 from polyforge.database.scopes import Scope, ScopedReader, ScopedWriter
@@ -69,6 +69,16 @@ class ModelStore:
         where = and_(model_versions.c.model_id == model_id, model_versions.c.number == number)
         found = await self._all(model_versions, Version, where)
         return found[0] if found else None
+
+    async def live_numbers(self, model_id: str, numbers: Sequence[int]) -> set[int]:
+        """Those of the versions that were not removed."""
+        columns = model_versions.c
+
+        def refine(query: _Query) -> _Query:
+            return query.where(columns.model_id == model_id, columns.number.in_(numbers), columns.removed_at.is_(None))
+
+        rows = await ScopedReader(self._session, self._scope, model_versions).all(columns.number, refine=refine)
+        return {row["number"] for row in rows}
 
     async def aliases(self, *model_ids: str) -> list[Alias]:
         """Everything that points at versions of these models, by name."""
@@ -216,6 +226,10 @@ class SystemImports(SystemModels):
         columns = model_imports.c
         mine = and_(columns.id == import_id, columns.state == "running", columns.leased_until == known_until)
         return bool(await self._writer.change(update(model_imports).where(mine).values(values)))
+
+    async def forget(self, before: float) -> int:
+        """Remove imports that were over before then; how many."""
+        return await self._writer.change(delete(model_imports).where(model_imports.c.finished_at < before))
 
     async def postpone(self, model_id: str, known_due: float, values: Mapping[str, Any]) -> bool:
         """Set when a source is looked at next; False when another process did."""

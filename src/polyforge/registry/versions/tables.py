@@ -140,6 +140,8 @@ model_watches = Table(
     Column("every_seconds", Integer, nullable=False),
     # The revision that it last made a version of; empty: none yet.
     Column("revision", Text, nullable=False),
+    # The one that was there at the last look: what is still being copied there is another one at each.
+    Column("seen", Text, nullable=False),
     Column("error", Text, nullable=False),
     id_column("created_by"),
     name_column("created_name"),

@@ -125,6 +125,7 @@ def upgrade() -> None:
         sa.Column("promote_to", sa.String(64), nullable=True),
         sa.Column("every_seconds", sa.Integer(), nullable=False),
         sa.Column("revision", sa.Text(), nullable=False),
+        sa.Column("seen", sa.Text(), nullable=False),
         sa.Column("error", sa.Text(), nullable=False),
         sa.Column("created_by", sa.String(26), nullable=False),
         sa.Column("created_name", sa.String(200), nullable=False),

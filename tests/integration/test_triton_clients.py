@@ -11,7 +11,11 @@ import numpy as np
 import pytest
 import uvicorn
 
+from polyforge.adapters.model_backends.static_embedding import Settings, StaticEmbedding
+from polyforge.serving.repository import HostedModel
+from polyforge.serving.sources import BUILT_IN_FOLDER
 from polyforge.wiring.http_connection import HttpConnection
+from tests.unit.serving.backends import POISON, Adder, hosted
 from tests.unit.serving.triton.engines import write_model
 from tests.unit.serving.triton.hosts import ENSEMBLE, IO, TritonHost
 
@@ -200,6 +204,40 @@ async def test_grpc_streams_answers_in_order_and_errors_do_not_end_it(ports: Por
         assert (error, answer.get_response().id) == (None, str(number))
         assert answer.get_response().parameters["triton_final_response"].bool_param
         np.testing.assert_array_equal(answer.as_numpy("y"), np.full((1, 4), number + 1))
+
+
+async def test_strings_travel_both_ways(ports: Ports) -> None:
+    model = HostedModel("text", StaticEmbedding(Settings(folder=BUILT_IN_FOLDER)))
+    await ports.host.scheduler.load(model)
+    ports.host.repository.put(model)
+    texts = np.array(["a word", "ein Wört"], dtype=np.object_)
+
+    def asked(module: Any, **form: bool) -> list[Any]:
+        tensor = module.InferInput("text", [2], "BYTES")
+        tensor.set_data_from_numpy(texts, **form)
+        return [tensor]
+
+    async with http_aio.InferenceServerClient(ports.http) as client:
+        binary = await client.infer("text", asked(http_aio))
+        plain = await client.infer("text", asked(http_aio, binary_data=False))
+    async with grpc_aio.InferenceServerClient(ports.grpc) as client:
+        over_grpc = await client.infer("text", asked(grpc_aio))
+    assert binary.as_numpy("embedding").shape[0] == 2
+    for other in (plain, over_grpc):
+        np.testing.assert_array_equal(binary.as_numpy("embedding"), other.as_numpy("embedding"))
+
+
+async def test_what_breaks_inside_is_opaque(ports: Ports) -> None:
+    model = hosted(Adder(), "adder")
+    ports.host.repository.put(model)
+    numbers = np.array([POISON], dtype=np.int64)
+    async with grpc_aio.InferenceServerClient(ports.grpc) as client:
+        tensor = grpc_aio.InferInput("x", [1], "INT64")
+        tensor.set_data_from_numpy(numbers)
+        with pytest.raises(utils.InferenceServerException) as caught:
+            await client.infer("adder", [tensor])
+    assert caught.value.status() == "StatusCode.INTERNAL"
+    assert "poison" not in caught.value.message()
 
 
 async def test_grpc_sync_client_infers(ports: Ports) -> None:

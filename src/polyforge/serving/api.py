@@ -6,6 +6,7 @@ Where the protocol and Triton differ, health answers are as the protocol says an
 import asyncio
 import zlib
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, cast
 from urllib.parse import unquote
 
@@ -35,6 +36,9 @@ Scope = dict[str, Any]
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+
+Find = Callable[[], HostedModel]
+"""The model that answers now: another one may have taken its place while a body was on its way."""
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 OFFLOAD_BYTES = 256 * 1024
@@ -121,9 +125,9 @@ class OipApp:
                 _only("GET", method)
                 return _json(triton_statistics(self._report(model) for model in self.repository))
             case ["v2", "models", name, "versions", version, *rest] if len(rest) <= 1:
-                return await self._model(method, self.repository.find(name, version), rest, scope, receive)
+                return await self._model(method, partial(self.repository.find, name, version), rest, scope, receive)
             case ["v2", "models", name, *rest] if len(rest) <= 1:
-                return await self._model(method, self.repository.find(name), rest, scope, receive)
+                return await self._model(method, partial(self.repository.find, name), rest, scope, receive)
             case ["v2", "repository", *call]:
                 return await self._repository_call(method, call, scope, receive)
             case ["v2", ("systemsharedmemory" | "cudasharedmemory" | "logging" | "trace") as kind, *call]:
@@ -150,15 +154,16 @@ class OipApp:
     async def _model(
         self,
         method: str,
-        model: HostedModel,
+        find: Find,
         rest: list[str],
         scope: Scope,
         receive: Receive,
     ) -> Response:
+        model = find()
         match rest:
             case ["infer"]:
                 _only("POST", method)
-                return await self._infer(model, scope, receive)
+                return await self._infer(find, scope, receive)
             case []:
                 _only("GET", method)
                 return Response(200, oip.encode_json(_metadata(model, self.repository)))
@@ -176,13 +181,14 @@ class OipApp:
                 return _json(configuration_of(model))
             case ["generate" | "generate_stream" as call]:
                 _only("POST", method)
-                return await self._generate(model, scope, receive, stream=call == "generate_stream")
+                return await self._generate(find, scope, receive, stream=call == "generate_stream")
             case _:
                 raise NotFound("Not Found")
 
-    async def _infer(self, model: HostedModel, scope: Scope, receive: Receive) -> Response:
+    async def _infer(self, find: Find, scope: Scope, receive: Receive) -> Response:
         body = await self._plain_body(scope, receive)
-        request = await self._decoded(model, scope, body)
+        request = await self._decoded(find(), scope, body)
+        model = find()
         outputs = await self.inference.answer(model, request, lambda: _gone(receive))
         size = sum(tensor.count for tensor in outputs if not request.wants_binary(tensor.name))
         encode = oip.encode_response
@@ -193,9 +199,10 @@ class OipApp:
         headers = () if message.header_length is None else ((_HEADER_LENGTH, b"%d" % message.header_length),)
         return Response(200, message.join(), message.content_type, headers)
 
-    async def _generate(self, model: HostedModel, scope: Scope, receive: Receive, *, stream: bool) -> Response:
+    async def _generate(self, find: Find, scope: Scope, receive: Receive, *, stream: bool) -> Response:
         """Engines give one answer per request, so a stream has one event; what fails before it is a plain error."""
         body = await self._plain_body(scope, receive)
+        model = find()
         signature = model.signature
         request = oip_generate.decode_generate(body, signature.inputs, has_rows=signature.batch_rows > 0)
         outputs = await self.inference.answer(model, request, lambda: _gone(receive))

@@ -135,32 +135,35 @@ class OipService:
 
     async def _stream(self, messages: AsyncIterator[Any], _: Any) -> AsyncIterator[Any]:
         """Answers in the order of the requests, which are computed beside each other; an error ends no stream."""
-        answers: asyncio.Queue[asyncio.Task[Any] | None] = asyncio.Queue(MAX_IN_STREAM)
+        answers: asyncio.Queue[asyncio.Task[Any] | None] = asyncio.Queue()
+        room = asyncio.Semaphore(MAX_IN_STREAM)
         started: set[asyncio.Task[Any]] = set()
-        reader = asyncio.ensure_future(self._read_stream(messages, answers, started))
+        reader = asyncio.ensure_future(self._read_stream(messages, answers, room, started))
         try:
             while (answer := await answers.get()) is not None:
                 yield await answer
+                room.release()
             await reader
         finally:
-            reader.cancel()
-            for task in started:
+            for task in (reader, *started):
                 task.cancel()
 
     async def _read_stream(
         self,
         messages: AsyncIterator[Any],
         answers: asyncio.Queue[asyncio.Task[Any] | None],
+        room: asyncio.Semaphore,
         started: set[asyncio.Task[Any]],
     ) -> None:
         try:
             async for message in messages:
+                await room.acquire()
                 task = asyncio.ensure_future(self._stream_answer(message))
                 started.add(task)
                 task.add_done_callback(started.discard)
-                await answers.put(task)
+                answers.put_nowait(task)
         finally:
-            await answers.put(None)
+            answers.put_nowait(None)
 
     async def _stream_answer(self, message: Any) -> Any:
         try:

@@ -12,7 +12,7 @@ from polyforge.kernel.errors import Cancelled, Invalid, PolyforgeError, TimedOut
 from polyforge.kernel.tensors import Parameter, TensorSpec
 from polyforge.ports.model_backend import ModelRequest, Outputs, Signature
 from polyforge.serving.repository import HostedModel, Repository
-from polyforge.serving.scheduler import Scheduler
+from polyforge.serving.scheduler import BackendBroke, Scheduler
 from polyforge.serving.triton.ensemble import Ensemble
 
 Gone = Callable[[], Awaitable[None]]
@@ -98,7 +98,7 @@ class Inference:
 
         try:
             outputs = await ensemble.compute(request, step)
-        except PolyforgeError as error:
+        except (PolyforgeError, BackendBroke) as error:
             if isinstance(error, Cancelled):
                 counters.cancelled += 1
             else:

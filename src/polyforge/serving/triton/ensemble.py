@@ -78,11 +78,12 @@ class Ensemble:
                     running[asyncio.ensure_future(call)] = step
                 done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
-                    step = running.pop(task)
-                    tensors.update(_renamed(task.result(), step.output_map))
+                    tensors.update(_renamed(task.result(), running[task].output_map))
+                    del running[task]
         finally:
             for task in running:
                 task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
         return tuple(tensors[spec.name] for spec in self.signature.outputs)
 
     def _composing(self, step: EnsembleStep) -> Signature:

@@ -157,3 +157,35 @@ async def test_what_the_host_has_not_is_told(host: TritonHost) -> None:
     assert (await call(host, "POST", "/v2/systemsharedmemory/region/r/register"))[0] == 501
     assert (await call(host, "GET", "/v2/logging"))[0] == 501
     assert (await call(host, "GET", "/v2/models/m/trace/setting"))[0] == 404
+
+
+async def test_a_model_that_changes_while_a_body_is_on_its_way_answers(host: TritonHost) -> None:
+    arrived = asyncio.Event()
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        await arrived.wait()
+        return {"type": "http.request", "body": json.dumps(ROW).encode()}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "", "raw_path": b"/v2/models/m/infer", "headers": []}
+    asked = asyncio.ensure_future(host.app(scope, receive, send))
+    await asyncio.sleep(0)
+    await host.control.load("m")
+    arrived.set()
+    await asked
+    assert sent[0]["status"] == 200
+
+
+async def test_no_request_fails_while_a_model_is_loaded_again_and_again(host: TritonHost) -> None:
+    async def ask() -> list[int]:
+        return [(await call(host, "POST", "/v2/models/m/infer", ROW))[0] for _ in range(30)]
+
+    asking = [asyncio.ensure_future(ask()) for _ in range(8)]
+    for _ in range(20):
+        await host.control.load("m")
+    assert {status for statuses in await asyncio.gather(*asking) for status in statuses} == {200}
+    engines = host.engines["m", 1]
+    assert [engine.closed for engine in engines] == [True] * 20 + [False]

@@ -388,6 +388,13 @@ async def test_there_is_an_end_to_what_may_be_asked_for_at_once(house: House) ->
     await house("POST", "", 409, {"name": "m", "source": house.source("one")})
 
 
+@pytest.mark.parametrize("text", ['{"a": NaN}', '{"a": "\\ud800"}', '{"a": 1e999}'])
+async def test_what_json_does_not_have_is_refused(house: House, text: str) -> None:
+    content = f'{{"name": "m", "source": "file:///a", "card": {text}}}'
+    answer = await house.client.post("/api/v1/models", content=content, headers={"content-type": "application/json"})
+    assert answer.status_code == 400, answer.text
+
+
 @pytest.mark.parametrize(
     "body",
     [

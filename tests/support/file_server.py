@@ -23,6 +23,8 @@ class FileServer:
     redirects: dict[str, str] = field(default_factory=dict[str, str])
     statuses: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
     breaks: list[int] = field(default_factory=list[int])
+    stalls: int | None = None
+    """After how many bytes of an answer nothing more comes."""
     ranges: bool = True
     requests: list[Request] = field(default_factory=list[Request])
     port: int = 0
@@ -46,6 +48,8 @@ class FileServer:
                 self.requests.append(request)
                 whole = self._answer(request, writer)
                 await writer.drain()
+                if self.stalls is not None and not whole:
+                    await reader.read()
                 if not whole:
                     break
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -63,7 +67,8 @@ class FileServer:
         content = self.files.get(request.path, self.files.get(path))
         if content is None:
             return _head(writer, 404, {"content-length": "0"})
-        return self._send(request, path, content, writer, None if looks or not self.breaks else self.breaks.pop(0))
+        most = self.stalls if self.stalls is not None or not self.breaks else self.breaks.pop(0)
+        return self._send(request, path, content, writer, None if looks else most)
 
     def _send(
         self, request: Request, path: str, content: bytes, writer: asyncio.StreamWriter, most: int | None

@@ -16,8 +16,13 @@ MAX_PATTERNS: Final = 100
 SHORTEST_WATCH_SECONDS: Final = 10
 
 
-def _small(data: dict[str, Any]) -> dict[str, Any]:
-    if len(json.dumps(data)) > MAX_DATA_BYTES:
+def _plain(data: dict[str, Any]) -> dict[str, Any]:
+    """What every database can keep: Python reads NaN and halves of characters, which JSON does not have."""
+    try:
+        size = len(json.dumps(data, allow_nan=False, ensure_ascii=False).encode())
+    except ValueError as error:
+        raise ValueError("holds numbers or texts that JSON does not have") from error
+    if size > MAX_DATA_BYTES:
         raise ValueError(f"has more than {MAX_DATA_BYTES} bytes as JSON")
     return data
 
@@ -28,10 +33,10 @@ AliasName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9._-]*$", max
 """Begins with a letter, so that it is never the number of a version."""
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 SourceUrl = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9+.-]*:[^\x00-\x20\x7f]*$", max_length=2_000)]
-Pattern = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Pattern = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
 Patterns = Annotated[list[Pattern], Field(max_length=MAX_PATTERNS)]
 Text = Annotated[str, StringConstraints(max_length=2_000, pattern=r"^[^\x00]*$")]
-Data = Annotated[dict[str, Any], AfterValidator(_small)]
+Data = Annotated[dict[str, Any], AfterValidator(_plain)]
 Number = Annotated[int, Field(strict=True, ge=1, le=LAST_VERSION)]
 Aliases = Annotated[list[AliasName], Field(max_length=20)]
 

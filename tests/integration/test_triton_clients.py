@@ -206,6 +206,21 @@ async def test_grpc_streams_answers_in_order_and_errors_do_not_end_it(ports: Por
         np.testing.assert_array_equal(answer.as_numpy("y"), np.full((1, 4), number + 1))
 
 
+async def test_a_stream_may_be_long_and_may_be_left(ports: Ports) -> None:
+    async def requests(count: int) -> AsyncIterator[dict[str, Any]]:
+        for number in range(count):
+            yield {"model_name": "m", "inputs": given(grpc_aio), "request_id": str(number)}
+
+    async with grpc_aio.InferenceServerClient(ports.grpc) as client:
+        seen = [answer.get_response().id async for answer, _ in client.stream_infer(requests(300))]
+        assert seen == [str(number) for number in range(300)]
+        stream = client.stream_infer(requests(1000))
+        answer, error = await anext(stream)
+        assert (error, answer.get_response().id) == (None, "0")
+        assert stream.cancel()
+        np.testing.assert_array_equal((await client.infer("m", given(grpc_aio))).as_numpy("y"), ROW + 1)
+
+
 async def test_strings_travel_both_ways(ports: Ports) -> None:
     model = HostedModel("text", StaticEmbedding(Settings(folder=BUILT_IN_FOLDER)))
     await ports.host.scheduler.load(model)

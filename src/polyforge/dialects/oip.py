@@ -247,8 +247,10 @@ def decode_request(body: Buffer, header_length: int | None = None) -> InferReque
 def decode_raw_request(body: Buffer, inputs: Sequence[TensorSpec], *, has_rows: bool = False) -> InferRequest:
     """A request whose whole body is the model's only input, as one row (`Inference-Header-Content-Length: 0`)."""
     if len(inputs) != 1:
-        names = ", ".join(f"'{spec.name}'" for spec in inputs)
-        raise Invalid(f"Raw request must only have 1 input to be deduced but the model has {len(inputs)}: {names}")
+        raise Invalid(
+            f"Raw request must only have 1 input (found 1) to be deduced but got {len(inputs)} inputs in the model: "
+            + ", ".join(f"'{spec.name}'" for spec in inputs)
+        )
     spec = inputs[0]
     shape = spec.shape[1:] if has_rows else spec.shape
     if spec.datatype == "BYTES":
@@ -272,7 +274,12 @@ def decode_response(body: Buffer, header_length: int | None = None) -> InferResp
 
 def decode_index_request(body: bytes) -> bool:
     """Whether only ready models are asked for."""
-    return _decode(_index_request_decoder, body).ready
+    try:
+        return _decode(_index_request_decoder, body).ready
+    except Invalid as error:
+        if error.param != "ready":
+            raise
+        raise Invalid("Invalid value for 'ready': expected a boolean", param="ready") from error
 
 
 def decode_repository_parameters(body: bytes) -> Mapping[str, Any]:

@@ -41,6 +41,7 @@ Find = Callable[[], HostedModel]
 """The model that answers now: another one may have taken its place while a body was on its way."""
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
+ONE_REPOSITORY = "'repository_name' specification is not supported: there is one repository"
 OFFLOAD_BYTES = 256 * 1024
 """JSON bodies from this size on are parsed in a thread, so that the event loop goes on."""
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -230,6 +231,8 @@ class OipApp:
             case ["models", name, "unload"]:
                 dependents = oip.decode_repository_parameters(body).get("unload_dependents", False)
                 await self.control.unload(name, dependents=dependents is True)
+            case [_, "index"] | [_, "models", _, "load" | "unload"]:
+                raise NotSupported(ONE_REPOSITORY)
             case _:
                 raise NotFound("Not Found")
         return Response(200, b"")

@@ -9,8 +9,8 @@ import grpc.aio
 
 from polyforge.dialects import oip_grpc
 from polyforge.dialects.oip_grpc import HEALTH_MESSAGES, MESSAGES
-from polyforge.kernel.errors import PolyforgeError
-from polyforge.serving.api import MAX_BODY_BYTES, OipApp
+from polyforge.kernel.errors import NotSupported, PolyforgeError
+from polyforge.serving.api import MAX_BODY_BYTES, ONE_REPOSITORY, OipApp
 from polyforge.telemetry.logs import get_logger
 
 MAX_IN_STREAM = 64
@@ -113,13 +113,16 @@ class OipService:
         return oip_grpc.statistics_response(self._app.statistics(request.name or None, request.version or None))
 
     async def _index(self, request: Any) -> Any:
+        _check_repository(request)
         return oip_grpc.index_response(self._app.index(only_ready=request.ready))
 
     async def _load(self, request: Any) -> Any:
+        _check_repository(request)
         await self._app.control.load(request.model_name, oip_grpc.parameters_of(request.parameters))
         return MESSAGES["RepositoryModelLoadResponse"]()
 
     async def _unload(self, request: Any) -> Any:
+        _check_repository(request)
         parameters = oip_grpc.parameters_of(request.parameters)
         await self._app.control.unload(
             request.model_name, dependents=parameters.get("unload_dependents", False) is True
@@ -201,6 +204,11 @@ def _unary(method: _Method, request: Any, response: Any) -> Any:
     return _rpc.unary_unary_rpc_method_handler(
         answer, request_deserializer=request.FromString, response_serializer=response.SerializeToString
     )
+
+
+def _check_repository(request: Any) -> None:
+    if request.repository_name:
+        raise NotSupported(ONE_REPOSITORY)
 
 
 def _nothing_to_do(response: str) -> _Method:

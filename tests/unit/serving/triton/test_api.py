@@ -156,6 +156,12 @@ async def test_what_the_host_has_not_is_told(host: TritonHost) -> None:
     assert (await call(host, "POST", "/v2/cudasharedmemory/region/r/unregister"))[0] == 200
     assert (await call(host, "POST", "/v2/systemsharedmemory/region/r/register"))[0] == 501
     assert (await call(host, "GET", "/v2/logging"))[0] == 501
+    assert (await call(host, "POST", "/v2/repository/other/index"))[0] == 501
+    assert (await call(host, "POST", "/v2/repository/other/models/m/load"))[0] == 501
+    status, _, body = await call(host, "POST", "/v2/repository/index", {"ready": 1})
+    assert (status, json.loads(body)["error"]) == (400, "Invalid value for 'ready': expected a boolean")
+    status, _, body = await call(host, "POST", "/v2/repository/models//load")
+    assert (status, b"Model name cannot be empty" in body) == (400, True)
     assert (await call(host, "GET", "/v2/models/m/trace/setting"))[0] == 404
 
 

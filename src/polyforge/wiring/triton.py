@@ -2,16 +2,16 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from polyforge.adapters.model_backends.onnx import Onnx
-from polyforge.adapters.model_backends.onnx import Settings as OnnxSettings
 from polyforge.kernel.errors import Invalid
 from polyforge.ports.model_backend import ModelBackend
 from polyforge.serving.repository import Repository
 from polyforge.serving.scheduler import Scheduler
 from polyforge.serving.triton.control import ModelControl
 from polyforge.serving.triton.layout import TritonModel, TritonRepository
+from polyforge.wiring.adapters import find
+from polyforge.wiring.settings import Chosen
 
 MAX_THREADS: Final = 256
 MAX_DIGITS: Final = 9
@@ -30,21 +30,25 @@ def triton_control(folder: Path, repository: Repository, scheduler: Scheduler, s
 
 
 def make_engine(model: TritonModel, version: int) -> ModelBackend:
-    """The engine of one version; Invalid when a parameter of its configuration makes no sense."""
-    return ENGINES[model.config.backend](model, version)
+    """The engine of one version; Invalid when a parameter of its configuration makes no sense.
+
+    Engines are found by name, so that a host without a repository does not carry their libraries.
+    """
+    name, settings_of = ENGINES[model.config.backend]
+    chosen = Chosen.model_validate({"use": name, **settings_of(model, version)})
+    adapter, settings = find("model_backends", f"serving.repository: {model.name}", chosen)
+    return adapter(settings)
 
 
-def _onnx(model: TritonModel, version: int) -> ModelBackend:
+def _onnx(model: TritonModel, version: int) -> dict[str, Any]:
     config = model.config
     threads = _whole(config.settings, "intra_op_thread_count")
-    return Onnx(
-        OnnxSettings(
-            folder=model.folder / str(version),
-            file=config.default_model_filename,
-            threads=min(max(1, threads), MAX_THREADS),
-            arena=_whole(config.settings, "enable_mem_arena") > 0,
-        )
-    )
+    return {
+        "folder": model.folder / str(version),
+        "file": config.default_model_filename,
+        "threads": min(max(1, threads), MAX_THREADS),
+        "arena": _whole(config.settings, "enable_mem_arena") > 0,
+    }
 
 
 def _whole(settings: Mapping[str, str], name: str) -> int:
@@ -54,4 +58,7 @@ def _whole(settings: Mapping[str, str], name: str) -> int:
     return int(text)
 
 
-ENGINES: Final[Mapping[str, Callable[[TritonModel, int], ModelBackend]]] = {"onnxruntime": _onnx}
+ENGINES: Final[Mapping[str, tuple[str, Callable[[TritonModel, int], dict[str, Any]]]]] = {
+    "onnxruntime": ("onnx", _onnx)
+}
+"""Triton's backends, the adapters that compute them, and their settings."""

@@ -12,8 +12,8 @@ from botocore import auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from polyforge.adapters.model_sources import file, https, hugging_face, mlflow, object_storage
-from polyforge.dialects.s3_listing import decode_list
+from polyforge.adapters.model_sources import azure_blobs, file, https, hugging_face, mlflow, object_storage
+from polyforge.dialects.object_lists import decode_azure, decode_s3
 from polyforge.kernel.errors import Conflict, Denied, Invalid, NotFound, PolyforgeError, Unavailable, UpstreamFailed
 from polyforge.ports.model_source import ModelSource, SourceListing, SourceReference
 from polyforge.ports.secret_source import SecretSource
@@ -431,7 +431,9 @@ async def test_buckets_that_nobody_opened_to_all_are_not_asked(server: FileServe
 )
 def test_lists_of_objects_that_are_none(body: bytes) -> None:
     with pytest.raises(UpstreamFailed, match="cannot be read"):
-        decode_list(body)
+        decode_s3(body)
+    with pytest.raises(UpstreamFailed, match="cannot be read"):
+        decode_azure(body.replace(b"Contents", b"Blob").replace(b"Key", b"Name").replace(b"Size", b"Content-Length"))
 
 
 # --- mlflow ---
@@ -481,3 +483,46 @@ async def test_what_the_registry_cannot_give_is_told(server: FileServer) -> None
 
 def _registry_of(server: FileServer) -> mlflow.MlflowSource:
     return mlflow.MlflowSource(mlflow.Settings(tracking_uri=server.url))
+
+
+# --- azure ---
+
+
+def _blobs(*names: str, following: str = "") -> bytes:
+    blobs = "".join(
+        f"<Blob><Name>{name}</Name><Properties><Etag>0x{number}</Etag><Content-Length>{len(CONTENT)}</Content-Length>"
+        "<Content-Type>a/b</Content-Type></Properties></Blob>"
+        for number, name in enumerate(names)
+    )
+    marker = f"<NextMarker>{following}</NextMarker>"
+    text = f"<EnumerationResults><Prefix>m</Prefix><Blobs>{blobs}</Blobs>{marker}</EnumerationResults>"
+    return f'\ufeff<?xml version="1.0" encoding="utf-8"?>{text}'.encode()
+
+
+async def test_blobs_below_a_prefix_are_a_model(server: FileServer) -> None:
+    listed = "/models?restype=container&comp=list&prefix=minilm"
+    sas = "sv=2021&sig=a%2Fb%3D"
+    server.files[f"{listed}&{sas}"] = _blobs("minilm/config.json", "minilm-large/x", following="m/1")
+    server.files[f"{listed}&marker=m%2F1&{sas}"] = _blobs("minilm/a model.onnx")
+    server.files["/models/minilm/a%20model.onnx"] = CONTENT
+    server.tags["/models/minilm/a%20model.onnx"] = '"0x0"'
+    made = {"endpoint": server.url, "sas_token": f"?{sas}", "containers": ["models"]}
+    source = azure_blobs.AzureBlobSource(azure_blobs.Settings.model_validate(made))
+    reference = SourceReference("az://models/minilm")
+    listing = await source.listing(reference)
+    assert [(each.path, each.size) for each in listing.files] == [
+        ("config.json", len(CONTENT)),
+        ("a model.onnx", len(CONTENT)),
+    ]
+    assert await read(source, reference, listing, 50, 1) == CONTENT[50:]
+    assert server.requests[-1].path.endswith(f"?{sas}")
+    server.tags["/models/minilm/a%20model.onnx"] = '"0x7"'
+    with pytest.raises(Conflict, match="was changed"):
+        await read(source, reference, listing, 50, 1)
+    with pytest.raises(Denied, match="containers that the settings name"):
+        await source.listing(SourceReference("az://private/minilm"))
+    with pytest.raises(Invalid, match="should look like"):
+        await source.listing(ours("az://UP/x"))
+    server.files[f"{listed}&{sas}"] = _blobs()
+    with pytest.raises(NotFound, match="nothing in the container"):
+        await source.listing(reference)

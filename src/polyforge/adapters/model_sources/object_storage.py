@@ -8,19 +8,19 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from hashlib import sha256
 from typing import Annotated, Final
 from urllib.parse import quote, unquote
 
 from pydantic import Field, StringConstraints
 
-from polyforge.dialects.s3_listing import ListedObject, decode_list
+from polyforge.dialects.object_lists import ListedObject, decode_s3
 from polyforge.egress.http import Answer
-from polyforge.kernel.errors import Denied, Invalid, NotConfigured, NotFound, SettingsError, TimedOut
-from polyforge.ports.model_source import SourceFile, SourceListing, SourceReference, is_archive
+from polyforge.kernel.errors import Denied, Invalid, NotConfigured, SettingsError, TimedOut
+from polyforge.ports.model_source import SourceFile, SourceListing, SourceReference
 from polyforge.ports.secret_source import SecretSource
 from polyforge.upstreams.aws import AwsAccount, AwsSettings
 from polyforge.upstreams.downloads import read_from, require_readable
+from polyforge.upstreams.objects import located, model_of
 
 _BUCKET: Final = r"^[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]$"
 _PAGE_BYTES: Final = 8 * 1024 * 1024
@@ -62,26 +62,14 @@ class ObjectStorageSource:
         """The objects below the prefix; their ETags are the revision."""
         bucket, prefix = self._allowed(reference)
         found = await self._listed(bucket, prefix)
-        below = f"{prefix.rstrip('/')}/" if prefix else ""
-        exact = [each for each in found if each.key == prefix and not each.key.endswith("/")]
-        inside = [each for each in found if each.key.startswith(below) and not each.key.endswith("/")]
-        if exact:
-            name = prefix.rpartition("/")[2]
-            file = SourceFile(name, exact[0].size, reference.sha256, _locator(exact[0]))
-            return SourceListing((file,), _revision(exact), reference.url, is_archive(name))
-        if not inside:
-            raise NotFound(f"nothing in the bucket {bucket} begins with {prefix[:200]!r}", param="source")
-        if reference.sha256 is not None:
-            raise Invalid("sha256: a prefix has none; leave it out", param="sha256")
-        files = tuple(SourceFile(each.key.removeprefix(below), each.size, None, _locator(each)) for each in inside)
-        return SourceListing(files, _revision(inside), reference.url)
+        return model_of(found, prefix, reference, f"the bucket {bucket}")
 
     async def read(
         self, reference: SourceReference, listing: SourceListing, file: SourceFile, offset: int
     ) -> AsyncGenerator[bytes]:
         """The object's bytes; Conflict when it is no longer what was listed."""
         bucket, _ = self._allowed(reference)
-        etag, _, key = file.locator.partition(" ")
+        etag, key = located(file)
         headers = {"if-match": etag} if etag else {}
         if offset:
             headers["range"] = f"bytes={offset}-"
@@ -101,7 +89,7 @@ class ObjectStorageSource:
             if following:
                 query["continuation-token"] = following
             asked = "&".join(f"{name}={quote(value, safe='-._~')}" for name, value in sorted(query.items()))
-            page = decode_list(await self._page(bucket, f"?{asked}"))
+            page = decode_s3(await self._page(bucket, f"?{asked}"))
             found += page.objects
             following = page.following
             if not following:
@@ -158,16 +146,6 @@ def _parsed(url: str) -> tuple[str, str]:
     if not re.fullmatch(_BUCKET, bucket) or "?" in prefix or "#" in prefix:
         raise Invalid(f"source: {url[:200]} should look like s3://bucket/prefix", param="source")
     return bucket, unquote(prefix)
-
-
-def _locator(found: ListedObject) -> str:
-    return f"{found.etag} {found.key}"
-
-
-def _revision(found: list[ListedObject]) -> str:
-    if not all(each.etag for each in found):
-        return ""
-    return sha256("\n".join(f"{each.key} {each.etag}" for each in found).encode()).hexdigest()
 
 
 ADAPTER = ObjectStorageSource

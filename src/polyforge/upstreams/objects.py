@@ -9,7 +9,7 @@ from polyforge.ports.model_source import SourceFile, SourceListing, SourceRefere
 
 
 def model_of(objects: Sequence[ListedObject], prefix: str, reference: SourceReference, where: str) -> SourceListing:
-    """The listing; NotFound when there is nothing. Names that end in a slash stand for folders, ETags are the revision."""
+    """The listing; NotFound when there is nothing. Names that end in a slash are folders; ETags are the revision."""
     found = [each for each in objects if not each.key.endswith("/")]
     exact = [each for each in found if each.key == prefix]
     if exact:

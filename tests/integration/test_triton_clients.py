@@ -19,7 +19,7 @@ from tests.unit.serving.backends import POISON, Adder, hosted
 from tests.unit.serving.triton.engines import write_model
 from tests.unit.serving.triton.hosts import ENSEMBLE, IO, TritonHost
 
-WANTED = "needs tritonclient: make install-dev"
+WANTED = "needs tritonclient, which `make test` installs"
 http_client = pytest.importorskip("tritonclient.http", reason=WANTED)
 http_aio = pytest.importorskip("tritonclient.http.aio", reason=WANTED)
 grpc_client = pytest.importorskip("tritonclient.grpc", reason=WANTED)

@@ -11,7 +11,9 @@ from polyforge.dialects.oip_grpc import MESSAGES
 from polyforge.kernel.errors import Invalid
 from polyforge.kernel.tensors import Tensor, pack_strings
 
-service_pb2 = pytest.importorskip("tritonclient.grpc.service_pb2", reason="needs tritonclient: make install-dev")
+service_pb2 = pytest.importorskip(
+    "tritonclient.grpc.service_pb2", reason="needs tritonclient, which `make test` installs"
+)
 METHODS = service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods
 NOT_SPOKEN = {"SystemSharedMemoryRegister", "CudaSharedMemoryRegister", "TraceSetting", "LogSettings"}
 

@@ -38,6 +38,7 @@ ADAPTED = {
     "cache": ("caches", "cache"),
     "guardrails": ("guardrails", "guardrails.<name>"),
     "shared_limits": ("lease_stores", "shared_limits"),
+    "model_sources": ("model_sources", "model_sources.<name>"),
 }
 """Sections in which adapters are chosen: the port, and where the adapter's own settings stand."""
 

@@ -55,6 +55,9 @@ def examine(settings: Settings) -> dict[str, Any]:
     for name, chosen in settings.logs.exports.items():
         own = settings_of("request_log_sinks", f"logs.exports.{name}", chosen)
         tree["logs"]["exports"][name] = {"use": chosen.use, **own.model_dump(mode="json")}
+    for name, chosen in settings.model_sources.items():
+        own = settings_of("model_sources", f"model_sources.{name}", chosen)
+        tree["model_sources"][name] = {"use": chosen.use, **own.model_dump(mode="json")}
     if settings.prices is not None:
         own = settings_of("price_catalogs", "prices", settings.prices)
         tree["prices"] = {"use": settings.prices.use, **own.model_dump(mode="json")}

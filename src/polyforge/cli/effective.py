@@ -8,7 +8,7 @@ from polyforge.telemetry.masking import MASK, mask_text, names_secret
 
 DEFAULT = "default"
 REFERENCES = ("env:", "file:", "secret:")
-OPEN_SECTIONS = ("providers.", "audit.exports.", "logs.exports.", "people.notifier.")
+OPEN_SECTIONS = ("providers.", "audit.exports.", "logs.exports.", "people.notifier.", "model_sources.")
 """Below these, settings are not typed until an adapter reads them, so that a secret is known only by its name."""
 
 

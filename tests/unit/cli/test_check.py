@@ -8,6 +8,7 @@ import pytest
 
 from polyforge.cli.caveats import caveats_of, of_binding
 from polyforge.cli.check import examine
+from polyforge.cli.effective import effective
 from polyforge.database.walls import Binding
 from polyforge.kernel.errors import SettingsError
 from polyforge.wiring.settings import Settings
@@ -89,3 +90,14 @@ def test_a_role_that_sees_every_tenant_is_told(binding: Binding, told: str) -> N
 
 def test_a_role_that_is_bound_is_nothing_to_speak_of() -> None:
     assert of_binding(Binding("ann", superuser=False, bypasses=False, open_tables=())) is None
+
+
+def test_sources_of_models_are_checked_and_their_secrets_are_not_shown() -> None:
+    hub = {"use": "hugging_face", "token": "hf_written_out"}
+    shown = examine(Settings.model_validate({"model_sources": {"hf": hub}}))
+    assert shown["model_sources"]["hf"]["token"] == "********"
+    assert shown["model_sources"]["hf"]["endpoint"] == "https://huggingface.co"
+    with pytest.raises(SettingsError, match=r"model_sources\.hf\.token: the environment variable"):
+        examine(Settings.model_validate({"model_sources": {"hf": {**hub, "token": "env:NOT_SET_ANYWHERE"}}}))
+    tree = {"model_sources": {"s3": {"use": "object_storage", "secret_access_key": "written-out"}}}
+    assert [each.value for each in effective(tree, {}) if each.path.endswith("key")] == ["********"]

@@ -28,6 +28,7 @@ class FileServer:
     ranges: bool = True
     requests: list[Request] = field(default_factory=list[Request])
     port: int = 0
+    writers: list[asyncio.StreamWriter] = field(default_factory=list[asyncio.StreamWriter])
 
     @property
     def url(self) -> str:
@@ -40,6 +41,7 @@ class FileServer:
         return [each for each in self.requests if each.headers.get("range") != "bytes=0-0"]
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.writers.append(writer)
         try:
             while True:
                 lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
@@ -107,3 +109,7 @@ async def serving_files() -> AsyncGenerator[FileServer]:
         yield files
     finally:
         server.close()
+        for writer in files.writers:
+            writer.close()
+        # So that those who served them see it before the loop ends.
+        await asyncio.sleep(0.01)

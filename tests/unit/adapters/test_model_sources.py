@@ -1,9 +1,7 @@
 """Sources of models: what they list, how they read from the middle, and whom they do not ask."""
 
-import json
 import os
 from collections.abc import AsyncIterator
-from hashlib import sha256
 from pathlib import Path
 from typing import cast
 
@@ -12,15 +10,23 @@ from botocore import auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from polyforge.adapters.model_sources import azure_blobs, file, https, hugging_face, mlflow, object_storage
+from polyforge.adapters.model_sources import azure_blobs, file, https, hugging_face, mlflow
 from polyforge.dialects.object_lists import decode_azure, decode_s3
 from polyforge.kernel.errors import Conflict, Denied, Invalid, NotFound, PolyforgeError, Unavailable, UpstreamFailed
 from polyforge.ports.model_source import ModelSource, SourceListing, SourceReference
 from polyforge.ports.secret_source import SecretSource
 from tests.support.file_server import FileServer, serving_files
-
-CONTENT = bytes(range(256)) * 20
-HASH = sha256(CONTENT).hexdigest()
+from tests.support.model_places import (
+    COMMIT,
+    CONTENT,
+    HASH,
+    TOKEN,
+    azure_page,
+    hub,
+    registry,
+    s3_page,
+    storage,
+)
 
 
 @pytest.fixture
@@ -233,36 +239,9 @@ async def test_a_connection_that_ends_early_is_something_that_may_pass(server: F
 
 # --- hugging face ---
 
-COMMIT = "a" * 40
-TOKEN = "hf_secret"
-
-
-def _hub(server: FileServer, *names: str) -> hugging_face.HuggingFaceSource:
-    """A hub with a model of these files, all but one in large-file storage."""
-    siblings: list[dict[str, object]] = [
-        {
-            "rfilename": name,
-            "size": len(CONTENT),
-            "blobId": "b",
-            "lfs": {"size": len(CONTENT), "sha256": HASH, "pointerSize": 1},
-        }
-        for name in names
-    ]
-    siblings.append({"rfilename": "config.json", "size": 2, "blobId": "b"})
-    info = {"id": "org/name", "sha": COMMIT, "siblings": siblings, "private": False, "downloads": 0, "tags": []}
-    for revision in ("main", "v1"):
-        server.files[f"/api/models/org/name/revision/{revision}"] = json.dumps(info).encode()
-    server.files[f"/org/name/resolve/{COMMIT}/config.json"] = b"{}"
-    for name in names:
-        server.redirects[f"/org/name/resolve/{COMMIT}/{name}"] = f"http://localhost:{server.port}/storage"
-    server.files["/storage"] = CONTENT
-    return hugging_face.HuggingFaceSource(
-        hugging_face.Settings.model_validate({"endpoint": server.url, "token": TOKEN, "allowed_hosts": ["localhost"]})
-    )
-
 
 async def test_a_repository_is_listed_at_its_commit_and_read_from_where_the_hub_sends_one(server: FileServer) -> None:
-    source = _hub(server, "onnx/model.onnx", "pytorch_model.bin", "training_args.bin", ".gitattributes")
+    source = hub(server, "onnx/model.onnx", "pytorch_model.bin", "training_args.bin", ".gitattributes")
     reference = SourceReference("hf://org/name@v1")
     listing = await source.listing(reference)
     assert [(each.path, each.size, each.sha256) for each in listing.files] == [
@@ -278,7 +257,7 @@ async def test_a_repository_is_listed_at_its_commit_and_read_from_where_the_hub_
 
 
 async def test_a_repository_of_pickles_alone_is_refused(server: FileServer) -> None:
-    source = _hub(server, "pytorch_model.bin")
+    source = hub(server, "pytorch_model.bin")
     info = server.files["/api/models/org/name/revision/main"].replace(b"config.json", b"model.pt")
     server.files["/api/models/org/name/revision/main"] = info
     with pytest.raises(Invalid, match="run code when read"):
@@ -290,7 +269,7 @@ async def test_a_repository_of_pickles_alone_is_refused(server: FileServer) -> N
 )
 async def test_names_that_no_model_of_the_hub_has(server: FileServer, url: str) -> None:
     with pytest.raises(Invalid, match=r"^source"):
-        await _hub(server).listing(SourceReference(url))
+        await hub(server).listing(SourceReference(url))
     assert not server.requests
 
 
@@ -334,31 +313,6 @@ async def test_while_the_hub_is_away_the_cache_is_for_who_runs_the_machine(tmp_p
 # --- object storage ---
 
 
-def _page(*keys: str, following: str = "") -> bytes:
-    objects = "".join(
-        f"<Contents><Key>{key}</Key><ETag>&quot;e-{number}&quot;</ETag><Size>{len(CONTENT)}</Size></Contents>"
-        for number, key in enumerate(keys)
-    )
-    token = f"<NextContinuationToken>{following}</NextContinuationToken>" if following else ""
-    return (
-        '<?xml version="1.0" encoding="UTF-8"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
-        f"<Name>b</Name>{objects}{token}</ListBucketResult>"
-    ).encode()
-
-
-def _storage(server: FileServer, *buckets: str) -> object_storage.ObjectStorageSource:
-    made = object_storage.Settings.model_validate(
-        {
-            "region": "eu-central-1",
-            "endpoint": server.url,
-            "access_key_id": "AKID",
-            "secret_access_key": "s3cret",
-            "buckets": buckets,
-        }
-    )
-    return object_storage.ObjectStorageSource(made)
-
-
 def _is_signed(server: FileServer) -> bool:
     """Whether AWS's own signer would have signed all requests as they were."""
     for request in server.requests:
@@ -374,11 +328,13 @@ def _is_signed(server: FileServer) -> bool:
 
 async def test_objects_below_a_prefix_are_a_model(server: FileServer) -> None:
     listed = "/models/?list-type=2&prefix=minilm"
-    server.files[listed] = _page("minilm/config.json", "minilm/", "minilm-large/x", following="more=")
-    server.files["/models/?continuation-token=more%3D&list-type=2&prefix=minilm"] = _page("minilm/onnx/a model+1.onnx")
+    server.files[listed] = s3_page("minilm/config.json", "minilm/", "minilm-large/x", following="more=")
+    server.files["/models/?continuation-token=more%3D&list-type=2&prefix=minilm"] = s3_page(
+        "minilm/onnx/a model+1.onnx"
+    )
     server.files["/models/minilm/onnx/a%20model%2B1.onnx"] = CONTENT
     server.tags["/models/minilm/onnx/a%20model%2B1.onnx"] = '"e-0"'
-    source = _storage(server, "models")
+    source = storage(server, "models")
     await source.open(cast(SecretSource, object()))
     reference = SourceReference("s3://models/minilm")
     listing = await source.listing(reference)
@@ -387,7 +343,7 @@ async def test_objects_below_a_prefix_are_a_model(server: FileServer) -> None:
     assert server.requests[-1].headers["if-match"] == '"e-0"'
     assert _is_signed(server)
     assert len(server.requests) == 3
-    server.files[listed] = _page("minilm/config.json", "minilm/new")
+    server.files[listed] = s3_page("minilm/config.json", "minilm/new")
     assert (await source.listing(reference)).revision != listing.revision
     server.tags["/models/minilm/onnx/a%20model%2B1.onnx"] = '"other"'
     with pytest.raises(Conflict, match="was changed"):
@@ -396,8 +352,8 @@ async def test_objects_below_a_prefix_are_a_model(server: FileServer) -> None:
 
 
 async def test_one_object_may_be_an_archive(server: FileServer) -> None:
-    server.files["/models/?list-type=2&prefix=a%2Fm.zip"] = _page("a/m.zip", "a/m.zip.sha")
-    source = _storage(server)
+    server.files["/models/?list-type=2&prefix=a%2Fm.zip"] = s3_page("a/m.zip", "a/m.zip.sha")
+    source = storage(server)
     await source.open(cast(SecretSource, object()))
     listing = await source.listing(ours("s3://models/a/m.zip", HASH))
     assert [(each.path, each.sha256) for each in listing.files] == [("m.zip", HASH)]
@@ -405,7 +361,7 @@ async def test_one_object_may_be_an_archive(server: FileServer) -> None:
 
 
 async def test_buckets_that_nobody_opened_to_all_are_not_asked(server: FileServer) -> None:
-    source = _storage(server, "models")
+    source = storage(server, "models")
     await source.open(cast(SecretSource, object()))
     with pytest.raises(Denied, match="buckets that the settings name"):
         await source.listing(SourceReference("s3://private/minilm"))
@@ -413,7 +369,7 @@ async def test_buckets_that_nobody_opened_to_all_are_not_asked(server: FileServe
         with pytest.raises(Invalid, match="should look like"):
             await source.listing(ours(url))
     assert not server.requests
-    server.files["/models/?list-type=2&prefix=absent"] = _page()
+    server.files["/models/?list-type=2&prefix=absent"] = s3_page()
     with pytest.raises(NotFound, match="nothing in the bucket"):
         await source.listing(ours("s3://models/absent"))
 
@@ -423,10 +379,10 @@ async def test_buckets_that_nobody_opened_to_all_are_not_asked(server: FileServe
     [
         b"",
         b"no xml",
-        _page("a")[:-10],
+        s3_page("a")[:-10],
         b"<a>" * 20,
         b'<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>',
-        _page("a").replace(b"<Size>", b"<Size>x"),
+        s3_page("a").replace(b"<Size>", b"<Size>x"),
     ],
 )
 def test_lists_of_objects_that_are_none(body: bytes) -> None:
@@ -439,27 +395,11 @@ def test_lists_of_objects_that_are_none(body: bytes) -> None:
 # --- mlflow ---
 
 
-def _registry(server: FileServer, uri: str = "mlflow-artifacts:/1/models/m-1/artifacts") -> mlflow.MlflowSource:
-    """A server with version 3 of `churn`, which `champion` points at."""
-    api, proxy = "/api/2.0/mlflow", "/api/2.0/mlflow-artifacts/artifacts"
-    version = json.dumps({"model_version": {"name": "churn", "version": "3", "creation_timestamp": 17}}).encode()
-    server.files[f"{api}/registered-models/alias?name=churn&alias=champion"] = version
-    server.files[f"{api}/model-versions/get?name=churn&version=3"] = version
-    place = json.dumps({"artifact_uri": uri}).encode()
-    server.files[f"{api}/model-versions/get-download-uri?name=churn&version=3"] = place
-    top = [{"path": "MLmodel", "is_dir": False, "file_size": 2}, {"path": "data", "is_dir": True}]
-    server.files[f"{proxy}?path=1%2Fmodels%2Fm-1%2Fartifacts"] = json.dumps({"files": top}).encode()
-    below = [{"path": "data/model.onnx", "is_dir": False, "file_size": str(len(CONTENT))}]
-    server.files[f"{proxy}?path=1%2Fmodels%2Fm-1%2Fartifacts%2Fdata"] = json.dumps({"files": below}).encode()
-    server.files[f"{proxy}/1/models/m-1/artifacts/data/model.onnx"] = CONTENT
-    return mlflow.MlflowSource(mlflow.Settings.model_validate({"tracking_uri": server.url, "token": "s3cret"}))
-
-
 @pytest.mark.parametrize(
     "url", ["mlflow:churn/3", "mlflow:churn@champion", "mlflow:models:/churn/3", "mlflow://churn/3"]
 )
 async def test_a_version_of_a_registry_is_read_through_its_server(server: FileServer, url: str) -> None:
-    source = _registry(server)
+    source = registry(server)
     reference = SourceReference(url)
     listing = await source.listing(reference)
     assert [(each.path, each.size) for each in listing.files] == [("MLmodel", 2), ("data/model.onnx", len(CONTENT))]
@@ -471,11 +411,11 @@ async def test_a_version_of_a_registry_is_read_through_its_server(server: FileSe
 async def test_what_the_registry_cannot_give_is_told(server: FileServer) -> None:
     for url in ("mlflow:churn", "mlflow:churn/latest", "mlflow:a/b/3", "mlflow:churn/0"):
         with pytest.raises(Invalid, match="should look like"):
-            await _registry(server).listing(SourceReference(url))
+            await registry(server).listing(SourceReference(url))
     with pytest.raises(Invalid, match="it lies at s3://bucket/m, so add it from there"):
-        await _registry(server, "s3://bucket/m").listing(SourceReference("mlflow:churn/3"))
+        await registry(server, "s3://bucket/m").listing(SourceReference("mlflow:churn/3"))
     with pytest.raises(NotFound):
-        await _registry(server).listing(SourceReference("mlflow:absent/3"))
+        await registry(server).listing(SourceReference("mlflow:absent/3"))
     server.files["/api/2.0/mlflow/model-versions/get?name=churn&version=3"] = b"<html>"
     with pytest.raises(UpstreamFailed, match="something else"):
         await _registry_of(server).listing(SourceReference("mlflow:churn/3"))
@@ -488,22 +428,11 @@ def _registry_of(server: FileServer) -> mlflow.MlflowSource:
 # --- azure ---
 
 
-def _blobs(*names: str, following: str = "") -> bytes:
-    blobs = "".join(
-        f"<Blob><Name>{name}</Name><Properties><Etag>0x{number}</Etag><Content-Length>{len(CONTENT)}</Content-Length>"
-        "<Content-Type>a/b</Content-Type></Properties></Blob>"
-        for number, name in enumerate(names)
-    )
-    marker = f"<NextMarker>{following}</NextMarker>"
-    text = f"<EnumerationResults><Prefix>m</Prefix><Blobs>{blobs}</Blobs>{marker}</EnumerationResults>"
-    return f'\ufeff<?xml version="1.0" encoding="utf-8"?>{text}'.encode()
-
-
 async def test_blobs_below_a_prefix_are_a_model(server: FileServer) -> None:
     listed = "/models?restype=container&comp=list&prefix=minilm"
     sas = "sv=2021&sig=a%2Fb%3D"
-    server.files[f"{listed}&{sas}"] = _blobs("minilm/config.json", "minilm-large/x", following="m/1")
-    server.files[f"{listed}&marker=m%2F1&{sas}"] = _blobs("minilm/a model.onnx")
+    server.files[f"{listed}&{sas}"] = azure_page("minilm/config.json", "minilm-large/x", following="m/1")
+    server.files[f"{listed}&marker=m%2F1&{sas}"] = azure_page("minilm/a model.onnx")
     server.files["/models/minilm/a%20model.onnx"] = CONTENT
     server.tags["/models/minilm/a%20model.onnx"] = '"0x0"'
     made = {"endpoint": server.url, "sas_token": f"?{sas}", "containers": ["models"]}
@@ -523,6 +452,6 @@ async def test_blobs_below_a_prefix_are_a_model(server: FileServer) -> None:
         await source.listing(SourceReference("az://private/minilm"))
     with pytest.raises(Invalid, match="should look like"):
         await source.listing(ours("az://UP/x"))
-    server.files[f"{listed}&{sas}"] = _blobs()
+    server.files[f"{listed}&{sas}"] = azure_page()
     with pytest.raises(NotFound, match="nothing in the container"):
         await source.listing(reference)

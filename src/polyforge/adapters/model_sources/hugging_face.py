@@ -8,6 +8,7 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator
 from fnmatch import fnmatchcase
+from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Final
 from urllib.parse import urlsplit
@@ -22,6 +23,7 @@ from huggingface_hub import (
 )
 from huggingface_hub.errors import (
     GatedRepoError,
+    HfHubHTTPError,
     HFValidationError,
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
@@ -197,6 +199,11 @@ def _meaning(error: Exception, repository: str, revision: str) -> PolyforgeError
         return NotFound(f"{repository} has no revision {revision[:100]}", param="source")
     if isinstance(error, HFValidationError):
         return Invalid(f"source: {repository[:100]} is no name of a model on the hub", param="source")
+    answer = error.response if isinstance(error, HfHubHTTPError) else None
+    if answer is not None and answer.status_code == HTTPStatus.NOT_FOUND:
+        return NotFound(f"the hub has no {repository} at {revision[:100]}", param="source")
+    if answer is not None and answer.status_code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        return Denied(f"the hub shows {repository} to others only; set a token that may see it")
     return Unavailable("the hub did not say what it has")
 
 

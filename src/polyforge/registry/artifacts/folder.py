@@ -117,7 +117,10 @@ class ArtifactFolder:
 
         Invalid when a file is a pickle, is no plain file, or cannot lie beside the others.
         """
-        files = [_described(path, file) for path, file in paths.items()]
+        try:
+            files = [_described(path, file) for path, file in paths.items()]
+        except OSError as error:
+            raise Unavailable(f"what was fetched cannot be read: {error.strerror}") from error
         if not files:
             raise Invalid("the model has no files")
         manifest = Manifest.of(files)

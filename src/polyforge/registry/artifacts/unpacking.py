@@ -14,6 +14,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Final
 
@@ -119,7 +120,9 @@ def _write(path: Path, content: IO[bytes], budget: _Budget) -> None:
 def _limit(max_bytes: int, folder: Path) -> None:
     """What an archive does to the memory of this program, or to the disk, has bounds that it cannot talk away."""
     free = shutil.disk_usage(folder).free
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    # macOS has the name of this limit, and does not know it.
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     most = min(max_bytes, free) + _CHUNK
     resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -1,5 +1,6 @@
 """Finds an adapter by the name in `use`: our own file, or what a third party registered as an entry point."""
 
+from collections.abc import Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
 from pkgutil import iter_modules
@@ -26,11 +27,20 @@ def available(port: str) -> list[str]:
 def find(port: str, path: str, chosen: Chosen) -> tuple[Any, BaseModel]:
     """The adapter's class and its checked settings; SettingsError begins with `path`, where the choice stands."""
     adapter = load(port, path, chosen.use)
-    settings_class: type[BaseModel] = import_module(adapter.__module__).Settings
+    return adapter, checked(settings_class(adapter), path, chosen.model_extra or {})
+
+
+def checked(kind: type[BaseModel], path: str, values: Mapping[str, Any]) -> BaseModel:
+    """An adapter's settings; SettingsError names the wrong one by its path below `path`."""
     try:
-        return adapter, settings_class.model_validate(chosen.model_extra or {})
+        return kind.model_validate(values)
     except ValidationError as error:
         raise SettingsError("\n".join(f"{path}.{line}" for line in explain(error).splitlines())) from error
+
+
+def settings_class(adapter: Any) -> type[BaseModel]:
+    """What an adapter's settings are checked against."""
+    return import_module(adapter.__module__).Settings
 
 
 def load(port: str, path: str, name: str) -> Any:

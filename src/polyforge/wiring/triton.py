@@ -6,12 +6,12 @@ from typing import Any, Final
 
 from polyforge.kernel.errors import Invalid
 from polyforge.ports.model_backend import ModelBackend
+from polyforge.serving.hints import EngineHints
 from polyforge.serving.repository import Repository
 from polyforge.serving.scheduler import Scheduler
 from polyforge.serving.triton.control import ModelControl
 from polyforge.serving.triton.layout import TritonModel, TritonRepository
-from polyforge.wiring.adapters import find
-from polyforge.wiring.settings import Chosen
+from polyforge.wiring.engines import engine_for
 
 MAX_THREADS: Final = 256
 MAX_DIGITS: Final = 9
@@ -35,16 +35,13 @@ def make_engine(model: TritonModel, version: int) -> ModelBackend:
     Engines are found by name, so that a host without a repository does not carry their libraries.
     """
     name, settings_of = ENGINES[model.config.backend]
-    chosen = Chosen.model_validate({"use": name, **settings_of(model, version)})
-    adapter, settings = find("model_backends", f"serving.repository: {model.name}", chosen)
-    return adapter(settings)
+    return engine_for(model.folder / str(version), EngineHints(backend=name, settings=settings_of(model)))
 
 
-def _onnx(model: TritonModel, version: int) -> dict[str, Any]:
+def _onnx(model: TritonModel) -> dict[str, Any]:
     config = model.config
     threads = _whole(config.settings, "intra_op_thread_count")
     return {
-        "folder": model.folder / str(version),
         "file": config.default_model_filename,
         "threads": min(max(1, threads), MAX_THREADS),
         "arena": _whole(config.settings, "enable_mem_arena") > 0,
@@ -58,7 +55,5 @@ def _whole(settings: Mapping[str, str], name: str) -> int:
     return int(text)
 
 
-ENGINES: Final[Mapping[str, tuple[str, Callable[[TritonModel, int], dict[str, Any]]]]] = {
-    "onnxruntime": ("onnx", _onnx)
-}
+ENGINES: Final[Mapping[str, tuple[str, Callable[[TritonModel], dict[str, Any]]]]] = {"onnxruntime": ("onnx", _onnx)}
 """Triton's backends, the adapters that compute them, and their settings."""

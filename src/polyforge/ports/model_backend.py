@@ -17,7 +17,10 @@ class Signature(msgspec.Struct, frozen=True):
     whose inputs have at most `brief_bytes` takes no longer than handing it to a thread and back (some 0.1 ms), so it
     may be run in place; 0 for a model that is never so quick. `labels` names the places of an output's last dimension.
     `notes` says what the model's card should tell of how it runs, such as why requests are not computed together. One
-    request has at most `max_rows` rows; None: as many as the host allows.
+    request has at most `max_rows` rows; None: as many as the host allows. `independent_rows` says that the rows of one
+    request may be computed in different runs; a `batch_rows` above 1 says so too. At most `instances` runs are under
+    way at once; None: any number. A `stateful` model keeps state from request to request of a sequence: its requests
+    carry the number of the instance that they are for.
     """
 
     platform: str
@@ -28,13 +31,20 @@ class Signature(msgspec.Struct, frozen=True):
     labels: Mapping[str, tuple[str, ...]] = {}
     notes: tuple[str, ...] = ()
     max_rows: int | None = None
+    independent_rows: bool = False
+    instances: int | None = None
+    stateful: bool = False
 
 
 class ModelRequest(msgspec.Struct, frozen=True):
-    """One request for a model: its inputs by name, already checked against the signature, and its parameters."""
+    """One request for a model: its inputs by name, already checked against the signature, and its parameters.
+
+    `instance` counts from 0 and means something to stateful models only: which of their instances is to run it.
+    """
 
     inputs: Mapping[str, Tensor]
     parameters: Mapping[str, Parameter]
+    instance: int = 0
 
     @property
     def size(self) -> int:

@@ -1,10 +1,11 @@
 """The host's models: one backend each, its state, and why it does not answer when it does not."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Literal
 
 from polyforge.kernel.errors import ModelNotFound, PolyforgeError, Unavailable
 from polyforge.ports.model_backend import ModelBackend, Signature
+from polyforge.serving.plan import Plan, default_plan
 from polyforge.serving.statistics import ModelStatistics
 
 VERSION = "1"
@@ -15,15 +16,34 @@ State = Literal["LOADING", "READY", "UNLOADING", "UNAVAILABLE"]
 
 
 class HostedModel:
-    """One version of a model: `state` says whether `backend` may be called, `reason` why not."""
+    """One version of a model: `state` says whether `backend` may be called, `reason` why not, `plan` how it is run.
 
-    def __init__(self, name: str, backend: ModelBackend, version: str = VERSION) -> None:
+    `shape` makes the plan out of the default one, or of the measured one, for a host of `cores`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        backend: ModelBackend,
+        version: str = VERSION,
+        *,
+        shape: Callable[[Plan], Plan] = lambda plan: plan,
+        cores: int = 0,
+    ) -> None:
         self.name = name
         self.version = version
         self.backend = backend
         self.state: State = "LOADING"
         self.reason = ""
+        self.resident = True
+        self.used = 0.0
+        """When it was last asked, by the event loop's clock."""
+        self.successor: HostedModel | None = None
+        """What took its place."""
         self.statistics = ModelStatistics()
+        self.plan = Plan()
+        self._shape = shape
+        self._cores = cores
         self._signature: Signature | None = None
 
     @property
@@ -51,6 +71,7 @@ class HostedModel:
             self.backend.load()
             self.backend.warm_up()
             self._signature = self.backend.signature
+            self.plan = self._shape(default_plan(self._signature, self._cores))
         except PolyforgeError as error:
             self.state, self.reason = "UNAVAILABLE", error.message
         except BaseException as error:  # a panic in a native library is no Exception
@@ -61,6 +82,10 @@ class HostedModel:
             raise RuntimeError(f"model '{self.name}' broke while loading") from error
         else:
             self.state = "READY"
+
+    def tune(self, measured: Plan) -> None:
+        """Run it from now on as measuring has found best, as far as it is left to the host."""
+        self.plan = self._shape(default_plan(self.signature, self._cores).measured(measured))
 
 
 class Repository:
@@ -102,8 +127,9 @@ class Repository:
         """Serve a version from now on; the one that it takes the place of is no longer served, and is given back."""
         versions = self._models.setdefault(model.name, {})
         replaced = versions.get(model.version)
-        if replaced is not None:
-            model.statistics = replaced.statistics
+        if replaced is not None and replaced is not model:
+            model.statistics, model.used = replaced.statistics, max(model.used, replaced.used)
+            replaced.successor = model
         versions[model.version] = model
         return replaced
 
@@ -118,4 +144,5 @@ class Repository:
         for model in self:
             if model.ready:
                 model.state, model.reason = "UNAVAILABLE", "the host is stopping"
-                model.backend.close()
+                if model.resident:
+                    model.backend.close()

@@ -75,6 +75,9 @@ class ConfiguredBackend:
             labels={**found.labels, **self.model.labels},
             notes=(*found.notes, *self.model.notes),
             max_rows=config.max_batch_size if batched else None,
+            independent_rows=batched and (found.independent_rows or found.batch_rows > 1),
+            instances=found.instances,
+            stateful=found.stateful,
         )
 
     def _to_engine(self, request: ModelRequest) -> ModelRequest:

@@ -15,6 +15,7 @@ import msgspec
 from typing_extensions import Buffer
 
 from polyforge.kernel.errors import Invalid, PolyforgeError
+from polyforge.kernel.hosted_names import split_deployed
 from polyforge.kernel.tensors import (
     ITEM_BYTES,
     Datatype,
@@ -203,8 +204,11 @@ _error_decoder = msgspec.json.Decoder(WireError)
 
 
 def model_path(name: str, *rest: str) -> str:
-    """The path of a model, with its name quoted, and of what is below it."""
-    return "/".join(("/v2/models", quote(name, safe=""), *rest))
+    """The path of a model, with its name quoted, or of the version that it names, and of what is below it."""
+    deployed = split_deployed(name)
+    if deployed is None:
+        return "/".join(("/v2/models", quote(name, safe=""), *rest))
+    return "/".join(("/v2/models", deployed[0], "versions", deployed[1], *rest))
 
 
 # Reading

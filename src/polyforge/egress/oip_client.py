@@ -77,6 +77,10 @@ class OipClient:
         except Invalid as error:
             raise _not_oip(error) from error
 
+    async def refresh(self, *, seconds: float) -> None:
+        """Have our own model host read again what it is to serve beside the declared models."""
+        await self._call("/v2/repository/polyforge/refresh", oip.Message((b"{}",)), seconds)
+
     async def _call(
         self, path: str, message: oip.Message, seconds: float, headers: Mapping[str, str] = _NO_HEADERS
     ) -> OipAnswer:

@@ -24,7 +24,7 @@ class ModelGuide:
 
     def listed(self, caller: Caller) -> list[Model]:
         """Every model that the caller may use, wildcards included."""
-        return [model for model in self.lineups.current.catalog.listed() if caller.may_use(model.name)]
+        return [model for model in self.lineups.current.catalog.listed(caller.project_id) if caller.may_use(model.name)]
 
     def find(self, caller: Caller, name: str) -> Model:
         """One of them, or what a wildcard stands for; ModelNotFound when it is absent or hidden."""
@@ -32,7 +32,7 @@ class ModelGuide:
             raise ModelNotFound(
                 f"there is no model {name[:200]!r}; GET /v1/models lists those you may use", param="name"
             )
-        return self.lineups.current.catalog.find(name)
+        return self.lineups.current.catalog.find(name, caller.project_id)
 
     def explain(self, caller: Caller, name: str, needs: Needs, route: str) -> tuple[Model, list[Judgement]]:
         """Where a request with these needs would go, with `route` in x-polyforge-route; errors as for one."""

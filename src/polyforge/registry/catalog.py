@@ -7,8 +7,10 @@ from itertools import count
 import msgspec
 
 from polyforge.kernel.errors import Invalid, ModelNotFound, SettingsError
+from polyforge.kernel.hosted_names import is_hosted
 from polyforge.kernel.tasks import Task
 from polyforge.ports.provider import KEY_HEADER, Capabilities
+from polyforge.registry.answering import MAX_ANSWERING, Answer, Answering, NothingRegistered
 from polyforge.registry.caching import CacheRules, rules_of
 from polyforge.registry.costs import Costs, UnknownCosts
 from polyforge.registry.settings import DeploymentSettings, Hardware, ModelSettings, Strategy
@@ -16,6 +18,8 @@ from polyforge.registry.tariffs import FREE, Tariff, tariff_of
 
 LOCAL = "local"
 """The provider that is our own model host."""
+REGISTERED = "registered"
+"""What stands for the registered models where something is the same for all."""
 _CACHED_WILDCARDS = 10_000
 
 
@@ -98,34 +102,54 @@ def _at_no_cost(place: Deployment) -> Deployment:
 
 
 class Catalog:
-    """Every model by name. Names that end in `/*` stand for every model behind that prefix."""
+    """Every model by name. Names that end in `/*` stand for every model behind that prefix.
 
-    def __init__(self, models: Mapping[str, Model], costs: Costs = UnknownCosts()) -> None:  # noqa: B008  # it holds nothing
+    Beside what is declared for all, each project has the models that it registered; those are looked for last.
+    `registered` knows them, and `template` is what they have in common.
+    """
+
+    def __init__(
+        self,
+        models: Mapping[str, Model],
+        costs: Costs = UnknownCosts(),  # noqa: B008  # it holds nothing
+        registered: Answering = NothingRegistered(),  # noqa: B008  # it holds nothing
+        template: Model | None = None,
+    ) -> None:
         self._costs = costs
+        self._registered = registered
+        self._template = template
         self._exact = {name: model for name, model in models.items() if not name.endswith("*")}
         wildcards = [(name[:-1], model) for name, model in models.items() if name.endswith("*")]
         self._wildcards = sorted(wildcards, key=lambda pair: len(pair[0]), reverse=True)
         self._matched: dict[str, Model] = {}
+        self._first_registered = self._declared_count()
 
     @property
     def costs(self) -> Costs:
         """What finds published costs."""
         return self._costs
 
-    def find(self, name: str) -> Model:
-        """The model that answers to `name`; ModelNotFound when there is none."""
+    def find(self, name: str, project_id: str = "") -> Model:
+        """The model that answers to `name` in a project; ModelNotFound when there is none.
+
+        The name of what is found is the plain one where `name` says which version of a registered model is meant.
+        """
         model = self._exact.get(name) or self._matched.get(name) or self._match(name)
+        if model is None and (answer := self._registered.find(project_id, name)) is not None:
+            model = self._answering(answer)
         if model is None:
             raise ModelNotFound(f"there is no model {name!r}; GET /v1/models lists those you may use", param="model")
         return model
 
     def knows(self, name: str) -> bool:
-        """Whether there is a model that answers to `name`."""
+        """Whether there is a declared model that answers to `name`."""
         return name in self._exact or any(name.startswith(prefix) and name != prefix for prefix, _ in self._wildcards)
 
-    def listed(self) -> list[Model]:
-        """Every declared model, wildcards included, in the order of declaration."""
-        return [*self._exact.values(), *(model for _, model in self._wildcards)]
+    def listed(self, project_id: str = "") -> list[Model]:
+        """Every declared model, wildcards included, in the order of declaration, and then what a project registered."""
+        declared = [*self._exact.values(), *(model for _, model in self._wildcards)]
+        registered = [self._answering(answer) for answer in self._registered.of(project_id)]
+        return declared + [model for model in registered if model is not None and not self.knows(model.name)]
 
     def names(self) -> list[str]:
         """What they are called."""
@@ -133,12 +157,32 @@ class Catalog:
 
     def deployment_count(self) -> int:
         """One more than the highest index of a deployment."""
+        return self._declared_count() + (0 if self._template is None else MAX_ANSWERING)
+
+    def _declared_count(self) -> int:
         return sum(len(model.deployments) for model in self.listed())
+
+    def _answering(self, answer: Answer) -> Model | None:
+        """A version of a registered model as requests are routed to it."""
+        template = self._template
+        if template is None:
+            return None
+        place = msgspec.structs.replace(
+            template.deployments[0],
+            index=self._first_registered + answer.slot,
+            model=answer.deployed,
+            price=answer.price or FREE,
+            priced=answer.price is not None,
+        )
+        cache = template.cache and msgspec.structs.replace(template.cache, tag=_tag((place,)))
+        return msgspec.structs.replace(template, name=answer.name, task=answer.task, deployments=(place,), cache=cache)
 
     def _match(self, name: str) -> Model | None:
         for prefix, model in self._wildcards:
             if name.startswith(prefix) and len(name) > len(prefix):
                 rest = name[len(prefix) :]
+                if any(_is_registered(place, rest) for place in model.deployments):
+                    return None
                 found = msgspec.structs.replace(
                     model,
                     name=name,
@@ -159,19 +203,27 @@ class Catalog:
         return msgspec.structs.replace(named, cost=cost, price=named.price if named.priced else cost)
 
 
+def _is_registered(place: Deployment, rest: str) -> bool:
+    """Whether a wildcard would lead into our model host by a name that only the catalog may give."""
+    return place.provider == LOCAL and not place.model and is_hosted(rest)
+
+
 def build_catalog(
     models: Mapping[str, ModelSettings],
     capabilities: Mapping[str, Capabilities],
     unknown_cost: Tariff | None,
     costs: Costs = UnknownCosts(),  # noqa: B008  # it holds nothing
+    registered: Answering = NothingRegistered(),  # noqa: B008  # it holds nothing
+    template: ModelSettings | None = None,
 ) -> Catalog:
     """Resolve the settings against what the providers can do; SettingsError names a deployment that cannot work.
 
     `costs` tells of those that nobody declared; `unknown_cost` stands in where it does not know either, and None
-    refuses such calls.
+    refuses such calls. `template` is how the models are used that projects registered; None: not at all.
     """
     builder = _Builder(capabilities, unknown_cost, costs)
-    return Catalog({name: builder.model(name, model) for name, model in models.items()}, costs)
+    built = {name: builder.model(name, model) for name, model in models.items()}
+    return Catalog(built, costs, registered, None if template is None else builder.model(REGISTERED, template))
 
 
 class _Builder:

@@ -179,7 +179,9 @@ class Inference:
             raise ModelNotFound(
                 f"there is no model {request.model!r}; GET /v1/models lists those you may use", param="model"
             )
-        model = lineup.catalog.find(request.model)
+        model = lineup.catalog.find(request.model, caller.project_id)
+        # Limits and usage are those of the model, however its version was named.
+        request.model = model.name
         if not model.does(endpoint.model_task or request.task):
             raise Invalid(f"the model {request.model!r} does {model.task}, not {request.task}", param="model")
         if request.recalls:

@@ -30,7 +30,8 @@ class Models:
             return (
                 anthropic_models.encode_model(self._info(model)) if anthropic else encode_model(self._describe(model))
             )
-        listed = [model for model in self._lineups.current.catalog.listed() if caller.may_use(model.name)]
+        models = self._lineups.current.catalog.listed(caller.project_id)
+        listed = [model for model in models if caller.may_use(model.name)]
         if anthropic:
             return anthropic_models.encode_models([self._info(model) for model in listed])
         return encode_models([self._describe(model) for model in listed])
@@ -38,7 +39,7 @@ class Models:
     def _find(self, name: str, caller: Caller) -> Model:
         if not caller.may_use(name):
             raise ModelNotFound(f"there is no model {name!r}; GET /v1/models lists those you may use", param="model")
-        return self._lineups.current.catalog.find(name)
+        return self._lineups.current.catalog.find(name, caller.project_id)
 
     def _info(self, model: Model) -> anthropic_models.ModelInfo:
         return anthropic_models.model_info(model.name, self._created)

@@ -207,6 +207,7 @@ async def _serve(platform: GatewayPlatform, listener: socket.socket, spec: Proce
         asyncio.create_task(platform.keep_payloads(), name="payloads"),
         asyncio.create_task(platform.renew_seals(), name="sealing"),
         asyncio.create_task(platform.import_models(), name="model-imports"),
+        asyncio.create_task(platform.registry.answering.follow(), name="registered-models"),
         asyncio.create_task(platform.export_audit(), name="audit-exports"),
         asyncio.create_task(platform.export_logs(), name="request-log-exports"),
         asyncio.create_task(platform.prune_events(), name="pruning"),

@@ -27,6 +27,7 @@ from polyforge.kernel.errors import PolyforgeError, SettingsError, Unavailable
 from polyforge.kernel.prices import PriceList
 from polyforge.ports.provider import Capabilities, Provider
 from polyforge.ports.tracing import Tracer
+from polyforge.registry.answering import Answering
 from polyforge.registry.catalog import LOCAL, Catalog, build_catalog
 from polyforge.registry.costs import Costs
 from polyforge.registry.settings import DeploymentSettings, ModelSettings
@@ -143,6 +144,7 @@ class GatewayPlatform:
         self.audit = AuditPlatform(settings.audit, self.database, clock, self.master)
         self.events = EventTail(self.database, ready=lambda: self.keys.synchronised)
         self.cache = CachePlatform(settings.cache, self.database, clock, self.recorder)
+        self.registry = RegistryPlatform(settings, self.database, clock, self.recorder)
         self.lineups = Lineups(self._lineup(settings), self.declared_secrets, self._prepare_lineup)
         self.address = _address(settings, spec)
         self.principals = Principals(self.database)
@@ -150,7 +152,6 @@ class GatewayPlatform:
         self.signing_keys = SigningKeys(self.database, clock, self.master, self.recorder)
         self.tokens = TokenCallers(self.database, clock, self.signing_keys, self.principals, self.address)
         self.usage = UsagePlatform(self.database, self.counters, clock, self.recorder)
-        self.registry = RegistryPlatform(settings, self.database, clock, self.recorder)
         self._listen()
         self.token_service = TokenService(
             self.database,
@@ -210,7 +211,7 @@ class GatewayPlatform:
     def _lineup(self, settings: Settings) -> Lineup:
         """What serves the models of some settings; SettingsError when they do not work."""
         providers = _providers(settings, self._spec)
-        catalog = _catalog(settings, providers, costs_of(settings, providers, self.clock))
+        catalog = _catalog(settings, providers, costs_of(settings, providers, self.clock), self.registry.answering)
         half_life = self.settings.gateway.latency_half_life_seconds
         health = Health(_health_path(settings, self._spec), catalog.deployment_count(), self.clock, half_life)
         rulebook = rulebook_of(settings)
@@ -402,7 +403,7 @@ def _providers(settings: Settings, spec: ProcessSpec) -> dict[str, Provider]:
     return built
 
 
-def _catalog(settings: Settings, providers: Mapping[str, Provider], costs: Costs) -> Catalog:
+def _catalog(settings: Settings, providers: Mapping[str, Provider], costs: Costs, registered: Answering) -> Catalog:
     capabilities: dict[str, Capabilities] = {name: provider.capabilities for name, provider in providers.items()}
     place = DeploymentSettings(provider=LOCAL, model=BUILT_IN)
     builtin = {BUILT_IN_MODEL: ModelSettings(task="embedding", deployments=(place,))}
@@ -410,7 +411,10 @@ def _catalog(settings: Settings, providers: Mapping[str, Provider], costs: Costs
     unknown = tariff_of(PriceList(input=estimate.input, output=estimate.output), ESTIMATED)
     refuse = settings.gateway.unknown_price == "refuse"
     models = {name: with_default(model, settings.cache) for name, model in settings.models.items()}
-    catalog = build_catalog({**builtin, **models}, capabilities, None if refuse else unknown, costs)
+    template = with_default(ModelSettings(task="embedding", deployments=(place,)), settings.cache)
+    catalog = build_catalog(
+        {**builtin, **models}, capabilities, None if refuse else unknown, costs, registered, template
+    )
     check_embedders(models, catalog)
     return catalog
 

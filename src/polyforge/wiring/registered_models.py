@@ -6,6 +6,7 @@ from polyforge.database.database import Database
 from polyforge.kernel.clock import Clock
 from polyforge.ports.model_source import ModelSource
 from polyforge.ports.secret_source import SecretSource
+from polyforge.registry.answering import AnsweringFile, answering_path
 from polyforge.registry.artifacts.fetching import Fetcher
 from polyforge.registry.artifacts.folder import ArtifactFolder
 from polyforge.registry.versions.importing import Importer
@@ -25,6 +26,7 @@ class RegistryPlatform:
     def __init__(self, settings: Settings, database: Database, clock: Clock, recorder: Recorder) -> None:
         self._sources = sources_of(settings)
         self.fetcher = Fetcher(ArtifactFolder(settings.data / FOLDER), self._sources, settings.artifacts, clock)
+        self.answering = AnsweringFile(answering_path(settings.data))
         self.models = ModelRegistry(database, clock, recorder)
         self.imports = Imports(database, clock, recorder, self.fetcher)
         self.importer = Importer(database, clock, recorder, self.fetcher, inspect_layout)

@@ -51,7 +51,7 @@ class TokenizingService:
     def _find(self, caller: Caller, name: str) -> Model:
         if not caller.may_use(name):
             raise ModelNotFound(f"there is no model {name!r}; GET /v1/models lists those you may use", param="model")
-        return self._lineups.current.catalog.find(name)
+        return self._lineups.current.catalog.find(name, caller.project_id)
 
 
 def tokenizer_files(settings: TokenSettings, models: Mapping[str, ModelSettings]) -> dict[str, Path]:

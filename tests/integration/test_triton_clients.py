@@ -26,7 +26,8 @@ grpc_client = pytest.importorskip("tritonclient.grpc", reason=WANTED)
 grpc_aio = pytest.importorskip("tritonclient.grpc.aio", reason=WANTED)
 utils = pytest.importorskip("tritonclient.utils", reason=WANTED)
 
-from polyforge.serving.grpc import make_server  # noqa: E402  the library may be missing
+from polyforge.adapters.listeners.grpc import GrpcListener  # noqa: E402  the library may be missing
+from polyforge.adapters.listeners.grpc import Settings as GrpcSettings  # noqa: E402
 
 pytestmark = pytest.mark.integration
 ROW = np.array([[1, 9, 3, 4]], dtype=np.float32)
@@ -53,11 +54,10 @@ async def ports(tmp_path: Path) -> AsyncIterator[Ports]:
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(host.app, http=HttpConnection, log_config=None, lifespan="off"))
     serving = asyncio.ensure_future(server.serve(sockets=[listener]))
-    grpc = make_server(host.app)
-    grpc_port = grpc.add_insecure_port("127.0.0.1:0")
-    await grpc.start()
-    yield Ports(host, f"127.0.0.1:{listener.getsockname()[1]}", f"127.0.0.1:{grpc_port}")
-    await grpc.stop(0)
+    grpc = GrpcListener(GrpcSettings(host="127.0.0.1", port=0), host.app)
+    await grpc.open()
+    yield Ports(host, f"127.0.0.1:{listener.getsockname()[1]}", f"127.0.0.1:{grpc.port}")
+    await grpc.close()
     server.should_exit = True
     await serving
     await host.scheduler.close()

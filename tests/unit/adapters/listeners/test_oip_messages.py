@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
-from polyforge.dialects import oip, oip_grpc, triton_config
-from polyforge.dialects.oip_grpc import MESSAGES
+from polyforge.adapters.listeners.oip import messages
+from polyforge.adapters.listeners.oip.messages import MESSAGES
+from polyforge.dialects import oip, triton_config
 from polyforge.kernel.errors import Invalid
 from polyforge.kernel.tensors import Tensor, pack_strings
 
@@ -54,8 +55,8 @@ def test_raw_and_typed_contents_are_the_same_request() -> None:
     raw = request(inputs=[described], raw_input_contents=[struct.pack("<2h", 1, -2)])
     typed = request(inputs=[{**described, "contents": {"int_contents": [1, -2]}}])
     texts = request(inputs=[{"name": "x", "datatype": "BYTES", "shape": [1], "contents": {"bytes_contents": [b"a"]}}])
-    assert oip_grpc.decode_request(raw) == oip_grpc.decode_request(typed)
-    assert oip_grpc.decode_request(texts).inputs["x"].data == pack_strings([b"a"])
+    assert messages.decode_request(raw) == messages.decode_request(typed)
+    assert messages.decode_request(texts).inputs["x"].data == pack_strings([b"a"])
 
 
 def test_parameters_outputs_and_classes_are_read() -> None:
@@ -64,7 +65,7 @@ def test_parameters_outputs_and_classes_are_read() -> None:
         parameters={"a": {"int64_param": 3}, "b": {"double_param": 0.5}, "c": {"bool_param": False}},
         outputs=[{"name": "y", "parameters": {"classification": {"int64_param": 2}}}, {"name": "z"}],
     )
-    read = oip_grpc.decode_request(given)
+    read = messages.decode_request(given)
     assert (read.id, read.parameters) == ("7", {"a": 3, "b": 0.5, "c": False})
     assert (list(read.outputs), read.classes) == (["y", "z"], {"y": 2})
 
@@ -104,12 +105,28 @@ def test_parameters_outputs_and_classes_are_read() -> None:
 )
 def test_what_is_wrong_is_told(fields: dict[str, Any], complaint: str) -> None:
     with pytest.raises(Invalid) as caught:
-        oip_grpc.decode_request(request(**fields))
+        messages.decode_request(request(**fields))
     assert complaint in caught.value.message
 
 
+def test_a_request_is_the_same_over_http() -> None:
+    given = request(
+        id="7",
+        parameters={"a": {"int64_param": 3}},
+        inputs=[{"name": "x", "datatype": "INT16", "shape": [2], "contents": {"int_contents": [1, -2]}}],
+        outputs=[{"name": "y", "parameters": {"classification": {"int64_param": 2}}}, {"name": "z"}],
+    )
+    read = messages.decode_request(given)
+    sent = messages.http_request(read)
+    over_http = oip.decode_request(sent.join(), sent.header_length)
+    assert (over_http.id, over_http.outputs, over_http.classes) == (read.id, read.outputs, read.classes)
+    assert over_http.parameters == {"a": 3, "binary_data_output": True}
+    assert bytes(over_http.inputs["x"].data) == struct.pack("<2h", 1, -2)
+
+
 def test_answers_are_raw() -> None:
-    answer = oip_grpc.encode_response("m", "3", "7", [Tensor("y", "INT8", (2,), memoryview(b"\1\2"))])
+    given = oip.InferResponse("m", "3", "7", {"y": Tensor("y", "INT8", (2,), memoryview(b"\1\2"))})
+    answer = messages.infer_response(given)
     assert (answer.model_name, answer.model_version, answer.id) == ("m", "3", "7")
     assert (answer.outputs[0].datatype, list(answer.outputs[0].shape)) == ("INT8", [2])
     assert list(answer.raw_output_contents) == [b"\1\2"]
@@ -119,13 +136,15 @@ def test_a_whole_configuration_travels() -> None:
     values = triton_config.read_text(
         'name: "m" parameters { key: "a" value { string_value: "b" } } dynamic_batching {}'
     )
-    sent = oip_grpc.config_response(triton_config.completed(values)).SerializeToString()
-    theirs = service_pb2.ModelConfigResponse.FromString(sent).config
+    sent = messages.response_of("ModelConfigResponse", {"config": triton_config.completed(values)})
+    theirs = service_pb2.ModelConfigResponse.FromString(sent.SerializeToString()).config
     assert (theirs.name, theirs.parameters["a"].string_value) == ("m", "b")
     assert theirs.HasField("dynamic_batching")
 
 
 def test_an_index_travels() -> None:
-    sent = oip_grpc.index_response([oip.IndexEntry("m", "1", "READY", "")]).SerializeToString()
-    (entry,) = service_pb2.RepositoryIndexResponse.FromString(sent).models
+    sent = messages.response_of(
+        "RepositoryIndexResponse", {"models": [{"name": "m", "version": "1", "state": "READY"}]}
+    )
+    (entry,) = service_pb2.RepositoryIndexResponse.FromString(sent.SerializeToString()).models
     assert (entry.name, entry.version, entry.state) == ("m", "1", "READY")

@@ -1,21 +1,21 @@
-"""The Open Inference Protocol over gRPC, with Triton's extensions: messages, and what they mean. Pure functions.
+"""The Open Inference Protocol over gRPC, with Triton's extensions: messages, and the same over HTTP. Pure functions.
 
 Sources: https://github.com/kserve/open-inference-protocol (open_inference_grpc.proto) and Triton's grpc_service.proto.
 Tensors travel raw, all or none of a request's; `contents` is read, and never written.
 """
 
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 from google.protobuf import json_format
 
+from polyforge.adapters.listeners.oip.protobuf import Messages
 from polyforge.dialects import oip, triton_config
-from polyforge.dialects.protobuf_messages import Messages
 from polyforge.dialects.protobuf_schema import Values, read_schema
 from polyforge.kernel.errors import Invalid
-from polyforge.kernel.tensors import Datatype, Parameter, Tensor, TensorSpec, pack_strings
+from polyforge.kernel.tensors import Datatype, Parameter, Tensor, pack_strings
 
 SERVICE: Final = "inference.GRPCInferenceService"
 HEALTH_SERVICE: Final = "grpc.health.v1.Health"
@@ -254,13 +254,41 @@ def decode_request(message: Any) -> oip.InferRequest:
     )
 
 
-def encode_response(model: str, version: str, request_id: str, outputs: Iterable[Tensor]) -> Any:
-    """The ModelInferResponse of so many outputs."""
-    response = MESSAGES["ModelInferResponse"](model_name=model, model_version=version, id=request_id)
-    for tensor in outputs:
-        response.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
-        response.raw_output_contents.append(bytes(tensor.data))
-    return response
+def http_request(request: oip.InferRequest) -> oip.Message:
+    """The same request as HTTP carries it, its tensors raw, both ways."""
+    raw = [memoryview(tensor.data).cast("B") for tensor in request.inputs.values()]
+    head: dict[str, Any] = {
+        "id": request.id,
+        "parameters": {**request.parameters, "binary_data_output": True},
+        "inputs": [_described(tensor) for tensor in request.inputs.values()],
+        "outputs": [_wanted(name, request.classes.get(name, 0)) for name in request.outputs],
+    }
+    text = oip.encode_json(head)
+    return oip.Message((text, *raw), len(text))
+
+
+def _described(tensor: Tensor) -> dict[str, Any]:
+    size = memoryview(tensor.data).nbytes
+    described = {"name": tensor.name, "shape": tensor.shape, "datatype": tensor.datatype}
+    return {**described, "parameters": {"binary_data_size": size}}
+
+
+def _wanted(name: str, classes: int) -> dict[str, Any]:
+    parameters: dict[str, Parameter] = {"binary_data": True}
+    if classes:
+        parameters["classification"] = classes
+    return {"name": name, "parameters": parameters}
+
+
+def infer_response(response: oip.InferResponse) -> Any:
+    """The ModelInferResponse of an answer over HTTP."""
+    message = MESSAGES["ModelInferResponse"](
+        model_name=response.model_name, model_version=response.model_version, id=response.id
+    )
+    for tensor in response.outputs.values():
+        message.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
+        message.raw_output_contents.append(bytes(tensor.data))
+    return message
 
 
 def stream_response(response: Any) -> Any:
@@ -286,37 +314,9 @@ def parameters_of(given: Mapping[str, Any]) -> dict[str, Any]:
     return parameters
 
 
-def metadata_response(metadata: oip.ModelMetadata) -> Any:
-    """The ModelMetadataResponse of a model."""
-    return MESSAGES["ModelMetadataResponse"](
-        name=metadata.name,
-        versions=metadata.versions,
-        platform=metadata.platform,
-        inputs=[_metadata(spec) for spec in metadata.inputs],
-        outputs=[_metadata(spec) for spec in metadata.outputs],
-    )
-
-
-def config_response(values: Values) -> Any:
-    """The ModelConfigResponse of a configuration."""
-    return json_format.ParseDict({"config": values}, MESSAGES["ModelConfigResponse"]())
-
-
-def statistics_response(statistics: Mapping[str, Any]) -> Any:
-    """The ModelStatisticsResponse of what the statistics extension answers over HTTP."""
-    return json_format.ParseDict(dict(statistics), MESSAGES["ModelStatisticsResponse"]())
-
-
-def index_response(entries: Iterable[oip.IndexEntry]) -> Any:
-    """The RepositoryIndexResponse of so many models."""
-    response = MESSAGES["RepositoryIndexResponse"]()
-    for entry in entries:
-        response.models.add(name=entry.name, version=entry.version, state=entry.state, reason=entry.reason)
-    return response
-
-
-def _metadata(spec: TensorSpec) -> Any:
-    return MESSAGES["TensorMetadata"](name=spec.name, datatype=spec.datatype, shape=spec.shape)
+def response_of(name: str, values: Values) -> Any:
+    """A message of this name with the fields of a JSON object; those that it has not are left out."""
+    return json_format.ParseDict(values, MESSAGES[name](), ignore_unknown_fields=True)
 
 
 def _tensor(given: Any, raw: bytes | None, where: str) -> Tensor:

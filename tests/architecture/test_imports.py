@@ -13,7 +13,7 @@ BELOW_DATABASE = {
     "adapters", "upstreams", "telemetry", "tokens", "privacy", "scoring", "egress", "isolation", "secrets", "ports",
     "dialects", "kernel", "__version__",
 }  # fmt: skip
-READ_ENVIRONMENT = ("cli/*", "supervisor/*", "wiring/*", "secrets/references.py")
+READ_ENVIRONMENT = ("cli/*", "supervisor/*", "wiring/*", "secrets/references.py", "isolation/environment.py")
 IMPORT_BY_NAME = ("wiring/adapters.py", "cli/adapters.py", "cli/lazy.py", "database/*")
 
 
@@ -44,7 +44,7 @@ def test_http_is_spoken_in_two_places() -> None:
 
 
 def test_settings_come_from_one_place() -> None:
-    """The environment is read by wiring, by the two ways in, and for secrets that lie in it."""
+    """The environment is read by wiring, the two ways in, for secrets that lie in it, and for what a child may know."""
     readers = {source.path for source in sources() if reads_environment(source.tree)}
     assert not outside(readers, *READ_ENVIRONMENT)
 

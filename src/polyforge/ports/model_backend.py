@@ -1,7 +1,7 @@
 """The port to an engine that computes what a local model answers: one loaded model per backend object."""
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Generator, Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -20,7 +20,8 @@ class Signature(msgspec.Struct, frozen=True):
     request has at most `max_rows` rows; None: as many as the host allows. `independent_rows` says that the rows of one
     request may be computed in different runs; a `batch_rows` above 1 says so too. At most `instances` runs are under
     way at once; None: any number. A `stateful` model keeps state from request to request of a sequence: its requests
-    carry the number of the instance that they are for.
+    carry the number of the instance that they are for. With `streams` one request may have several answers: the backend
+    is a `StreamingBackend`.
     """
 
     platform: str
@@ -34,6 +35,7 @@ class Signature(msgspec.Struct, frozen=True):
     independent_rows: bool = False
     instances: int | None = None
     stateful: bool = False
+    streams: bool = False
 
 
 class ModelRequest(msgspec.Struct, frozen=True):
@@ -80,4 +82,38 @@ class ModelBackend(Protocol):
 
     def close(self) -> None:
         """Let go of memory and files; the object may not be used afterwards."""
+        ...
+
+
+class StreamingBackend(Protocol):
+    """What a backend whose signature says `streams` can do besides; `run` still gives one answer, or refuses."""
+
+    def stream(self, request: ModelRequest) -> Generator[Outputs]:
+        """The answers to one request as they come, at most one request at a time in a thread.
+
+        Each step may take as long as a run, and so does `close`, which stops the work that nobody waits for. Raises a
+        PolyforgeError when there is no further answer because something went wrong.
+        """
+        ...
+
+
+class ProcessFacts(msgspec.Struct, frozen=True):
+    """The processes that compute a model: how many there are, what they have resident, and what became of others.
+
+    `endings` counts by reason: crashed, memory, time, protocol.
+    """
+
+    living: int
+    resident_bytes: int
+    restarts: int
+    endings: Mapping[str, int]
+
+
+@runtime_checkable
+class ProcessBackend(Protocol):
+    """A backend that computes in processes of its own."""
+
+    @property
+    def processes(self) -> ProcessFacts | None:
+        """How they are; None while there are none to speak of."""
         ...

@@ -1,0 +1,280 @@
+"""A model in Python, in a process of its own: the class `Model` of a folder's model.py, asked frame by frame.
+
+Runs in whatever interpreter the model wants, so it needs numpy and the standard library alone. What the model raises is
+written to standard error, which the host logs; an exception with an attribute `param` is told to the caller.
+"""
+
+import importlib.util
+import inspect
+import json
+import struct
+import sys
+import traceback
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Final, cast
+
+import numpy as np
+
+from polyforge.isolation.frames import Frame
+from polyforge.isolation.program import CannotServe, Program, Replies, Reply
+
+FILE: Final = "model.py"
+BATCH_ROWS: Final = 32
+"""Rows that are worth one call of `batch`, where the model does not say."""
+_LENGTH: Final = struct.Struct("<I")
+Arrays = dict[str, Any]
+
+
+class _Broken(Exception):
+    """The model does not keep to what it declares."""
+
+
+class Spec:
+    """A declared input or output."""
+
+    def __init__(self, name: str, datatype: str, shape: Sequence[int]) -> None:
+        self.name = name
+        self.datatype = datatype
+        self.shape = tuple(shape)
+
+    def facts(self) -> dict[str, Any]:
+        """As the host reads it."""
+        return {"name": self.name, "datatype": self.datatype, "shape": self.shape}
+
+    def admits(self, shape: Sequence[int]) -> bool:
+        """Whether an array of this shape fits."""
+        return len(shape) == len(self.shape) and all(w in (-1, g) for w, g in zip(self.shape, shape, strict=True))
+
+
+class PythonModel:
+    """The model of a folder and what it declares."""
+
+    def __init__(self, folder: Path, dtypes: Mapping[str, str]) -> None:
+        self._dtypes = dtypes
+        kind = _load_class(folder)
+        self._inputs = self._declared(kind, "inputs")
+        self._outputs = self._declared(kind, "outputs")
+        self._model = _guarded("Model()", kind)
+        self._methods = {
+            name: _with_parameters(getattr(self._model, name))
+            for name in ("predict", "batch", "stream")
+            if hasattr(self._model, name)
+        }
+        if not {"predict", "stream"} & self._methods.keys():
+            raise CannotServe(f"{FILE}: class Model has neither `predict` nor `stream`")
+        self._has_rows = all(spec.shape[:1] == (-1,) for spec in (*self._inputs.values(), *self._outputs.values()))
+        if hasattr(kind, "load"):
+            _guarded("load", self._model.load)
+
+    def hello(self) -> bytes:
+        """What it takes and gives."""
+        signature: dict[str, Any] = {
+            "platform": "python",
+            "inputs": [spec.facts() for spec in self._inputs.values()],
+            "outputs": [spec.facts() for spec in self._outputs.values()],
+            "batch_rows": self._batch_rows(),
+            "labels": getattr(self._model, "labels", {}),
+            "streams": "stream" in self._methods,
+        }
+        return json.dumps({"signature": signature}).encode()
+
+    def answer(self, frame: Frame) -> Replies:
+        """What the model answers to an order of the host."""
+        order: dict[str, Any] = json.loads(frame.header)
+        requests = list(self._requests(order["requests"], frame.payload))
+        if order["do"] == "stream":
+            return self._stream(*requests[0])
+        if order["do"] == "run":
+            return _joined(self._run(requests))
+        if hasattr(self._model, "warm_up"):
+            self._model.warm_up()
+        return _joined([])
+
+    def _batch_rows(self) -> int:
+        if not self._has_rows:
+            return 0
+        return int(getattr(self._model, "batch_rows", BATCH_ROWS)) if "batch" in self._methods else 1
+
+    def _run(self, requests: list[tuple[Arrays, Arrays]]) -> list[Reply]:
+        if len(requests) > 1 and "batch" in self._methods:
+            together = self._together(requests)
+            if together is not None:
+                return together
+        return [self._alone(inputs, parameters) for inputs, parameters in requests]
+
+    def _together(self, requests: list[tuple[Arrays, Arrays]]) -> list[Reply] | None:
+        """None when they cannot be answered together: alone it is found out which one is to blame."""
+        inputs, parameters = [inputs for inputs, _ in requests], [parameters for _, parameters in requests]
+        try:
+            outputs = self._methods["batch"](inputs, parameters)
+            if len(outputs) != len(requests):
+                raise _Broken(f"`batch` gave {len(outputs)} answers to {len(requests)} requests")
+            return [self._packed(given, asked) for given, asked in zip(outputs, inputs, strict=True)]
+        except Exception as error:  # noqa: BLE001  the model's own code
+            if not _is_told(error):
+                traceback.print_exc()
+            return None
+
+    def _alone(self, inputs: Arrays, parameters: Arrays) -> Reply:
+        if "predict" not in self._methods:
+            return _problem("not_supported", "this model answers in streams: generate_stream, or ModelStreamInfer")
+        try:
+            return self._packed(self._methods["predict"](inputs, parameters), inputs)
+        except Exception as error:  # noqa: BLE001  the model's own code
+            return _failed(error)
+
+    def _stream(self, inputs: Arrays, parameters: Arrays) -> Generator[Reply]:
+        try:
+            with closing(_generator(self._methods["stream"](inputs, parameters))) as answers:
+                for given in answers:
+                    yield _joined([self._packed(given, None)])
+        except Exception as error:  # noqa: BLE001  the model's own code
+            yield _joined([_failed(error)])
+
+    def _requests(self, wires: list[dict[str, Any]], payload: memoryview) -> Iterator[tuple[Arrays, Arrays]]:
+        at = 0
+        for wire in wires:
+            inputs: Arrays = {}
+            for tensor in wire["inputs"]:
+                end = at + tensor["size"]
+                inputs[tensor["name"]] = self._unpacked(tensor, payload[at:end])
+                at = end
+            yield inputs, wire["parameters"]
+
+    def _unpacked(self, tensor: dict[str, Any], data: memoryview) -> Any:
+        if tensor["datatype"] != "BYTES":
+            numbers: Any = np.frombuffer(data, self._dtypes[tensor["datatype"]])
+            return numbers.reshape(tensor["shape"])
+        elements = list(_elements(bytes(data)))
+        array: Any = np.empty(len(elements), object)
+        array[:] = elements
+        return array.reshape(tensor["shape"])
+
+    def _packed(self, outputs: Any, inputs: Arrays | None) -> Reply:
+        """One answer; its rows are those of the request, unless it is one of several."""
+        if not isinstance(outputs, dict) or cast(Arrays, outputs).keys() != self._outputs.keys():
+            raise _Broken(f"the model must give a dict of {', '.join(self._outputs)}")
+        facts: list[dict[str, Any]] = []
+        buffers: list[memoryview] = []
+        rows = len(next(iter(inputs.values()))) if inputs and self._has_rows else None
+        for name, spec in self._outputs.items():
+            array, data = self._bytes_of(spec, cast(Arrays, outputs)[name])
+            if rows is not None and array.shape[0] != rows:
+                raise _Broken(f"output {name} has {array.shape[0]} rows, and the request {rows}")
+            facts.append({**spec.facts(), "shape": array.shape, "size": data.nbytes})
+            buffers.append(data)
+        return json.dumps({"outputs": facts}).encode(), buffers
+
+    def _bytes_of(self, spec: Spec, value: Any) -> tuple[Any, memoryview]:
+        array = np.asarray(value, object if spec.datatype == "BYTES" else None)
+        if not spec.admits(array.shape):
+            raise _Broken(f"output {spec.name} has shape {list(array.shape)}, and {list(spec.shape)} is declared")
+        if spec.datatype == "BYTES":
+            return array, memoryview(b"".join(_element(item) for item in array.reshape(-1)))
+        dtype = np.dtype(self._dtypes[spec.datatype])
+        if not np.can_cast(array.dtype, dtype, "same_kind"):
+            raise _Broken(f"output {spec.name} has elements of {array.dtype}, and {spec.datatype} is declared")
+        whole = np.ascontiguousarray(array, dtype).reshape(-1)
+        return array, whole.view(np.uint8).data
+
+    def _declared(self, kind: Any, which: str) -> dict[str, Spec]:
+        try:
+            specs = {
+                str(name): Spec(str(name), datatype, [int(extent) for extent in shape])
+                for name, (datatype, shape) in getattr(kind, which).items()
+            }
+        except (AttributeError, TypeError, ValueError) as error:
+            example = '{"x": ("FP32", [-1, 4])}'
+            raise CannotServe(f"{FILE}: class Model must declare `{which}`, such as {which} = {example}") from error
+        wrong = [spec.name for spec in specs.values() if spec.datatype not in self._dtypes]
+        if wrong or not specs:
+            names = ", ".join(self._dtypes)
+            raise CannotServe(f"{FILE}: {which} {', '.join(wrong)}: at least one, each with a datatype of {names}")
+        return specs
+
+
+def _load_class(folder: Path) -> Any:
+    """The class Model; files beside model.py can be imported by it."""
+    sys.path.insert(0, str(folder))
+    spec = importlib.util.spec_from_file_location("model", folder / FILE)
+    if spec is None or spec.loader is None:
+        raise CannotServe(f"there is no {FILE}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["model"] = module
+    _guarded("import", lambda: cast(Any, spec.loader).exec_module(module))
+    if not inspect.isclass(getattr(module, "Model", None)):
+        raise CannotServe(f"{FILE}: there is no class Model")
+    return cast(Any, module).Model
+
+
+def _guarded(what: str, call: Callable[[], Any]) -> Any:
+    try:
+        return call()
+    except Exception as error:
+        traceback.print_exc()
+        raise CannotServe(f"{FILE}: {what}: {type(error).__name__}: {error}") from error
+
+
+def _with_parameters(method: Callable[..., Any]) -> Callable[[Any, Any], Any]:
+    """The method as one that is told the request's parameters, whether it has a place for them or not."""
+    if len(inspect.signature(method).parameters) > 1:
+        return method
+    return lambda inputs, parameters: method(inputs)
+
+
+def _generator(answers: Any) -> Generator[Any]:
+    yield from answers
+
+
+def _is_told(error: Exception) -> bool:
+    return isinstance(getattr(error, "param", None), str)
+
+
+def _failed(error: Exception) -> Reply:
+    if _is_told(error):
+        return _problem("invalid_request", str(error), cast(Any, error).param)
+    traceback.print_exception(error)
+    return _problem("broke", type(error).__name__)
+
+
+def _problem(code: str, message: str, param: str | None = None) -> Reply:
+    return json.dumps({"problem": {"code": code, "message": message, "param": param}}).encode(), []
+
+
+def _joined(replies: Sequence[Reply]) -> Reply:
+    header = b'{"answers":[' + b",".join(header for header, _ in replies) + b"]}"
+    return header, [buffer for _, buffers in replies for buffer in buffers]
+
+
+def _elements(data: bytes) -> Iterator[bytes]:
+    """The elements of a BYTES tensor, each after its length, which the host has checked."""
+    at = 0
+    while at < len(data):
+        (length,) = _LENGTH.unpack_from(data, at)
+        at += _LENGTH.size + length
+        yield data[at - length : at]
+
+
+def _element(value: Any) -> bytes:
+    content = value.encode() if isinstance(value, str) else value
+    if not isinstance(content, bytes):
+        raise _Broken(f"an element of a BYTES tensor is {type(content).__name__}, and must be str or bytes")
+    return _LENGTH.pack(len(content)) + content
+
+
+def main() -> None:
+    """Be the process of the model that the command line describes."""
+    program = Program(sys.argv[-1])
+    folder, dtypes = Path(program.arguments["folder"]), program.arguments["dtypes"]
+
+    def start() -> tuple[bytes, Callable[[Frame], Replies]]:
+        model = PythonModel(folder, dtypes)
+        return model.hello(), model.answer
+
+    program.run(start)
+
+
+if __name__ == "__main__":
+    main()

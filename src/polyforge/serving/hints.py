@@ -12,8 +12,8 @@ class EngineHints(msgspec.Struct, frozen=True):
     """What chooses an engine for a folder.
 
     `backend` names the adapter outright; else the files and `task` tell. `settings` are that adapter's own, and what
-    it does not know is wrong. `threads` and `batch_rows` are for the engines that know them. `isolated` asks for a process
-    of its own; `instances` is how many runs may be under way at once, and with them how many processes there are.
+    it does not know is wrong. `threads` and `batch_rows` are for the engines that know them. `isolated` asks for a
+    process of its own; `instances` is how many runs may be under way at once, and so how many processes there are.
     """
 
     task: Task | None = None

@@ -1,0 +1,315 @@
+"""Which models are in memory: loaded within a budget, the least recently used leaving first, and back when asked for.
+
+A model that left is READY all the same: its next request waits while it is loaded. Every change of a model is one task
+at a time, begun on the event loop; so what is decided there holds until the task is done.
+"""
+
+import asyncio
+import math
+from collections.abc import Callable, Collection, Coroutine, Iterable
+from typing import Any, Final
+
+import msgspec
+
+from polyforge.kernel.errors import PolyforgeError, Unavailable
+from polyforge.serving.lifecycle.memory import give_back, resident_bytes
+from polyforge.serving.repository import HostedModel
+from polyforge.serving.scheduler import Scheduler
+from polyforge.telemetry.logs import get_logger
+
+LOOK_SECONDS: Final = 1.0
+"""Between looks for models that nobody has used for long."""
+RETRY_SECONDS: Final = 10.0
+"""Until a model that could not be loaded again is tried once more."""
+MEGABYTE: Final = 1_000_000
+LEAST_BYTES: Final = MEGABYTE
+"""What a model is taken to need at least: an engine has costs of its own."""
+NO_ROOM: Final = "not loaded, for the memory that models may take is full; the first request loads it"
+
+_log = get_logger(__name__)
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """How much memory models may take together (None: any), how many may be loaded at once, and how long a request
+    waits for one."""
+
+    memory_bytes: int | None = None
+    parallel_loads: int = 2
+    wait_seconds: float = 30.0
+
+
+class Upkeep(msgspec.Struct, frozen=True):
+    """What keeps one model in memory.
+
+    `size` is how many bytes it is taken to need until it was loaded. One that is kept warm never leaves; another leaves
+    after `idle_seconds` without a request (None: never), or when its memory is needed.
+    """
+
+    size: int = 0
+    keep_warm: bool = False
+    idle_seconds: float | None = None
+
+
+class _Kept(msgspec.Struct, eq=False):
+    model: HostedModel
+    upkeep: Upkeep
+    holds: int = 0
+    """Bytes counted for it while it is in memory, or on its way there."""
+    measured: int = 0
+    loaded_at: float = 0.0
+    retry_at: float = 0.0
+    change: asyncio.Task[PolyforgeError | None] | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes that it needs: what was seen, else what is supposed."""
+        return max(LEAST_BYTES, self.measured or self.upkeep.size)
+
+    @property
+    def idle_since(self) -> float:
+        return max(self.model.used, self.loaded_at)
+
+
+class Lifecycle:
+    """Loads models, puts them to sleep and wakes them. Everything here is called on one event loop."""
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        limits: Limits,
+        *,
+        memory: Callable[[], int | None] = resident_bytes,
+        trim: Callable[[], None] = give_back,
+    ) -> None:
+        self._scheduler = scheduler
+        self._limits = limits
+        self._memory = memory
+        self._trim = trim
+        self._kept: dict[HostedModel, _Kept] = {}
+        self._slots = asyncio.Semaphore(limits.parallel_loads)
+        self._room = asyncio.Lock()
+        self._loading = 0
+        self._together: list[_Kept] = []
+        self._before: int | None = None
+        self.on_load: Callable[[HostedModel], None] = lambda model: None
+        """Called with each model that has come into memory."""
+
+    @property
+    def kept(self) -> list[HostedModel]:
+        """Every model that is looked after, in memory or not."""
+        return list(self._kept)
+
+    def held_bytes(self, model: HostedModel) -> int:
+        """What is counted for a model; 0 while it is not in memory."""
+        kept = self._kept.get(model)
+        return kept.holds if kept else 0
+
+    def keep(self, model: HostedModel, upkeep: Upkeep) -> None:
+        """Look after a model that is not loaded yet."""
+        self._kept[model] = _Kept(model, upkeep)
+        model.resident = False
+
+    async def begin(self, models: Iterable[HostedModel], starting: Callable[[], None]) -> None:
+        """Load models in this order, as far as the memory goes; `starting` is called before each.
+
+        What fails is UNAVAILABLE with its reason; what finds no room is loaded by its first request.
+        """
+
+        waiting = iter(models)
+
+        async def load_next() -> None:
+            for model in waiting:
+                starting()
+                kept = self._kept[model]
+                error = await self._changed(kept, self._bring(kept, evict=False))
+                if error is not None:
+                    model.state, model.reason = "UNAVAILABLE", NO_ROOM
+                elif not model.ready:
+                    _log.error("a model is not served", model=model.name, version=model.version, reason=model.reason)
+
+        await asyncio.gather(*(load_next() for _ in range(self._limits.parallel_loads)))
+
+    async def load(self, model: HostedModel, *, instead_of: Collection[HostedModel] = ()) -> None:
+        """Load a model, letting others leave for it; afterwards it is ready, or unavailable with a reason.
+
+        The memory of those that it takes the place of counts as free: for a moment both are there.
+        """
+        if model not in self._kept:
+            self.keep(model, Upkeep())
+        kept = self._kept[model]
+        error = await self._changed(kept, self._bring(kept, instead_of=instead_of))
+        if error is not None:
+            model.state, model.reason = "UNAVAILABLE", error.message
+
+    async def unload(self, model: HostedModel) -> None:
+        """Let go of a model for good, once the requests that it has are answered. It takes no new ones already."""
+        kept = self._kept.get(model)
+        if kept is None:
+            return
+        while kept.change is not None:
+            await asyncio.shield(kept.change)
+        if model.resident:
+            await self._changed(kept, self._sleep(kept))
+        self._kept.pop(model, None)
+
+    async def awake(self, model: HostedModel, *, within: float) -> HostedModel:
+        """The model itself, or what took its place, loaded; one that cannot answer is given back as it is.
+
+        Unavailable when it cannot be loaded for want of memory, or takes longer than a request waits.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + min(within, self._limits.wait_seconds)
+        while not model.resident:
+            if model.successor is not None:
+                model = model.successor
+                continue
+            kept = self._kept.get(model)
+            if kept is None or loop.time() < kept.retry_at:
+                return model
+            change = kept.change or self._begin(kept, self._bring(kept))
+            error = await _outcome(change, deadline)
+            if error is not None:
+                raise error
+        return model
+
+    async def run(self) -> None:
+        """Until it is cancelled: put to sleep what nobody has used for long."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            for kept in self._idle(loop.time()):
+                await self._changed(kept, self._sleep(kept))
+
+    def _idle(self, now: float) -> list[_Kept]:
+        def is_idle(kept: _Kept) -> bool:
+            seconds = kept.upkeep.idle_seconds
+            return self._may_leave(kept) and seconds is not None and now - kept.idle_since >= seconds
+
+        return [kept for kept in self._kept.values() if is_idle(kept)]
+
+    def _may_leave(self, kept: _Kept) -> bool:
+        return kept.model.resident and kept.model.ready and kept.change is None and not kept.upkeep.keep_warm
+
+    def _begin(
+        self, kept: _Kept, change: Coroutine[Any, Any, PolyforgeError | None]
+    ) -> asyncio.Task[PolyforgeError | None]:
+        """Start to change a model that nothing changes. The task goes on when who began it does not wait any more."""
+
+        def done(task: asyncio.Task[PolyforgeError | None]) -> None:
+            kept.change = None
+            if not task.cancelled() and (error := task.exception()) is not None:
+                _log.error("a model could not be loaded or unloaded", model=kept.model.name, error=repr(error))
+
+        kept.change = asyncio.get_running_loop().create_task(change)
+        kept.change.add_done_callback(done)
+        return kept.change
+
+    async def _changed(self, kept: _Kept, change: Coroutine[Any, Any, PolyforgeError | None]) -> PolyforgeError | None:
+        while kept.change is not None:
+            await asyncio.shield(kept.change)
+        return await asyncio.shield(self._begin(kept, change))
+
+    async def _bring(
+        self, kept: _Kept, *, evict: bool = True, instead_of: Collection[HostedModel] = ()
+    ) -> PolyforgeError | None:
+        """Load a model; what comes back is why there is no room for it."""
+        if kept.model.resident:
+            return None
+        async with self._slots:
+            async with self._room:
+                error = await self._make_room(kept, evict, instead_of)
+                if error is not None:
+                    return error
+                kept.holds = kept.size
+            await self._load(kept)
+        return None
+
+    async def _load(self, kept: _Kept) -> None:
+        model = kept.model
+        if not self._loading:
+            self._before, self._together = self._memory(), []
+        self._loading += 1
+        try:
+            await self._scheduler.load(model)
+        except RuntimeError:
+            _log.exception("a model broke while loading", model=model.name, version=model.version)
+        finally:
+            self._loading -= 1
+        now = asyncio.get_running_loop().time()
+        if not model.ready:
+            await self._close(kept)
+            # One that never worked will not: it needs somebody to load it.
+            kept.retry_at = now + RETRY_SECONDS if kept.loaded_at else math.inf
+            return
+        kept.loaded_at = now
+        model.resident = True
+        self._together.append(kept)
+        if not self._loading:
+            self._measure()
+        self.on_load(model)
+
+    def _measure(self) -> None:
+        """Share out how much the memory has grown among those that were loaded at the same time."""
+        after = self._memory()
+        if self._before is None or after is None:
+            return
+        grown, supposed = max(0, after - self._before), sum(kept.size for kept in self._together)
+        for kept in self._together:
+            kept.measured = max(kept.measured, grown * kept.size // supposed)
+            kept.holds = kept.size if kept.holds else 0
+
+    async def _sleep(self, kept: _Kept) -> PolyforgeError | None:
+        """Let go of the memory of a model that answers no requests from now on, once those that it has are answered."""
+        kept.model.resident = False
+        await self._scheduler.unload(kept.model)
+        kept.holds = 0
+        await asyncio.to_thread(self._trim)
+        return None
+
+    async def _close(self, kept: _Kept) -> None:
+        kept.holds = 0
+        await asyncio.to_thread(kept.model.backend.close)
+        await asyncio.to_thread(self._trim)
+
+    async def _make_room(self, kept: _Kept, evict: bool, instead_of: Collection[HostedModel]) -> PolyforgeError | None:
+        """Have others leave until a model fits; when it cannot fit, none leaves, and the reason comes back."""
+        budget = self._limits.memory_bytes
+        if budget is None:
+            return None
+        name, needed = kept.model.name, kept.size
+        if needed > budget:
+            return Unavailable(
+                f"model '{name}' needs about {_megabytes(needed)}, more than the {_megabytes(budget)} that models may"
+                " take together",
+                retry_after=RETRY_SECONDS,
+            )
+        places = {id(model) for model in (*instead_of, kept.model)}
+        others = [other for other in self._kept.values() if id(other.model) not in places]
+        free = budget - sum(other.holds for other in others)
+        leaving: list[_Kept] = []
+        for other in sorted((other for other in others if self._may_leave(other)), key=lambda each: each.model.used):
+            if free >= needed or not evict:
+                break
+            leaving.append(other)
+            free += other.holds
+        if free < needed:
+            return Unavailable(
+                f"model '{name}' needs about {_megabytes(needed)}; the memory that models may take is full, and nothing"
+                " may leave",
+                retry_after=RETRY_SECONDS,
+            )
+        await asyncio.gather(*(asyncio.shield(self._begin(other, self._sleep(other))) for other in leaving))
+        return None
+
+
+async def _outcome(change: asyncio.Task[PolyforgeError | None], deadline: float) -> PolyforgeError | None:
+    """What a change comes to; Unavailable when it takes beyond the deadline. It goes on then."""
+    try:
+        async with asyncio.timeout_at(deadline):
+            return await asyncio.shield(change)
+    except TimeoutError:
+        return Unavailable("the model is still being loaded", retry_after=RETRY_SECONDS)
+
+
+def _megabytes(count: int) -> str:
+    return f"{math.ceil(count / MEGABYTE)} MB"

@@ -58,6 +58,11 @@ bench: $(VENV)/installed-dev ## Measure against other gateways; results go to be
 	@tools/need-programs nginx wrk
 	$(BIN)/python -m benchmarks $(ARGS)
 
+.PHONY: bench-serving
+bench-serving: $(VENV)/installed-dev ## Measure against other model servers (ARGS="--models FOLDER --quick")
+	@tools/need-programs wrk
+	$(BIN)/python -m benchmarks serving $(ARGS)
+
 .PHONY: scorecard
 scorecard: $(VENV)/installed-dev ## Try faults and races on us and on other gateways: who does the right thing
 	$(BIN)/python -m benchmarks scorecard $(ARGS)
@@ -76,7 +81,7 @@ clean: ## Remove .venv and caches (not the data folder)
 
 .PHONY: help
 help: ## List these commands
-	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(BIN)/python:
 	@tools/make-venv $(VENV)

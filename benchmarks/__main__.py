@@ -16,6 +16,9 @@ from benchmarks.scenarios import FIRST_BYTE, LIMITED_SCENARIOS, PACED, SCENARIOS
 from benchmarks.scorecard import command as scorecard
 from benchmarks.scorecard import report as scorecard_report
 from benchmarks.scorecard.results import newest as newest_scorecard
+from benchmarks.serving import command as serving
+from benchmarks.serving import report as serving_report
+from benchmarks.serving.results import newest as newest_serving
 from benchmarks.targets import all_targets
 
 SUBJECT = "polyforge"
@@ -25,6 +28,8 @@ def main() -> int:
     """0 when Polyforge was measured without errors, keeps its promises and does what is right."""
     if sys.argv[1:2] == ["scorecard"]:
         return scorecard.main(sys.argv[2:])
+    if sys.argv[1:2] == ["serving"]:
+        return serving.main(sys.argv[2:])
     options = _parser().parse_args()
     if options.command == "report":
         return _report()
@@ -69,9 +74,10 @@ def _plan(options: argparse.Namespace) -> Plan:
 
 
 def _report() -> int:
-    result, card = newest(), newest_scorecard()
+    result, card, served = newest(), newest_scorecard(), newest_serving()
     written = publish(result) if result else []
     written += [scorecard_report.publish(card)] if card else []
+    written += [serving_report.publish(served)] if served else []
     if not written:
         say("there is no result; run `make bench`")
         return 2
@@ -99,8 +105,9 @@ def _parser() -> argparse.ArgumentParser:
     names = [target.name for target in all_targets()]
     scenarios = [scenario.name for scenario in (*SCENARIOS, *LIMITED_SCENARIOS)] + [PACED, FIRST_BYTE]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    commands = ("run", "report", "scorecard")
-    parser.add_argument("command", nargs="?", choices=commands, default="run", help="`scorecard --help` tells of that")
+    commands = ("run", "report", "scorecard", "serving")
+    told = "`scorecard --help` and `serving --help` tell of those"
+    parser.add_argument("command", nargs="?", choices=commands, default="run", help=told)
     parser.add_argument("--seconds", type=float, default=5.0, help="length of a window")
     parser.add_argument("--rounds", type=int, default=5, help="windows of each target in each scenario")
     parser.add_argument("--only", action="append", choices=names, help="measure only this target; may be repeated")

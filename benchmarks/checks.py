@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from benchmarks.results import PacedWindow, Result, difference, middle, ratio
 from benchmarks.scenarios import (
@@ -20,14 +21,15 @@ US = "polyforge"
 OURS = frozenset({US, WITH_LIMITS})
 MEGABYTE = 1_000_000
 Figure = Callable[[Result], float | None]
+AnyResult = TypeVar("AnyResult")
 
 
 @dataclass(frozen=True)
-class Promise:
-    """A figure, its limit, and which side of it is good."""
+class Promise(Generic[AnyResult]):
+    """A figure of a result, its limit, and which side of it is good."""
 
     name: str
-    figure: Figure
+    figure: Callable[[AnyResult], float | None]
     limit: float
     at_least: bool
     unit: str
@@ -38,7 +40,7 @@ class Promise:
 class Verdict:
     """A promise and what was measured; None where the run does not tell."""
 
-    promise: Promise
+    promise: Promise[Any]
     measured: float | None
 
     @property

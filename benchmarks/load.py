@@ -2,7 +2,7 @@
 
 import json
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import time_ns
@@ -11,6 +11,17 @@ from benchmarks.scenarios import NUMBERED
 
 MARK = "figures "
 
+DONE = """
+done = function(summary, latency, requests)
+  local errors = summary.errors
+  io.write(string.format(
+    'figures {"requests":%d,"micros":%d,"p50":%d,"p99":%d,"refused":%d,"broken":%d}\\n',
+    summary.requests, summary.duration, latency:percentile(50), latency:percentile(99),
+    errors.status, errors.connect + errors.read + errors.write + errors.timeout))
+end
+"""
+"""How a script ends: wrk's figures behind the mark."""
+
 SCRIPT = """
 local file = assert(io.open({body}, "rb"))
 wrk.method = "POST"
@@ -18,14 +29,7 @@ wrk.body = file:read("*a")
 file:close()
 {headers}
 {distinct}
-done = function(summary, latency, requests)
-  local errors = summary.errors
-  io.write(string.format(
-    '{mark}{{"requests":%d,"micros":%d,"p50":%d,"p99":%d,"refused":%d,"broken":%d}}\\n',
-    summary.requests, summary.duration, latency:percentile(50), latency:percentile(99),
-    errors.status, errors.connect + errors.read + errors.write + errors.timeout))
-end
-"""
+{done}"""
 
 DISTINCT = """
 local before, after = wrk.body:match("^(.-){word}(.*)$")
@@ -73,18 +77,19 @@ def run_wrk(call: Call, callers: int, seconds: float, core: int, folder: Path, *
     (folder / "body.json").write_bytes(call.body)
     script = folder / "load.lua"
     script.write_text(_script(call, folder / "body.json", distinct=distinct))
+    return run_script(script, call.url, callers, seconds, ["taskset", "-c", str(core)])
+
+
+def run_script(script: Path, url: str, callers: int, seconds: float, prefix: Sequence[str] = ()) -> Load:
+    """Let wrk send what a script says, which ends with DONE; LoadFailed when it gives no figures."""
     whole_seconds = max(1, round(seconds))
     options = ["-t1", f"-c{callers}", f"-d{whole_seconds}s", "--timeout", "60s", "-s", str(script)]
     done = subprocess.run(
-        ["taskset", "-c", str(core), "wrk", *options, call.url],
-        capture_output=True,
-        text=True,
-        timeout=whole_seconds + 90,
-        check=False,
+        [*prefix, "wrk", *options, url], capture_output=True, text=True, timeout=whole_seconds + 90, check=False
     )
     _, found, figures = done.stdout.partition(MARK)
     if not found:
-        raise LoadFailed(f"wrk on {call.url} gave no figures: {done.stdout}{done.stderr}")
+        raise LoadFailed(f"wrk on {url} gave no figures: {done.stdout}{done.stderr}")
     seen: dict[str, int] = json.loads(figures)
     micros = seen["micros"] / 1e6
     return Load(seen["requests"], micros, seen["p50"], seen["p99"], seen["refused"], seen["broken"])
@@ -95,4 +100,4 @@ def _script(call: Call, body: Path, *, distinct: bool) -> str:
         f"wrk.headers[{json.dumps(name)}] = {json.dumps(value)}" for name, value in call.headers.items()
     )
     numbered = DISTINCT.format(word=NUMBERED, run=time_ns()) if distinct else ""
-    return SCRIPT.format(body=json.dumps(str(body)), headers=headers, distinct=numbered, mark=MARK)
+    return SCRIPT.format(body=json.dumps(str(body)), headers=headers, distinct=numbered, done=DONE)

@@ -30,12 +30,15 @@ def free_port() -> int:
 
 
 class Program:
-    """A program in a session of its own, pinned to a core; whatever it starts inherits the pin and ends with it."""
+    """A program in a session of its own, pinned to a core, or to a list of them as taskset takes it.
+
+    Whatever it starts inherits the pin and ends with it.
+    """
 
     def __init__(
         self,
         command: Sequence[str | Path],
-        core: int,
+        core: int | str,
         log: Path,
         environment: Mapping[str, str] | None = None,
         folder: Path | None = None,
@@ -76,13 +79,14 @@ class Program:
 
     def wait_ready(self, url: str, seconds: float) -> float:
         """Poll a URL until it answers 200; returns the seconds it took."""
-        return self._wait(lambda: _answers(url), f"answer {url}", seconds)
+        return self.wait(lambda: _answers(url), f"answer {url}", seconds)
 
     def wait_listening(self, port: int, seconds: float) -> float:
         """Poll a port until something listens; returns the seconds it took."""
-        return self._wait(lambda: _listens(port), f"listen on {port}", seconds)
+        return self.wait(lambda: _listens(port), f"listen on {port}", seconds)
 
-    def _wait(self, is_ready: Callable[[], bool], what: str, seconds: float) -> float:
+    def wait(self, is_ready: Callable[[], bool], what: str, seconds: float) -> float:
+        """Poll until something is so; returns the seconds it took."""
         started = time.monotonic()
         while time.monotonic() - started < seconds:
             self.check()

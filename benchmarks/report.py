@@ -108,17 +108,17 @@ def summary(result: Result) -> str:
         rows.append(
             [
                 target.title,
-                _number(middle(busy, lambda window: window.requests_per_second)),
-                _number(middle(busy, lambda window: window.cpu_micros), " µs"),
-                NOTHING if target.name in ("direct", "bare-plain") else _number(added, " ms", 2, 1000),
-                _number(middle(busy, lambda window: window.memory_bytes), " MB", 0, MEGABYTE),
+                number(middle(busy, lambda window: window.requests_per_second)),
+                number(middle(busy, lambda window: window.cpu_micros), " µs"),
+                NOTHING if target.name in ("direct", "bare-plain") else number(added, " ms", 2, 1000),
+                number(middle(busy, lambda window: window.memory_bytes), " MB", 0, MEGABYTE),
             ]
         )
     about = f"One worker on one core of {result.machine.cpu}, {result.date[:10]}, 32 callers, 1 kB requests;"
     more = "added latency is the median at one caller over the bare proxy. [All figures](docs/benchmarks.md)."
     absent = ", ".join(target.title for target in result.targets if target.absent)
     missing = f" Absent or failed in this run: {absent}." if absent else ""
-    return f"{_table(header, rows)}\n{about} {more}{missing}\n"
+    return f"{table(header, rows)}\n{about} {more}{missing}\n"
 
 
 def _machine(result: Result) -> str:
@@ -138,19 +138,19 @@ def _machine(result: Result) -> str:
 def _targets(result: Result) -> str:
     header = ["target", "version", "ready in", "memory when idle"]
     rows = [_target_row(target) for target in result.targets]
-    return "## Targets\n\n" + _table(header, rows)
+    return "## Targets\n\n" + table(header, rows)
 
 
 def _target_row(target: TargetInfo) -> list[str]:
     if target.absent:
         reason = " ".join(target.absent.split())[:300].replace("|", "\\|")
         return [target.title, f"**absent**: {reason}", NOTHING, NOTHING]
-    ready = _number(target.ready_seconds, " s", 1)
-    return [target.title, target.version or NOTHING, ready, _number(target.idle_bytes, " MB", 0, MEGABYTE)]
+    ready = number(target.ready_seconds, " s", 1)
+    return [target.title, target.version or NOTHING, ready, number(target.idle_bytes, " MB", 0, MEGABYTE)]
 
 
 def _verdicts(result: Result) -> str:
-    rows = [_verdict_row(verdict) for verdict in verdicts(result)]
+    rows = [verdict_row(verdict) for verdict in verdicts(result)]
     bare = middle(result.of(THROUGHPUT, "bare-plain"), lambda window: window.cpu_micros)
     note = ""
     if bare:
@@ -159,14 +159,15 @@ def _verdicts(result: Result) -> str:
             f"\nThe absolute limits were set where the bare proxy takes {REFERENCE_BARE_CPU_MICROS:.0f} µs of CPU per "
             f"request; in this run it took {bare:.0f} µs, {pace:.2f} times that.\n"
         )
-    return "## Promises\n\n" + _table(["promise", "limit", "measured", ""], rows) + note
+    return "## Promises\n\n" + table(["promise", "limit", "measured", ""], rows) + note
 
 
-def _verdict_row(verdict: Verdict) -> list[str]:
+def verdict_row(verdict: Verdict) -> list[str]:
+    """A promise and whether it was kept, as a row of a table."""
     promise = verdict.promise
     side = "at least" if promise.at_least else "at most"
     limit = f"{side} {promise.limit:g} {promise.unit}".strip()
-    measured = _number(verdict.measured, f" {promise.unit}".rstrip(), promise.digits)
+    measured = number(verdict.measured, f" {promise.unit}".rstrip(), promise.digits)
     word = {True: "kept", False: "**missed**", None: "not measured"}[verdict.kept]
     return [promise.name, limit, measured, word]
 
@@ -185,19 +186,19 @@ def _scenario(result: Result, scenario: ScenarioInfo) -> str:
         cpu = middle(windows, lambda window: window.cpu_micros)
         row = [
             target.title,
-            _number(middle(windows, lambda window: window.requests_per_second)),
-            _number(ratio(windows, bare, lambda window: window.requests_per_second), "", 3),
-            _number(middle(windows, lambda window: window.p50_micros), " ms", 2, 1000),
-            _number(middle(windows, lambda window: window.p99_micros), " ms", 2, 1000),
-            _number(cpu, " µs"),
-            _number(ratio(windows, bare, lambda window: window.cpu_micros), "", 2),
-            _number(middle(windows, lambda window: window.memory_bytes), " MB", 0, MEGABYTE),
+            number(middle(windows, lambda window: window.requests_per_second)),
+            number(ratio(windows, bare, lambda window: window.requests_per_second), "", 3),
+            number(middle(windows, lambda window: window.p50_micros), " ms", 2, 1000),
+            number(middle(windows, lambda window: window.p99_micros), " ms", 2, 1000),
+            number(cpu, " µs"),
+            number(ratio(windows, bare, lambda window: window.cpu_micros), "", 2),
+            number(middle(windows, lambda window: window.memory_bytes), " MB", 0, MEGABYTE),
             f"**{errors}: invalid**" if errors else "0",
         ]
         if scenario.name == STREAM:
-            row.insert(7, _number(cpu, " µs", 1, result.options.stream_chunks))
+            row.insert(7, number(cpu, " µs", 1, result.options.stream_chunks))
         rows.append(row)
-    return f"## {scenario.title[0].upper()}{scenario.title[1:]}\n\n" + _table(header, rows)
+    return f"## {scenario.title[0].upper()}{scenario.title[1:]}\n\n" + table(header, rows)
 
 
 def _paced(result: Result) -> str:
@@ -212,19 +213,19 @@ def _paced(result: Result) -> str:
         rows.append(
             [
                 target.title,
-                _number(middle(windows, lambda window: window.cpu_micros), " µs", 1),
-                _number(ratio(windows, bare, lambda window: window.cpu_micros), "", 2),
-                _number(middle(windows, lambda window: window.p50_micros), " ms", 2, 1000),
-                _number(middle(windows, lambda window: window.p99_micros), " ms", 2, 1000),
-                _number(difference(windows, direct, lambda window: window.p50_micros), " ms", 2, 1000),
-                _number(difference(windows, direct, lambda window: window.p99_micros), " ms", 2, 1000),
-                _number(middle(windows, lambda window: window.memory_bytes), " MB", 0, MEGABYTE),
+                number(middle(windows, lambda window: window.cpu_micros), " µs", 1),
+                number(ratio(windows, bare, lambda window: window.cpu_micros), "", 2),
+                number(middle(windows, lambda window: window.p50_micros), " ms", 2, 1000),
+                number(middle(windows, lambda window: window.p99_micros), " ms", 2, 1000),
+                number(difference(windows, direct, lambda window: window.p50_micros), " ms", 2, 1000),
+                number(difference(windows, direct, lambda window: window.p99_micros), " ms", 2, 1000),
+                number(middle(windows, lambda window: window.memory_bytes), " MB", 0, MEGABYTE),
                 str(sum(window.lost for window in windows)),
                 str(sum(window.broken for window in windows)),
             ]
         )
     head = PACED_HEAD.format(streams=options.paced_streams, chunks=options.paced_chunks, pace=options.pace_millis)
-    return f"{head}\n{_table(header, rows)}"
+    return f"{head}\n{table(header, rows)}"
 
 
 def _crossed(result: Result) -> str:
@@ -236,15 +237,15 @@ def _crossed(result: Result) -> str:
         rows.append(
             [
                 pair.title,
-                _number(middle(windows, lambda window: window.cpu_micros), " µs", 1),
-                _number(ratio(windows, passed, lambda window: window.cpu_micros), "", 2),
-                _number(middle(windows, lambda window: window.p50_micros), " ms", 2, 1000),
-                _number(middle(windows, lambda window: window.p99_micros), " ms", 2, 1000),
+                number(middle(windows, lambda window: window.cpu_micros), " µs", 1),
+                number(ratio(windows, passed, lambda window: window.cpu_micros), "", 2),
+                number(middle(windows, lambda window: window.p50_micros), " ms", 2, 1000),
+                number(middle(windows, lambda window: window.p99_micros), " ms", 2, 1000),
                 str(sum(window.lost for window in windows)),
                 str(sum(window.broken for window in windows)),
             ]
         )
-    return f"{CROSSED_HEAD}\n{_table(header, rows)}"
+    return f"{CROSSED_HEAD}\n{table(header, rows)}"
 
 
 def _first_byte(result: Result, streams: int) -> str:
@@ -255,14 +256,14 @@ def _first_byte(result: Result, streams: int) -> str:
         rows.append(
             [
                 title,
-                _number(middle(windows, lambda window: window.p50_micros), " ms", 2, 1000),
-                _number(middle(windows, lambda window: window.p99_micros), " ms", 2, 1000),
-                _number(difference(windows, direct, lambda window: window.p50_micros), " ms", 2, 1000),
-                _number(difference(windows, direct, lambda window: window.p99_micros), " ms", 2, 1000),
+                number(middle(windows, lambda window: window.p50_micros), " ms", 2, 1000),
+                number(middle(windows, lambda window: window.p99_micros), " ms", 2, 1000),
+                number(difference(windows, direct, lambda window: window.p50_micros), " ms", 2, 1000),
+                number(difference(windows, direct, lambda window: window.p99_micros), " ms", 2, 1000),
                 str(sum(window.broken for window in windows)),
             ]
         )
-    return f"{FIRST_HEAD.format(streams=streams, seconds=result.options.seconds)}\n{_table(header, rows)}"
+    return f"{FIRST_HEAD.format(streams=streams, seconds=result.options.seconds)}\n{table(header, rows)}"
 
 
 def _first_byte_windows(result: Result) -> list[tuple[str, list[PacedWindow]]]:
@@ -280,13 +281,13 @@ def _noise(result: Result) -> str:
     conditions = [window.conditions for window in [*result.windows, *result.paced]]
     if not conditions:
         return "## Noise\n\nNothing was measured.\n"
-    lines = [f"- bare proxy, {title}: {_spread(values)}" for title, values in _bare_rates(result)]
-    lines.append(f"- a fixed piece of work on the server's core: {_spread([each.spin_seconds for each in conditions])}")
+    lines = [f"- bare proxy, {title}: {spread(values)}" for title, values in _bare_rates(result)]
+    lines.append(f"- a fixed piece of work on the server's core: {spread([each.spin_seconds for each in conditions])}")
     foreign = [each.foreign for each in conditions if each.foreign is not None]
     if foreign:
-        lines.append(f"- the server's core busy with anything but the target: {_share(foreign)}")
-    lines.append(f"- the server's core taken by the hypervisor: {_share([each.stolen for each in conditions])}")
-    lines.append(f"- the core of load and upstream busy: {_share([each.load_core for each in conditions])}")
+        lines.append(f"- the server's core busy with anything but the target: {share(foreign)}")
+    lines.append(f"- the server's core taken by the hypervisor: {share([each.stolen for each in conditions])}")
+    lines.append(f"- the core of load and upstream busy: {share([each.load_core for each in conditions])}")
     text = (
         "Figures of one run on one machine. Windows of the same target differ by as much as the spread below, so a "
         "difference smaller than that says nothing; under a quarter is noise in any case. Where the core of load and "
@@ -304,21 +305,25 @@ def _bare_rates(result: Result) -> list[tuple[str, list[float]]]:
     return found
 
 
-def _spread(values: Sequence[float]) -> str:
+def spread(values: Sequence[float]) -> str:
+    """How far figures of the same thing lie from their median."""
     middle_value = median(values)
     below, above = min(values) / middle_value - 1, max(values) / middle_value - 1
     return f"{below:+.0%} to {above:+.0%} of the median in {len(values)} windows"
 
 
-def _share(values: Sequence[float]) -> str:
+def share(values: Sequence[float]) -> str:
+    """Shares of something, in the middle and at most."""
     return f"median {median(values):.0%}, most {max(values):.0%}"
 
 
-def _number(value: float | None, unit: str = "", digits: int = 0, divisor: float = 1.0) -> str:
+def number(value: float | None, unit: str = "", digits: int = 0, divisor: float = 1.0) -> str:
+    """A figure as tables show it."""
     return NOTHING if value is None else f"{value / divisor:,.{digits}f}{unit}"
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
     align = ["---", *("---:" for _ in header[1:])]
     lines = [f"| {' | '.join(cells)} |" for cells in (header, align, *rows)]
     return "\n".join(lines) + "\n"

@@ -1,0 +1,1 @@
+"""The model host beside other model servers and a bare loop."""

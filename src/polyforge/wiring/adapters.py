@@ -12,7 +12,7 @@ from polyforge.kernel.errors import SettingsError
 from polyforge.wiring.settings import Chosen, explain
 
 _PACKAGE = "polyforge.adapters"
-WIRED = {"providers": frozenset({"local"})}
+WIRED = {"providers": frozenset({"local"}), "model_backends": frozenset({"isolated"})}
 """Adapters that wiring builds itself; nobody chooses them."""
 
 

@@ -7,11 +7,13 @@ line in DETECTED.
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 from pydantic import BaseModel
 
+from polyforge.adapters.model_backends.engine.children import ProcessSettings
+from polyforge.adapters.model_backends.isolated import Isolated
 from polyforge.kernel.errors import Invalid, SettingsError
 from polyforge.kernel.tasks import Task
 from polyforge.ports.model_backend import ModelBackend
@@ -19,6 +21,9 @@ from polyforge.serving.hints import EngineHints
 from polyforge.wiring.adapters import checked, load, settings_class
 
 PORT: Final = "model_backends"
+ISOLATED_ENGINE: Final = "polyforge.wiring.isolated_engine"
+OWN_PROCESSES: Final = frozenset({"python"})
+"""Engines that are processes of their own anyway."""
 MAX_ENTRIES: Final = 10_000
 """Of a folder; what is beyond is not looked at."""
 MAX_CONFIG_BYTES: Final = 4 * 1024 * 1024
@@ -70,19 +75,34 @@ class Layout(msgspec.Struct, frozen=True):
             return b""
 
 
-def engine_for(folder: Path, hints: EngineHints) -> ModelBackend:
+def engine_for(folder: Path, hints: EngineHints, model: str = "") -> ModelBackend:
     """The engine of a folder, not loaded; Invalid when there is none for it, or when its settings are wrong.
 
-    Imports the engine's library, which may take a second: not for an event loop.
+    Imports the engine's library, which may take a second: not for an event loop. `model` is what the log calls it.
     """
     name = hints.backend or detect(folder, hints.task)
     try:
+        if hints.isolated and name not in OWN_PROCESSES:
+            return _isolated(folder, msgspec.structs.replace(hints, backend=name), model)
         adapter = _adapter(name)
         kind = settings_class(adapter)
-        settings = checked(kind, "settings", {"folder": folder, **_shared(kind, hints), **hints.settings})
+        settings = checked(kind, "settings", {"folder": folder, **_shared(kind, hints, model), **hints.settings})
     except SettingsError as error:
         raise Invalid(error.message.replace("backend.use", "backend"), param="backend") from error
     return adapter(settings)
+
+
+def _isolated(folder: Path, hints: EngineHints, model: str) -> ModelBackend:
+    """The engine in processes of its own; settings that are about processes are theirs, all others the engine's.
+
+    The engine's settings are checked there, since that takes its library.
+    """
+    about = {name: value for name, value in hints.settings.items() if name in ProcessSettings.model_fields}
+    own = {name: value for name, value in hints.settings.items() if name not in about}
+    given = {"folder": folder, **_shared(ProcessSettings, hints, model), **about}
+    settings = cast(ProcessSettings, checked(ProcessSettings, "settings", given))
+    inner = msgspec.structs.replace(hints, settings=own, instances=1, isolated=False)
+    return Isolated(settings, ISOLATED_ENGINE, {"folder": str(folder.absolute()), "hints": msgspec.to_builtins(inner)})
 
 
 @cache
@@ -134,9 +154,10 @@ def _paths(folder: Path) -> list[str]:
     return paths
 
 
-def _shared(settings: type[BaseModel], hints: EngineHints) -> dict[str, Any]:
+def _shared(settings: type[BaseModel], hints: EngineHints, model: str) -> dict[str, Any]:
     """Those of the settings common to all models that this engine knows."""
-    common: Mapping[str, int | None] = {
+    common: Mapping[str, int | str | None] = {
+        "name": model or None,
         "threads": hints.threads,
         "batch_rows": hints.batch_rows,
         "instances": hints.instances,

@@ -1,0 +1,75 @@
+"""The process of one engine: builds it from its folder, and answers the host frame by frame. Started by the host."""
+
+import sys
+import traceback
+from collections.abc import Callable, Generator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from polyforge.adapters.model_backends.engine import child_messages
+from polyforge.adapters.model_backends.engine.child_messages import Order
+from polyforge.isolation.frames import Frame
+from polyforge.isolation.program import CannotServe, Program, Replies, Reply
+from polyforge.kernel.errors import NotSupported, PolyforgeError
+from polyforge.ports.model_backend import ModelBackend, ModelRequest, Outputs
+from polyforge.serving.hints import EngineHints
+from polyforge.wiring.engines import engine_for
+
+
+class IsolatedEngine:
+    """An engine that is asked by frames."""
+
+    def __init__(self, engine: ModelBackend) -> None:
+        self._engine = engine
+
+    def hello(self) -> bytes:
+        """What the loaded engine takes and gives."""
+        return msgspec.json.encode(child_messages.Hello(self._engine.signature))
+
+    def answer(self, frame: Frame) -> Replies:
+        """What the engine answers to an order of the host."""
+        order = msgspec.json.decode(frame.header, type=Order)
+        requests = child_messages.decode_requests(order, frame.payload)
+        if order.do == "run":
+            return child_messages.encode_answers(self._run(requests))
+        if order.do == "stream":
+            return _one(NotSupported("this engine gives one answer to a request"))
+        self._engine.warm_up()
+        return child_messages.encode_answers(())
+
+    def _run(self, requests: Sequence[ModelRequest]) -> Sequence[Outputs | PolyforgeError]:
+        """One answer per request; when a batch breaks the engine, each of its requests is tried alone."""
+        try:
+            return self._engine.run(requests)
+        except Exception as error:  # noqa: BLE001  what nobody foresaw: whole in the log, opaque to the caller
+            traceback.print_exc()
+            if len(requests) == 1:
+                return [PolyforgeError(type(error).__name__)]
+        return [answer for request in requests for answer in self._run([request])]
+
+
+def _one(error: PolyforgeError) -> Generator[Reply]:
+    yield child_messages.encode_answers([error])
+
+
+def main() -> None:
+    """Be the process that the command line describes."""
+    program = Program(sys.argv[-1])
+    folder = Path(program.arguments["folder"])
+    hints = msgspec.convert(program.arguments["hints"], EngineHints)
+
+    def start() -> tuple[bytes, Callable[[Frame], Replies]]:
+        try:
+            engine = engine_for(folder, hints)
+            engine.load()
+        except PolyforgeError as error:
+            raise CannotServe(error.message) from error
+        isolated = IsolatedEngine(engine)
+        return isolated.hello(), isolated.answer
+
+    program.run(start)
+
+
+if __name__ == "__main__":
+    main()

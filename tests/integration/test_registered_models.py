@@ -39,9 +39,10 @@ OTHER_PROJECT = "0000000000000000000000009P"
 
 
 async def inspect(artifact: Artifact, configuration: Any) -> Inspection:
-    if "broken" in configuration:
+    settings = configuration.get("options", {})
+    if "broken" in settings:
         raise Invalid("the graph cannot be run")
-    if "bug" in configuration:
+    if "bug" in settings:
         raise RuntimeError("nobody foresaw it")
     return Inspection({"inputs": []}, {"files": len(artifact.manifest.files)})
 
@@ -159,8 +160,8 @@ async def test_the_same_content_again_is_the_same_version(house: House) -> None:
 
 
 async def test_what_is_wrong_with_a_model_is_told_and_makes_no_version(house: House) -> None:
-    assert (await house.add("m", "x", configuration={"broken": 1}))["error"] == "the graph cannot be run"
-    failed = await house.add("m", "x", configuration={"bug": 1})
+    assert (await house.add("m", "x", configuration={"options": {"broken": 1}}))["error"] == "the graph cannot be run"
+    failed = await house.add("m", "x", configuration={"options": {"bug": 1}})
     assert (failed["state"], failed["error"]) == ("failed", "an unexpected error; the log has it")
     absent = await house("POST", "", 202, {"name": "m", "source": "file:///no/such/folder"})
     await house.work()
@@ -405,7 +406,7 @@ async def test_what_json_does_not_have_is_refused(house: House, text: str) -> No
         {"source": "file:///a\n"},
         {"sha256": "abc"},
         {"promote_to": "1"},
-        {"configuration": {"a": "x" * 70_000}},
+        {"configuration": {"options": {"a": "x" * 70_000}}},
         {"other": 1},
     ],
 )

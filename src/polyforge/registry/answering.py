@@ -36,6 +36,7 @@ _log = get_logger(__name__)
 class AnsweringVersion(msgspec.Struct, frozen=True):
     """One version that requests may be sent to. `slot` is its number among those of the machine."""
 
+    id: str
     number: int
     slot: int
     task: Task

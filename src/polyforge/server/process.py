@@ -105,7 +105,7 @@ def create_app(platform: GatewayPlatform) -> Application:
             request_logs_api.router(platform.logs.service(platform.recorder)),
             limits_api.router(_limit_service(platform)),
             cache_api.router(platform.cache.administration),
-            versions_api.router(platform.registry.models, platform.registry.imports, platform.registry.importer.wake),
+            versions_api.router(platform.registry.models, platform.registry.imports, platform.registry.wake),
             gateway_api.usage_router(Comparing(platform.usage.service, platform.lineups)),
             gateway_api.router(ModelGuide(platform.lineups, settings.gateway, platform.clock)),
             guarding_api.router(Trying(platform.lineups)),

@@ -144,7 +144,7 @@ class GatewayPlatform:
         self.audit = AuditPlatform(settings.audit, self.database, clock, self.master)
         self.events = EventTail(self.database, ready=lambda: self.keys.synchronised)
         self.cache = CachePlatform(settings.cache, self.database, clock, self.recorder)
-        self.registry = RegistryPlatform(settings, self.database, clock, self.recorder)
+        self.registry = RegistryPlatform(settings, self.database, clock, self.recorder, spec.model_socket)
         self.lineups = Lineups(self._lineup(settings), self.declared_secrets, self._prepare_lineup)
         self.address = _address(settings, spec)
         self.principals = Principals(self.database)
@@ -187,7 +187,7 @@ class GatewayPlatform:
         self.events.listen(("budgets",), self.limits.book.heard)
         self.events.listen(("secrets",), self.declared_secrets.heard)
         self.events.listen(("cache",), self.cache.administration.heard)
-        self.events.listen(("models",), lambda _: self.registry.importer.wake())
+        self.events.listen(("models",), lambda _: self.registry.wake())
 
     @property
     def ledger(self) -> LedgerStore:
@@ -319,10 +319,10 @@ class GatewayPlatform:
         await self.payloads.writer.run()
 
     async def import_models(self) -> None:
-        """Make versions of what was asked for, once there is a database; one process of a machine does it."""
+        """Make versions of what was asked for and have them served, once there is a database; one process does it."""
         await self._wait_for_schema()
         if self._spec.index == 0:
-            await self.registry.importer.run()
+            await self.registry.run()
 
     async def renew_seals(self) -> None:
         """Seal again what an earlier master key sealed; one process of a machine is enough, and they take turns."""

@@ -6,6 +6,7 @@ from polyforge.database.metadata import metadata
 from polyforge.database.migrating import upgrade
 from polyforge.operations.configuration import tables as configuration
 from polyforge.operations.flags import tables as flags
+from polyforge.registry.deployments import tables as deployments
 from polyforge.registry.versions import tables as models
 from polyforge.tenancy import tables as tenancy
 from polyforge.tenancy.audit import tables as audit
@@ -33,6 +34,7 @@ ROOMS = (
     history,
     payloads,
     models,
+    deployments,
     configuration,
     flags,
 )

@@ -1,35 +1,72 @@
 """The models that projects keep: where their files lie, what fetches them, and what makes versions of them."""
 
+import asyncio
 from typing import Final
 
 from polyforge.database.database import Database
+from polyforge.egress.oip_client import OipClient
 from polyforge.kernel.clock import Clock
 from polyforge.ports.model_source import ModelSource
 from polyforge.ports.secret_source import SecretSource
 from polyforge.registry.answering import AnsweringFile, answering_path
 from polyforge.registry.artifacts.fetching import Fetcher
 from polyforge.registry.artifacts.folder import ArtifactFolder
+from polyforge.registry.deployments.reconciling import Reconciler
+from polyforge.registry.deployments.saying import Sayings
+from polyforge.registry.deployments.tuning import TuningFolder
 from polyforge.registry.versions.importing import Importer
 from polyforge.registry.versions.imports import Imports
 from polyforge.registry.versions.inspecting import inspect_layout
 from polyforge.registry.versions.service import ModelRegistry
+from polyforge.serving.served import served_path
 from polyforge.tenancy.audit.recorder import Recorder
+from polyforge.wiring.hosting import FollowingHost
 from polyforge.wiring.model_sources import sources_of
 from polyforge.wiring.settings import Settings
 
 FOLDER: Final = "artifacts"
+MACHINE: Final = "models/machine"
+TUNING: Final = "tuning"
 
 
 class RegistryPlatform:
-    """What one worker needs of models."""
+    """What one worker needs of models; `socket` is that of the model host, None where none runs."""
 
-    def __init__(self, settings: Settings, database: Database, clock: Clock, recorder: Recorder) -> None:
+    def __init__(
+        self, settings: Settings, database: Database, clock: Clock, recorder: Recorder, socket: str | None
+    ) -> None:
         self._sources = sources_of(settings)
         self.fetcher = Fetcher(ArtifactFolder(settings.data / FOLDER), self._sources, settings.artifacts, clock)
         self.answering = AnsweringFile(answering_path(settings.data))
         self.models = ModelRegistry(database, clock, recorder)
         self.imports = Imports(database, clock, recorder, self.fetcher)
         self.importer = Importer(database, clock, recorder, self.fetcher, inspect_layout)
+        self._host = None if socket is None else FollowingHost(served_path(settings.data), OipClient(socket))
+        self._sayings = Sayings(database, clock, recorder, settings.data / MACHINE)
+        self._deployer: Reconciler | None = None
+        if self._host is not None:
+            self._deployer = Reconciler(
+                database,
+                clock,
+                self.fetcher,
+                self._host,
+                TuningFolder(settings.data / TUNING),
+                self._sayings,
+                answering_path(settings.data),
+            )
+
+    def wake(self) -> None:
+        """Some model changed."""
+        self.importer.wake()
+        if self._deployer is not None:
+            self._deployer.wake()
+
+    async def run(self) -> None:
+        """Make versions of what was asked for, and have them served; for one process of a machine."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.importer.run(), name="importer")
+            if self._deployer is not None:
+                tasks.create_task(self._deployer.run(), name="reconciler")
 
     async def open(self, secrets: SecretSource) -> None:
         """Open the sources."""
@@ -37,7 +74,9 @@ class RegistryPlatform:
             await source.open(secrets)
 
     async def close(self) -> None:
-        """Close them."""
+        """Close them, and hang up on the host."""
+        if self._host is not None:
+            await self._host.close()
         for source in _once(self._sources):
             await source.close()
 

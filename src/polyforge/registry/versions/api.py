@@ -6,6 +6,7 @@ from typing import Annotated, cast
 from fastapi import APIRouter, Depends, Path, Query, Response
 
 from polyforge.kernel.clock import utc
+from polyforge.registry.deployments.records import Serving, summed_up
 from polyforge.registry.versions.imports import Imports
 from polyforge.registry.versions.records import Alias, ModelDeployment, ModelImport, Version, Watch
 from polyforge.registry.versions.schemas import (
@@ -26,11 +27,12 @@ from polyforge.registry.versions.schemas import (
     RegisteredModelPage,
     RegisteredModelView,
     Rollback,
+    ServingView,
     VersionPage,
     VersionView,
     WatchView,
 )
-from polyforge.registry.versions.service import ModelRegistry, Shown
+from polyforge.registry.versions.service import Deployed, ModelRegistry, Shown
 from polyforge.tenancy.callers import Caller, CallerKind
 from polyforge.tenancy.permission import Permission
 
@@ -120,9 +122,9 @@ def _add_reading(routes: APIRouter, registry: ModelRegistry) -> None:
         cursor: Annotated[int | None, Query(ge=1, le=LAST_VERSION)] = None,
     ) -> VersionPage:
         """Versions of a model, newest first."""
-        page, aliases, following = await registry.versions(caller, name, limit, cursor)
+        page, deployed, following = await registry.versions(caller, name, limit, cursor)
         cursor_text = None if following is None else str(following)
-        return VersionPage(data=[_version(each, aliases) for each in page], next_cursor=cursor_text)
+        return VersionPage(data=[_version(each, deployed) for each in page], next_cursor=cursor_text)
 
     @routes.get("/{name}/versions/{number}")
     async def get_model_version(caller: Reader, name: ModelName, number: Number) -> VersionView:
@@ -215,7 +217,8 @@ def _alias(alias: Alias) -> AliasView:
     )
 
 
-def _version(version: Version, aliases: list[Alias]) -> VersionView:
+def _version(version: Version, deployed: Deployed) -> VersionView:
+    servings = [each for each in deployed.servings if each.number == version.number]
     return VersionView(
         number=version.number,
         artifact=version.artifact,
@@ -228,9 +231,21 @@ def _version(version: Version, aliases: list[Alias]) -> VersionView:
         signature=None if version.signature is None else dict(version.signature),
         card=dict(version.card),
         metrics=dict(version.metrics),
-        aliases=[each.alias for each in aliases if each.version == version.number],
+        aliases=[each.alias for each in deployed.aliases if each.version == version.number],
+        state=summed_up([each.state for each in servings], wanted=version.number in deployed.wanted),
+        deployments=[_serving(each) for each in servings],
         created_at=utc(version.created_at),
         created_by=version.created_by,
+    )
+
+
+def _serving(serving: Serving) -> ServingView:
+    return ServingView(
+        machine=serving.machine,
+        state=serving.state,
+        reason=serving.reason,
+        since=utc(serving.changed_at),
+        tuning=dict(serving.tuning),
     )
 
 

@@ -235,6 +235,7 @@ class Importer:
             # What was found beats what was said.
             card={**wanted.card, **inspection.card},
             metrics=wanted.metrics,
+            fetching={"sha256": wanted.sha256, "include": wanted.include, "trusted": wanted.trusted},
             created_by=wanted.requested_by,
             created_at=self._clock.now(),
             removed_at=None,

@@ -197,7 +197,7 @@ def new_import(caller: Caller, model: RegisteredModel, body: NewVersion, now: fl
         sha256=body.sha256,
         include=body.include,
         trusted=trusted,
-        configuration=body.configuration,
+        configuration=body.configuration.written(),
         card=body.card,
         metrics=body.metrics,
         promote_to=body.promote_to,

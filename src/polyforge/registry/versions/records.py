@@ -52,6 +52,7 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
     created_by: str
     created_at: float
     removed_at: float | None
+    fetching: Data | None = None
 
 
 class Alias(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,30 +1,20 @@
 """What the routes of registered models take and give."""
 
-import json
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from polyforge.registry.deployments.records import ServingState
+from polyforge.registry.versions.configuration import VersionConfiguration
+from polyforge.registry.versions.plain_data import Data
 from polyforge.registry.versions.records import Action, DeploymentState, ImportState
 from polyforge.tenancy.callers import CallerKind
 
 MAX_PAGE: Final = 1_000
 LAST_VERSION: Final = 2**31 - 1
-MAX_DATA_BYTES: Final = 64 * 1024
 MAX_PATTERNS: Final = 100
 SHORTEST_WATCH_SECONDS: Final = 10
-
-
-def _plain(data: dict[str, Any]) -> dict[str, Any]:
-    """What every database can keep: Python reads NaN and halves of characters, which JSON does not have."""
-    try:
-        size = len(json.dumps(data, allow_nan=False, ensure_ascii=False).encode())
-    except ValueError as error:
-        raise ValueError("holds numbers or texts that JSON does not have") from error
-    if size > MAX_DATA_BYTES:
-        raise ValueError(f"has more than {MAX_DATA_BYTES} bytes as JSON")
-    return data
 
 
 ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=128)]
@@ -36,7 +26,6 @@ SourceUrl = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9+.-]*:
 Pattern = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
 Patterns = Annotated[list[Pattern], Field(max_length=MAX_PATTERNS)]
 Text = Annotated[str, StringConstraints(max_length=2_000, pattern=r"^[^\x00]*$")]
-Data = Annotated[dict[str, Any], AfterValidator(_plain)]
 Number = Annotated[int, Field(strict=True, ge=1, le=LAST_VERSION)]
 Aliases = Annotated[list[AliasName], Field(max_length=20)]
 
@@ -54,7 +43,7 @@ class NewVersion(BaseModel):
     sha256: Digest | None = Field(default=None, description="What the one file at the source must hash to.")
     include: Patterns = Field(default=[], description="Only files whose paths match one of these, as in `onnx/*`.")
     description: Text | None = Field(default=None, description="Of the model.")
-    configuration: Data = Field(default={}, description="How it is to be run.")
+    configuration: VersionConfiguration = Field(default=VersionConfiguration(), description="How it is to be run.")
     card: Data = Field(default={}, description="What there is to know of it.")
     metrics: Data = Field(default={}, description="How well it does.")
     promote_to: AliasName | None = Field(default=None, description="The alias to point at it once it is there.")
@@ -138,6 +127,16 @@ class RegisteredModelPage(BaseModel):
     next_cursor: str | None = Field(description="Pass it as `cursor` for the models after these; null: there are none.")
 
 
+class ServingView(BaseModel):
+    """How a version does on one machine."""
+
+    machine: str
+    state: ServingState
+    reason: str = Field(description="Why it does not answer there; empty: it does.")
+    since: datetime
+    tuning: dict[str, Any] = Field(description="What was measured there, by kind of machine.")
+
+
 class VersionView(BaseModel):
     """A version of a model; it never changes."""
 
@@ -153,6 +152,10 @@ class VersionView(BaseModel):
     card: dict[str, Any]
     metrics: dict[str, Any]
     aliases: list[str]
+    state: ServingState | Literal["idle"] = Field(
+        description="How it does on the machines together; `idle`: nothing points at it, so it is served nowhere."
+    )
+    deployments: list[ServingView]
     created_at: datetime
     created_by: str
 

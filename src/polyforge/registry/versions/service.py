@@ -12,6 +12,7 @@ from polyforge.database.scopes import Scope
 from polyforge.database.sessions import WriteSession
 from polyforge.kernel.clock import Clock
 from polyforge.kernel.errors import Conflict, Denied, NotFound
+from polyforge.registry.deployments.records import SEEN_SECONDS, Serving, wanted_of
 from polyforge.registry.versions.pointing import HISTORY, Pointing, way_back
 from polyforge.registry.versions.records import LIVE, Alias, ModelDeployment, RegisteredModel, Version
 from polyforge.registry.versions.schemas import ModelChange
@@ -30,6 +31,14 @@ class Shown(NamedTuple):
 
     model: RegisteredModel
     aliases: list[Alias]
+
+
+class Deployed(NamedTuple):
+    """What leads to versions of a model, which of them are to answer, and how those do on each machine."""
+
+    aliases: list[Alias]
+    wanted: set[int]
+    servings: list[Serving]
 
 
 class Change(NamedTuple):
@@ -65,19 +74,27 @@ class ModelRegistry:
 
     async def versions(
         self, caller: Caller, name: str, limit: int, before: int | None
-    ) -> tuple[list[Version], list[Alias], int | None]:
-        """Up to `limit` versions, newest first, all aliases of the model, and the cursor of the next page."""
+    ) -> tuple[list[Version], Deployed, int | None]:
+        """Up to `limit` versions, newest first, how the model is deployed, and the cursor of the next page."""
         async with self._reading(caller) as store:
             model = await live_model(store, name)
             found = await store.versions(model.id, limit + 1, before)
-            aliases = await store.aliases(model.id)
-        return found[:limit], aliases, found[limit - 1].number if len(found) > limit else None
+            deployed = await self._deployed(store, model)
+        return found[:limit], deployed, found[limit - 1].number if len(found) > limit else None
 
-    async def version(self, caller: Caller, name: str, number: int) -> tuple[Version, list[Alias]]:
-        """One version, and all aliases of the model."""
+    async def version(self, caller: Caller, name: str, number: int) -> tuple[Version, Deployed]:
+        """One version, and how the model is deployed."""
         async with self._reading(caller) as store:
             model = await live_model(store, name)
-            return await live_version(store, model, number), await store.aliases(model.id)
+            return await live_version(store, model, number), await self._deployed(store, model)
+
+    async def _deployed(self, store: ModelStore, model: RegisteredModel) -> Deployed:
+        aliases, newest = await store.aliases(model.id), await store.versions(model.id, 1)
+        wanted, _ = wanted_of(
+            model, {each.alias: each.version for each in aliases}, newest[0].number if newest else None
+        )
+        servings = await store.servings(model.id, self._clock.now() - SEEN_SECONDS)
+        return Deployed(aliases, wanted, servings)
 
     async def deployments(
         self, caller: Caller, name: str, limit: int, before: str | None, alias: str | None

@@ -9,6 +9,8 @@ from sqlalchemy import ColumnElement, Select, Table, and_, delete, func, or_, se
 from polyforge.database.counting import take_number
 from polyforge.database.scopes import Scope, ScopedReader, ScopedWriter
 from polyforge.database.sessions import ReadSession, WriteSession
+from polyforge.registry.deployments.records import Serving
+from polyforge.registry.deployments.tables import model_servings
 from polyforge.registry.versions.records import (
     COUNTER,
     LIVE,
@@ -123,6 +125,12 @@ class ModelStore:
         """What is watched for a model."""
         found = await self._all(model_watches, Watch, model_watches.c.model_id == model_id)
         return found[0] if found else None
+
+    async def servings(self, model_id: str, seen_since: float) -> list[Serving]:
+        """How its versions do on each machine that said so since then, by machine."""
+        columns = model_servings.c
+        where = and_(columns.model_id == model_id, columns.seen_at >= seen_since)
+        return await self._all(model_servings, Serving, where, columns.machine)
 
     async def count(self, table: Table, where: ColumnElement[bool]) -> int:
         """How many rows of the project match."""

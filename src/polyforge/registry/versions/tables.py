@@ -45,6 +45,8 @@ model_versions = Table(
     Column("signature", JSON(none_as_null=True)),
     Column("card", JSON, nullable=False),
     Column("metrics", JSON, nullable=False),
+    # What else another machine needs to fetch the same: {"sha256", "include", "trusted"}; null: nobody wrote it down.
+    Column("fetching", JSON(none_as_null=True)),
     id_column("created_by"),
     time_column("created_at"),
     time_column("removed_at", nullable=True),

@@ -1,0 +1,50 @@
+"""What was measured of models on this kind of machine, as the model host writes it down."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from polyforge.registry.artifacts.manifest import DIGEST_LENGTH
+
+MAX_BYTES: Final = 64 * 1024
+MAX_FILES: Final = 10_000
+
+
+class TuningFolder:
+    """Files named `<digest of the artifact>-<kind of machine>.json`, an object each."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._known: dict[Path, tuple[int, Mapping[str, Any] | None]] = {}
+
+    def read(self) -> Mapping[str, Mapping[str, Any]]:
+        """By the digest of the artifact, and then by the kind of machine; files that have not changed are not read."""
+        found: dict[str, dict[str, Any]] = defaultdict(dict)
+        for path in sorted(self._folder.glob("*.json"))[:MAX_FILES]:
+            digest, kind = path.stem[:DIGEST_LENGTH], path.stem[DIGEST_LENGTH + 1 :]
+            content = self._content(path)
+            if content is not None and kind:
+                found[digest][kind] = content
+        return found
+
+    def _content(self, path: Path) -> Mapping[str, Any] | None:
+        """An object; None while it is no such file."""
+        try:
+            written = path.stat().st_mtime_ns
+            known = self._known.get(path)
+            if known is None or known[0] != written:
+                known = self._known[path] = written, _decode(path)
+        except OSError:
+            return None
+        return known[1]
+
+
+def _decode(path: Path) -> Mapping[str, Any] | None:
+    with path.open("rb") as file:
+        try:
+            return msgspec.json.decode(file.read(MAX_BYTES + 1), type=dict[str, Any])
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return None

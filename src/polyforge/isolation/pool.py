@@ -132,10 +132,12 @@ class Pool:
         except Ended as ended:
             raise self._told(ended) from ended
         finally:
-            if child.ended is None:
-                with self._changed:
+            with self._changed:
+                if child.ended is None:
                     self._idle.append(child)
-                    self._changed.notify()
+                else:
+                    self._forget(child)
+                self._changed.notify()
 
     def _take(self) -> Child:
         deadline = time.monotonic() + self._limits.run_seconds
@@ -156,7 +158,7 @@ class Pool:
         raise Unavailable(f"{self._subject} is being unloaded")
 
     def _forget(self, child: Child) -> None:
-        """Its keeper sees that it is not wanted any more, and ends it."""
+        """It is not there any more, from now on; its keeper sees that, and ends it if need be."""
         for place in self._places:
             if place.child is child:
                 place.child = None

@@ -38,7 +38,8 @@ from tests.unit.tenancy.samples import NOW, caller
 OTHER_PROJECT = "0000000000000000000000009P"
 
 
-async def inspect(artifact: Artifact, configuration: Any) -> Inspection:
+async def inspect(artifact: Artifact, configuration: Any, *, trusted: bool) -> Inspection:
+    del trusted
     settings = configuration.get("options", {})
     if "broken" in settings:
         raise Invalid("the graph cannot be run")

@@ -16,10 +16,10 @@ from polyforge.registry.deployments.saying import Sayings
 from polyforge.registry.deployments.tuning import TuningFolder
 from polyforge.registry.versions.importing import Importer
 from polyforge.registry.versions.imports import Imports
-from polyforge.registry.versions.inspecting import inspect_layout
 from polyforge.registry.versions.service import ModelRegistry
 from polyforge.serving.served import served_path
 from polyforge.tenancy.audit.recorder import Recorder
+from polyforge.wiring.checking import CheckedModels
 from polyforge.wiring.hosting import FollowingHost
 from polyforge.wiring.model_sources import sources_of
 from polyforge.wiring.settings import Settings
@@ -40,7 +40,7 @@ class RegistryPlatform:
         self.answering = AnsweringFile(answering_path(settings.data))
         self.models = ModelRegistry(database, clock, recorder)
         self.imports = Imports(database, clock, recorder, self.fetcher)
-        self.importer = Importer(database, clock, recorder, self.fetcher, inspect_layout)
+        self.importer = Importer(database, clock, recorder, self.fetcher, CheckedModels(settings.artifacts))
         self._host = None if socket is None else FollowingHost(served_path(settings.data), OipClient(socket))
         self._sayings = Sayings(database, clock, recorder, settings.data / MACHINE)
         self._deployer: Reconciler | None = None

@@ -20,6 +20,12 @@ class ArtifactSettings(BaseModel):
         default=6, ge=1, le=100, description="How often in a row a file is asked for without a byte more of it."
     )
     unpack_seconds: float = Field(default=1800.0, gt=0, description="How long unpacking an archive may take.")
+    check_seconds: float = Field(
+        default=300.0, gt=0, description="How long a model may take to load, and to run once, when it is added."
+    )
+    check_memory_bytes: int = Field(
+        default=16 * _GIB, ge=1, description="What a model may take of memory then; at most three quarters of all."
+    )
     keep_partial_days: float = Field(
         default=7.0, gt=0, description="How long what was fetched in part is kept to be continued."
     )

@@ -157,7 +157,7 @@ class Importer:
         reference = SourceReference(wanted.source, wanted.sha256, wanted.trusted)
         fetched = await self._fetcher.fetch(reference, wanted.include, progress)
         progress.step = "looking at it"
-        return fetched, await self._inspect(fetched.artifact, wanted.configuration)
+        return fetched, await self._inspect(fetched.artifact, wanted.configuration, trusted=wanted.trusted)
 
     async def _finish(
         self, wanted: ModelImport, lease: "_Lease", making: asyncio.Task[tuple[Fetched, Inspection]]

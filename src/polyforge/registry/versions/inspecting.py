@@ -19,14 +19,9 @@ class Inspection(msgspec.Struct, frozen=True):
 class Inspector(Protocol):
     """Looks at artifacts."""
 
-    async def __call__(self, artifact: Artifact, configuration: Mapping[str, Any]) -> Inspection:
-        """What it is; Invalid with the reason when it can never be served."""
+    async def __call__(self, artifact: Artifact, configuration: Mapping[str, Any], *, trusted: bool) -> Inspection:
+        """What it is; Invalid with the reason when it cannot be served. `trusted`: who asked runs the installation."""
         ...
-
-
-async def inspect_layout(artifact: Artifact, configuration: Mapping[str, Any]) -> Inspection:
-    """Tells by the names of the files what kind of model it is, and nothing more."""
-    return Inspection(None, {"layout": layout_of(artifact.manifest)})
 
 
 def layout_of(manifest: Manifest) -> str:

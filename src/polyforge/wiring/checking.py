@@ -1,0 +1,100 @@
+"""The check of a model before it becomes a version: loaded and run once, in a process of its own that may break."""
+
+import asyncio
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from polyforge.kernel.errors import Invalid, PolyforgeError
+from polyforge.kernel.tasks import Task
+from polyforge.ports.model_backend import Signature
+from polyforge.registry.artifacts.folder import Artifact
+from polyforge.registry.artifacts.settings import ArtifactSettings
+from polyforge.registry.versions.inspecting import Inspection, layout_of
+from polyforge.serving.hints import EngineHints
+from polyforge.wiring.engines import DETECTED, detect, engine_for
+from polyforge.wiring.hosting import hints_of
+
+RUNS_CODE: Final = frozenset({"python"})
+"""Engines of models that are programs: those are for whoever runs the installation to add."""
+FOR_ALL: Final = frozenset(name for name, _, _ in DETECTED) - RUNS_CODE
+"""Engines that read nothing but the model's own files."""
+TASKS: Final[Mapping[str, Task]] = {
+    "static_embedding": "embedding",
+    "text_encoder": "embedding",
+    "cross_encoder": "rerank",
+    "text_classifier": "classification",
+    "token_classifier": "classification",
+}
+"""What models are for, by the engine that their files call for."""
+_MOST_OF_MEMORY: Final = 0.75
+
+
+class CheckedModels:
+    """Looks at artifacts by having them loaded as the host would."""
+
+    def __init__(self, settings: ArtifactSettings) -> None:
+        self._seconds = settings.check_seconds
+        self._memory = settings.check_memory_bytes
+
+    async def __call__(self, artifact: Artifact, configuration: Mapping[str, Any], *, trusted: bool) -> Inspection:
+        """What the model takes and gives, and what there is to know of it; Invalid when it cannot be served here."""
+        return await asyncio.to_thread(self._check, artifact, hints_of(configuration), trusted)
+
+    def _check(self, artifact: Artifact, hints: EngineHints, trusted: bool) -> Inspection:
+        name = hints.backend or detect(artifact.folder, hints.task)
+        if name not in FOR_ALL and not trusted:
+            raise Invalid(_refused(name), param="backend")
+        signature = self._load(artifact.folder, msgspec.structs.replace(hints, backend=name))
+        shown: dict[str, Any] = {
+            "platform": signature.platform,
+            "inputs": [msgspec.to_builtins(each) for each in signature.inputs],
+            "outputs": [msgspec.to_builtins(each) for each in signature.outputs],
+        }
+        if signature.labels:
+            shown["labels"] = msgspec.to_builtins(signature.labels)
+        card: dict[str, Any] = {
+            "layout": layout_of(artifact.manifest),
+            "backend": name,
+            "notes": list(signature.notes),
+            "batched": signature.batch_rows > 1,
+        }
+        if task := hints.task or TASKS.get(name):
+            card["task"] = task
+        return Inspection(shown, card)
+
+    def _load(self, folder: Path, hints: EngineHints) -> Signature:
+        """Load and run it once, in a process that may break, hang or eat memory."""
+        bounds = {
+            "memory_bytes": min(self._memory, _memory_of_machine()),
+            "run_seconds": self._seconds,
+            "start_seconds": self._seconds,
+        }
+        alone = msgspec.structs.replace(hints, isolated=True, instances=1, settings={**hints.settings, **bounds})
+        engine = engine_for(folder, alone, "being checked")
+        try:
+            engine.load()
+            engine.warm_up()
+            return engine.signature
+        except PolyforgeError as error:
+            raise Invalid(f"the model cannot be run: {error.message.removesuffix(_AGAIN)}") from error
+        finally:
+            engine.close()
+
+
+_AGAIN: Final = "; it is being restarted"
+"""What the host tells callers; here it is not."""
+
+
+def _refused(backend: str) -> str:
+    if backend in RUNS_CODE:
+        return "a model in Python runs code on this machine; only who may change its settings may add one"
+    return f"backend: {backend!r} is none of those that read only the model's files: {', '.join(sorted(FOR_ALL))}"
+
+
+def _memory_of_machine() -> int:
+    """What one model may take at the most, in bytes."""
+    return int(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * _MOST_OF_MEMORY)

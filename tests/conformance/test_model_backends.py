@@ -1,7 +1,7 @@
 """Every model backend against the suite of its port."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +21,13 @@ from polyforge.adapters.model_backends.token_classifier import TokenClassifier
 from polyforge.kernel.errors import PolyforgeError
 from polyforge.kernel.tensors import Parameter, Tensor, pack_strings
 from polyforge.ports.model_backend import ModelBackend, ModelRequest
+from polyforge.serving.hints import EngineHints
 from polyforge.serving.sources import BUILT_IN_FOLDER
+from polyforge.wiring.engines import engine_for
 from tests.conformance import onnx_graphs
 from tests.conformance.encoder_files import WORDS, write_encoder
 from tests.conformance.model_backends import ModelBackendSuite
+from tests.support.python_models import python_model, write_model
 
 MODELS = Path(os.environ.get("POLYFORGE_TEST_MODELS", "."))
 """A folder with models that are too large for the repository; the suite does without."""
@@ -196,6 +199,80 @@ class TestCrossEncoder(ModelBackendSuite):
 def pairs_request(query: str, *texts: str) -> ModelRequest:
     queries, given = texts_request(*[query] * len(texts)).inputs["text"], texts_request(*texts).inputs["text"]
     return ModelRequest({"query": Tensor("query", "BYTES", queries.shape, queries.data), "text": given}, {})
+
+
+class InProcesses(ModelBackendSuite):
+    """An engine whose processes have to be let go."""
+
+    @pytest.fixture
+    def backends(self) -> Iterator[list[ModelBackend]]:
+        made: list[ModelBackend] = []
+        yield made
+        for backend in made:
+            backend.close()
+
+
+class TestIsolatedOnnx(InProcesses, TestOnnx):
+    """The same graph in two processes of its own."""
+
+    @pytest.fixture
+    def make(self, tmp_path: Path, backends: list[ModelBackend]) -> Callable[[], ModelBackend]:
+        folder = onnx_graphs.write(tmp_path, onnx_graphs.table())
+
+        def new() -> ModelBackend:
+            backends.append(engine_for(folder, EngineHints(backend="onnx", isolated=True, instances=2)))
+            return backends[-1]
+
+        return new
+
+
+ROWS_APART = """
+    import numpy as np
+
+    class Refused(ValueError):
+        param = "ids"
+
+    class Model:
+        inputs = {"ids": ("INT64", [-1, -1]), "scale": ("FP32", [-1]), "name": ("BYTES", [-1])}
+        outputs = {"sum": ("FP32", [-1]), "same": ("BYTES", [-1]), "flags": ("BOOL", [-1, 2])}
+        batch_rows = 16
+
+        def predict(self, inputs):
+            if inputs["ids"].max(initial=0) > 50:
+                raise Refused("ids must be at most 50")
+            flags = np.stack([inputs["scale"] > 2, inputs["scale"] > 4], axis=1)
+            return {"sum": inputs["ids"].sum(axis=1) * inputs["scale"], "same": inputs["name"], "flags": flags}
+"""
+TOGETHER = """
+        def batch(self, requests):
+            assert len(requests) > 1
+            return [self.predict(request) for request in requests]
+"""
+
+
+@pytest.mark.parametrize("source", [ROWS_APART, ROWS_APART + TOGETHER], ids=["predict", "batch"])
+class TestPython(InProcesses):
+    """A model in Python, whose requests are answered one by one or several at once."""
+
+    @pytest.fixture
+    def make(self, tmp_path: Path, source: str, backends: list[ModelBackend]) -> Callable[[], ModelBackend]:
+        folder = write_model(tmp_path / "model", source)
+
+        def new() -> ModelBackend:
+            backends.append(python_model(folder, instances=2))
+            return backends[-1]
+
+        return new
+
+    @pytest.fixture
+    def requests(self) -> list[ModelRequest]:
+        return [table_request([[1, 2]]), table_request([[3, 4], [5, 6], [7, 8]]), table_request([[9, 9, 9]])] + [
+            table_request([[number, 0]] * number) for number in range(1, 10)
+        ]
+
+    @pytest.fixture
+    def wrong(self) -> ModelRequest:
+        return table_request([[1, 99]])
 
 
 @pytest.mark.skipif(

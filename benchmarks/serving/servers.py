@@ -378,7 +378,7 @@ def ways() -> list[Way]:
             ("python", "{peers}/ray_app.py"),
             json_only,
             _same("/"),
-            more=(("RAY_USAGE_STATS_ENABLED", "0"),),
+            more=(("RAY_USAGE_STATS_ENABLED", "0"), ("RAY_AUTH_MODE", "disabled")),
         ),
     ]
 

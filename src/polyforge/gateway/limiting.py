@@ -55,14 +55,17 @@ class Limiting:
 
     def takes_of(self, job: Job, counters: Sequence[Counter]) -> list[Take]:
         """What a job asks of counters, once its bounds are known."""
-        return [Take(counter, asked(job, counter)) for counter in counters]
+        amounts = _asked_of(job)
+        return [Take(counter, amounts[counter.asks]) for counter in counters]
 
     def holds_of(self, takes: Sequence[Take]) -> tuple[Hold, ...]:
         """What the journal keeps of them: what a killed process would have to be charged with."""
         return tuple(
-            Hold(take.counter.name, take.counter.measure, take.window, take.amount)
-            for take in takes
-            if not take.counter.tick_seconds and take.counter.limit.window
+            [
+                Hold(take.counter.name, take.counter.measure, take.window, take.amount)
+                for take in takes
+                if take.counter.kept
+            ]
         )
 
     # Providers
@@ -104,11 +107,12 @@ class Limiting:
 
 def asked(job: Job, counter: Counter) -> int:
     """What a job may come to in what a counter counts."""
-    if counter.measure == "money":
-        return job.reserved
-    if counter.measure == "tokens":
-        return job.reserved_tokens if counter.tick_seconds else job.token_bound
-    return 1
+    return _asked_of(job)[counter.asks]
+
+
+def _asked_of(job: Job) -> tuple[int, int, int, int]:
+    """What a job may come to, each at the place that counters know it by."""
+    return 1, job.reserved, job.token_bound, job.reserved_tokens
 
 
 def explain(over: Over) -> PolyforgeError:

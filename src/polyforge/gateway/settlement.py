@@ -75,7 +75,8 @@ class Settlement:
         )
         if job.takes or job.attempt_takes:
             used = 0 if job.cached else job.usage.total
-            self._counters.settle_many([*job.takes, *job.attempt_takes], number, used, job.price, now)
+            takes = [*job.takes, *job.attempt_takes] if job.attempt_takes else job.takes
+            self._counters.settle_many(takes, number, used, job.price, now)
         if job.slot < 0:
             return
         self._counters.settle(job.slot, job.period, job.reserved, job.price, number)

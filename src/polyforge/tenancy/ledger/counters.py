@@ -4,7 +4,8 @@ A slot belongs to one key. Its windows (requests and tokens per minute) are shar
 What must survive a `kill -9` to the last micro-USD (spent, reserved, in flight) lies in cells: one per worker and
 slot, each written by that worker alone, so a total is the sum over the workers. A cell is kept twice and the copies
 are written in turn, each with its turn and a check word, so that a process killed in the middle of a write leaves the
-copy before. Each cell says up to which journal record it is complete; `recovery` replays the rest.
+copy before. Each cell says up to which journal record it is complete; `recovery` replays the rest. So a worker that has
+no others beside it, who would read its cells, writes what the journal holds only now and then (`write_cells`).
 
 Corrections of the ledger are their sum for the newest period that has some, taken from the ledger whenever it changes.
 
@@ -131,6 +132,9 @@ def shape_of(path: Path) -> tuple[int, int]:
 class SharedCounters:
     """One process's view of the file. `worker` owns the cells it writes; every other process only reads them."""
 
+    writes_late = True
+    """Whether cells that nobody else reads may be behind the journal."""
+
     def __init__(self, path: Path, worker: int, workers: int, capacity: int) -> None:
         self._path = path
         self._worker = worker
@@ -139,6 +143,8 @@ class SharedCounters:
         self._others = tuple(other for other in range(workers) if other != worker)
         self._slots: dict[str, int] = {}
         self._own: dict[int, OwnCell] = {}
+        self._late = self.writes_late and not self._others
+        self._unwritten: set[OwnCell] = set()
         self._bytes: memoryview[int] = memoryview(b"")
         self._numbers: memoryview[int] = self._bytes.cast("q")
         self._incarnation = 0
@@ -171,6 +177,7 @@ class SharedCounters:
     def close(self) -> None:
         """Unmap; the file stays for the other workers."""
         if self._map is not None:
+            self.write_cells()
             self._numbers.release()
             self._bytes.release()
             self._map.close()
@@ -286,13 +293,7 @@ class SharedCounters:
             return Refusal("concurrency", 1.0, self._room(window, limits))
         if limits.budget is not None and self._used(slot, own, period) + amount > limits.budget:
             return Refusal("budget", 0.0, self._room(window, limits))
-        own.incarnation = self._incarnation
-        own.in_flight += 1
-        if own.period == period:
-            own.reserved += amount
-        else:
-            own.period, own.spent, own.reserved = period, 0, amount
-        own.write(self._bytes)
+        self._hold(own, period, amount)
         if rpm is tpm is None:
             return _NO_ROOM
         place = window + numbers[window + _TICK] % _TICKS
@@ -301,6 +302,21 @@ class SharedCounters:
         numbers[place + _TOKENS] += tokens
         numbers[window + _TOKEN_SUM] += tokens
         return self._room(window, limits)
+
+    def _hold(self, own: OwnCell, period: int, amount: int) -> None:
+        """Count one more call in flight, and what it may come to.
+
+        A period that begins, or a start of this worker, is written at once: by these recovery knows what is missing.
+        """
+        own.in_flight += 1
+        begins = own.period != period or own.incarnation != self._incarnation
+        if own.period == period:
+            own.reserved += amount
+        else:
+            own.period, own.spent, own.reserved = period, 0, amount
+        own.incarnation = self._incarnation
+        if begins or not self._late:
+            own.write(self._bytes)
 
     def _used(self, slot: int, own: OwnCell, period: int) -> Micros:
         """What all workers have spent and reserved in a period, with what the ledger knew and corrected."""
@@ -393,16 +409,27 @@ class SharedCounters:
         Needs no lock: the cell has one writer, and its readers see the copy before or the copy after.
         """
         own = self._own.get(slot) or self._own_cell(slot)
-        own.incarnation, own.applied = self._incarnation, applied
+        own.applied = applied
         own.in_flight -= 1
         if own.period == period:
             own.spent += price
             own.reserved -= reserved
+        if self._late:
+            self._unwritten.add(own)
+        else:
+            own.write(self._bytes)
+
+    def release(self, slot: int, period: int, reserved: Micros, price: Micros = 0) -> None:
+        """Replace a reservation by a price that no journal record speaks of, most often by none."""
+        own = self._own_cell(slot)
+        self.settle(slot, period, reserved, price, own.applied)
         own.write(self._bytes)
 
-    def release(self, slot: int, period: int, reserved: Micros) -> None:
-        """Give a reservation back that no journal record speaks of."""
-        self.settle(slot, period, reserved, 0, self._own_cell(slot).applied)
+    def write_cells(self) -> None:
+        """Write what the journal holds and the file does not: before the journal lets go of it, and every second."""
+        for own in self._unwritten:
+            own.write(self._bytes)
+        self._unwritten.clear()
 
     def add_tokens(self, slot: int, now: float, tokens: int) -> None:
         """Correct the token window by the difference between what was used and what was reserved."""

@@ -15,7 +15,7 @@ import os
 import re
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -122,8 +122,18 @@ def _check_magic(path: Path, found: bytes) -> None:
 class Journal:
     """The segment that this worker appends to, from one thread."""
 
-    def __init__(self, folder: Path, session: str, worker: int, incarnation: int, limit: int = SEGMENT_BYTES) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        session: str,
+        worker: int,
+        incarnation: int,
+        limit: int = SEGMENT_BYTES,
+        before_rotation: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`before_rotation` is called while the old segment is still there: afterwards nobody needs it to recover."""
         self._folder = folder
+        self._before_rotation = before_rotation
         self._name = SegmentName(session, worker, incarnation, 0)
         self._limit = limit
         self._fd = -1
@@ -227,6 +237,7 @@ class Journal:
         Called before an intent or a refusal, never after a settlement: by then the counters hold every settlement of
         the old segment, so recovery needs none of it.
         """
+        self._before_rotation()
         old, size, name = self._fd, self._size, self._name
         self._name = name._replace(segment=name.segment + 1)
         try:

@@ -13,6 +13,7 @@ As in the counters of keys, what each call runs through is written out, since ev
 """
 
 import fcntl
+import struct
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
@@ -36,6 +37,11 @@ _SOON_SECONDS: Final = 0.05
 _REACHED_AGAIN_SECONDS: Final = 60
 """A limit of calls under way has no window; that it was reached is told once in so long."""
 _NO_KEY: Final = KeyLimits()
+ASKS_ONE, ASKS_MONEY, ASKS_TOKENS, ASKS_LIKELY_TOKENS = range(4)
+"""What a call may come to: itself, its price in micro-USD, all tokens that are possible, those that are likely."""
+_BASE_AND_CORRECTED: Final = struct.Struct("<qqqq").unpack_from
+"""The four numbers of a slot behind its name: of which window, and how much, is the base, and are corrections."""
+_NAME_BYTES: Final = 32
 
 
 class Counter(msgspec.Struct, gc=False, eq=False):
@@ -53,6 +59,10 @@ class Counter(msgspec.Struct, gc=False, eq=False):
     """Its thresholds in units, rising."""
     shown: bool
     """Whether headers tell of it."""
+    asks: int
+    """Which of the things that a call may come to is asked of it, as the `ASKS_...` name them."""
+    kept: bool
+    """Whether what is used of it survives its worker: the journal then says what calls hold."""
     slot: int = -1
     at: int = 0
     """Where its slot begins, in numbers."""
@@ -113,7 +123,18 @@ def counter_of(limit: Limit, subject_id: str) -> Counter:
     marks = tuple(max(1, round(limit.amount * share)) for share in limit.thresholds)
     tick = rolling_seconds(limit.window) / _TICKS_PER_WINDOW
     shown = limit.hard and limit.measure in ("requests", "tokens")
-    return Counter(limit, subject_id, slot_name(limit, subject_id), limit.measure, limit.amount, tick, marks, shown)
+    name, asks = slot_name(limit, subject_id), _asks(limit.measure, tick)
+    kept = not tick and limit.window != ""
+    return Counter(limit, subject_id, name, limit.measure, limit.amount, tick, marks, shown, asks, kept)
+
+
+def _asks(measure: Measure, tick: float) -> int:
+    """Of tokens, a window that rolls is asked for what is likely, one of the calendar for what is possible."""
+    if measure == "money":
+        return ASKS_MONEY
+    if measure == "tokens":
+        return ASKS_LIKELY_TOKENS if tick else ASKS_TOKENS
+    return ASKS_ONE
 
 
 class LimitCounters(SharedCounters):
@@ -264,16 +285,13 @@ class LimitCounters(SharedCounters):
         """Take what a call asks of every limit and of its key's slot (-1: it has none), or nothing at all."""
         locked = self._lock_all(takes, slot) if self._others else ()
         try:
-            over = [take for take in takes if not self._fits(take, now)]
+            over = self._survey(takes, now)
             if over:
                 return self._refuse(over, takes, now)
             room = _NO_ROOM if slot < 0 else self._reserve(slot, limits, now, period, amount, tokens)
             if isinstance(room, Refusal):
                 return room
-            shown = False
-            for take in takes:
-                self._take(take)
-                shown = shown or take.counter.shown
+            shown = self._take_all(takes)
         finally:
             for each in locked:
                 self._unlock_one(each)
@@ -297,27 +315,48 @@ class LimitCounters(SharedCounters):
         if self._others:
             fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, FIRST_SLOT_LOCK + slot)
 
+    def _survey(self, takes: Sequence[Take], now: float) -> list[Take]:
+        """See what may be used of each and what is left; gives those in which there is no room."""
+        numbers, memory, others = self._numbers, self._bytes, self._others
+        over: list[Take] = []
+        for take in takes:
+            counter = take.counter
+            at, allowed, tick = counter.at, counter.amount, counter.tick_seconds
+            if numbers[at + _EXTRA] and now * MICROS < numbers[at + _EXTRA_UNTIL]:
+                allowed = max(0, allowed + numbers[at + _EXTRA])
+            if tick:
+                if numbers[at + _TICK] < now // tick:
+                    self._roll(counter, now)
+                take.window = numbers[at + _TICK]
+                left = allowed - numbers[at + _SUM]
+                if counter.asks == ASKS_LIKELY_TOKENS:
+                    # One call may be larger than what there is in a minute; it then needs all of it.
+                    take.amount = max(1, min(take.amount, allowed))
+            else:
+                own = counter.own or self._own_cell(counter.slot)
+                if counter.measure == "concurrency":
+                    left = allowed - self._in_flight(counter.slot, own, allowed)
+                else:
+                    if not counter.starts <= now < counter.ends:
+                        self._turn(counter, now)
+                    # A clock that is set back, and a call that comes late, must not begin an earlier window again.
+                    window = max(counter.window, numbers[at + _SINCE], own.period)
+                    based, base, corrected_of, corrected = _BASE_AND_CORRECTED(memory, at * _NUMBER_BYTES + _NAME_BYTES)
+                    used = own.spent + own.reserved if own.period == window else 0
+                    used += base if based == window else 0
+                    used += corrected if corrected_of == window else 0
+                    for worker in others:
+                        cell = self.cell(counter.slot, worker)
+                        used += cell.spent + cell.reserved if cell.period == window else 0
+                    take.window, left = window, allowed - used
+            take.allowed, take.left = allowed, left
+            if take.amount > left and counter.limit.hard:
+                over.append(take)
+        return over
+
     def _look(self, take: Take, now: float) -> None:
-        """See what may be used and what is left."""
-        numbers, counter = self._numbers, take.counter
-        at, allowed, own = counter.at, counter.amount, counter.own or self._own_cell(counter.slot)
-        if numbers[at + _EXTRA] and now * MICROS < numbers[at + _EXTRA_UNTIL]:
-            allowed = max(0, allowed + numbers[at + _EXTRA])
-        take.allowed = allowed
-        if counter.tick_seconds:
-            if numbers[at + _TICK] < now // counter.tick_seconds:
-                self._roll(counter, now)
-            take.window = numbers[at + _TICK]
-            take.left = allowed - numbers[at + _SUM]
-            return
-        if counter.measure == "concurrency":
-            take.left = allowed - self._in_flight(counter.slot, own, allowed)
-            return
-        if not counter.starts <= now < counter.ends:
-            self._turn(counter, now)
-        # A clock that is set back, and a call that comes late, must not begin an earlier window again.
-        take.window = window = max(counter.window, numbers[at + _SINCE], own.period)
-        take.left = allowed - self._used(counter.slot, own, window)
+        """See what may be used of one and what is left."""
+        self._survey((take,), now)
 
     def _turn(self, counter: Counter, now: float) -> None:
         """Note the window of the calendar that holds now."""
@@ -326,30 +365,24 @@ class LimitCounters(SharedCounters):
         counter.ends = self._windows.end(counter.limit.window, now)
 
     def _fits(self, take: Take, now: float) -> bool:
-        self._look(take, now)
-        counter = take.counter
-        if counter.tick_seconds and counter.measure == "tokens":
-            # One call may be larger than what there is in a minute; it then needs all of it.
-            take.amount = max(1, min(take.amount, take.allowed))
-        return take.amount <= take.left or not counter.limit.hard
+        return not self._survey((take,), now)
 
-    def _take(self, take: Take) -> None:
-        counter, amount = take.counter, take.amount
-        if counter.tick_seconds:
-            numbers, at = self._numbers, counter.at
-            numbers[at + _RING + take.window % TICKS] += amount
-            numbers[at + _SUM] += amount
-            return
-        own = counter.own or self._own_cell(counter.slot)
-        if counter.measure == "concurrency":
-            amount = 0
-        own.incarnation = self._incarnation
-        own.in_flight += 1
-        if own.period == take.window:
-            own.reserved += amount
-        else:
-            own.period, own.spent, own.reserved = take.window, 0, amount
-        own.write(self._bytes)
+    def _take_all(self, takes: Sequence[Take]) -> bool:
+        """Hold what was found to be there; gives whether headers tell of any."""
+        numbers, shown = self._numbers, False
+        for take in takes:
+            counter, amount = take.counter, take.amount
+            shown = shown or counter.shown
+            if counter.tick_seconds:
+                at = counter.at
+                numbers[at + _RING + take.window % TICKS] += amount
+                numbers[at + _SUM] += amount
+                continue
+            own = counter.own or self._own_cell(counter.slot)
+            if counter.measure == "concurrency":
+                amount = 0
+            self._hold(own, take.window, amount)
+        return shown
 
     def _roll(self, counter: Counter, now: float) -> None:
         """Let a ring reach to now: ticks that fell out of it are cleared."""
@@ -416,20 +449,25 @@ class LimitCounters(SharedCounters):
 
     def settle_many(self, takes: Sequence[Take], number: int, tokens: int, price: int, now: float) -> None:
         """Replace what a call held by what it came to, which journal record `number` of this incarnation holds."""
+        late, unwritten = self._late, self._unwritten
         for take in takes:
-            counter, measure, amount = take.counter, take.counter.measure, take.amount
+            counter, amount = take.counter, take.amount
+            measure = counter.measure
             came_to = price if measure == "money" else tokens if measure == "tokens" else 1
             if counter.tick_seconds:
                 if came_to != amount:
                     self._settle_ring(take, came_to - amount, now)
             else:
                 own = counter.own or self._own_cell(counter.slot)
-                own.incarnation, own.applied = self._incarnation, number
+                own.applied = number
                 own.in_flight -= 1
                 if own.period == take.window and measure != "concurrency":
                     own.spent += came_to
                     own.reserved -= amount
-                own.write(self._bytes)
+                if late:
+                    unwritten.add(own)
+                else:
+                    own.write(self._bytes)
             if counter.marks:
                 self._tell_marks(take, now)
 
@@ -441,8 +479,7 @@ class LimitCounters(SharedCounters):
                 self._settle_ring(take, came_to - take.amount, now)
             else:
                 held = 0 if take.counter.measure == "concurrency" else take.amount
-                applied = self._own_cell(take.counter.slot).applied
-                self.settle(take.counter.slot, take.window, held, came_to, applied)
+                self.release(take.counter.slot, take.window, held, came_to)
 
     def release_many(self, takes: Sequence[Take], now: float) -> None:
         """Give back what a call held that no journal record speaks of, and that was never made."""

@@ -74,6 +74,8 @@ class LeasedCounters(LimitCounters):
     `short` are the parts that the last call was refused for, though all machines together may have room.
     """
 
+    writes_late = False
+
     def __init__(self, path: Path, worker: int, workers: int, capacity: int) -> None:
         super().__init__(path, worker, workers, capacity)
         self.short: list[Part] = []
@@ -142,15 +144,18 @@ class LeasedCounters(LimitCounters):
         numbers, at = self._numbers, self._slot_at(slot) // _NUMBER_BYTES
         return numbers[at + _CORRECTED] if numbers[at + _CORRECTED_PERIOD] == window else 0
 
-    def _look(self, take: Take, now: float) -> None:
+    def _survey(self, takes: Sequence[Take], now: float) -> list[Take]:
         """See what may be used, and what is left of what this machine holds."""
-        super()._look(take, now)
-        if not take.counter.limit.hard:
-            return
+        super()._survey(takes, now)
+        for take in takes:
+            if take.counter.limit.hard:
+                take.left = min(take.left, self._unused_of(take))
+        return [take for take in takes if take.amount > take.left and take.counter.limit.hard]
+
+    def _unused_of(self, take: Take) -> int:
         counter, calendar = take.counter, _is_of_calendar(take.counter)
         used = self._cells(counter.slot, take.window) if calendar else take.allowed - take.left
-        held = self._held(counter.at + _FIRST, take.window if calendar else ALWAYS)
-        take.left = min(take.left, held - used)
+        return self._held(counter.at + _FIRST, take.window if calendar else ALWAYS) - used
 
     def _refuse(self, over: Sequence[Take], takes: Sequence[Take], now: float) -> Over:
         self.short = [self._part_of_limit(take, now) for take in over if self._has_room(take, now)]
@@ -163,7 +168,7 @@ class LeasedCounters(LimitCounters):
     def _has_room(self, take: Take, now: float) -> bool:
         """Whether a limit itself has room for a call, as far as this machine uses it."""
         full = Take(take.counter, take.amount)
-        super()._look(full, now)
+        super()._survey((full,), now)
         return full.left >= take.amount
 
     def _wait_for(self, take: Take, now: float) -> float:
@@ -215,7 +220,7 @@ class LeasedCounters(LimitCounters):
         take = Take(counter, 0)
         self._lock_one(counter.slot)
         try:
-            super()._look(take, now)
+            super()._survey((take,), now)
         finally:
             self._unlock_one(counter.slot)
         return take

@@ -122,8 +122,10 @@ def decode_recorded(data: bytes) -> Recorded | None:
         return None
 
 
-def record_reply(request: InferenceRequest, reply: Reply, at: float, limit: int) -> Recorded | None:
-    """A whole answer as it is kept; None for one of more than `limit` bytes."""
+def record_reply(
+    request: InferenceRequest, reply: Reply, at: float, limit: int, cost: Micros = 0, price: Micros = 0
+) -> Recorded | None:
+    """A whole answer as it is kept, with what it cost and was charged for; None for one of more than `limit` bytes."""
     rows = dimensions = 0
     kind: Literal["body", "chat", "vectors"] = "body"
     result = reply.result
@@ -143,6 +145,8 @@ def record_reply(request: InferenceRequest, reply: Reply, at: float, limit: int)
         at,
         content,
         reply.usage,
+        cost,
+        price,
         finish=reply.finish,
         media_type=reply.media_type,
         rows=rows,

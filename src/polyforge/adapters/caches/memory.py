@@ -84,7 +84,8 @@ class MemoryCache:
 
     def put(self, key: str, value: bytes, ttl: float) -> None:
         """Keep a value; one that is too large for this cache finds no room."""
-        self.delete(key)
+        if key in self._small or key in self._main:
+            self.delete(key)
         size = len(key) + len(value) + _OVERHEAD
         if size > self._settings.max_bytes // _MOST_SHARE:
             self._evicted += 1

@@ -45,10 +45,30 @@ def _model_digest(model: str) -> str:
 
 def exact_key(job: Job, rules: CacheRules, path: str) -> str | None:
     """The key of a job on a path of the server; None where its body is not one that can be compared."""
-    content = canonical(job.request.body, _TRAVEL)
+    request = job.request
+    content = canonical(request.body, _TRAVEL)
     if content is None:
         return None
-    return keyed(job, "e", _around(job, rules, path, job.request.dialect), content)
+    if job.wish is not None or _headers(job):
+        return keyed(job, "e", _around(job, rules, path, request.dialect), content)
+    prefix, begun = _begun(
+        job.caller.project_id, request.model, path, request.task, request.dialect, rules.tag, _owner(job, rules)
+    )
+    digest = begun.copy()
+    digest.update(len(content).to_bytes(8, "little"))
+    digest.update(content)
+    return prefix + digest.hexdigest()
+
+
+@lru_cache(maxsize=_MODELS)
+def _begun(*around: str) -> "tuple[str, blake2b]":
+    """The prefix of a key, and the digest that its hash goes on from, where nothing but the body is particular."""
+    project_id, model, path, task, dialect, tag, owner = around
+    part = _pack((path, task, dialect, tag, owner, {}, None))
+    digest = blake2b(digest_size=_DIGEST)
+    digest.update(len(part).to_bytes(8, "little"))
+    digest.update(part)
+    return f"{model_prefix(project_id, model)}e", digest
 
 
 def rewritten_key(job: Job, rules: CacheRules, path: str) -> str | None:
@@ -74,11 +94,19 @@ def keyed(job: Job, kind: str, *parts: bytes) -> str:
 
 def _around(job: Job, rules: CacheRules, path: str, dialect: str) -> bytes:
     """What beside the body can change the answer, or who may share it."""
-    headers = job.headers and {name: value for name, value in job.headers.items() if name != _TRACE}
     wish = job.wish
     chosen = wish and (wish.provider, wish.region, wish.hardware, sorted(wish.tags), wish.strategy)
-    owner = job.caller.key_id if rules.partition == "key" else ""
-    return _pack((path, job.request.task, dialect, rules.tag, owner, headers, chosen))
+    return _pack((path, job.request.task, dialect, rules.tag, _owner(job, rules), _headers(job), chosen))
+
+
+def _headers(job: Job) -> dict[str, str]:
+    """What of the caller's headers goes on to the provider, and is not new with each request."""
+    return {name: value for name, value in job.headers.items() if name != _TRACE} if job.headers else {}
+
+
+def _owner(job: Job, rules: CacheRules) -> str:
+    """Whose alone the answer is, beside the project's."""
+    return job.caller.key_id if rules.partition == "key" else ""
 
 
 def around(job: Job, rules: CacheRules) -> bytes:
@@ -99,8 +127,8 @@ def canonical(body: bytes, left_out: frozenset[str] = frozenset()) -> bytes | No
     if not isinstance(content, dict):
         return None
     fields = cast(dict[str, Any], content)
-    for name in left_out:
-        fields.pop(name, None)
+    for name in left_out.intersection(fields):
+        del fields[name]
     return _write(fields)
 
 

@@ -17,6 +17,7 @@ TTL_HEADER: Final = "x-polyforge-cache-ttl"
 Mode = Literal["use", "refresh", "bypass"]
 """Take what is kept and keep what is new; only keep what is new; neither."""
 Outcome = Literal["hit", "semantic", "miss", "bypass"]
+_MODE, _TTL = CACHE_HEADER.encode(), TTL_HEADER.encode()
 _MODES: Final[dict[bytes, Mode]] = {b"refresh": "refresh", b"bypass": "bypass", b"use": "use"}
 _SECONDS: Final = re.compile(rb"[1-9][0-9]{0,8}")
 
@@ -46,7 +47,7 @@ class Lookup(msgspec.Struct):
 
 def read_lookup(headers: Mapping[bytes, bytes], rules: CacheRules) -> Lookup:
     """What the headers of a request say; Invalid names one that is malformed."""
-    mode, ttl = headers.get(CACHE_HEADER.encode(), b"use"), headers.get(TTL_HEADER.encode())
+    mode, ttl = headers.get(_MODE, b"use"), headers.get(_TTL)
     if mode not in _MODES:
         raise Invalid(f"{CACHE_HEADER} must be bypass or refresh", param=CACHE_HEADER)
     if ttl is None:

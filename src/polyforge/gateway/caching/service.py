@@ -47,7 +47,8 @@ class AnswerCache:
         lookup.path, lookup.body = path, job.request.body
         if lookup.mode == "bypass" or job.provider_key is not None:
             return
-        key = await _hashed(exact_key, job, lookup)
+        short = len(lookup.body) < LARGE
+        key = exact_key(job, rules, path) if short else await asyncio.to_thread(exact_key, job, rules, path)
         if key is not None:
             lookup.key, lookup.outcome = key, "miss"
 
@@ -76,14 +77,15 @@ class AnswerCache:
     def keep_reply(self, job: Job, lookup: Lookup, reply: Reply) -> None:
         """Keep a whole answer, if it is one to be given again."""
         if lookup.key and _is_final(job, reply.finish):
-            self._keep(job, lookup, record_reply(job.request, reply, self._clock.now(), self._max_entry_bytes))
+            recorded = record_reply(job.request, reply, self._clock.now(), self._max_entry_bytes, job.cost, job.price)
+            self._keep(job, lookup, recorded)
 
     def keep_stream(self, job: Job, lookup: Lookup, usage: Usage | None) -> None:
         """Keep a stream that came to its end."""
         recording, lookup.recording = lookup.recording, None
         recorded = None if recording is None else recording.recorded(job.request, usage, self._clock.now())
         if recorded is not None and _is_final(job, recorded.finish):
-            self._keep(job, lookup, recorded)
+            self._keep(job, lookup, recorded.priced(job.cost, job.price))
 
     def leave(self, job: Job, lookup: Lookup) -> None:
         """A whole answer was made, or was not: who waits for it goes on."""
@@ -99,7 +101,8 @@ class AnswerCache:
             return None
         found = None
         if lookup.mode == "use" and lookup.rules.exact:
-            found = await self._kept(lookup.key)
+            data = await self._cache.get(lookup.key)
+            found = None if data is None else decode_recorded(data)
             if found is None and not job.request.stream:
                 lookup.turn = self._turns.begin(lookup.key)
                 found = None if lookup.turn is not None else await self._made_meanwhile(job, lookup)
@@ -150,8 +153,7 @@ class AnswerCache:
     def _keep(self, job: Job, lookup: Lookup, recorded: Recorded | None) -> None:
         if recorded is None:
             return
-        priced = recorded.priced(job.cost, job.price)
-        self._cache.put(lookup.key, encode_recorded(priced), lookup.ttl)
+        self._cache.put(lookup.key, encode_recorded(recorded), lookup.ttl)
         if lookup.asked is not None and lookup.rules.semantic is not None:
             self._questions.add(*lookup.asked, lookup.key, lookup.rules.semantic.max_entries)
 

@@ -127,7 +127,9 @@ class GatewayPlatform:
         self.database = Database(settings.database, settings.data)
         self.declared_secrets = DeclaredSecrets(self.database, self.master, DEFAULT_ORGANIZATION_ID)
         self.logs = LogPlatform(settings.logs, self.database, clock, self.count(REQUEST_LOG_REFUSED))
-        self.journal = Journal(journal_folder, spec.session, spec.index, self.incarnation)
+        self.journal = Journal(
+            journal_folder, spec.session, spec.index, self.incarnation, before_rotation=self._write_cells
+        )
         self.drainer = Drainer(journal_folder, spec.session, self.ledger, clock, _log_drain_error)
         self.metrics = Metrics(Path(spec.runtime) / "metrics", name, metric_models=settings.telemetry.metric_models)
         self.lines = LineWriter(sys.stderr.fileno(), process=name, on_drop=self.count(LOG_DROPPED))
@@ -286,6 +288,8 @@ class GatewayPlatform:
         await self.cache.close()
         await self.tracer.close()
         self.journal.close()
+        # Once the ledger has it all, nobody keeps the journal for recovery.
+        self.counters.write_cells()
         await self.drainer.finish()
         await self.limits.leave()
         await self.database.close()
@@ -293,11 +297,15 @@ class GatewayPlatform:
         self.metrics.close()
         self.lines.close()
 
+    def _write_cells(self) -> None:
+        self.counters.write_cells()
+
     async def keep_durable(self) -> None:
         """Bound what a power cut can take from the journal."""
         while True:
             await asyncio.sleep(_SYNC_SECONDS)
             self.cache.measure(self.metrics)
+            self.counters.write_cells()
             try:
                 await self.journal.make_durable()
             except OSError as error:

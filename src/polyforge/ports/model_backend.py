@@ -21,7 +21,8 @@ class Signature(msgspec.Struct, frozen=True):
     request may be computed in different runs; a `batch_rows` above 1 says so too. At most `instances` runs are under
     way at once; None: any number. A `stateful` model keeps state from request to request of a sequence: its requests
     carry the number of the instance that they are for. With `streams` one request may have several answers: the backend
-    is a `StreamingBackend`.
+    is a `StreamingBackend`. Runs `elsewhere`, in other processes or on other machines, take none of the host's threads
+    from the models that compute here.
     """
 
     platform: str
@@ -36,6 +37,7 @@ class Signature(msgspec.Struct, frozen=True):
     instances: int | None = None
     stateful: bool = False
     streams: bool = False
+    elsewhere: bool = False
 
 
 class ModelRequest(msgspec.Struct, frozen=True):

@@ -89,7 +89,7 @@ class ChildBackend:
         except BrokenAnswer as error:
             raise Invalid(f"the model does not declare what it takes and gives: {error}") from error
         # An event loop must never wait for another process, however brief its runs are.
-        self._signature = msgspec.structs.replace(found, brief_bytes=0, instances=self._instances)
+        self._signature = msgspec.structs.replace(found, brief_bytes=0, instances=self._instances, elsewhere=True)
 
     def warm_up(self) -> None:
         """Have one process run on made-up input, or on what the model has for this."""

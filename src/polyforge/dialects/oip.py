@@ -27,6 +27,8 @@ from polyforge.kernel.tensors import (
 )
 
 HEADER_LENGTH = "inference-header-content-length"
+TOKENS_HEADER = "x-polyforge-tokens"
+"""In which our model host says how many tokens a model read, whichever outputs were asked for."""
 JSON_TYPE = "application/json"
 BINARY_TYPE = "application/octet-stream"
 EXTENSIONS = (
@@ -265,6 +267,14 @@ def decode_raw_request(body: Buffer, inputs: Sequence[TensorSpec], *, has_rows: 
         shape = _deduced_shape(spec, shape, memoryview(body).nbytes)
     tensor = Tensor(spec.name, spec.datatype, (1, *shape) if has_rows else shape, body)
     return InferRequest(inputs={spec.name: tensor}, binary=True)
+
+
+def holds_texts(body: bytes, header_length: int | None = None) -> bool:
+    """Whether a request may carry strings: it has such inputs, or does not say what it has. Invalid when it is none."""
+    if header_length == 0:
+        return True
+    wire = _decode(_request_decoder, memoryview(body) if header_length is None else memoryview(body)[:header_length])
+    return any(tensor.datatype == "BYTES" for tensor in wire.inputs)
 
 
 def decode_response(body: Buffer, header_length: int | None = None) -> InferResponse:

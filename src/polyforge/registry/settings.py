@@ -1,6 +1,6 @@
 """The `models` section of the settings: logical names and what answers for them."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
@@ -12,6 +12,11 @@ from polyforge.registry.caching import ModelCacheSettings
 Strategy = Literal["weighted", "least_latency", "least_cost"]
 """How deployments of the same priority are put in order."""
 Hardware = Literal["cpu", "gpu"]
+BACKEND = r"^[a-z][a-z0-9_]*$"
+HOSTING: Final = frozenset(
+    {"backend", "batch_rows", "idle_unload", "instances", "isolated", "keep_warm", "options", "threads"}
+)
+"""Settings that only mean something for a local model."""
 LABEL = r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}$"
 Label = Annotated[str, StringConstraints(pattern=LABEL)]
 
@@ -156,6 +161,29 @@ class ModelSettings(BaseModel):
     source: str | None = Field(
         default=None, description="A local model: `file:///folder`. Served by our own model host."
     )
+    backend: str | None = Field(
+        default=None, pattern=BACKEND, description="What computes a local model; default: what its files call for."
+    )
+    options: dict[str, Any] = Field(default_factory=dict, description="Settings of a local model's backend.")
+    instances: int | None = Field(
+        default=None, ge=1, le=256, description="Runs of a local model at the same time; default: one per core."
+    )
+    batch_rows: int | None = Field(
+        default=None, ge=1, le=4096, description="Most rows in one run of a local model; 1: every request alone."
+    )
+    threads: int | None = Field(
+        default=None, ge=1, le=256, description="Threads of one run of a local model; default: one."
+    )
+    isolated: bool = Field(default=False, description="Run a local model in processes of its own.")
+    keep_warm: bool = Field(
+        default=False, description="Keep a local model in memory, though nobody uses it or others need the room."
+    )
+    idle_unload: float | None = Field(
+        default=None,
+        gt=0,
+        description="Seconds without a request after which a local model leaves the memory; default:"
+        " `serving.idle_unload`.",
+    )
     price: Prices | None = Field(
         default=None, description="What callers are charged; default: the cost of the deployment."
     )
@@ -176,4 +204,7 @@ class ModelSettings(BaseModel):
     def _has_one_origin(self) -> "ModelSettings":
         if bool(self.deployments) == (self.source is not None):
             raise ValueError("needs either deployments or a source")
+        hosting = [name for name in sorted(HOSTING) if getattr(self, name) not in (None, False, {})]
+        if self.source is None and hosting:
+            raise ValueError(f"{hosting[0]}: is for local models, those with a source")
         return self

@@ -22,7 +22,9 @@ from polyforge.kernel.errors import (
     NotSupported,
     PolyforgeError,
 )
-from polyforge.serving.inference import Inference
+from polyforge.serving.inference import Answered, Inference
+from polyforge.serving.lifecycle.keeping import Lifecycle
+from polyforge.serving.lifecycle.roster import Roster
 from polyforge.serving.repository import HostedModel, Repository
 from polyforge.serving.scheduler import Scheduler
 from polyforge.serving.statistics import ModelReport, prometheus_text, triton_statistics
@@ -71,20 +73,25 @@ class OipApp:
         timeout: float,
         max_body_bytes: int = MAX_BODY_BYTES,
         control: ModelControl | None = None,
+        lifecycle: Lifecycle | None = None,
+        roster: Roster | None = None,
     ) -> None:
         self.repository = repository
         self._scheduler = scheduler
         self._control = control
-        self.inference = Inference(repository, scheduler, max_rows=max_rows, timeout=timeout)
+        self._roster = roster
+        self.inference = Inference(repository, scheduler, max_rows=max_rows, timeout=timeout, lifecycle=lifecycle)
         self.metadata = oip.ServerMetadata("polyforge", version)
         self._max_body_bytes = max_body_bytes
+        self._began = False
         self._draining = False
 
     @property
     def ready(self) -> bool:
         """Whether every model that the host began with is loaded, or has failed to; loading more changes nothing."""
         starting = self._control is not None and self._control.starting
-        return self.repository.settled and not starting and not self._draining
+        self._began = self._began or (self.repository.settled and not starting)
+        return self._began and not self._draining
 
     def drain(self) -> None:
         """Be not ready from now on; what is under way goes on."""
@@ -188,27 +195,32 @@ class OipApp:
 
     async def _infer(self, find: Find, scope: Scope, receive: Receive) -> Response:
         body = await self._plain_body(scope, receive)
-        request = await self._decoded(find(), scope, body)
+        request = await self._decoded(await self.inference.awake(find()), scope, body)
         model = find()
-        outputs = await self.inference.answer(model, request, lambda: _gone(receive))
+        answered = await self.inference.answer(model, request, lambda: _gone(receive))
+        outputs = answered.outputs
         size = sum(tensor.count for tensor in outputs if not request.wants_binary(tensor.name))
         encode = oip.encode_response
         if size >= OFFLOAD_BYTES:
             message = await asyncio.to_thread(encode, model.name, model.version, request, outputs)
         else:
             message = encode(model.name, model.version, request, outputs)
-        headers = () if message.header_length is None else ((_HEADER_LENGTH, b"%d" % message.header_length),)
+        headers = _tokens(answered)
+        if message.header_length is not None:
+            headers += ((_HEADER_LENGTH, b"%d" % message.header_length),)
         return Response(200, message.join(), message.content_type, headers)
 
     async def _generate(self, find: Find, scope: Scope, receive: Receive, *, stream: bool) -> Response:
         """Engines give one answer per request, so a stream has one event; what fails before it is a plain error."""
         body = await self._plain_body(scope, receive)
-        model = find()
+        model = await self.inference.awake(find())
         signature = model.signature
         request = oip_generate.decode_generate(body, signature.inputs, has_rows=signature.batch_rows > 0)
-        outputs = await self.inference.answer(model, request, lambda: _gone(receive))
-        answer = oip_generate.encode_generated(model.name, model.version, request.id, outputs)
-        return Response(200, oip_generate.event(answer), oip_generate.EVENT_TYPE) if stream else Response(200, answer)
+        answered = await self.inference.answer(model, request, lambda: _gone(receive))
+        answer = oip_generate.encode_generated(model.name, model.version, request.id, answered.outputs)
+        if stream:
+            return Response(200, oip_generate.event(answer), oip_generate.EVENT_TYPE, _tokens(answered))
+        return Response(200, answer, headers=_tokens(answered))
 
     async def _decoded(self, model: HostedModel, scope: Scope, body: bytes) -> oip.InferRequest:
         header_length = oip.header_length_of(_header(scope, _HEADER_LENGTH), len(body))
@@ -226,6 +238,12 @@ class OipApp:
                 return Response(
                     200, oip.encode_json(self.index(only_ready=oip.decode_index_request(body) if body else False))
                 )
+            case ["polyforge", "names"]:
+                return _json([] if self._control is None else self._control.names())
+            case ["polyforge", "refresh"] if self._roster is not None:
+                self._roster.refresh()
+            case ["models", name, ("load" | "unload") as change] if self._roster and self._roster.declares(name):
+                await (self._roster.load(name) if change == "load" else self._roster.unload(name))
             case ["models", name, "load"]:
                 await self.control.load(name, oip.decode_repository_parameters(body))
             case ["models", name, "unload"]:
@@ -317,7 +335,12 @@ class OipApp:
 
 
 _HEADER_LENGTH = oip.HEADER_LENGTH.encode()
+_TOKENS = oip.TOKENS_HEADER.encode()
 _WINDOW_BITS = {b"gzip": 16 + zlib.MAX_WBITS, b"deflate": zlib.MAX_WBITS}
+
+
+def _tokens(answered: Answered) -> tuple[tuple[bytes, bytes], ...]:
+    return () if answered.tokens is None else ((_TOKENS, b"%d" % answered.tokens),)
 
 
 def _elsewhere(kind: str, call: str) -> Response:

@@ -1,8 +1,10 @@
 """One request for a model, whatever protocol it came by: checked, computed, and its classes picked out."""
 
 import asyncio
+import struct
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
 
 import msgspec
 
@@ -11,10 +13,12 @@ from polyforge.dialects.oip_classification import classified
 from polyforge.kernel.errors import Cancelled, Invalid, PolyforgeError, TimedOut
 from polyforge.kernel.tensors import Parameter, TensorSpec
 from polyforge.ports.model_backend import ModelRequest, Outputs, Signature
+from polyforge.serving.lifecycle.keeping import Lifecycle
 from polyforge.serving.repository import HostedModel, Repository
 from polyforge.serving.scheduler import BackendBroke, Scheduler
 from polyforge.serving.triton.ensemble import Ensemble
 
+TOKENS: Final = "tokens"
 Gone = Callable[[], Awaitable[None]]
 """Returns when the caller hangs up."""
 
@@ -34,34 +38,60 @@ class Call(msgspec.Struct, frozen=True):
         return left
 
 
+class Answered(msgspec.Struct, frozen=True):
+    """What came of a request."""
+
+    outputs: Outputs
+    tokens: int | None
+    """What its model read of text, where the model says so in an output `tokens` of one count per row."""
+
+
 class Inference:
     """Answers requests for the models of a repository, ensembles included."""
 
-    def __init__(self, repository: Repository, scheduler: Scheduler, *, max_rows: int, timeout: float) -> None:
+    def __init__(
+        self,
+        repository: Repository,
+        scheduler: Scheduler,
+        *,
+        max_rows: int,
+        timeout: float,
+        lifecycle: Lifecycle | None = None,
+    ) -> None:
         self._repository = repository
+        self._lifecycle = lifecycle
         self._scheduler = scheduler
         self._max_rows = max_rows
         self._timeout = timeout
 
-    async def answer(self, model: HostedModel, request: oip.InferRequest, gone: Gone) -> Outputs:
-        """The outputs that a request asks for, in the model's order.
+    async def answer(self, model: HostedModel, request: oip.InferRequest, gone: Gone) -> "Answered":
+        """The outputs that a request asks for, in the model's order, and how many tokens it came to.
 
         Invalid in Triton's words when it does not fit the model, Unavailable when the model does not answer or too many
         wait, TimedOut, Cancelled when the caller is gone, BackendBroke when the backend failed unforeseen.
         """
+        began = time.monotonic()
+        model = await self.awake(model)
+        model.used = began
         signature = model.signature
         rows = self._checked(model.name, signature, request)
-        call = Call(time.monotonic() + self._timeout_of(request.parameters), gone)
+        call = Call(began + self._timeout_of(request.parameters), gone)
         outputs = await self._compute(model, ModelRequest(request.inputs, request.parameters), rows, call)
         wanted = [tensor for tensor in outputs if not request.outputs or tensor.name in request.outputs]
-        if not request.classes:
-            return tuple(wanted)
-        return tuple(
-            classified(tensor, count, signature.labels.get(tensor.name, ()), has_rows=signature.batch_rows > 0)
-            if (count := request.classes.get(tensor.name))
-            else tensor
-            for tensor in wanted
-        )
+        if request.classes:
+            wanted = [
+                classified(tensor, count, signature.labels.get(tensor.name, ()), has_rows=signature.batch_rows > 0)
+                if (count := request.classes.get(tensor.name))
+                else tensor
+                for tensor in wanted
+            ]
+        return Answered(tuple(wanted), _tokens_of(outputs))
+
+    async def awake(self, model: HostedModel, within: float | None = None) -> HostedModel:
+        """The model, or what took its place meanwhile, in memory if it can be; Unavailable when that takes too long."""
+        if model.resident or self._lifecycle is None:
+            return model
+        return await self._lifecycle.awake(model, within=self._timeout if within is None else within)
 
     def _checked(self, name: str, signature: Signature, request: oip.InferRequest) -> int:
         has_rows = signature.batch_rows > 0
@@ -115,10 +145,18 @@ class Inference:
         return outputs
 
     async def _step(self, name: str, version: str | None, request: ModelRequest, call: Call) -> Outputs:
-        model = self._repository.find(name, version)
+        model = await self.awake(self._repository.find(name, version), call.remaining)
+        model.used = time.monotonic()
         asked = oip.InferRequest(dict(request.inputs), parameters=dict(request.parameters))
         rows = self._checked(name, model.signature, asked)
         return await self._compute(model, request, rows, call)
+
+
+def _tokens_of(outputs: Outputs) -> int | None:
+    for tensor in outputs:
+        if tensor.name == TOKENS and tensor.datatype == "INT32" and len(tensor.shape) == 1:
+            return sum(struct.unpack(f"<{tensor.count}i", tensor.data))
+    return None
 
 
 def _first(specs: tuple[TensorSpec, ...]) -> str | None:

@@ -17,3 +17,26 @@ class ServingSettings(BaseModel):
         default=None, description="Folder in Triton's layout; its models are served as they are."
     )
     timeout_seconds: float = Field(default=60.0, gt=0, description="How long one request to the host may take.")
+    max_request_bytes: int = Field(
+        default=64 * 1024 * 1024,
+        ge=1024,
+        description="Largest request, or answer, of the Open Inference Protocol, over HTTP and gRPC.",
+    )
+    memory_mb: int | None = Field(
+        default=None,
+        ge=1,
+        description="Most memory of all models together, in millions of bytes; the least recently used leave for others"
+        " and are loaded again when they are asked. `null`: no limit.",
+    )
+    idle_unload: float | None = Field(
+        default=None,
+        gt=0,
+        description="Seconds without a request after which a model leaves the memory; `null`: never.",
+    )
+    load_seconds: float = Field(
+        default=30.0, gt=0, description="How long a request waits for a model to be loaded, before it gets 503."
+    )
+    parallel_loads: int = Field(default=2, ge=1, le=64, description="Models that are loaded at the same time.")
+    stuck_seconds: float = Field(
+        default=120.0, gt=0, description="A run that lasts longer makes the model host start anew."
+    )

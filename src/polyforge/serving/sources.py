@@ -1,23 +1,43 @@
-"""Which models the host serves: the built-in one, and those that the settings name a folder for."""
+"""Which models the host serves: the built-in one, those that the settings name a folder for, and registered ones."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any, Final, get_args
 from urllib.parse import unquote, urlsplit
 
 import msgspec
 
 from polyforge.kernel.errors import SettingsError
+from polyforge.kernel.hosted_names import is_hosted
+from polyforge.kernel.tasks import Task
 from polyforge.registry.settings import ModelSettings
+from polyforge.serving.hints import EngineHints
+from polyforge.serving.repository import VERSION
+from polyforge.serving.served import ServedModel
 
 BUILT_IN = "static-minilm"
 BUILT_IN_FOLDER = Path(__file__).parent / "models" / BUILT_IN
 
 
+TASKS: Final = frozenset(get_args(Task)) - {"chat", "completion"}
+"""What the host's engines can do: what is not a dialogue."""
+
+
 class ModelSource(msgspec.Struct, frozen=True):
-    """A model by the name that the host serves it under, and the folder that it lies in."""
+    """A model by the name that the host serves it under, the folder that it lies in, and how it is to be served.
+
+    `digest` names the content of the folder, where somebody vouches for it. `idle_seconds`: None stands for the
+    default.
+    """
 
     name: str
     folder: Path
+    hints: EngineHints = EngineHints()
+    version: str = VERSION
+    digest: str = ""
+    plan: Mapping[str, Any] = {}
+    keep_warm: bool = False
+    idle_seconds: float | None = None
 
 
 def model_sources(models: Mapping[str, ModelSettings]) -> tuple[ModelSource, ...]:
@@ -25,22 +45,56 @@ def model_sources(models: Mapping[str, ModelSettings]) -> tuple[ModelSource, ...
 
     Looks at the settings alone: whether a folder holds a good model shows when the host loads it.
     """
-    declared = [_source(name, model, model.source) for name, model in models.items() if model.source is not None]
-    return (ModelSource(BUILT_IN, BUILT_IN_FOLDER), *declared)
+    declared = [_declared(name, model, model.source) for name, model in models.items() if model.source is not None]
+    built_in = ModelSource(BUILT_IN, BUILT_IN_FOLDER, EngineHints(task="embedding", backend="static_embedding"))
+    return (built_in, *declared)
 
 
-def _source(name: str, model: ModelSettings, source: str) -> ModelSource:
+def registered_sources(models: Iterable[ServedModel]) -> tuple[ModelSource, ...]:
+    """Those of the file that tells which registered models are served."""
+    return tuple(
+        ModelSource(
+            model.name,
+            Path(model.folder),
+            model.hints,
+            version=model.version,
+            digest=model.digest,
+            plan=model.plan,
+            keep_warm=model.keep_warm,
+        )
+        for model in models
+    )
+
+
+def _declared(name: str, model: ModelSettings, source: str) -> ModelSource:
     path = f"models.{name}"
     if name == BUILT_IN:
         raise SettingsError(f"{path}: this is the name of the built-in model; choose another")
+    if is_hosted(name):
+        raise SettingsError(f"{path}: only registered models have names of this kind; choose another")
     if "*" in name:
         raise SettingsError(f"{path}.source: a wildcard stands for a provider's models, it has no folder")
-    if model.task != "embedding":
-        raise SettingsError(f"{path}.task: local models can be of task embedding for now, not {model.task}")
+    if model.task not in TASKS:
+        known = ", ".join(sorted(TASKS))
+        raise SettingsError(f"{path}.task: local models can be of task {known}, not {model.task}")
     parts = urlsplit(source)
     if parts.scheme != "file" or parts.netloc or not parts.path.startswith("/") or parts.query or parts.fragment:
         raise SettingsError(
-            f"{path}.source: {source} is not supported; "
-            "for now a source is file:///folder with a static embedding model in model2vec's format"
+            f"{path}.source: {source} is not supported; a declared model lies in a folder, as in file:///folder."
+            " `polyforge model add` fetches models from elsewhere"
         )
-    return ModelSource(name, Path(unquote(parts.path)))
+    return ModelSource(
+        name,
+        Path(unquote(parts.path)),
+        EngineHints(
+            task=model.task,
+            backend=model.backend,
+            settings=model.options,
+            threads=model.threads,
+            batch_rows=model.batch_rows,
+            instances=model.instances,
+            isolated=model.isolated,
+        ),
+        keep_warm=model.keep_warm,
+        idle_seconds=model.idle_unload,
+    )

@@ -8,9 +8,10 @@ import gc
 import os
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from tempfile import gettempdir
+from typing import Any, Final
 
 # One thread per run is the host's own choice; numpy's linear algebra would start one per core, with a buffer each.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -18,20 +19,29 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import uvloop
 
 from polyforge import __version__
-from polyforge.adapters.model_backends.static_embedding import Settings as StaticEmbeddingSettings
-from polyforge.adapters.model_backends.static_embedding import StaticEmbedding
 from polyforge.kernel.errors import SettingsError
 from polyforge.serving.api import OipApp
+from polyforge.serving.lifecycle.engine import Engine, Runs
+from polyforge.serving.lifecycle.keeping import MEGABYTE, Lifecycle, Limits
+from polyforge.serving.lifecycle.recent import RecentlyUsed, order_of
+from polyforge.serving.lifecycle.roster import Roster, shape_of
+from polyforge.serving.lifecycle.watchdog import Restart, Watchdog
 from polyforge.serving.repository import HostedModel, Repository
 from polyforge.serving.scheduler import Scheduler
+from polyforge.serving.served import served_path
+from polyforge.serving.settings import ServingSettings
 from polyforge.serving.sources import ModelSource, model_sources
+from polyforge.serving.triton.control import ModelControl
 from polyforge.telemetry.logs import configure, get_logger
+from polyforge.wiring.engines import engine_for
 from polyforge.wiring.http_server import BACKLOG, SupervisedServer
 from polyforge.wiring.process import ProcessSpec, run_process
 from polyforge.wiring.settings import Settings
 from polyforge.wiring.starting import begin
-from polyforge.wiring.triton import triton_control
+from polyforge.wiring.triton import TritonLoader, triton_control
 
+FOLDER: Final = "models"
+"""Of the data folder: what the host keeps, and is told."""
 KEEP_ALIVE_SECONDS = 3600
 """Gateways keep their connections; there is nobody else on this socket."""
 
@@ -42,40 +52,66 @@ class ModelHost:
     """Everything of the model host that settings decide, built but not started."""
 
     def __init__(self, settings: Settings, scratch: Path | None = None) -> None:
-        self.repository = Repository(_hosted(source) for source in model_sources(settings.models))
-        self.scheduler = Scheduler(
-            threads=settings.serving.threads or usable_cores(), max_queue=settings.serving.max_queue
+        serving = settings.serving
+        self._cores = usable_cores()
+        self.runs = Runs()
+        self.repository = Repository([])
+        self.scheduler = Scheduler(threads=serving.threads or self._cores, max_queue=serving.max_queue)
+        self.lifecycle = Lifecycle(self.scheduler, _limits(serving))
+        self.recent = RecentlyUsed(settings.data / FOLDER / "recent.json")
+        self.roster = Roster(
+            model_sources(settings.models),
+            served_path(settings.data),
+            repository=self.repository,
+            lifecycle=self.lifecycle,
+            recent=self.recent,
+            make=self._hosted,
+            idle_seconds=serving.idle_unload,
         )
-        folder = settings.serving.repository
-        self.control = (
-            None
-            if folder is None
-            else triton_control(folder, self.repository, self.scheduler, scratch or Path(gettempdir()))
-        )
+        self.roster.list_all()
+        self.control = None if serving.repository is None else self._control(serving, serving.repository, scratch)
         self.app = OipApp(
             self.repository,
             self.scheduler,
             version=__version__,
-            max_rows=settings.serving.max_batch_texts,
-            timeout=settings.serving.timeout_seconds,
+            max_rows=serving.max_batch_texts,
+            timeout=serving.timeout_seconds,
             control=self.control,
+            lifecycle=self.lifecycle,
+            roster=self.roster,
         )
+        self._restart = Restart(self.runs, serving.stuck_seconds, self._wind_down)
+        self._watchdog = Watchdog(self.runs, serving.stuck_seconds, self._restart.now)
         self._drain_seconds = settings.server.drain_seconds
 
     async def serve(self, listener: socket.socket, *, starting: Callable[[], None], ready: Callable[[], None]) -> None:
         """Answer on `listener` until SIGTERM, then finish what is under way.
 
-        `starting` is called before each model is loaded, `ready` once each has been, or could not be.
+        `starting` is called before each model is loaded, `ready` once each has been, or could not be. When a run is
+        stuck this never returns: the process ends.
         """
         self.scheduler.open()
+        self._restart.open(asyncio.get_running_loop())
+        self._watchdog.start()
         try:
             async with asyncio.TaskGroup() as tasks:
-                loading = tasks.create_task(self._load(starting, ready))
+                beside = [tasks.create_task(work) for work in self._beside(starting, ready)]
                 await self._server().serve(sockets=[listener])
-                loading.cancel()
+                for task in beside:
+                    task.cancel()
         finally:
             await self.scheduler.close()
+            self._watchdog.stop()
             self.repository.close()
+            self.recent.save(order_of(self.repository))
+
+    def _beside(self, starting: Callable[[], None], ready: Callable[[], None]) -> list[Coroutine[Any, Any, None]]:
+        return [
+            self._load(starting, ready),
+            self.roster.follow(),
+            self.lifecycle.run(),
+            self.recent.keep(lambda: self.repository),
+        ]
 
     def _server(self) -> SupervisedServer:
         return SupervisedServer(
@@ -86,14 +122,7 @@ class ModelHost:
         )
 
     async def _load(self, starting: Callable[[], None], ready: Callable[[], None]) -> None:
-        for model in self.repository:
-            starting()
-            try:
-                await self.scheduler.load(model)
-            except RuntimeError:
-                _log.exception("a model broke while loading", model=model.name)
-            if not model.ready:
-                _log.error("a model is not served", model=model.name, reason=model.reason)
+        await self.roster.begin(starting)
         if self.control is not None:
             await self.control.load_all(starting)
         # What is loaded stays: no garbage collection needs to look at it again.
@@ -101,9 +130,28 @@ class ModelHost:
         gc.freeze()
         ready()
 
+    def _hosted(self, source: ModelSource) -> HostedModel:
+        engine = Engine(source.name, lambda: engine_for(source.folder, source.hints, source.name), self.runs)
+        return HostedModel(source.name, engine, source.version, shape=shape_of(source), cores=self._cores)
 
-def _hosted(source: ModelSource) -> HostedModel:
-    return HostedModel(source.name, StaticEmbedding(StaticEmbeddingSettings(folder=source.folder)))
+    def _control(self, serving: ServingSettings, folder: Path, scratch: Path | None) -> ModelControl:
+        loader = TritonLoader(self.lifecycle, serving.idle_unload)
+        return triton_control(folder, self.repository, loader, scratch or Path(gettempdir()), self.runs)
+
+    def _wind_down(self, stuck: str) -> None:
+        """A run is stuck, and this process is about to end: take no more requests for its model, and say so."""
+        self.app.drain()
+        for model in self.repository.versions(stuck):
+            model.state, model.reason = "UNAVAILABLE", "one of its runs does not end; the model host starts anew"
+        self.recent.save(order_of(self.repository))
+
+
+def _limits(serving: ServingSettings) -> Limits:
+    return Limits(
+        memory_bytes=None if serving.memory_mb is None else serving.memory_mb * MEGABYTE,
+        parallel_loads=serving.parallel_loads,
+        wait_seconds=serving.load_seconds,
+    )
 
 
 def usable_cores() -> int:

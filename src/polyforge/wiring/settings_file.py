@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from polyforge.gateway.lineup import Lineup
 from polyforge.operations.configuration.content import SECTIONS, Path, sections_of
 from polyforge.operations.configuration.source import Declared, Source
-from polyforge.registry.settings import ModelSettings
+from polyforge.registry.settings import HOSTING, ModelSettings
 from polyforge.secrets.references import SecretRef
 from polyforge.serving.sources import model_sources
 from polyforge.wiring import adapters
@@ -73,16 +73,24 @@ class SettingsFile(Source):
     def _servable(self, name: str, model: ModelSettings) -> ModelSettings | None:
         """The model, or what stands for it until a restart: what it was, or nothing."""
         began = self._start.settings.models.get(name)
-        if model.source is None or (began is not None and began.source == model.source):
+        if model.source is None or (began is not None and _hosting(began) == _hosting(model)):
             return model
         return began if began is not None and began.source is not None else None
 
     def _sources(self, models: Mapping[str, ModelSettings]) -> Iterator[str]:
         began = self._start.settings.models
         for name in sorted({*began, *models}):
-            before, now = began.get(name), models.get(name)
-            if (before and before.source) != (now and now.source):
-                yield f"models.{name}.source"
+            before, now = _hosting(began.get(name)), _hosting(models.get(name))
+            for setting in before:
+                if before[setting] != now[setting]:
+                    yield f"models.{name}.{setting}"
+                    break
+
+
+def _hosting(model: ModelSettings | None) -> dict[str, object]:
+    """What the model host makes of a model; nothing of one that it does not serve."""
+    served = model if model is not None and model.source is not None else None
+    return {name: None if served is None else getattr(served, name) for name in ("source", *sorted(HOSTING))}
 
 
 def _differences(before: BaseModel, now: BaseModel, path: str) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """A Triton repository in the model host: which engine computes which of its backends."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -7,9 +8,12 @@ from typing import Any, Final
 from polyforge.kernel.errors import Invalid
 from polyforge.ports.model_backend import ModelBackend
 from polyforge.serving.hints import EngineHints
-from polyforge.serving.repository import Repository
-from polyforge.serving.scheduler import Scheduler
-from polyforge.serving.triton.control import ModelControl
+from polyforge.serving.lifecycle.engine import Engine, Runs
+from polyforge.serving.lifecycle.keeping import Lifecycle, Upkeep
+from polyforge.serving.lifecycle.memory import folder_bytes
+from polyforge.serving.repository import HostedModel, Repository
+from polyforge.serving.triton.backend import ConfiguredBackend
+from polyforge.serving.triton.control import Loader, ModelControl
 from polyforge.serving.triton.layout import TritonModel, TritonRepository
 from polyforge.wiring.engines import engine_for
 
@@ -17,25 +21,52 @@ MAX_THREADS: Final = 256
 MAX_DIGITS: Final = 9
 
 
-def triton_control(folder: Path, repository: Repository, scheduler: Scheduler, scratch: Path) -> ModelControl:
-    """What loads the models of a Triton repository into the host."""
+def triton_control(
+    folder: Path, repository: Repository, loader: Loader, scratch: Path, runs: Runs | None = None
+) -> ModelControl:
+    """What loads the models of a Triton repository into the host; their runs are noted in `runs`."""
+    noted = Runs() if runs is None else runs
     return ModelControl(
         TritonRepository(folder, tuple(ENGINES)),
         repository,
-        scheduler,
-        make_engine,
+        loader,
+        lambda model, version: make_engine(model, version, noted),
         backends=tuple(ENGINES),
         scratch=scratch,
     )
 
 
-def make_engine(model: TritonModel, version: int) -> ModelBackend:
+class TritonLoader:
+    """Has the models of a Triton repository looked after as all others are; an ensemble itself takes no memory."""
+
+    def __init__(self, lifecycle: Lifecycle, idle_seconds: float | None) -> None:
+        self._lifecycle = lifecycle
+        self._idle_seconds = idle_seconds
+
+    async def load(self, model: HostedModel) -> None:
+        """Load it within the memory that models may take."""
+        self._lifecycle.keep(model, await asyncio.to_thread(self._upkeep, model))
+        await self._lifecycle.load(model)
+
+    async def unload(self, model: HostedModel) -> None:
+        """Let go of it."""
+        await self._lifecycle.unload(model)
+
+    def _upkeep(self, model: HostedModel) -> Upkeep:
+        if not isinstance(model.backend, ConfiguredBackend):
+            return Upkeep(keep_warm=True)
+        size = folder_bytes(model.backend.model.folder / model.version)
+        return Upkeep(size=size, idle_seconds=self._idle_seconds)
+
+
+def make_engine(model: TritonModel, version: int, runs: Runs) -> ModelBackend:
     """The engine of one version; Invalid when a parameter of its configuration makes no sense.
 
     Engines are found by name, so that a host without a repository does not carry their libraries.
     """
     name, settings_of = ENGINES[model.config.backend]
-    return engine_for(model.folder / str(version), EngineHints(backend=name, settings=settings_of(model)))
+    hints = EngineHints(backend=name, settings=settings_of(model))
+    return Engine(model.name, lambda: engine_for(model.folder / str(version), hints, model.name), runs)
 
 
 def _onnx(model: TritonModel) -> dict[str, Any]:

@@ -6,10 +6,13 @@ import stat
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from polyforge.kernel.errors import SettingsError
 from polyforge.registry.settings import ModelSettings
-from polyforge.serving.sources import BUILT_IN, BUILT_IN_FOLDER, ModelSource, model_sources
+from polyforge.serving.hints import EngineHints
+from polyforge.serving.served import ServedModel
+from polyforge.serving.sources import BUILT_IN, BUILT_IN_FOLDER, ModelSource, model_sources, registered_sources
 
 
 def test_the_built_in_model_is_always_there() -> None:
@@ -19,13 +22,51 @@ def test_the_built_in_model_is_always_there() -> None:
 
 def test_a_folder_is_served_under_the_models_name() -> None:
     declared = ModelSettings.model_validate({"task": "embedding", "source": "file:///srv/my%20models/minilm"})
-    assert model_sources({"team/minilm": declared})[1:] == (ModelSource("team/minilm", Path("/srv/my models/minilm")),)
+    expected = ModelSource("team/minilm", Path("/srv/my models/minilm"), EngineHints(task="embedding"))
+    assert model_sources({"team/minilm": declared})[1:] == (expected,)
+
+
+def test_how_it_is_served_comes_with_it() -> None:
+    declared = ModelSettings.model_validate(
+        {
+            "task": "rerank",
+            "source": "file:///srv/m",
+            "backend": "cross_encoder",
+            "options": {"activation": "none"},
+            "instances": 2,
+            "batch_rows": 4,
+            "threads": 3,
+            "isolated": True,
+            "keep_warm": True,
+            "idle_unload": 60,
+        }
+    )
+    (source,) = model_sources({"m": declared})[1:]
+    hints = EngineHints("rerank", "cross_encoder", {"activation": "none"}, 3, 4, 2, isolated=True)
+    assert source == ModelSource("m", Path("/srv/m"), hints, keep_warm=True, idle_seconds=60)
+
+
+def test_how_it_is_served_is_only_for_a_model_of_our_own() -> None:
+    with pytest.raises(ValidationError, match="keep_warm: is for local models"):
+        ModelSettings.model_validate({"deployments": [{"provider": "lab"}], "keep_warm": True})
+
+
+def test_a_registered_model_brings_its_version_and_its_plan() -> None:
+    name = "01JCTEST0000000000000000AB.m"
+    served = ServedModel(
+        name, "3", "/data/artifacts/x", "x", EngineHints("embedding"), {"instances": 1}, keep_warm=True
+    )
+    (source,) = registered_sources([served])
+    assert source == ModelSource(
+        name, Path("/data/artifacts/x"), EngineHints("embedding"), "3", "x", {"instances": 1}, keep_warm=True
+    )
 
 
 @pytest.mark.parametrize(
     ("name", "task", "source", "path"),
     [
         ("m", "chat", "file:///srv/m", "models.m.task"),
+        ("01JCTEST0000000000000000AB.m", "embedding", "file:///srv/m", "models.01JCTEST0000000000000000AB.m"),
         ("m", "embedding", "hf://org/name", "models.m.source"),
         ("m", "embedding", "https://host/m", "models.m.source"),
         ("m", "embedding", "file://host/m", "models.m.source"),

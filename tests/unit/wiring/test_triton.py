@@ -47,7 +47,7 @@ class Host:
         tensor = Tensor(given, "FP32", (1, len(values)), struct.pack(f"<{len(values)}f", *values))
         inference = Inference(self.repository, self.scheduler, max_rows=100, timeout=20)
         answer = await inference.answer(self.repository.find(name), oip.InferRequest({given: tensor}), never)
-        return struct.unpack(f"<{len(values)}f", answer[0].data)
+        return struct.unpack(f"<{len(values)}f", answer.outputs[0].data)
 
 
 async def never() -> None:

@@ -34,6 +34,11 @@ class Runs:
         model, started = min(runs, key=lambda run: run[1])
         return model, time.monotonic() - started
 
+    def younger(self, seconds: float) -> int:
+        """How many runs have lasted less than so many seconds."""
+        now = time.monotonic()
+        return sum(now - started < seconds for _, started in list(self._started.values()))
+
     def __len__(self) -> int:
         return len(self._started)
 

@@ -109,6 +109,11 @@ class Lifecycle:
         self._kept[model] = _Kept(model, upkeep)
         model.resident = False
 
+    def keep_as(self, model: HostedModel, upkeep: Upkeep) -> None:
+        """Look after a model otherwise from now on."""
+        if model in self._kept:
+            self._kept[model].upkeep = upkeep
+
     async def begin(self, models: Iterable[HostedModel], starting: Callable[[], None]) -> None:
         """Load models in this order, as far as the memory goes; `starting` is called before each.
 
@@ -195,13 +200,16 @@ class Lifecycle:
     ) -> asyncio.Task[PolyforgeError | None]:
         """Start to change a model that nothing changes. The task goes on when who began it does not wait any more."""
 
-        def done(task: asyncio.Task[PolyforgeError | None]) -> None:
-            kept.change = None
-            if not task.cancelled() and (error := task.exception()) is not None:
-                _log.error("a model could not be loaded or unloaded", model=kept.model.name, error=repr(error))
+        async def changing() -> PolyforgeError | None:
+            try:
+                return await change
+            except PolyforgeError as error:
+                return error
+            finally:
+                # Here and not in a callback: who awaits a task that is done goes on before its callbacks are called.
+                kept.change = None
 
-        kept.change = asyncio.get_running_loop().create_task(change)
-        kept.change.add_done_callback(done)
+        kept.change = asyncio.get_running_loop().create_task(changing())
         return kept.change
 
     async def _changed(self, kept: _Kept, change: Coroutine[Any, Any, PolyforgeError | None]) -> PolyforgeError | None:

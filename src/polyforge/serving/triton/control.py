@@ -9,13 +9,13 @@ import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from tempfile import mkdtemp
+from typing import Protocol
 
 from polyforge.dialects import oip, triton_config
 from polyforge.dialects.protobuf_schema import Values
 from polyforge.kernel.errors import Invalid, ModelNotFound, PolyforgeError
 from polyforge.ports.model_backend import ModelBackend, Signature
 from polyforge.serving.repository import HostedModel, Repository
-from polyforge.serving.scheduler import Scheduler
 from polyforge.serving.triton.backend import ConfiguredBackend
 from polyforge.serving.triton.ensemble import Ensemble
 from polyforge.serving.triton.layout import TritonModel, TritonRepository, check_name
@@ -32,6 +32,18 @@ MakeEngine = Callable[[TritonModel, int], ModelBackend]
 """The engine of a version; Invalid when its settings are wrong."""
 
 
+class Loader(Protocol):
+    """What brings a version into memory, and lets go of it."""
+
+    async def load(self, model: HostedModel) -> None:
+        """Afterwards it is ready, or unavailable with a reason; RuntimeError is what nobody foresaw."""
+        ...
+
+    async def unload(self, model: HostedModel) -> None:
+        """Once it has answered what it was asked; it takes no new requests already."""
+        ...
+
+
 class ModelControl:
     """What is loaded of a repository. One load or unload at a time; requests go on meanwhile.
 
@@ -42,7 +54,7 @@ class ModelControl:
         self,
         source: TritonRepository | None,
         repository: Repository,
-        scheduler: Scheduler,
+        loader: Loader,
         make_engine: MakeEngine,
         *,
         backends: tuple[str, ...],
@@ -50,7 +62,7 @@ class ModelControl:
     ) -> None:
         self._source = source
         self._repository = repository
-        self._scheduler = scheduler
+        self._loader = loader
         self._make_engine = make_engine
         self._backends = backends
         self._scratch = scratch
@@ -60,6 +72,10 @@ class ModelControl:
         self._loaded: dict[str, TritonModel] = {}
         self._folders: dict[str, Path] = {}
         self._failures: dict[str, str] = {}
+
+    def names(self) -> list[str]:
+        """Every model that is of the repository, or was loaded from files that came with a request."""
+        return sorted({*self._loaded, *(self._source.names() if self._source else ())})
 
     def index(self, *, only_ready: bool = False) -> list[oip.IndexEntry]:
         """Every model, loaded or not: those that were never loaded have a name alone, or the reason why."""
@@ -184,7 +200,7 @@ class ModelControl:
 
     async def _load_version(self, version: HostedModel) -> None:
         try:
-            await self._scheduler.load(version)
+            await self._loader.load(version)
         except RuntimeError:
             _log.exception("a model broke while loading", model=version.name, version=version.version)
         if not version.ready:
@@ -216,7 +232,7 @@ class ModelControl:
         was_ready = version.ready
         version.state, version.reason = "UNLOADING", "unloading"
         if was_ready:
-            await self._scheduler.unload(version)
+            await self._loader.unload(version)
         version.state, version.reason = "UNAVAILABLE", UNLOADED
 
 

@@ -31,7 +31,8 @@ async def never() -> None:
 async def answer(host: TritonHost, name: str, given: str = "x", version: str | None = None) -> tuple[float, ...]:
     inference = Inference(host.repository, host.scheduler, max_rows=100, timeout=20)
     model = host.repository.find(name, version)
-    (tensor,) = await inference.answer(model, oip.InferRequest({given: floats(given, 1, 4)}), never)
+    answered = await inference.answer(model, oip.InferRequest({given: floats(given, 1, 4)}), never)
+    (tensor,) = answered.outputs
     return struct.unpack("<4f", tensor.data)
 
 

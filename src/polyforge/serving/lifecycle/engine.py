@@ -1,11 +1,20 @@
 """An engine that is made anew for each load, so that a model can leave the memory and come back."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from itertools import count
+from typing import cast
 
 from polyforge.kernel.errors import PolyforgeError
-from polyforge.ports.model_backend import ModelBackend, ModelRequest, Outputs, Signature
+from polyforge.ports.model_backend import (
+    ModelBackend,
+    ModelRequest,
+    Outputs,
+    ProcessBackend,
+    ProcessFacts,
+    Signature,
+    StreamingBackend,
+)
 
 
 class Runs:
@@ -72,12 +81,24 @@ class Engine:
         self._backend.warm_up()
 
     def run(self, batch: Sequence[ModelRequest]) -> list[Outputs | PolyforgeError]:
-        """The outputs of each request, or what is wrong with it; noted while it lasts."""
+        """The outputs of each request, or what is wrong with it; noted while it lasts, if it computes here."""
+        backend = self._backend
+        if backend.signature.elsewhere:
+            return backend.run(batch)
         number = self._runs.begin(self._name)
         try:
-            return self._backend.run(batch)
+            return backend.run(batch)
         finally:
             self._runs.end(number)
+
+    def stream(self, request: ModelRequest) -> Generator[Outputs]:
+        """The answers to one request; only for a model whose signature says `streams`."""
+        yield from cast(StreamingBackend, self._backend).stream(request)
+
+    @property
+    def processes(self) -> ProcessFacts | None:
+        """The processes of the backend; None when it has none, or is not loaded."""
+        return self._made.processes if isinstance(self._made, ProcessBackend) else None
 
     def close(self) -> None:
         """Let go of the backend."""

@@ -18,11 +18,11 @@ from polyforge.wiring.settings import Settings
 def main(settings_file: str, port: str) -> None:
     """Serve until SIGTERM."""
     configure("info", "models")
-    settings = Settings.model_validate(json.loads(Path(settings_file).read_text()))
     listener = socket.create_server(("127.0.0.1", int(port)), backlog=BACKLOG)
     listener.setblocking(False)
-    with tempfile.TemporaryDirectory() as scratch, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        host = ModelHost(settings, Path(scratch))
+    with tempfile.TemporaryDirectory() as folder, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        wanted = json.loads(Path(settings_file).read_text())
+        host = ModelHost(Settings.model_validate({**wanted, "data": folder}), Path(folder))
         runner.run(host.serve(listener, starting=lambda: None, ready=lambda: None))
 
 

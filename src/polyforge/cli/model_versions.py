@@ -64,10 +64,14 @@ def add(
 
 
 def versions(name: Name, url: Url = DEFAULT, key: Key = None, data: Data = None, as_json: Json = False) -> None:
-    """Show the versions of a model, newest first, and what points at them."""
+    """Show the versions of a model, newest first, what points at them, and whether they answer."""
     found = list(connect(url, key, data).pages(f"{PATH}/{segment(name)}/versions"))
-    headers = ["version", "aliases", "artifact", "size", "layout", "source", "added"]
+    headers = ["version", "aliases", "state", "engine", "size", "artifact", "source", "added"]
     show_all(found, headers, [_version(each) for each in found], as_json)
+    for each in [] if as_json else found:
+        for place in each["deployments"]:
+            if place["reason"]:
+                typer.echo(f"version {each['number']} on {place['machine']}: {place['reason']}")
 
 
 def imports(name: Name, url: Url = DEFAULT, key: Key = None, data: Data = None, as_json: Json = False) -> None:
@@ -269,8 +273,9 @@ def _tell(name: str, change: dict[str, Any], as_json: bool) -> None:
 
 
 def _version(version: dict[str, Any]) -> list[object]:
-    row = [version["number"], version["aliases"], version["artifact"][:12], _bytes(version["bytes"])]
-    return [*row, version["card"].get("layout"), version["source"], to_minute(version["created_at"])]
+    row = [version["number"], version["aliases"], version["state"], version["card"].get("backend")]
+    size, artifact = _bytes(version["bytes"]), version["artifact"][:12]
+    return [*row, size, artifact, version["source"], to_minute(version["created_at"])]
 
 
 def _import(wanted: dict[str, Any]) -> list[object]:

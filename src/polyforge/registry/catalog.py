@@ -7,7 +7,6 @@ from itertools import count
 import msgspec
 
 from polyforge.kernel.errors import Invalid, ModelNotFound, SettingsError
-from polyforge.kernel.hosted_names import is_hosted
 from polyforge.kernel.tasks import Task
 from polyforge.ports.provider import KEY_HEADER, Capabilities
 from polyforge.registry.answering import MAX_ANSWERING, Answer, Answering, NothingRegistered
@@ -181,8 +180,6 @@ class Catalog:
         for prefix, model in self._wildcards:
             if name.startswith(prefix) and len(name) > len(prefix):
                 rest = name[len(prefix) :]
-                if any(_is_registered(place, rest) for place in model.deployments):
-                    return None
                 found = msgspec.structs.replace(
                     model,
                     name=name,
@@ -201,11 +198,6 @@ class Catalog:
         if cost is None:
             return named
         return msgspec.structs.replace(named, cost=cost, price=named.price if named.priced else cost)
-
-
-def _is_registered(place: Deployment, rest: str) -> bool:
-    """Whether a wildcard would lead into our model host by a name that only the catalog may give."""
-    return place.provider == LOCAL and not place.model and is_hosted(rest)
 
 
 def build_catalog(

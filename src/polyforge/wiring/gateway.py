@@ -146,7 +146,9 @@ class GatewayPlatform:
         self.audit = AuditPlatform(settings.audit, self.database, clock, self.master)
         self.events = EventTail(self.database, ready=lambda: self.keys.synchronised)
         self.cache = CachePlatform(settings.cache, self.database, clock, self.recorder)
-        self.registry = RegistryPlatform(settings, self.database, clock, self.recorder, spec.model_socket)
+        self.registry = RegistryPlatform(
+            settings, self.database, clock, self.recorder, spec.model_socket, self._declares
+        )
         self.lineups = Lineups(self._lineup(settings), self.declared_secrets, self._prepare_lineup)
         self.address = _address(settings, spec)
         self.principals = Principals(self.database)
@@ -209,6 +211,9 @@ class GatewayPlatform:
     def count(self, family: Family) -> Callable[[int], None]:
         """What adds to a counter."""
         return lambda lost: self.metrics.counter(family).add(lost)
+
+    def _declares(self, name: str) -> bool:
+        return self.lineups.current.catalog.knows(name)
 
     def _lineup(self, settings: Settings) -> Lineup:
         """What serves the models of some settings; SettingsError when they do not work."""

@@ -1,6 +1,7 @@
 """The models that projects keep: where their files lie, what fetches them, and what makes versions of them."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 from polyforge.database.database import Database
@@ -30,16 +31,25 @@ TUNING: Final = "tuning"
 
 
 class RegistryPlatform:
-    """What one worker needs of models; `socket` is that of the model host, None where none runs."""
+    """What one worker needs of models; `socket` is that of the model host, None where none runs.
+
+    `declared` tells whether a name is one that the settings give a meaning.
+    """
 
     def __init__(
-        self, settings: Settings, database: Database, clock: Clock, recorder: Recorder, socket: str | None
+        self,
+        settings: Settings,
+        database: Database,
+        clock: Clock,
+        recorder: Recorder,
+        socket: str | None,
+        declared: Callable[[str], bool],
     ) -> None:
         self._sources = sources_of(settings)
         self.fetcher = Fetcher(ArtifactFolder(settings.data / FOLDER), self._sources, settings.artifacts, clock)
         self.answering = AnsweringFile(answering_path(settings.data))
         self.models = ModelRegistry(database, clock, recorder)
-        self.imports = Imports(database, clock, recorder, self.fetcher)
+        self.imports = Imports(database, clock, recorder, self.fetcher, declared)
         self.importer = Importer(database, clock, recorder, self.fetcher, CheckedModels(settings.artifacts))
         self._host = None if socket is None else FollowingHost(served_path(settings.data), OipClient(socket))
         self._sayings = Sayings(database, clock, recorder, settings.data / MACHINE)

@@ -1,5 +1,6 @@
 """Asking for new versions, on behalf of a caller: what is asked for is written down, and workers do it."""
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -23,14 +24,28 @@ from polyforge.tenancy.callers import Caller
 
 MAX_LIVE: Final = 20
 MAX_MODELS: Final = 10_000
+RESERVED: Final = frozenset({"registered", "stats"})
+"""Names that stand for something else where a model's name stands, in our own paths and in Triton's."""
 OPERATOR: Final = "settings:write"
 """Who may change the settings may name any folder of the machine, and hosts in private networks, as these do."""
+
+
+def _none(_name: str) -> bool:
+    return False
 
 
 class Imports:
     """Makes, shows and cancels imports, and what makes them by itself when a source has something new."""
 
-    def __init__(self, database: Database, clock: Clock, recorder: Recorder, fetcher: Fetcher) -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        recorder: Recorder,
+        fetcher: Fetcher,
+        declared: Callable[[str], bool] = _none,
+    ) -> None:
+        self._declared = declared
         self._database = database
         self._clock = clock
         self._recorder = recorder
@@ -39,9 +54,10 @@ class Imports:
     async def create(self, caller: Caller, body: NewVersion) -> tuple[RegisteredModel, ModelImport]:
         """Write down what is wanted; the model is made, or made again, if there is none.
 
-        Conflict when too much is wanted at once, Invalid for a source of no known kind.
+        Conflict when too much is wanted at once or the name is taken, Invalid for a source of no known kind.
         """
         self._fetcher.source_of(SourceReference(body.source))
+        self._check_name(body.name)
         scope = scope_of(caller)
         async with self._database.write(scope) as session:
             editor = ModelEditor(session, scope)
@@ -100,6 +116,7 @@ class Imports:
     async def watch(self, caller: Caller, name: str, body: NewWatch) -> Watch:
         """Look at a source again and again from now on, instead of at the one before."""
         self._fetcher.source_of(SourceReference(body.source))
+        self._check_name(name)
         scope = scope_of(caller)
         async with self._database.write(scope) as session:
             editor = ModelEditor(session, scope)
@@ -122,6 +139,13 @@ class Imports:
             _found_watch(await editor.watch(model.id), name)
             await editor.remove(model_watches, model_watches.c.model_id == model.id)
             await self._tell(session, caller, "model_watch.removed", model, {"model": name})
+
+    def _check_name(self, name: str) -> None:
+        """Refuse names under which nobody could call the model."""
+        if name in RESERVED:
+            raise Conflict(f"{name!r} means something else in the paths of models; choose another name", param="name")
+        if self._declared(name):
+            raise Conflict(f"a model {name!r} is declared in the settings; choose another name", param="name")
 
     async def _model(
         self, session: WriteSession, editor: ModelEditor, caller: Caller, body: NewVersion

@@ -28,7 +28,7 @@ def application(routers: list[APIRouter], authentication: Authentication, well_k
     unseen: Any = _NoObserver()
     operations = Operations(lambda: b"", local_only=True)
     management = build_management(routers)
-    return Application(nothing, nothing, operations, management, authentication, unseen, well_known, nothing)
+    return Application(nothing, nothing, operations, management, authentication, unseen, well_known, nothing, nothing)
 
 
 def client_of(app: Application, url: str = "http://polyforge.test") -> httpx.AsyncClient:

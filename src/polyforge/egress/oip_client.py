@@ -2,15 +2,20 @@
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import asynccontextmanager
 from typing import Final
 
 import msgspec
+from typing_extensions import AsyncGenerator
 
 from polyforge.dialects import oip
-from polyforge.egress.http import ConnectionBroken, HttpClient
+from polyforge.dialects.oip_naming import renamed_error
+from polyforge.egress.http import Answer, ConnectionBroken, HttpClient
 from polyforge.kernel.errors import (
     Invalid,
+    ModelFailed,
     ModelNotFound,
+    NotSupported,
     PolyforgeError,
     TimedOut,
     Unavailable,
@@ -33,6 +38,14 @@ class OipAnswer(msgspec.Struct, gc=False):
     header_length: str | None
     param: str | None
     retry_after: str | None
+    content_type: str = oip.JSON_TYPE
+    tokens: str | None = None
+    """How many tokens the model read, where it says so."""
+
+    @property
+    def retry_seconds(self) -> float | None:
+        """After how long to try again."""
+        return _seconds(self.retry_after)
 
 
 class OipClient:
@@ -81,18 +94,37 @@ class OipClient:
         """Have our own model host read again what it is to serve beside the declared models."""
         await self._call("/v2/repository/polyforge/refresh", oip.Message((b"{}",)), seconds)
 
+    async def ask(
+        self, path: str, body: bytes | None = None, headers: Mapping[str, str] = _NO_HEADERS, *, seconds: float
+    ) -> OipAnswer:
+        """What the server answers to a GET, or to a POST of `body`: its errors are answers too."""
+        with_body = None if body is None else (body, headers)
+        async with _within(seconds):
+            answer = self._http.get(path) if with_body is None else self._http.post(path, *with_body)
+            return await self._whole(answer)
+
+    async def stream(
+        self, path: str, body: bytes, headers: Mapping[str, str], *, seconds: float
+    ) -> AsyncGenerator[OipAnswer | bytes]:
+        """The same as it comes: when it is good an OipAnswer without a body, then its pieces; else a whole OipAnswer."""
+        answer = self._http.post(path, body, headers)
+        try:
+            async with _within(seconds):
+                await answer.open()
+                if answer.status != OK:
+                    yield await self._read(answer)
+                    return
+                yield _answer(answer, b"")
+                while (piece := await answer.chunk()) is not None:
+                    yield piece
+        finally:
+            await answer.close()
+
     async def _call(
         self, path: str, message: oip.Message, seconds: float, headers: Mapping[str, str] = _NO_HEADERS
     ) -> OipAnswer:
-        try:
-            async with asyncio.timeout(seconds):
-                answer = await self._exchange(path, message, headers)
-        except TimeoutError as error:
-            raise TimedOut(f"the model server did not answer within {seconds:g} seconds") from error
-        except ConnectionBroken as error:
-            raise Unavailable(f"the model server went away: {error.message}", retry_after=RETRY_SECONDS) from error
-        except Unavailable as error:
-            raise Unavailable("the model server is not running", retry_after=RETRY_SECONDS) from error
+        async with _within(seconds):
+            answer = await self._exchange(path, message, headers)
         if answer.status == OK:
             return answer
         raise _error_of(answer)
@@ -101,18 +133,43 @@ class OipClient:
         headers = {**more, "content-type": message.content_type}
         if message.header_length is not None:
             headers[oip.HEADER_LENGTH] = str(message.header_length)
-        answer = self._http.post(path, b"".join(message.parts), headers)
+        return await self._whole(self._http.post(path, b"".join(message.parts), headers))
+
+    async def _whole(self, answer: Answer) -> OipAnswer:
         try:
             await answer.open()
-            return OipAnswer(
-                answer.status,
-                await answer.body(self._max_response_bytes),
-                answer.header(oip.HEADER_LENGTH.lower()),
-                answer.header(PARAM_HEADER),
-                answer.header("retry-after"),
-            )
+            return await self._read(answer)
         finally:
             await answer.close()
+
+    async def _read(self, answer: Answer) -> OipAnswer:
+        return _answer(answer, await answer.body(self._max_response_bytes))
+
+
+def _answer(answer: Answer, body: bytes) -> OipAnswer:
+    return OipAnswer(
+        answer.status,
+        body,
+        answer.header(oip.HEADER_LENGTH),
+        answer.header(PARAM_HEADER),
+        answer.header("retry-after"),
+        answer.header("content-type") or oip.JSON_TYPE,
+        answer.header(oip.TOKENS_HEADER),
+    )
+
+
+@asynccontextmanager
+async def _within(seconds: float) -> AsyncGenerator[None]:
+    """Tells what went wrong with a server that cannot be reached, or not in time."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as error:
+        raise TimedOut(f"the model server did not answer within {seconds:g} seconds") from error
+    except ConnectionBroken as error:
+        raise Unavailable(f"the model server went away: {error.message}", retry_after=RETRY_SECONDS) from error
+    except Unavailable as error:
+        raise Unavailable("the model server is not running", retry_after=RETRY_SECONDS) from error
 
 
 def _error_of(answer: OipAnswer) -> PolyforgeError:
@@ -128,6 +185,20 @@ def _error_of(answer: OipAnswer) -> PolyforgeError:
             return TimedOut(message)
         case status:
             return UpstreamFailed(f"the model server answered {status}: {message}")
+
+
+def model_error(answer: OipAnswer, hosted: str, name: str) -> PolyforgeError:
+    """What our own model host refused, told of a model by the name that the caller knows it by."""
+    message = renamed_error(oip.decode_error(answer.body), hosted, name)
+    match answer.status:
+        case 400 | 413:
+            return Invalid(message, param=answer.param)
+        case 404:
+            return ModelNotFound(message, param="model")
+        case 501:
+            return NotSupported(message)
+        case status:
+            return ModelFailed(message, status=status, retry_after=answer.retry_seconds)
 
 
 def _seconds(retry_after: str | None) -> float | None:

@@ -25,6 +25,7 @@ from polyforge.kernel.clock import Clock
 from polyforge.kernel.errors import (
     Invalid,
     LimitReached,
+    ModelFailed,
     NotConfigured,
     PolyforgeError,
     QuotaSpent,
@@ -296,9 +297,9 @@ def _passes(job: Job, provider: Provider) -> bool:
 def _is_no_fault(job: Job, error: PolyforgeError) -> bool:
     """Whether a failure says nothing of how the deployment does: its key is not set yet, or the caller's is used up.
 
-    Nor does a limit that was set here.
+    Nor does a limit that was set here, nor one model of a host that itself answers.
     """
-    return isinstance(error, NotConfigured | LimitReached) or (
+    return isinstance(error, NotConfigured | LimitReached | ModelFailed) or (
         job.provider_key is not None and isinstance(error, RateLimited)
     )
 

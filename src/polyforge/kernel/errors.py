@@ -260,6 +260,16 @@ class TimedOut(PolyforgeError):
     retryable = True
 
 
+class ModelFailed(PolyforgeError):
+    """One model of our own host did not answer, with this status; that says nothing of the host's others."""
+
+    code = "model_failed"
+
+    def __init__(self, message: str, *, status: int, retry_after: float | None = None) -> None:
+        super().__init__(message, param="model", retry_after=retry_after)
+        self.status = status
+
+
 class SettingsError(PolyforgeError):
     """A setting is wrong; the process does not start. The message begins with the path of the setting."""
 

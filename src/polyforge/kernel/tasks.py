@@ -25,7 +25,9 @@ Task = Literal[
     "tabular_prediction",
     "tokenization",
     "moderation",
+    "inference",
 ]
+"""What a model does; `inference` is whatever one does that takes tensors and gives tensors."""
 
 Dialect = Literal["openai", "openai_responses", "anthropic", "oip", "ulca", "platform"]
 """The wire format that a caller speaks; errors are rendered in it."""
@@ -70,6 +72,19 @@ class InferenceRequest(msgspec.Struct, gc=False):
     """Whether the answer shall be kept, so that later requests can refer to it."""
     end_user: str = ""
     """Whom the caller asks for, as the caller names them; empty where it says nothing."""
+
+
+class TensorRequest(InferenceRequest, gc=False):
+    """A request of the Open Inference Protocol; its tensors stay in the body, which nobody but the model's host reads.
+
+    `model` and `version` came from the path.
+    """
+
+    operation: Literal["infer", "generate", "generate_stream"] = "infer"
+    version: str = ""
+    """Empty: whichever answers."""
+    header_length: int | None = None
+    """Where the JSON ends and raw tensors begin; None: it is all JSON."""
 
 
 class Moderation(msgspec.Struct, frozen=True, gc=False):

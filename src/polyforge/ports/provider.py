@@ -72,6 +72,8 @@ class Reply(msgspec.Struct, gc=False):
     finish: str | None = None
     media_type: bytes = b"application/json"
     """What the `body` is."""
+    headers: Sequence[tuple[bytes, bytes]] = ()
+    """What else the caller must know to read the `body`."""
 
 
 class StreamEvent(msgspec.Struct, gc=False):

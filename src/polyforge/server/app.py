@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from time import perf_counter_ns
 from typing import Any, Final
 
+from polyforge.dialects.oip_paths import is_oip
 from polyforge.kernel.errors import MethodNotAllowed, NotFound, PolyforgeError, TooLarge
 from polyforge.kernel.ids import new_ulid
 from polyforge.server.authentication import Authentication
@@ -25,6 +27,8 @@ from polyforge.server.http import (
 from polyforge.server.inference import Inference
 from polyforge.server.models import PATH as MODELS_PATH
 from polyforge.server.models import Models
+from polyforge.server.open_inference.rendering import render_oip
+from polyforge.server.open_inference.routes import OpenInference
 from polyforge.server.operations import Operations
 from polyforge.server.pages import FILES as PAGES
 from polyforge.server.pages import headers_of, read_page
@@ -57,6 +61,7 @@ class Application:
         observer: Observer,
         well_known: WellKnown,
         conversations: Conversations,
+        open_inference: OpenInference,
     ) -> None:
         self._inference = inference
         self._endpoints = inference.endpoints
@@ -67,6 +72,7 @@ class Application:
         self._observer = observer
         self._well_known = well_known
         self._conversations = conversations
+        self._open_inference = open_inference
 
     def drain(self) -> None:
         """Take no new traffic; what is under way goes on."""
@@ -76,6 +82,8 @@ class Application:
         """Answer one request."""
         if scope["type"] == "http":
             endpoint = self._endpoints.get(scope["path"])
+            if endpoint is None and is_oip(scope["path"]):
+                endpoint, receive = self._open_inference.endpoint(scope, receive)
             if endpoint is not None and scope["method"] == "POST":
                 await self._inference(endpoint, scope, receive, send)
             else:
@@ -131,6 +139,10 @@ class Application:
             told = await self._conversations.answer(scope["method"], path, scope["query_string"], caller)
             await send_whole(send, 200, [(b"content-type", _JSON)], told)
             return
+        if is_oip(path):
+            status, told = await self._open_inference.answer(scope, receive)
+            await send_whole(send, status, [(b"content-type", _JSON)], told)
+            return
         status, kind, body = await self._read_only(path, scope)
         await send_whole(send, status, [(b"content-type", kind), *headers_of(path)], body)
 
@@ -171,7 +183,10 @@ class Application:
     async def _metrics(self, path: str, scope: Scope) -> tuple[int, bytes, bytes]:
         if self._operations.metrics_need_a_scope:
             authorize(await self._authentication.caller(scope), "metrics:read")
-        return 200, _METRICS, await asyncio.to_thread(self._operations.metrics)
+        # The model host's follow ours, under the names that Triton has for them.
+        rendering = asyncio.to_thread(self._operations.metrics)
+        ours, of_models = await asyncio.gather(rendering, self._open_inference.metrics())
+        return 200, _METRICS, ours + of_models
 
     async def _manage(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The management API, behind the key and a limit on the body."""
@@ -187,6 +202,8 @@ class Application:
 
 
 def _renderer_for(scope: Scope) -> Callable[[PolyforgeError, str], Rendered]:
+    if is_oip(scope["path"]):
+        return partial(render_oip, scope["path"])
     return render_anthropic if _is_for_anthropic(scope) else renderer_for(scope["path"])
 
 

@@ -1,6 +1,6 @@
 """The inference paths: for each, how its bodies are read, its answers written, and its errors shown."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final
 
@@ -21,13 +21,16 @@ from polyforge.dialects.platform import requests as platform_requests
 from polyforge.dialects.platform_code.operations import OPERATIONS, Operation
 from polyforge.dialects.writing import Answering, StreamWriter
 from polyforge.gateway.job import Examine
+from polyforge.gateway.lineup import Lineup
 from polyforge.kernel.chat import ChatRequest, ChatResult
 from polyforge.kernel.errors import PolyforgeError
 from polyforge.kernel.sse import event_of
 from polyforge.kernel.tasks import InferenceRequest, Task
+from polyforge.registry.catalog import Model
 from polyforge.server.counting import estimate_count
 from polyforge.server.errors import ANTHROPIC_PATHS, Rendered, render_anthropic, render_openai, render_problem
 from polyforge.server.http import HeaderMap, bearer_token
+from polyforge.tenancy.callers import Caller
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,6 +63,12 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """What its models are declared to do, where that is not the task of the request."""
     estimate: Callable[[bytes], bytes] | None = None
     """Answers from the body alone, where none of the model's providers can."""
+    choose: Callable[[Lineup, Caller, InferenceRequest], Awaitable[Model]] | None = None
+    """Finds the model, where not every one of the catalog will do."""
+    max_bytes: int | None = None
+    """The largest body, where that is not what the gateway's settings say."""
+    once: bool = True
+    """Whether an `Idempotency-Key` is looked at."""
 
 
 _anthropic: Final = partial(

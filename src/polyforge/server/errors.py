@@ -63,13 +63,13 @@ def opaque() -> PolyforgeError:
 
 def render_openai(error: PolyforgeError, request_id: str) -> Rendered:
     """OpenAI's envelope."""
-    headers = _headers(error, b"application/json", request_id)
+    headers = error_headers(error, b"application/json", request_id)
     return Rendered(openai_errors.status_of(error), headers, openai_errors.encode_error(error))
 
 
 def render_anthropic(error: PolyforgeError, request_id: str) -> Rendered:
     """Anthropic's envelope, with the header in which its clients look for the request's id."""
-    headers = [*_headers(error, b"application/json", request_id), (b"request-id", request_id.encode())]
+    headers = [*error_headers(error, b"application/json", request_id), (b"request-id", request_id.encode())]
     return Rendered(error.status, headers, anthropic_errors.encode_error(error, request_id))
 
 
@@ -85,13 +85,13 @@ def render_problem(error: PolyforgeError, request_id: str) -> Rendered:
         request_id=request_id,
         output=error.output[:_LONGEST_OUTPUT] if isinstance(error, InvalidModelOutput) else None,
     )
-    return Rendered(error.status, _headers(error, b"application/problem+json", request_id), _encode(problem))
+    return Rendered(error.status, error_headers(error, b"application/problem+json", request_id), _encode(problem))
 
 
 def render_oauth(error: PolyforgeError, request_id: str) -> Rendered:
     """OAuth 2's errors (RFC 6749 section 5.2), where its clients look for them."""
     body = _encode({"error": _oauth_code(error), "error_description": _oauth_text(error.message)})
-    headers = _headers(error, b"application/json", request_id)
+    headers = error_headers(error, b"application/json", request_id)
     if isinstance(error, Unauthenticated):
         headers = [*(pair for pair in headers if pair[0] != b"www-authenticate"), _BASIC]
     headers.append((b"cache-control", b"no-store"))
@@ -127,7 +127,8 @@ def _title(status: int) -> str:
         return "Error"
 
 
-def _headers(error: PolyforgeError, content_type: bytes, request_id: str) -> Headers:
+def error_headers(error: PolyforgeError, content_type: bytes, request_id: str) -> Headers:
+    """What every dialect says of an error in headers: whose it is, and when or how to try again."""
     headers = [(b"content-type", content_type), (b"x-request-id", request_id.encode())]
     wait = error.retry_after
     if wait is None and isinstance(error, Unavailable):

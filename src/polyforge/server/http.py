@@ -101,7 +101,10 @@ class Presence:
     def __init__(self, scope: Scope) -> None:
         self.left = False
         """Whether the caller hung up before the answer was complete."""
-        self._connection: HttpConnection = scope["state"][CONNECTION]
+        # Calls that came over another protocol are cancelled by whoever listens for that one.
+        self._connection: HttpConnection | None = scope["state"].get(CONNECTION)
+        if self._connection is None:
+            return
         self._task = self._connection.task
         self._connection.presence = self
         if self._connection.lost:
@@ -115,5 +118,5 @@ class Presence:
 
     def end(self) -> None:
         """The answer is complete: from now on the caller may go."""
-        if self._connection.presence is self:
+        if self._connection is not None and self._connection.presence is self:
             self._connection.presence = None

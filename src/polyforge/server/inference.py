@@ -25,9 +25,10 @@ from polyforge.kernel.chat import ChatResult
 from polyforge.kernel.errors import Denied, Invalid, ModelNotFound, PolyforgeError, Unauthenticated, UpstreamFailed
 from polyforge.kernel.hidden import Hidden
 from polyforge.kernel.ids import new_ulid
-from polyforge.kernel.tasks import EmbeddingResult
+from polyforge.kernel.tasks import EmbeddingResult, InferenceRequest
 from polyforge.ports.provider import KEY_HEADER
 from polyforge.ports.tracing import Tracer
+from polyforge.registry.catalog import Model
 from polyforge.server.authentication import Authentication
 from polyforge.server.endpoints import ENDPOINTS, Endpoint
 from polyforge.server.errors import opaque
@@ -64,6 +65,7 @@ _LONG_RESULT_BYTES: Final = 256 * 1024
 _KEY_HEADER: Final = KEY_HEADER.encode()
 _ONCE_HEADER: Final = ONCE_HEADER.encode()
 _ROUTE_HEADER: Final = ROUTE_HEADER.encode()
+_CACHE_HEADER: Final = CACHE_HEADER.encode()
 _TAGS_HEADER: Final = TAGS_HEADER.encode()
 _KEY: Final = re.compile(rb"[\x21-\x7e]{1,512}")
 _FORWARDED: Final = re.compile(rb"[\x20-\x7e]{1,2000}")
@@ -164,9 +166,9 @@ class Inference:
         self, endpoint: Endpoint, exchange: Exchange, lineup: Lineup, scope: Scope, receive: Receive
     ) -> Job:
         headers = first_values(scope["headers"])
-        exchange.once = headers.get(_ONCE_HEADER)
+        exchange.once = headers.get(_ONCE_HEADER) if endpoint.once else None
         marks = exchange.hops.marks
-        limit = self._settings.max_body_bytes
+        limit = endpoint.max_bytes or self._settings.max_body_bytes
         declared_length(headers, limit)
         marks.append(perf_counter_ns())
         exchange.caller = caller = await self._authenticate(endpoint, headers, scope)
@@ -175,15 +177,7 @@ class Inference:
         exchange.asked = request = endpoint.decode(await read_body(receive, limit))
         if not request.model:
             request.model = self._default_model(caller, lineup)
-        if not caller.may_use(request.model):
-            raise ModelNotFound(
-                f"there is no model {request.model!r}; GET /v1/models lists those you may use", param="model"
-            )
-        model = lineup.catalog.find(request.model, caller.project_id)
-        # Limits and usage are those of the model, however its version was named.
-        request.model = model.name
-        if not model.does(endpoint.model_task or request.task):
-            raise Invalid(f"the model {request.model!r} does {model.task}, not {request.task}", param="model")
+        model = await self._model(endpoint, lineup, caller, request)
         if request.recalls:
             request = await self._conversations.recall(caller, request)
         if request.keeps:
@@ -216,6 +210,22 @@ class Inference:
         exchange.job = job
         marks.append(perf_counter_ns())
         return job
+
+    async def _model(self, endpoint: Endpoint, lineup: Lineup, caller: Caller, request: InferenceRequest) -> Model:
+        """The model that a request is for; ModelNotFound, or Invalid where it does something else."""
+        if not caller.may_use(request.model):
+            raise ModelNotFound(
+                f"there is no model {request.model!r}; GET /v1/models lists those you may use", param="model"
+            )
+        if endpoint.choose is None:
+            model = lineup.catalog.find(request.model, caller.project_id)
+        else:
+            model = await endpoint.choose(lineup, caller, request)
+        # Limits and usage are those of the model, however its version was named.
+        request.model = model.name
+        if not model.does(endpoint.model_task or request.task):
+            raise Invalid(f"the model {request.model!r} does {model.task}, not {request.task}", param="model")
+        return model
 
     def _default_model(self, caller: Caller, lineup: Lineup) -> str:
         """The model of a request that may leave it out, and does; Invalid where there is none."""
@@ -266,7 +276,7 @@ class Inference:
         if job.request.keeps and body is not None:
             body = await self._conversations.keep(job, body)
         exchange.status = 200
-        headers = [(b"content-type", reply.media_type), *_own_headers(endpoint, job)]
+        headers = [(b"content-type", reply.media_type), *reply.headers, *_own_headers(endpoint, job)]
         await send_whole(send, 200, headers, body)
 
     async def _count(
@@ -417,7 +427,7 @@ def _cache(job: Job) -> RawHeaders:
     lookup = job.lookup
     if lookup is None:
         return []
-    headers: RawHeaders = [(CACHE_HEADER.encode(), lookup.outcome.encode())]
+    headers: RawHeaders = [(_CACHE_HEADER, lookup.outcome.encode())]
     return [*headers, (b"age", b"%d" % lookup.age)] if job.cached else headers
 
 

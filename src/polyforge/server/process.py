@@ -30,6 +30,7 @@ from polyforge.server.inference import Inference
 from polyforge.server.management import build_management
 from polyforge.server.models import Models
 from polyforge.server.observing import Observation
+from polyforge.server.open_inference.routes import OpenInference
 from polyforge.server.operations import Operations
 from polyforge.server.payloads import Payloads
 from polyforge.server.refusals import Refusals
@@ -56,6 +57,7 @@ from polyforge.tokens.counter import TokenCounter
 from polyforge.tokens.encodings import Encodings
 from polyforge.wiring.gateway import GatewayPlatform
 from polyforge.wiring.http_server import SupervisedServer
+from polyforge.wiring.open_inference import grpc_listener
 from polyforge.wiring.people import PeoplePlatform
 from polyforge.wiring.process import ProcessSpec
 from polyforge.wiring.settings import Settings
@@ -65,6 +67,8 @@ from polyforge.wiring.usage import make_writer
 _KEEP_ALIVE_SECONDS: Final = 75
 _PATIENCE_SECONDS: Final = 10
 _COLLECT_AFTER: Final = (20_000, 20, 50)
+_GRPC_GRACE_SECONDS: Final = 5.0
+"""How long calls over gRPC may go on when those over HTTP have ended."""
 _LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
 _log = get_logger(__name__)
@@ -122,8 +126,19 @@ def create_app(platform: GatewayPlatform) -> Application:
     models = Models(platform.lineups, platform.clock.now())
     operations = Operations(platform.render_metrics, _is_private(settings))
     well_known = WellKnown(platform.signing_keys, platform.address)
+    open_inference = OpenInference(
+        platform.hosted, platform.lineups, authentication, operations, settings.serving.max_request_bytes
+    )
     return Application(
-        inference, models, operations, management, authentication, observation, well_known, conversations
+        inference,
+        models,
+        operations,
+        management,
+        authentication,
+        observation,
+        well_known,
+        conversations,
+        open_inference,
     )
 
 
@@ -162,8 +177,8 @@ def _is_private(settings: Settings) -> bool:
     return settings.server.host in _LOOPBACK and not settings.server.behind_proxy
 
 
-def _server(platform: GatewayPlatform, spec: ProcessSpec) -> SupervisedServer:
-    settings, app = platform.settings, create_app(platform)
+def _server(platform: GatewayPlatform, app: Application, spec: ProcessSpec) -> SupervisedServer:
+    settings = platform.settings
     tls = settings.server.tls
     return SupervisedServer(
         app,
@@ -199,7 +214,10 @@ async def _serve(platform: GatewayPlatform, listener: socket.socket, spec: Proce
     await platform.open()
     patience.cancel()
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, platform.operations.configuration.reload)
-    server = _server(platform, spec)
+    app = create_app(platform)
+    server, grpc = _server(platform, app, spec), grpc_listener(platform.settings, app, shared=spec.workers > 1)
+    if grpc is not None:
+        await grpc.open()
     _spare_the_collector()
     background = [
         asyncio.create_task(platform.keep_durable(), name="journal"),
@@ -218,6 +236,8 @@ async def _serve(platform: GatewayPlatform, listener: socket.socket, spec: Proce
     try:
         await server.serve(sockets=[listener])
     finally:
+        if grpc is not None:
+            await grpc.close(_GRPC_GRACE_SECONDS)
         for task in background:
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)

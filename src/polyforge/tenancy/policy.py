@@ -49,6 +49,7 @@ LEVELS: Final[Mapping[str, Level]] = {
     "users:write": "installation",
     "audit:operate": "installation",
     "logs:operate": "installation",
+    "models:operate": "installation",
     "secrets:operate": "installation",
     "metrics:read": "installation",
 }

@@ -4,6 +4,7 @@ import asyncio
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -19,6 +20,7 @@ from polyforge.database.upgrading import ensure_current
 from polyforge.gateway.dispatch import Dispatch
 from polyforge.gateway.guarding.hop import Guarding
 from polyforge.gateway.health import Health
+from polyforge.gateway.hosted import HostedModels
 from polyforge.gateway.lineup import Lineup, Lineups
 from polyforge.gateway.service import Gateway
 from polyforge.gateway.settlement import Settlement
@@ -86,6 +88,7 @@ from polyforge.wiring.audit import AuditPlatform
 from polyforge.wiring.caching import CachePlatform, check_embedders, with_default
 from polyforge.wiring.guardrails import check_models, rulebook_of
 from polyforge.wiring.limits import LimitPlatform
+from polyforge.wiring.open_inference import NO_SOCKET, hosted_models
 from polyforge.wiring.operations import OperationsPlatform
 from polyforge.wiring.payloads import PayloadPlatform
 from polyforge.wiring.people import PeoplePlatform
@@ -193,6 +196,11 @@ class GatewayPlatform:
         self.events.listen(("cache",), self.cache.administration.heard)
         self.events.listen(("models",), lambda _: self.registry.wake())
 
+    @cached_property
+    def hosted(self) -> HostedModels:
+        """What callers of the Open Inference Protocol reach."""
+        return hosted_models(self.settings, self._spec, BUILT_IN_MODEL)
+
     @property
     def ledger(self) -> LedgerStore:
         """Where usage records end up."""
@@ -290,6 +298,7 @@ class GatewayPlatform:
         await self.audit.exporters.close()
         await self.logs.exporters.close()
         await self.lineups.close()
+        await self.hosted.close()
         await self.cache.close()
         await self.tracer.close()
         self.journal.close()
@@ -408,7 +417,7 @@ def _providers(settings: Settings, spec: ProcessSpec) -> dict[str, Provider]:
         adapter, adapter_settings = adapters.find("providers", f"providers.{name}", chosen)
         built[name] = adapter(adapter_settings, settings.gateway.timeouts.connect)
     host = local.Settings(
-        socket=spec.model_socket or str(Path(spec.runtime) / "no-model-host.sock"),
+        socket=spec.model_socket or str(Path(spec.runtime) / NO_SOCKET),
         max_texts=settings.serving.max_batch_texts,
         timeout_seconds=settings.serving.timeout_seconds,
     )

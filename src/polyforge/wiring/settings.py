@@ -20,6 +20,7 @@ from polyforge.kernel.errors import SettingsError
 from polyforge.ports.guardrail import Action, Stage
 from polyforge.registry.artifacts.settings import ArtifactSettings
 from polyforge.registry.caching import ModelCacheSettings
+from polyforge.registry.catalog import LOCAL
 from polyforge.registry.settings import ModelSettings
 from polyforge.secrets.references import SecretRef
 from polyforge.secrets.settings import SecretsSettings
@@ -105,6 +106,13 @@ class ServerSettings(BaseModel):
 
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=8080, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
+    grpc_port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65535,
+        description="Port of the Open Inference Protocol over gRPC, on the same address; `null`: none. Needs"
+        " `polyforge[grpc]`.",
+    )
     workers: int = Field(
         default=0, ge=0, le=64, description="Gateway processes; 0: one up to two cores, else half the cores, at most 8."
     )
@@ -242,7 +250,7 @@ class Settings(BaseModel):
                     known = ", ".join(sorted(self.guardrails)) or "none"
                     raise ValueError(f"models.{name}: no guardrail {guardrail!r}; declared: {known}")
             for deployment in model.deployments:
-                if deployment.provider not in self.providers:
+                if deployment.provider not in self.providers and deployment.provider != LOCAL:
                     known = ", ".join(sorted(self.providers)) or "none"
                     raise ValueError(f"models.{name}: no provider {deployment.provider!r}; declared: {known}")
         return self

@@ -1,20 +1,24 @@
-"""Our own model host as a provider: embeddings over the Open Inference Protocol on a Unix socket."""
+"""Our own model host as a provider, over the Open Inference Protocol on a Unix socket.
+
+Requests of that protocol are passed on as they are; of the others it answers those for embeddings.
+"""
 
 import asyncio
 import struct
-from typing import ClassVar
+from typing import ClassVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import AsyncGenerator
 
 from polyforge.dialects import oip
 from polyforge.egress.oip_client import OipClient
-from polyforge.kernel.errors import Invalid, UpstreamFailed
-from polyforge.kernel.tasks import EmbeddingResult, InferenceRequest
+from polyforge.kernel.errors import Invalid, Unsupported, UpstreamFailed
+from polyforge.kernel.tasks import EmbeddingResult, InferenceRequest, Task, TensorRequest
 from polyforge.kernel.tensors import Parameter, Tensor, TensorSpec, pack_strings
 from polyforge.kernel.usage import Usage
 from polyforge.ports.provider import Call, Capabilities, Reply, StreamEvent
 from polyforge.ports.secret_source import SecretSource
+from polyforge.upstreams.oip_forwarding import Forwarding
 
 VECTORS = TensorSpec("embedding", "FP32", (-1, -1))
 TOKENS = TensorSpec("tokens", "INT32", (-1,))
@@ -33,14 +37,17 @@ class Settings(BaseModel):
 
 
 class LocalProvider:
-    """Sends texts to the model host and brings their vectors back. Inputs that are token ids are refused."""
+    """Has the model host answer. For embeddings, inputs that are token ids are refused."""
 
-    capabilities: ClassVar[Capabilities] = Capabilities(tasks=frozenset({"embedding"}), dialects=frozenset(), free=True)
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        tasks=frozenset(get_args(Task)), dialects=frozenset({"oip"}), free=True
+    )
 
     def __init__(self, settings: Settings) -> None:
         self._max_texts = settings.max_texts
         self._seconds = settings.timeout_seconds
         self._client = OipClient(settings.socket, max_connections=settings.max_connections)
+        self._forwarding = Forwarding(self._client, settings.timeout_seconds)
 
     async def open(self, secrets: SecretSource) -> None:
         """Nothing to do: connections are made when they are needed, and the host may come later."""
@@ -50,7 +57,11 @@ class LocalProvider:
         await self._client.close()
 
     async def send(self, call: Call) -> Reply:
-        """The vectors of the texts, and as usage the tokens that the model read."""
+        """The answer as the host gives it; or the vectors of texts, and as usage the tokens that the model read."""
+        if isinstance(call.request, TensorRequest):
+            return await self._forwarding.send(call, call.request)
+        if call.request.task != "embedding":
+            raise Unsupported("this model is called over the Open Inference Protocol, at /v2/models", param="model")
         texts = _texts(call.request, self._max_texts)
         tensor = Tensor("text", "BYTES", (len(texts),), pack_strings(texts))
         parameters: dict[str, Parameter] = {}
@@ -63,9 +74,15 @@ class LocalProvider:
         return Reply(usage=result.usage, result=result)
 
     async def stream(self, call: Call) -> AsyncGenerator[list[StreamEvent]]:
-        """Refused: vectors do not stream."""
-        raise Invalid("embeddings cannot be streamed; leave `stream` out", param="stream")
-        yield []
+        """The answer as the host gives it; vectors do not stream."""
+        if not isinstance(call.request, TensorRequest):
+            raise Invalid("embeddings cannot be streamed; leave `stream` out", param="stream")
+        events = self._forwarding.stream(call, call.request)
+        try:
+            async for batch in events:
+                yield batch
+        finally:
+            await events.aclose()
 
     async def models(self) -> list[str]:
         """The names of the models that the host serves now."""

@@ -9,6 +9,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
+from polyforge.dialects import oip
 from polyforge.dialects.multipart import is_form, read_form
 from polyforge.dialects.openai_chat import completions
 from polyforge.dialects.openai_chat.completions import CompletionReader
@@ -23,6 +24,7 @@ from polyforge.guardrails.rules import Rulebook
 from polyforge.guardrails.streams import StreamGuard
 from polyforge.kernel.chat import ChatRequest, ChatResult, Delta
 from polyforge.kernel.errors import GuardrailBlocked, GuardrailFailed, PolyforgeError, Unsupported
+from polyforge.kernel.tasks import TensorRequest
 from polyforge.ports.guardrail import About, Passage
 from polyforge.ports.provider import Reply, StreamEvent
 from polyforge.upstreams.streams import CanonicalStream, event_of_deltas
@@ -55,6 +57,9 @@ class Guarding:
         """Judge what is asked; None where the call has no guardrails to pass. Changes the request where it must be."""
         rules = () if job.judging else self._rulebook.find(job.caller, job.model)
         if not rules:
+            return None
+        if isinstance(job.request, TensorRequest):
+            _refuse_texts(job.request)
             return None
         passing = Passing(rules, _about(job, asking))
         job.found = passing.found
@@ -153,6 +158,14 @@ def _about(job: Job, asking: Asking) -> About:
         job.tags,
         asking.models(asker_of(job, judging=True)),
     )
+
+
+def _refuse_texts(request: TensorRequest) -> None:
+    """What nobody can judge does not go through; numbers alone there is nothing to say of."""
+    if request.operation != "infer" or oip.holds_texts(request.body, request.header_length):
+        raise GuardrailFailed(
+            "this model has guardrails, which cannot judge texts in tensors; call it by another of its paths"
+        )
 
 
 async def _judge_request(job: Job, passing: Passing) -> None:

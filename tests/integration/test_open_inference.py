@@ -1,0 +1,326 @@
+"""The Open Inference Protocol through the gateway: keys, limits, metering, and Triton's own clients unchanged."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.conformance.onnx_graphs import add_one, write
+from tests.conftest import Serve
+from tests.support.server import Key, Polyforge
+
+WANTED = "needs tritonclient, which `make test` installs"
+http_client = pytest.importorskip("tritonclient.http", reason=WANTED)
+http_aio = pytest.importorskip("tritonclient.http.aio", reason=WANTED)
+grpc_client = pytest.importorskip("tritonclient.grpc", reason=WANTED)
+grpc_aio = pytest.importorskip("tritonclient.grpc.aio", reason=WANTED)
+utils = pytest.importorskip("tritonclient.utils", reason=WANTED)
+
+pytestmark = pytest.mark.integration
+CONFIG = 'platform: "onnxruntime_onnx" max_batch_size: 8'
+EMBEDDER = "polyforge/static-minilm"
+ROW = np.array([[1, 9, 3]], dtype=np.float32)
+PRICE = 250_000
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+class House:
+    """A running installation with a repository of two models, and where it answers gRPC."""
+
+    def __init__(self, server: Polyforge, grpc: int) -> None:
+        self.server = server
+        self.http = server.url.removeprefix("http://")
+        self.grpc = f"127.0.0.1:{grpc}"
+
+    @property
+    def admin(self) -> dict[str, str]:
+        return {"authorization": f"Bearer {self.server.admin_key}"}
+
+
+@pytest.fixture(scope="module")
+def house(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> House:
+    repository = tmp_path_factory.mktemp("repository")
+    for name in ("plus", "spare"):
+        write(repository / name / "1", add_one())
+        (repository / name / "config.pbtxt").write_text(CONFIG)
+    grpc = free_port()
+    models = {
+        "priced": {
+            "task": "inference",
+            "deployments": [{"provider": "local", "model": "plus"}],
+            "price": {"per_call": PRICE / 1_000_000},
+        },
+        "hosted elsewhere": {"deployments": [{"provider": "lab"}]},
+    }
+    lab = {"use": "openai", "base_url": "http://127.0.0.1:9/v1", "api_key": "sk-nothing-answers-here"}
+    settings = {
+        "providers": {"lab": lab},
+        "models": models,
+        "serving": {"repository": str(repository)},
+        "server": {"grpc_port": grpc},
+    }
+    return House(serve(settings), grpc)
+
+
+@pytest.fixture
+def key(house: House) -> Key:
+    return house.server.create_key()
+
+
+def bearer(key: Key) -> dict[str, str]:
+    return {"authorization": f"Bearer {key.key}"}
+
+
+def given(module: Any, values: np.ndarray = ROW, **form: bool) -> list[Any]:
+    tensor = module.InferInput("x", list(values.shape), "FP32")
+    tensor.set_data_from_numpy(values, **form)
+    return [tensor]
+
+
+def texts(module: Any, *words: str, **form: bool) -> list[Any]:
+    tensor = module.InferInput("text", [len(words)], "BYTES")
+    tensor.set_data_from_numpy(np.array(words, dtype=np.object_), **form)
+    return [tensor]
+
+
+def test_http_client_works_unchanged(house: House, key: Key) -> None:
+    mine = bearer(key)
+    with http_client.InferenceServerClient(house.http) as client:
+        assert client.is_server_live()
+        assert client.is_server_ready()
+        assert client.is_model_ready("plus", headers={**mine})
+        assert client.get_server_metadata(headers={**mine})["name"] == "polyforge"
+        metadata = client.get_model_metadata("plus", headers={**mine})
+        assert (metadata["name"], metadata["inputs"]) == (
+            "plus",
+            [{"name": "x", "datatype": "FP32", "shape": [-1, 3]}],
+        )
+        assert client.get_model_config("plus", headers={**mine})["max_batch_size"] == 8
+        for form in (True, False):
+            outputs = [http_client.InferRequestedOutput("y", binary_data=form)]
+            answer = client.infer(
+                "plus", given(http_client, binary_data=form), outputs=outputs, request_id="7", headers={**mine}
+            )
+            assert (answer.get_response()["id"], answer.get_response()["model_name"]) == ("7", "plus")
+            np.testing.assert_array_equal(answer.as_numpy("y"), ROW + 1)
+        answer = client.infer("plus", given(http_client), model_version="1", headers={**mine})
+        np.testing.assert_array_equal(answer.as_numpy("y"), ROW + 1)
+        for way in ("gzip", "deflate"):
+            answer = client.infer(
+                "plus",
+                given(http_client),
+                headers={**mine},
+                request_compression_algorithm=way,
+                response_compression_algorithm=way,
+            )
+            np.testing.assert_array_equal(answer.as_numpy("y"), ROW + 1)
+        (stats,) = client.get_inference_statistics("plus", headers={**mine})["model_stats"]
+        assert (stats["name"], stats["inference_count"] >= 5) == ("plus", True)
+        client.unregister_system_shared_memory(headers={**mine})
+
+
+def test_strings_and_names_with_slashes_travel(house: House, key: Key) -> None:
+    mine = bearer(key)
+    with http_client.InferenceServerClient(house.http) as client:
+        binary = client.infer(EMBEDDER, texts(http_client, "a word", "ein Wört"), headers={**mine})
+        plain = client.infer(EMBEDDER, texts(http_client, "a word", "ein Wört", binary_data=False), headers={**mine})
+        assert binary.get_response()["model_name"] == EMBEDDER
+        assert client.get_model_metadata(EMBEDDER, headers={**mine})["name"] == EMBEDDER
+    with grpc_client.InferenceServerClient(house.grpc) as client:
+        over_grpc = client.infer(EMBEDDER, texts(grpc_client, "a word", "ein Wört"), headers={**mine})
+        assert over_grpc.get_response().model_name == EMBEDDER
+    for other in (plain, over_grpc):
+        np.testing.assert_array_equal(binary.as_numpy("embedding"), other.as_numpy("embedding"))
+    records = house.server.settled(key, 3)
+    assert [record["model"] for record in records] == [EMBEDDER] * 3
+    assert {record["input_tokens"] for record in records} == {int(binary.as_numpy("tokens").sum())}
+
+
+async def test_aio_clients_work_unchanged(house: House, key: Key) -> None:
+    mine = bearer(key)
+    async with http_aio.InferenceServerClient(house.http) as client:
+        answers = await asyncio.gather(*(client.infer("plus", given(http_aio), headers={**mine}) for _ in range(8)))
+    async with grpc_aio.InferenceServerClient(house.grpc) as client:
+        answers += await asyncio.gather(*(client.infer("plus", given(grpc_aio), headers={**mine}) for _ in range(8)))
+    for answer in answers:
+        np.testing.assert_array_equal(answer.as_numpy("y"), ROW + 1)
+
+
+async def test_grpc_client_works_unchanged(house: House, key: Key) -> None:
+    mine = {"x-api-key": key.key}
+    async with grpc_aio.InferenceServerClient(house.grpc) as client:
+        assert await client.is_server_live()
+        assert await client.is_server_ready()
+        assert await client.is_model_ready("plus", headers={**mine})
+        assert (await client.get_server_metadata(headers={**mine})).name == "polyforge"
+        assert list((await client.get_model_metadata("plus", headers={**mine})).versions) == ["1"]
+        assert (await client.get_model_config("plus", headers={**mine})).config.max_batch_size == 8
+        answer = await client.infer("plus", given(grpc_aio), request_id="7", headers={**mine})
+        assert (answer.get_response().id, answer.get_response().model_name) == ("7", "plus")
+        assert (await client.get_inference_statistics("plus", headers={**mine})).model_stats[0].name == "plus"
+        names = {entry.name for entry in (await client.get_model_repository_index(headers={**mine})).models}
+        assert {"plus", "priced", EMBEDDER} <= names
+
+
+async def test_grpc_streams_and_each_request_is_metered(house: House, key: Key) -> None:
+    async def requests() -> AsyncIterator[dict[str, Any]]:
+        for number in range(12):
+            values = np.full((1, 3), number, np.float32)
+            name = "priced" if number != 5 else "no"
+            yield {"model_name": name, "inputs": given(grpc_aio, values), "request_id": str(number)}
+
+    async with grpc_aio.InferenceServerClient(house.grpc) as client:
+        seen = [answer async for answer in client.stream_infer(requests(), headers=bearer(key))]
+    for number, (answer, error) in enumerate(seen):
+        if number == 5:
+            assert "unknown model: 'no'" in str(error)
+            continue
+        assert (error, answer.get_response().id) == (None, str(number))
+        np.testing.assert_array_equal(answer.as_numpy("y"), np.full((1, 3), number + 1))
+    # What was refused is no call, and costs nothing.
+    assert [record["price_micros"] for record in house.server.settled(key, 11)] == [PRICE] * 11
+
+
+def test_nobody_gets_in_without_a_key(house: House) -> None:
+    assert house.server.call("/v2/health/live", method="GET").json == {"live": True}
+    assert house.server.call("/v2/health/ready", method="GET").json == {"ready": True}
+    for path in ("/v2", "/v2/models/plus", "/v2/models/plus/config", "/v2/models/plus/stats"):
+        refused = house.server.call(path, method="GET")
+        assert (refused.status, list(refused.json)) == (401, ["error"])
+    with grpc_client.InferenceServerClient(house.grpc) as client:
+        with pytest.raises(utils.InferenceServerException) as caught:
+            client.infer("plus", given(grpc_client))
+        assert caught.value.status() == "StatusCode.UNAUTHENTICATED"
+    with (
+        http_client.InferenceServerClient(house.http) as client,
+        pytest.raises(utils.InferenceServerException, match="no API key"),
+    ):
+        client.infer("plus", given(http_client))
+
+
+def test_a_key_sees_only_its_models(house: House) -> None:
+    mine = bearer(house.server.create_key(models=["plus"]))
+    with http_client.InferenceServerClient(house.http) as client:
+        assert [entry["name"] for entry in client.get_model_repository_index(headers={**mine})] == ["plus"]
+        client.infer("plus", given(http_client), headers={**mine})
+        for name in ("spare", "priced", "none", "hosted elsewhere"):
+            with pytest.raises(
+                utils.InferenceServerException, match=f"Request for unknown model: '{name}' is not found"
+            ):
+                client.infer(name, given(http_client), headers={**mine})
+            assert not client.is_model_ready(name, headers={**mine})
+    with grpc_client.InferenceServerClient(house.grpc) as client:
+        with pytest.raises(utils.InferenceServerException) as caught:
+            client.infer("spare", given(grpc_client), headers={**mine})
+        assert caught.value.status() == "StatusCode.NOT_FOUND"
+
+
+def test_a_providers_model_is_refused_by_name(house: House, key: Key) -> None:
+    with (
+        http_client.InferenceServerClient(house.http) as client,
+        pytest.raises(utils.InferenceServerException, match="'hosted elsewhere' is a provider's"),
+    ):
+        client.infer("hosted elsewhere", given(http_client), headers=bearer(key))
+
+
+def test_limits_and_budgets_hold(house: House) -> None:
+    few = bearer(house.server.create_key(rpm=2))
+    poor = house.server.create_key(budget_usd=2.5 * PRICE / 1_000_000)
+    with http_client.InferenceServerClient(house.http) as client:
+        for _ in range(2):
+            client.infer("plus", given(http_client), headers={**few})
+            client.infer("priced", given(http_client), headers=bearer(poor))
+        with pytest.raises(utils.InferenceServerException, match="2 requests per minute"):
+            client.infer("plus", given(http_client), headers={**few})
+        with pytest.raises(utils.InferenceServerException, match="the budget of this key"):
+            client.infer("priced", given(http_client), headers=bearer(poor))
+    with grpc_client.InferenceServerClient(house.grpc) as client:
+        with pytest.raises(utils.InferenceServerException) as caught:
+            client.infer("priced", given(grpc_client), headers=bearer(poor))
+        assert caught.value.status() == "StatusCode.RESOURCE_EXHAUSTED"
+    assert [record["price_micros"] for record in house.server.settled(poor, 2)] == [PRICE, PRICE]
+
+
+def test_loading_is_for_operators(house: House, key: Key) -> None:
+    developer = bearer(house.server.create_key(scopes=["inference", "models:read", "models:write"]))
+    with http_client.InferenceServerClient(house.http) as client:
+        for refused in (bearer(key), developer):
+            with pytest.raises(utils.InferenceServerException, match="models:operate"):
+                client.unload_model("spare", headers={**refused})
+            with pytest.raises(utils.InferenceServerException, match="models:operate"):
+                client.get_inference_statistics(headers={**refused})
+        client.unload_model("spare", headers=house.admin)
+        assert not client.is_model_ready("spare", headers=bearer(key))
+        with pytest.raises(utils.InferenceServerException, match="not ready") as caught:
+            client.infer("spare", given(http_client), headers=bearer(key))
+        assert caught.value.status() == "503"
+        client.load_model("spare", headers=house.admin)
+        assert client.is_model_ready("spare", headers=bearer(key))
+        assert len(client.get_inference_statistics(headers=house.admin)["model_stats"]) >= 3
+    with grpc_client.InferenceServerClient(house.grpc) as client:
+        with pytest.raises(utils.InferenceServerException) as refusal:
+            client.load_model("spare", headers=bearer(key))
+        assert refusal.value.status() == "StatusCode.PERMISSION_DENIED"
+        client.load_model("spare", config=json.dumps({"max_batch_size": 4}), headers=house.admin)
+        assert client.get_model_config("spare", headers=bearer(key)).config.max_batch_size == 4
+
+
+def test_a_model_loaded_from_a_request_answers_at_once(house: House, key: Key) -> None:
+    graph = add_one().SerializeToString()
+    with http_client.InferenceServerClient(house.http) as client:
+        with pytest.raises(utils.InferenceServerException, match="unknown model: 'fresh'"):
+            client.infer("fresh", given(http_client), headers=bearer(key))
+        config = json.dumps({"backend": "onnxruntime", "max_batch_size": 8})
+        client.load_model("fresh", config=config, files={"file:1/model.onnx": graph}, headers=house.admin)
+        answer = client.infer("fresh", given(http_client), headers=bearer(key))
+    np.testing.assert_array_equal(answer.as_numpy("y"), ROW + 1)
+
+
+def test_generate_streams_events(house: House, key: Key) -> None:
+    body = {"id": "9", "text": "a word"}
+    whole = house.server.call(f"/v2/models/{EMBEDDER}/generate", key=key.key, method="POST", json=body)
+    assert (whole.status, whole.json["model_name"], len(whole.json["embedding"])) == (200, EMBEDDER, 256)
+    streamed = house.server.call(f"/v2/models/{EMBEDDER}/generate_stream", key=key.key, method="POST", json=body)
+    assert streamed.headers["content-type"].startswith("text/event-stream")
+    (event,) = streamed.chunks
+    assert event == whole.json
+    assert {record["stream"] for record in house.server.settled(key, 2)} == {0, 1}
+
+
+def test_what_is_wrong_is_told_in_tritons_words(house: House, key: Key) -> None:
+    call = house.server.call
+    for path, method, body, status, words in (
+        ("/v2/models/plus/infer", "GET", None, 405, "Method Not Allowed"),
+        ("/v2/nothing", "GET", None, 404, "Not Found"),
+        ("/v2/models/plus/versions/7/infer", "POST", {"inputs": []}, 404, "unknown model: 'plus' version 7"),
+        ("/v2/models/plus/infer", "POST", {"inputs": []}, 400, "expected 1 inputs but got 0 inputs for model 'plus'"),
+        (
+            "/v2/models/priced/infer",
+            "POST",
+            {"inputs": []},
+            400,
+            "expected 1 inputs but got 0 inputs for model 'priced'",
+        ),
+        ("/v2/logging", "GET", None, 501, "logging settings"),
+        ("/v2/repository/index", "POST", {"ready": 3}, 400, "Invalid value for 'ready'"),
+    ):
+        refused = call(path, key=key.key, method=method, json=body)
+        assert (refused.status, words in refused.json["error"]) == (status, True), refused.body
+
+
+def test_tritons_metrics_are_on_the_gateways_page(house: House, key: Key) -> None:
+    with http_client.InferenceServerClient(house.http) as client:
+        client.infer("plus", given(http_client), headers=bearer(key))
+    page = house.server.call("/metrics", method="GET").body.decode()
+    assert 'nv_inference_request_success{model="plus",version="1"}' in page
+    assert "# TYPE polyforge_requests_total counter" in page
+    kinds = [line.split()[2] for line in page.splitlines() if line.startswith("# TYPE")]
+    assert len(kinds) == len(set(kinds))

@@ -5,7 +5,8 @@ Where the protocol and Triton differ, health answers are as the protocol says an
 
 import asyncio
 import zlib
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from functools import partial
 from typing import Any, cast
 from urllib.parse import unquote
@@ -25,6 +26,7 @@ from polyforge.kernel.errors import (
 from polyforge.serving.inference import Answered, Inference
 from polyforge.serving.lifecycle.keeping import Lifecycle
 from polyforge.serving.lifecycle.roster import Roster
+from polyforge.serving.processes import process_text
 from polyforge.serving.repository import HostedModel, Repository
 from polyforge.serving.scheduler import Scheduler
 from polyforge.serving.statistics import ModelReport, prometheus_text, triton_statistics
@@ -46,6 +48,7 @@ MAX_BODY_BYTES = 64 * 1024 * 1024
 ONE_REPOSITORY = "'repository_name' specification is not supported: there is one repository"
 OFFLOAD_BYTES = 256 * 1024
 """JSON bodies from this size on are parsed in a thread, so that the event loop goes on."""
+INTERNAL = "internal error; the log of the model host has the details"
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 PARAM_HEADER = b"x-polyforge-param"
 """Names the field that an error is about; the protocol's own error body has no room for it."""
@@ -58,6 +61,13 @@ class Response(msgspec.Struct, frozen=True, gc=False):
     body: bytes
     content_type: str = oip.JSON_TYPE
     headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+class Streamed(msgspec.Struct, frozen=True, gc=False):
+    """An answer in parts, each sent when it is there."""
+
+    parts: AsyncGenerator[bytes]
+    content_type: str
 
 
 class OipApp:
@@ -120,13 +130,10 @@ class OipApp:
             response = _error(error)
         except Exception:  # noqa: BLE001  the last stop: opaque to the caller, whole in the log
             _log.exception("a request failed", path=scope["path"])
-            response = Response(
-                500,
-                b'{"error":"internal error; the log of the model host has the details"}',
-            )
-        await _send(response, send)
+            response = _error(PolyforgeError(INTERNAL))
+        await (_send_parts(response, send) if isinstance(response, Streamed) else _send(response, send))
 
-    async def _route(self, scope: Scope, receive: Receive) -> Response:
+    async def _route(self, scope: Scope, receive: Receive) -> Response | Streamed:
         method: str = scope["method"]
         match [unquote(part) for part in cast(bytes, scope["raw_path"]).decode("latin-1").split("/")[1:]]:
             case ["v2", "models", "stats"]:
@@ -149,7 +156,7 @@ class OipApp:
             case ["metrics"]:
                 _only("GET", method)
                 text = prometheus_text(self._report(model) for model in self.repository)
-                return Response(200, text.encode(), METRICS_TYPE)
+                return Response(200, (text + process_text(self.repository)).encode(), METRICS_TYPE)
             case _:
                 raise NotFound("Not Found")
 
@@ -166,7 +173,7 @@ class OipApp:
         rest: list[str],
         scope: Scope,
         receive: Receive,
-    ) -> Response:
+    ) -> Response | Streamed:
         model = find()
         match rest:
             case ["infer"]:
@@ -210,14 +217,18 @@ class OipApp:
             headers += ((_HEADER_LENGTH, b"%d" % message.header_length),)
         return Response(200, message.join(), message.content_type, headers)
 
-    async def _generate(self, find: Find, scope: Scope, receive: Receive, *, stream: bool) -> Response:
-        """Engines give one answer per request, so a stream has one event; what fails before it is a plain error."""
+    async def _generate(self, find: Find, scope: Scope, receive: Receive, *, stream: bool) -> Response | Streamed:
+        """What fails before the first answer of a stream is a plain error; most engines give one answer per request."""
         body = await self._plain_body(scope, receive)
         model = await self.inference.awake(find())
         signature = model.signature
         request = oip_generate.decode_generate(body, signature.inputs, has_rows=signature.batch_rows > 0)
+        if stream and signature.streams:
+            answers = self.inference.stream(model, request, lambda: _gone(receive))
+            first = await anext(answers, None)
+            return Streamed(_events(answers, first, partial(_generated, model, request)), oip_generate.EVENT_TYPE)
         answered = await self.inference.answer(model, request, lambda: _gone(receive))
-        answer = oip_generate.encode_generated(model.name, model.version, request.id, answered.outputs)
+        answer = _generated(model, request, answered)
         if stream:
             return Response(200, oip_generate.event(answer), oip_generate.EVENT_TYPE, _tokens(answered))
         return Response(200, answer, headers=_tokens(answered))
@@ -393,6 +404,39 @@ def _header(scope: Scope, name: bytes) -> bytes | None:
 async def _gone(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         continue
+
+
+def _generated(model: HostedModel, request: oip.InferRequest, answered: Answered) -> bytes:
+    return oip_generate.encode_generated(model.name, model.version, request.id, answered.outputs)
+
+
+async def _events(
+    answers: AsyncGenerator[Answered], first: Answered | None, encode: Callable[[Answered], bytes]
+) -> AsyncGenerator[bytes]:
+    """Each answer as an event; the last one is the error, when one ends the stream."""
+    try:
+        if first is not None:
+            yield oip_generate.event(encode(first))
+        async for answered in answers:
+            yield oip_generate.event(encode(answered))
+    except Cancelled:
+        return
+    except PolyforgeError as error:
+        yield oip_generate.error_event(error)
+    except Exception:  # noqa: BLE001  the last stop: opaque to the caller, whole in the log
+        _log.exception("a stream failed")
+        yield oip_generate.error_event(PolyforgeError(INTERNAL))
+    finally:
+        await answers.aclose()
+
+
+async def _send_parts(response: Streamed, send: Send) -> None:
+    headers = [(b"content-type", response.content_type.encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    async with aclosing(response.parts) as parts:
+        async for part in parts:
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
 
 
 async def _send(response: Response, send: Send) -> None:

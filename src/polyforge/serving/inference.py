@@ -3,8 +3,9 @@
 import asyncio
 import struct
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Final
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from typing import Final, cast
 
 import msgspec
 
@@ -12,10 +13,11 @@ from polyforge.dialects import oip
 from polyforge.dialects.oip_classification import classified
 from polyforge.kernel.errors import Cancelled, Invalid, PolyforgeError, TimedOut
 from polyforge.kernel.tensors import Parameter, TensorSpec
-from polyforge.ports.model_backend import ModelRequest, Outputs, Signature
+from polyforge.ports.model_backend import ModelRequest, Outputs, Signature, StreamingBackend
 from polyforge.serving.lifecycle.keeping import Lifecycle
 from polyforge.serving.repository import HostedModel, Repository
 from polyforge.serving.scheduler import BackendBroke, Scheduler
+from polyforge.serving.streaming import Streams
 from polyforge.serving.triton.ensemble import Ensemble
 
 TOKENS: Final = "tokens"
@@ -63,6 +65,7 @@ class Inference:
         self._scheduler = scheduler
         self._max_rows = max_rows
         self._timeout = timeout
+        self._streams = Streams()
 
     async def answer(self, model: HostedModel, request: oip.InferRequest, gone: Gone) -> "Answered":
         """The outputs that a request asks for, in the model's order, and how many tokens it came to.
@@ -77,15 +80,35 @@ class Inference:
         rows = self._checked(model.name, signature, request)
         call = Call(began + self._timeout_of(request.parameters), gone)
         outputs = await self._compute(model, ModelRequest(request.inputs, request.parameters), rows, call)
-        wanted = [tensor for tensor in outputs if not request.outputs or tensor.name in request.outputs]
-        if request.classes:
-            wanted = [
-                classified(tensor, count, signature.labels.get(tensor.name, ()), has_rows=signature.batch_rows > 0)
-                if (count := request.classes.get(tensor.name))
-                else tensor
-                for tensor in wanted
-            ]
-        return Answered(tuple(wanted), _tokens_of(outputs))
+        return _answered(request, signature, outputs)
+
+    async def stream(self, model: HostedModel, request: oip.InferRequest, gone: Gone) -> AsyncGenerator["Answered"]:
+        """Every answer to a request as it comes; the one answer of a model that does not stream.
+
+        Raises what `answer` does, also after some answers. Each answer may take as long as a request may.
+        """
+        model = await self.awake(model)
+        signature = model.signature
+        if not signature.streams:
+            yield await self.answer(model, request, gone)
+            return
+        model.used = time.monotonic()
+        rows = self._checked(model.name, signature, request)
+        within = self._timeout_of(request.parameters)
+        asked = ModelRequest(request.inputs, request.parameters)
+        backend = cast(StreamingBackend, model.backend)
+        ended = self._scheduler.occupy(model)
+        started = time.monotonic_ns()
+        try:
+            async with aclosing(
+                self._streams.answers(backend, asked, within=within, gone=gone, ended=ended)
+            ) as answers:
+                async for outputs in answers:
+                    yield _answered(request, signature, outputs)
+        except (PolyforgeError, BackendBroke) as error:
+            _count_failure(model, error, started)
+            raise
+        _count(model, rows, started)
 
     async def awake(self, model: HostedModel, within: float | None = None) -> HostedModel:
         """The model, or what took its place meanwhile, in memory if it can be; Unavailable when that takes too long."""
@@ -117,7 +140,6 @@ class Inference:
     async def _compute_ensemble(
         self, model: HostedModel, ensemble: Ensemble, request: ModelRequest, rows: int, call: Call
     ) -> Outputs:
-        counters = model.statistics
         started = time.monotonic_ns()
         # One watcher for all steps: only one may listen for the end of the connection.
         watcher = asyncio.ensure_future(call.gone())
@@ -129,19 +151,11 @@ class Inference:
         try:
             outputs = await ensemble.compute(request, step)
         except (PolyforgeError, BackendBroke) as error:
-            if isinstance(error, Cancelled):
-                counters.cancelled += 1
-            else:
-                counters.failed += 1
-                counters.fail_ns += time.monotonic_ns() - started
+            _count_failure(model, error, started)
             raise
         finally:
             watcher.cancel()
-        counters.rows += rows
-        counters.runs += 1
-        counters.succeeded += 1
-        counters.success_ns += time.monotonic_ns() - started
-        counters.last_ms = time.time_ns() // 1_000_000
+        _count(model, rows, started)
         return outputs
 
     async def _step(self, name: str, version: str | None, request: ModelRequest, call: Call) -> Outputs:
@@ -150,6 +164,36 @@ class Inference:
         asked = oip.InferRequest(dict(request.inputs), parameters=dict(request.parameters))
         rows = self._checked(name, model.signature, asked)
         return await self._compute(model, request, rows, call)
+
+
+def _answered(request: oip.InferRequest, signature: Signature, outputs: Outputs) -> Answered:
+    wanted = [tensor for tensor in outputs if not request.outputs or tensor.name in request.outputs]
+    if request.classes:
+        wanted = [
+            classified(tensor, count, signature.labels.get(tensor.name, ()), has_rows=signature.batch_rows > 0)
+            if (count := request.classes.get(tensor.name))
+            else tensor
+            for tensor in wanted
+        ]
+    return Answered(tuple(wanted), _tokens_of(outputs))
+
+
+def _count(model: HostedModel, rows: int, started_ns: int) -> None:
+    counters = model.statistics
+    counters.rows += rows
+    counters.runs += 1
+    counters.succeeded += 1
+    counters.success_ns += time.monotonic_ns() - started_ns
+    counters.last_ms = time.time_ns() // 1_000_000
+
+
+def _count_failure(model: HostedModel, error: PolyforgeError | BackendBroke, started_ns: int) -> None:
+    counters = model.statistics
+    if isinstance(error, Cancelled):
+        counters.cancelled += 1
+        return
+    counters.failed += 1
+    counters.fail_ns += time.monotonic_ns() - started_ns
 
 
 def _tokens_of(outputs: Outputs) -> int | None:

@@ -15,6 +15,8 @@ from polyforge.ports.model_backend import Signature
 PADDED_STEPS = 2048
 """Places of a free dimension (tokens, samples) that are worth one run of a model nobody has measured, padding too."""
 TEXT_BYTES_PER_TOKEN = 4
+RUNS_ELSEWHERE = 64
+"""Runs under way at once of a model that computes on other machines and sets no bound; none costs a core here."""
 
 
 class QueuePolicy(msgspec.Struct, frozen=True):
@@ -74,6 +76,8 @@ def default_plan(signature: Signature, cores: int) -> Plan:
 
 
 def _instances(signature: Signature, cores: int) -> int:
+    if signature.elsewhere:
+        return signature.instances or RUNS_ELSEWHERE
     limits = [limit for limit in (signature.instances, cores) if limit]
     return min(limits, default=0)
 

@@ -1,0 +1,84 @@
+"""The model host when an engine crashes it, or never ends a run: it is started again, and its models come back."""
+
+import json
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Serve
+from tests.support import moody_engine
+from tests.support.clients import Response
+from tests.support.server import Key, Polyforge
+from tests.support.waiting import eventually
+
+STUCK_SECONDS = 1.0
+BUILT_IN = "polyforge/static-minilm"
+RECENT = Path("models") / "recent.json"
+
+
+@pytest.fixture
+def place(serve: Serve, tmp_path: Path) -> Polyforge:
+    """Two models on an engine that does as a text says, and the built-in one."""
+    models: dict[str, Any] = {}
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        models[name] = {"task": "embedding", "backend": "moody", "source": f"file://{tmp_path / name}"}
+    serving = {"stuck_seconds": STUCK_SECONDS, "threads": 2, "parallel_loads": 1}
+    place = serve({"models": models, "serving": serving}, environ=moody_engine.install(tmp_path / "site"))
+    place.clean = False
+    return place
+
+
+@pytest.fixture
+def key(place: Polyforge) -> Key:
+    return place.create_key()
+
+
+def embed(place: Polyforge, key: Key, model: str, text: str = "hello") -> Response:
+    return place.call("/v1/embeddings", key=key.key, json={"model": model, "input": [text]})
+
+
+def answers(place: Polyforge, key: Key, model: str) -> Callable[[], bool]:
+    return lambda: embed(place, key, model).status == 200
+
+
+def order(place: Polyforge) -> list[str]:
+    """Which models were used last, as it is written down."""
+    path = place.data / RECENT
+    return [name for name, _ in json.loads(path.read_text())["models"]] if path.exists() else []
+
+
+def test_a_native_crash_costs_a_moment_and_the_models_come_back_by_last_use(
+    place: Polyforge, key: Key, tmp_path: Path
+) -> None:
+    for model in ("one", BUILT_IN, "two"):
+        assert embed(place, key, model).status == 200
+    eventually(lambda: order(place)[:2] == ["two", "static-minilm"], "the order of last use")
+    (before,) = place.pids("models")
+
+    crashed = embed(place, key, "two", "crash")
+    assert crashed.status == 503, crashed.body
+    assert float(crashed.headers["retry-after"]) > 0
+    for model in ("two", BUILT_IN, "one"):
+        eventually(answers(place, key, model), f"{model} after the crash")
+    (after,) = place.pids("models")
+    assert after != before
+    assert (tmp_path / "loads").read_text().split() == ["one", "two", "two", "one"]
+
+
+def test_a_run_that_never_ends_has_the_host_start_anew(place: Polyforge, key: Key) -> None:
+    assert embed(place, key, "one").status == 200
+    (before,) = place.pids("models")
+    stuck: list[Response] = []
+    caller = threading.Thread(target=lambda: stuck.append(embed(place, key, "two", "hang")))
+    caller.start()
+    caller.join()
+    assert stuck[0].status == 503, stuck[0].body
+    for model in ("one", "two"):
+        eventually(answers(place, key, model), f"{model} after the restart")
+    (after,) = place.pids("models")
+    assert after != before
+    assert "a run does not end" in place.log

@@ -1,28 +1,77 @@
 """What each model did since the host started: counts and durations, as Triton's clients and Prometheus read them."""
 
+import time
 from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
 NANOSECONDS_PER_MICROSECOND = 1_000
+NANOSECONDS_PER_MILLISECOND = 1_000_000
+
+
+class BatchStatistics(msgspec.Struct):
+    """The runs of one size."""
+
+    runs: int = 0
+    compute_ns: int = 0
 
 
 class ModelStatistics(msgspec.Struct):
-    """Counters of one model, written from the event loop only. Durations are sums in nanoseconds."""
+    """Counters of one model, written from the event loop only. Durations are sums in nanoseconds.
+
+    `failed` counts every request that was taken and got an error, `backend_failed` and `timed_out` (while it waited)
+    among them; `rejected` and `cancelled` are not among them. `computed` counts requests that were answered by the
+    model and not by the cache. `batches` are the runs by their rows.
+    """
 
     succeeded: int = 0
     failed: int = 0
+    backend_failed: int = 0
+    timed_out: int = 0
     rejected: int = 0
     cancelled: int = 0
+    computed: int = 0
     rows: int = 0
     runs: int = 0
     success_ns: int = 0
     fail_ns: int = 0
     queue_ns: int = 0
     compute_ns: int = 0
+    cache_hits: int = 0
+    cache_hit_ns: int = 0
+    cache_misses: int = 0
+    cache_miss_ns: int = 0
+    batches: dict[int, BatchStatistics] = {}
     last_ms: int = 0
     """Wall time of the last answer, in milliseconds since the epoch."""
+
+    def run(self, rows: int, took_ns: int) -> None:
+        """Count a run of the model."""
+        self.runs += 1
+        batch = self.batches.get(rows)
+        if batch is None:
+            batch = self.batches[rows] = BatchStatistics()
+        batch.runs += 1
+        batch.compute_ns += took_ns
+
+    def compute(self, waited_ns: int, took_ns: int) -> None:
+        """Count a request that was computed."""
+        self.computed += 1
+        self.queue_ns += waited_ns
+        self.compute_ns += took_ns
+
+    def answer(self, took_ns: int) -> None:
+        """Count a request that was answered."""
+        self.succeeded += 1
+        self.success_ns += took_ns
+        self.last_ms = time.time_ns() // NANOSECONDS_PER_MILLISECOND
+
+    def fail(self, took_ns: int, *, in_backend: bool) -> None:
+        """Count a request that got an error."""
+        self.failed += 1
+        self.backend_failed += in_backend
+        self.fail_ns += took_ns
 
 
 class ModelReport(msgspec.Struct, frozen=True):
@@ -36,13 +85,12 @@ class ModelReport(msgspec.Struct, frozen=True):
 
 
 def triton_statistics(reports: Iterable[ModelReport]) -> dict[str, Any]:
-    """The answer of Triton's statistics extension (extension_statistics.md); batch_stats are not kept."""
+    """The answer of Triton's statistics extension (extension_statistics.md)."""
     return {"model_stats": [_model_stats(report) for report in reports]}
 
 
 def _model_stats(report: ModelReport) -> dict[str, Any]:
     counters = report.counters
-    answered = counters.succeeded + counters.failed
     return {
         "name": report.name,
         "version": report.version,
@@ -52,15 +100,24 @@ def _model_stats(report: ModelReport) -> dict[str, Any]:
         "inference_stats": {
             "success": {"count": counters.succeeded, "ns": counters.success_ns},
             "fail": {"count": counters.failed, "ns": counters.fail_ns},
-            "queue": {"count": answered, "ns": counters.queue_ns},
+            "queue": {"count": counters.computed, "ns": counters.queue_ns},
             "compute_input": {"count": 0, "ns": 0},
-            "compute_infer": {"count": answered, "ns": counters.compute_ns},
+            "compute_infer": {"count": counters.computed, "ns": counters.compute_ns},
             "compute_output": {"count": 0, "ns": 0},
-            "cache_hit": {"count": 0, "ns": 0},
-            "cache_miss": {"count": 0, "ns": 0},
+            "cache_hit": {"count": counters.cache_hits, "ns": counters.cache_hit_ns},
+            "cache_miss": {"count": counters.cache_misses, "ns": counters.cache_miss_ns},
         },
-        "batch_stats": [],
+        "batch_stats": [_batch_stats(rows, counters.batches[rows]) for rows in sorted(counters.batches)],
         "memory_usage": [],
+    }
+
+
+def _batch_stats(rows: int, batch: BatchStatistics) -> dict[str, Any]:
+    return {
+        "batch_size": rows,
+        "compute_input": {"count": 0, "ns": 0},
+        "compute_infer": {"count": batch.runs, "ns": batch.compute_ns},
+        "compute_output": {"count": 0, "ns": 0},
     }
 
 
@@ -100,6 +157,18 @@ _FAMILIES = (
         "Time that requests were computed, in microseconds",
     ),
     ("nv_inference_pending_request_count", "gauge", "Requests that wait for a thread"),
+    ("nv_cache_num_hits_per_model", "counter", "Requests answered from the response cache"),
+    ("nv_cache_num_misses_per_model", "counter", "Requests that the response cache had no answer to"),
+    (
+        "nv_cache_hit_duration_per_model",
+        "counter",
+        "Time spent finding answers in the response cache, in microseconds",
+    ),
+    (
+        "nv_cache_miss_duration_per_model",
+        "counter",
+        "Time spent looking for answers that were not in the response cache, and keeping them, in microseconds",
+    ),
     ("polyforge_model_ready", "gauge", "Whether the model answers"),
 )
 
@@ -109,9 +178,10 @@ def _samples(name: str, model: ModelReport) -> list[tuple[str, int]]:
     counters = model.counters
     if name == "nv_inference_request_failure":
         reasons = (
-            ("REJECTED", counters.rejected),
+            ("REJECTED", counters.rejected + counters.timed_out),
             ("CANCELED", counters.cancelled),
-            ("OTHER", counters.failed),
+            ("BACKEND", counters.backend_failed),
+            ("OTHER", counters.failed - counters.backend_failed - counters.timed_out),
         )
         return [(f'{labels},reason="{reason}"', value) for reason, value in reasons]
     values = {
@@ -122,6 +192,10 @@ def _samples(name: str, model: ModelReport) -> list[tuple[str, int]]:
         "nv_inference_queue_duration_us": counters.queue_ns // NANOSECONDS_PER_MICROSECOND,
         "nv_inference_compute_infer_duration_us": counters.compute_ns // NANOSECONDS_PER_MICROSECOND,
         "nv_inference_pending_request_count": model.waiting,
+        "nv_cache_num_hits_per_model": counters.cache_hits,
+        "nv_cache_num_misses_per_model": counters.cache_misses,
+        "nv_cache_hit_duration_per_model": counters.cache_hit_ns // NANOSECONDS_PER_MICROSECOND,
+        "nv_cache_miss_duration_per_model": counters.cache_miss_ns // NANOSECONDS_PER_MICROSECOND,
         "polyforge_model_ready": int(model.ready),
     }
     return [(labels, values[name])]

@@ -12,6 +12,7 @@ from polyforge.cli.main import app
 from tests.conftest import Serve
 from tests.support.server import Polyforge
 from tests.support.settings import solo
+from tests.support.small_encoders import encoder
 
 Run = Callable[..., str]
 
@@ -36,11 +37,13 @@ def run(site: Polyforge) -> Run:
 
 
 def test_a_model_is_added_promoted_rolled_back_and_removed(run: Run, tmp_path: Path) -> None:
-    for content in ("one", "two"):
-        (tmp_path / "model.onnx").write_text(content)
-        run("add", "minilm", str(tmp_path), "--metric", "accuracy=0.9", "--promote-to", "staging")
+    for width in (4, 8):
+        run("add", "minilm", str(encoder(tmp_path / "m", width)), "--metric", "accuracy=0.9", "--promote-to", "staging")
     table = [line.split() for line in run("versions", "minilm").splitlines()]
-    assert [(row[0], row[1], row[3]) for row in table[1:]] == [("2", "staging", "3"), ("1", "-", "3")]
+    assert [(row[0], row[1], row[3]) for row in table[1:]] == [
+        ("2", "staging", "text_encoder"),
+        ("1", "-", "text_encoder"),
+    ]
     assert "points at version 1" in run("promote", "minilm", "1", "--reason", "first")
     assert "points at version 2" in run("promote", "minilm", "2")
     assert "points at version 1" in run("rollback", "minilm", "--reason", "worse")

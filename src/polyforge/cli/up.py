@@ -16,6 +16,7 @@ from polyforge.cli.options import Config, Data, overrides_of
 from polyforge.kernel.errors import SettingsError
 from polyforge.supervisor.spec import MODULES, VARIABLE, SupervisorSpec
 from polyforge.tenancy.admin_key import ADMIN_FILE, admin_key
+from polyforge.wiring.listening import token_of
 from polyforge.wiring.settings import Settings, load
 
 app = plain_app()
@@ -46,8 +47,9 @@ def up(
     overrides = overrides_of(data, host=host, port=port, workers=workers, behind_proxy=behind_proxy or None)
     settings, _ = load(config, overrides)
     roles = roles_of(role or [Role.ALL])
-    if "gateway" in roles:
-        refuse_exposure(settings.server)
+    refuse_exposure(settings.server)
+    if "gateway" not in roles:
+        token_of(settings)
     folder = make_folder(settings.data)
     spec = SupervisorSpec(
         data=str(folder),

@@ -57,7 +57,7 @@ from polyforge.tokens.counter import TokenCounter
 from polyforge.tokens.encodings import Encodings
 from polyforge.wiring.gateway import GatewayPlatform
 from polyforge.wiring.http_server import SupervisedServer
-from polyforge.wiring.open_inference import grpc_listener
+from polyforge.wiring.listening import grpc_listener
 from polyforge.wiring.people import PeoplePlatform
 from polyforge.wiring.process import ProcessSpec
 from polyforge.wiring.settings import Settings

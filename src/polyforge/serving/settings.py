@@ -4,6 +4,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from polyforge.secrets.references import SecretRef
+
 
 class ServingSettings(BaseModel):
     """The model host."""
@@ -12,11 +14,25 @@ class ServingSettings(BaseModel):
 
     threads: int | None = Field(default=None, ge=1, le=256, description="Compute threads; default: one per core.")
     max_queue: int = Field(default=1024, ge=1, description="Requests waiting for a thread; more get 503.")
+    max_queue_per_model: int = Field(
+        default=512, ge=1, description="Requests of one model waiting for a thread; more get 503."
+    )
+    response_cache_mb: int = Field(
+        default=0,
+        ge=0,
+        description="Memory, in millions of bytes, for answers that are given again to equal requests, of models whose"
+        " configuration says `response_cache`; 0: none.",
+    )
     max_batch_texts: int = Field(default=2048, ge=1, description="Most texts in one embedding request.")
     repository: Path | None = Field(
         default=None, description="Folder in Triton's layout; its models are served as they are."
     )
     timeout_seconds: float = Field(default=60.0, gt=0, description="How long one request to the host may take.")
+    token: SecretRef | None = Field(
+        default=None,
+        description="What callers of a model host show that runs without a gateway (`--role models`), as"
+        " `Authorization: Bearer ...`; needed where other machines can reach it.",
+    )
     max_request_bytes: int = Field(
         default=64 * 1024 * 1024,
         ge=1024,

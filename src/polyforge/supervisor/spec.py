@@ -40,6 +40,11 @@ class SupervisorSpec(NamedTuple):
         fields: dict[str, Any] = json.loads(environ.pop(VARIABLE))
         return cls(**fields)
 
+    @property
+    def front(self) -> str:
+        """The role that listens where the outside calls: gateways, or a model host that runs without them."""
+        return "gateway" if "gateway" in self.roles or "models" not in self.roles else "models"
+
     def to_json(self) -> str:
         """The value of the variable."""
         return json.dumps(self._asdict())

@@ -109,16 +109,20 @@ class Supervisor:
             "workers": spec.workers,
             "session": self._session.name,
             "runtime": self._session.path,
-            "model_socket": self._session.socket_path if "models" in spec.roles else None,
-            "listen_fd": self._listener.fileno() if self._listener and child.role == "gateway" else None,
+            "model_socket": self._session.socket_path if self._hosts_beside() else None,
+            "listen_fd": self._listener.fileno() if self._listener and child.role == spec.front else None,
             "life_fd": self._life[0],
             "log_fd": self._log_fd,
             "lock_fd": self._lock_fd,
         }
 
+    def _hosts_beside(self) -> bool:
+        """Whether a model host runs that is not what the outside calls."""
+        return "models" in self._spec.roles and self._spec.front != "models"
+
     def _inherited(self, child: Child) -> list[int]:
         descriptors = [self._life[0], self._log_fd, self._lock_fd]
-        if self._listener and child.role == "gateway":
+        if self._listener and child.role == self._spec.front:
             descriptors.append(self._listener.fileno())
         return descriptors
 

@@ -1,4 +1,6 @@
-"""The model host process: its models, its threads, and its Unix socket. Started by the supervisor.
+"""The model host process: its models, its threads, and its socket. Started by the supervisor.
+
+Beside gateways it answers them alone, on a Unix socket; without them, whoever shows its token, on TCP and over gRPC.
 
 Imports only what serving needs: no database, no FastAPI, no telemetry exporters, so that it stays small.
 """
@@ -19,8 +21,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import uvloop
 
 from polyforge import __version__
-from polyforge.kernel.errors import SettingsError
 from polyforge.serving.api import OipApp
+from polyforge.serving.guard import Guard
 from polyforge.serving.lifecycle.engine import Engine, Runs
 from polyforge.serving.lifecycle.keeping import MEGABYTE, Lifecycle, Limits
 from polyforge.serving.lifecycle.recent import RecentlyUsed, order_of
@@ -35,6 +37,7 @@ from polyforge.serving.triton.control import ModelControl
 from polyforge.telemetry.logs import configure, get_logger
 from polyforge.wiring.engines import engine_for
 from polyforge.wiring.http_server import BACKLOG, SupervisedServer
+from polyforge.wiring.listening import grpc_listener, token_of
 from polyforge.wiring.process import ProcessSpec, run_process
 from polyforge.wiring.settings import Settings
 from polyforge.wiring.starting import begin
@@ -42,8 +45,9 @@ from polyforge.wiring.triton import TritonLoader, triton_control
 
 FOLDER: Final = "models"
 """Of the data folder: what the host keeps, and is told."""
-KEEP_ALIVE_SECONDS = 3600
+KEEP_ALIVE_SECONDS: Final = 3600
 """Gateways keep their connections; there is nobody else on this socket."""
+PUBLIC_KEEP_ALIVE_SECONDS: Final = 75
 
 _log = get_logger(__name__)
 
@@ -51,8 +55,9 @@ _log = get_logger(__name__)
 class ModelHost:
     """Everything of the model host that settings decide, built but not started."""
 
-    def __init__(self, settings: Settings, scratch: Path | None = None) -> None:
+    def __init__(self, settings: Settings, scratch: Path | None = None, *, public: bool = False) -> None:
         serving = settings.serving
+        self._server_settings = settings.server if public else None
         self._cores = usable_cores()
         self.runs = Runs()
         self.repository = Repository([])
@@ -76,12 +81,15 @@ class ModelHost:
             version=__version__,
             max_rows=serving.max_batch_texts,
             timeout=serving.timeout_seconds,
+            max_body_bytes=serving.max_request_bytes,
             control=self.control,
             lifecycle=self.lifecycle,
             roster=self.roster,
         )
         self._restart = Restart(self.runs, serving.stuck_seconds, self._wind_down)
         self._watchdog = Watchdog(self.runs, serving.stuck_seconds, self._restart.now)
+        self._front = Guard(self.app, token_of(settings)) if public else self.app
+        self._grpc = grpc_listener(settings, self._front, shared=False) if public else None
         self._drain_seconds = settings.server.drain_seconds
 
     async def serve(self, listener: socket.socket, *, starting: Callable[[], None], ready: Callable[[], None]) -> None:
@@ -95,11 +103,15 @@ class ModelHost:
         self._watchdog.start()
         try:
             async with asyncio.TaskGroup() as tasks:
+                if self._grpc is not None:
+                    await self._grpc.open()
                 beside = [tasks.create_task(work) for work in self._beside(starting, ready)]
                 await self._server().serve(sockets=[listener])
                 for task in beside:
                     task.cancel()
         finally:
+            if self._grpc is not None:
+                await self._grpc.close()
             await self.scheduler.close()
             self._watchdog.stop()
             self.repository.close()
@@ -114,11 +126,15 @@ class ModelHost:
         ]
 
     def _server(self) -> SupervisedServer:
+        public = self._server_settings
+        tls = None if public is None else public.tls
         return SupervisedServer(
-            self.app,
+            self._front,
             drain=self.app.drain,
             drain_seconds=self._drain_seconds,
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS if public is None else PUBLIC_KEEP_ALIVE_SECONDS,
+            ssl_certfile=None if tls is None else str(tls.cert),
+            ssl_keyfile=None if tls is None else str(tls.key),
         )
 
     async def _load(self, starting: Callable[[], None], ready: Callable[[], None]) -> None:
@@ -181,10 +197,8 @@ def main() -> None:
     spec.die_with_supervisor()
     settings = begin(spec).settings
     configure(settings.telemetry.log_level, "models")
-    if spec.model_socket is None:
-        raise SettingsError("POLYFORGE_PROCESS: the model host was given no socket")
-    host = ModelHost(settings, Path(spec.runtime))
-    listener = bind(Path(spec.model_socket))
+    host = ModelHost(settings, Path(spec.runtime), public=spec.listen_fd is not None)
+    listener = spec.listening_socket() if spec.model_socket is None else bind(Path(spec.model_socket))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(host.serve(listener, starting=spec.still_starting, ready=spec.announce_ready))
 

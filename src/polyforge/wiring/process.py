@@ -40,9 +40,9 @@ class ProcessSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     overrides: dict[str, Any] = {}
     """Settings from the command line; they win over all others."""
     listen_fd: int | None = None
-    """Listening socket, already bound; only gateways have it."""
+    """Listening socket, already bound; gateways have it, and a model host that runs without them."""
     model_socket: str | None = None
-    """Path of the model host's Unix socket; None where no model host runs."""
+    """Path of the model host's Unix socket; None where no model host runs beside gateways."""
     log_fd: int | None = None
     """Where output goes from readiness on; until then the supervisor reads it, to show why a start failed."""
     lock_fd: int | None = None

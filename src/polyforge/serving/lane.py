@@ -23,6 +23,7 @@ class Lane:
         signature = model.signature
         self.elsewhere = signature.elsewhere
         self.slots = (signature.instances or 1) if signature.stateful else 0
+        self._limit = signature.instances
         self.sequences = Sequences(self.slots) if self.slots else None
         self._busy: set[int] = set()
         self._queue = ModelQueue()
@@ -49,7 +50,8 @@ class Lane:
 
     def places(self, threads: int) -> int:
         """How many more runs may begin beside those that are under way."""
-        return (self.slots or self.model.plan.instances or threads) - self.running
+        limit = self.slots or self.model.plan.instances or threads
+        return (limit if self._limit is None else min(limit, self._limit)) - self.running
 
     def put(self, ticket: Ticket) -> None:
         """Let a request wait."""

@@ -28,15 +28,13 @@ Gone = Callable[[], Awaitable[None]]
 
 THREADS_ELSEWHERE = 256
 """Threads for runs that compute in other processes or on other machines: all that they do here is wait."""
-LOADERS = 2
-"""Threads that load and unload models, apart from those that compute."""
 MAX_RETRY_SECONDS = 30.0
 
 
 class Scheduler:
     """Runs requests on `threads` threads; at most `max_queue` wait, and `max_queue_per_model` of one model.
 
-    All but the runs is on one event loop.
+    `loaders` other threads load and unload models. All else is on one event loop.
     """
 
     def __init__(
@@ -46,8 +44,10 @@ class Scheduler:
         max_queue: int,
         max_queue_per_model: int | None = None,
         cache_bytes: int = 0,
+        loaders: int = 2,
     ) -> None:
         self._threads = threads
+        self._loader_threads = loaders
         self._max_queue = max_queue
         self._max_queue_per_model = max_queue if max_queue_per_model is None else max_queue_per_model
         self._cache = ResponseCache(cache_bytes)
@@ -67,7 +67,7 @@ class Scheduler:
         """Get the threads ready; each starts with its first run."""
         self._pool = ComputeThreads(self._threads)
         self._elsewhere = ComputeThreads(THREADS_ELSEWHERE)
-        self._loaders = ThreadPoolExecutor(LOADERS, thread_name_prefix="load")
+        self._loaders = ThreadPoolExecutor(self._loader_threads, thread_name_prefix="load")
 
     async def close(self) -> None:
         """Refuse what waits, and wait for what runs."""

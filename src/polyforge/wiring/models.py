@@ -61,7 +61,13 @@ class ModelHost:
         self._cores = usable_cores()
         self.runs = Runs()
         self.repository = Repository([])
-        self.scheduler = Scheduler(threads=serving.threads or self._cores, max_queue=serving.max_queue)
+        self.scheduler = Scheduler(
+            threads=serving.threads or self._cores,
+            max_queue=serving.max_queue,
+            max_queue_per_model=serving.max_queue_per_model,
+            cache_bytes=serving.response_cache_mb * 1_000_000,
+            loaders=serving.parallel_loads + 1,
+        )
         self.lifecycle = Lifecycle(self.scheduler, _limits(serving))
         self.recent = RecentlyUsed(settings.data / FOLDER / "recent.json")
         self.roster = Roster(

@@ -7,9 +7,11 @@ import msgspec
 from polyforge.kernel.errors import Invalid, PolyforgeError
 from polyforge.kernel.tensors import Tensor
 from polyforge.ports.model_backend import ModelBackend, ModelRequest, Outputs, Signature
+from polyforge.serving.plan import Plan
 from polyforge.serving.triton import completion
 from polyforge.serving.triton.config import TensorConfig
 from polyforge.serving.triton.layout import TritonModel
+from polyforge.serving.triton.planning import planned
 from polyforge.serving.triton.warm_up import sample_request
 
 MAX_BATCH_ROWS_UNSAID = 1
@@ -40,6 +42,10 @@ class ConfiguredBackend:
         self.model = completion.completed(self.model, found)
         completion.check(self.model.config, found)
         self._signature = self._seen(found)
+
+    def shaped(self, plan: Plan) -> Plan:
+        """The plan with what the configuration says of it; only after `load`."""
+        return planned(self.model.config, plan)
 
     def warm_up(self) -> None:
         """Run the engine's own sample, then each of the configuration's; Invalid says which one failed."""

@@ -234,8 +234,8 @@ def notes(values: Values) -> tuple[str, ...]:
     ):
         found.append("instance_group: rate_limiter, secondary_devices, profile and host_policy are not followed")
     batching = values.get("dynamic_batching", {})
-    if batching.get("preferred_batch_size") or batching.get("max_queue_delay_microseconds"):
-        found.append("dynamic_batching: requests wait for no batch to fill; sizes are found by measuring")
+    if batching.get("max_queue_delay_microseconds"):
+        found.append("dynamic_batching: max_queue_delay_microseconds is not followed: no request waits for a batch")
     return tuple(found)
 
 
@@ -334,6 +334,22 @@ def _check_batching(config: ModelConfig) -> None:
         raise Invalid(
             f"priority queue policy must have priority level in range [1, {levels}] for {config.name}",
             param="dynamic_batching.priority_queue_policy",
+        )
+    if batching.preserve_ordering:
+        _check_ordering(config, batching)
+
+
+def _check_ordering(config: ModelConfig, batching: DynamicBatching) -> None:
+    if batching.priority_levels > 1:
+        raise Invalid(
+            f"Only one priority level is allowed when 'preserve_ordering' is true for {config.name}",
+            param="dynamic_batching.priority_levels",
+        )
+    policies = (batching.default_queue_policy, *batching.priority_queue_policy.values())
+    if any(policy.default_timeout_microseconds and policy.timeout_action == "DELAY" for policy in policies):
+        raise Invalid(
+            "Queue policy can not have DELAY as timeout action when 'preserve_ordering' is true for " + config.name,
+            param="dynamic_batching.default_queue_policy",
         )
 
 

@@ -196,7 +196,8 @@ class ModelControl:
     def _hosted(self, model: TritonModel, version: int) -> HostedModel:
         if model.is_ensemble:
             return HostedModel(model.name, Ensemble(model, self._signature), str(version))
-        return HostedModel(model.name, ConfiguredBackend(model, self._make_engine(model, version)), str(version))
+        backend = ConfiguredBackend(model, self._make_engine(model, version))
+        return HostedModel(model.name, backend, str(version), shape=backend.shaped)
 
     async def _load_version(self, version: HostedModel) -> None:
         try:

@@ -3,7 +3,7 @@
 import asyncio
 import struct
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Final, cast
 
@@ -16,13 +16,12 @@ from polyforge.kernel.tensors import Parameter, TensorSpec
 from polyforge.ports.model_backend import ModelRequest, Outputs, Signature, StreamingBackend
 from polyforge.serving.lifecycle.keeping import Lifecycle
 from polyforge.serving.repository import HostedModel, Repository
-from polyforge.serving.scheduler import BackendBroke, Scheduler
+from polyforge.serving.scheduler import BackendBroke, Gone, Scheduler
 from polyforge.serving.streaming import Streams
 from polyforge.serving.triton.ensemble import Ensemble
+from polyforge.serving.work import MICROSECONDS, number_of
 
 TOKENS: Final = "tokens"
-Gone = Callable[[], Awaitable[None]]
-"""Returns when the caller hangs up."""
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -78,7 +77,9 @@ class Inference:
         model.used = began
         signature = model.signature
         rows = self._checked(model.name, signature, request)
-        call = Call(began + self._timeout_of(request.parameters), gone)
+        # What a model's queue makes of a caller's `timeout` is the scheduler's business; an ensemble has no queue.
+        asked = self._timeout_of(request.parameters)
+        call = Call(began + (asked if isinstance(model.backend, Ensemble) else self._timeout), gone)
         outputs = await self._compute(model, ModelRequest(request.inputs, request.parameters), rows, call)
         return _answered(request, signature, outputs)
 
@@ -127,10 +128,8 @@ class Inference:
         return rows
 
     def _timeout_of(self, parameters: Mapping[str, Parameter]) -> float:
-        asked = parameters.get("timeout", 0)
-        if isinstance(asked, bool) or not isinstance(asked, int) or asked < 0:
-            raise Invalid("'timeout' must be a number of microseconds", param="parameters.timeout")
-        return min(self._timeout, asked / 1e6) if asked else self._timeout
+        asked = number_of(parameters, "timeout")
+        return min(self._timeout, asked / MICROSECONDS) if asked else self._timeout
 
     async def _compute(self, model: HostedModel, request: ModelRequest, rows: int, call: Call) -> Outputs:
         if isinstance(model.backend, Ensemble):

@@ -60,9 +60,12 @@ class Plan(msgspec.Struct, frozen=True):
         return self.level_policies.get(level, self.policy)
 
     def measured(self, found: "Plan") -> "Plan":
-        """This plan with the numbers that measuring has found."""
+        """This plan, the default one, with the numbers that measuring has found; never more rows than the engine says."""
         return msgspec.structs.replace(
-            self, instances=found.instances, batch_rows=found.batch_rows, batch_bytes=found.batch_bytes
+            self,
+            instances=found.instances,
+            batch_rows=min(found.batch_rows, self.batch_rows),
+            batch_bytes=found.batch_bytes,
         )
 
 

@@ -42,6 +42,7 @@ class HostedModel:
         """What took its place."""
         self.statistics = ModelStatistics()
         self.plan = Plan()
+        self._measured: Plan | None = None
         self._shape = shape
         self._cores = cores
         self._signature: Signature | None = None
@@ -60,18 +61,13 @@ class HostedModel:
             raise Unavailable(f"model '{self.name}' is not ready: {self.reason}")
         return self._signature
 
-    @property
-    def batch_rows(self) -> int:
-        """How many rows are worth one run, also while it is unloading."""
-        return 0 if self._signature is None else self._signature.batch_rows
-
     def load(self) -> None:
         """Load and warm up: afterwards it is ready, or unavailable with a reason. RuntimeError: nobody foresaw it."""
         try:
             self.backend.load()
             self.backend.warm_up()
             self._signature = self.backend.signature
-            self.plan = self._shape(default_plan(self._signature, self._cores))
+            self.plan = self._planned(self._signature)
         except PolyforgeError as error:
             self.state, self.reason = "UNAVAILABLE", error.message
         except BaseException as error:  # a panic in a native library is no Exception
@@ -84,8 +80,14 @@ class HostedModel:
             self.state = "READY"
 
     def tune(self, measured: Plan) -> None:
-        """Run it from now on as measuring has found best, as far as it is left to the host."""
-        self.plan = self._shape(default_plan(self.signature, self._cores).measured(measured))
+        """Run it from now on, and after every load, as measuring has found best; what its settings say stays."""
+        self._measured = measured
+        if self._signature is not None:
+            self.plan = self._planned(self._signature)
+
+    def _planned(self, signature: Signature) -> Plan:
+        plan = default_plan(signature, self._cores)
+        return self._shape(plan if self._measured is None else plan.measured(self._measured))
 
 
 class Repository:

@@ -43,14 +43,14 @@ from tests.support.python_models import (
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc, which only Linux has")
 
-MEMORY = 300 * 1024**2
+MEMORY = 150 * 1024**2
 CALLERS = 50
 
 
 @pytest.fixture
 def model(tmp_path: Path) -> Iterator[Python]:
     """A model with three processes and little patience."""
-    backend = python_model(write_model(tmp_path / "m"), instances=3, memory_bytes=MEMORY, run_seconds=3)
+    backend = python_model(write_model(tmp_path / "m"), instances=3, memory_bytes=MEMORY, run_seconds=5)
     backend.load()
     yield backend
     backend.close()
@@ -61,7 +61,7 @@ def model(tmp_path: Path) -> Iterator[Python]:
     [
         (SEGFAULT, "crashed", Unavailable, "SIGSEGV"),
         (LEAK, "memory", Unavailable, "memory"),
-        (HANG, "time", TimedOut, "took longer than 3 seconds"),
+        (HANG, "time", TimedOut, "took longer than 5 seconds"),
         (GARBAGE, "protocol", Unavailable, "did not answer as it must"),
         (EXIT, "crashed", Unavailable, "exit status 7"),
         (QUIT, "crashed", Unavailable, "exit status 1"),

@@ -5,7 +5,14 @@ from typing import Any
 
 import lightgbm
 import numpy as np
+import skops.io
 import xgboost
+from sklearn.ensemble import RandomForestRegressor
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 COLUMNS = 5
 
@@ -51,4 +58,29 @@ def xgboost_booster(**parameters: Any) -> xgboost.Booster:
 def write_xgboost(folder: Path, name: str = "model.ubj", **parameters: Any) -> Path:
     """A booster in the format that the name's ending says."""
     xgboost_booster(**parameters).save_model(folder / name)
+    return folder
+
+
+def sklearn_classifier(**parameters: Any) -> Any:
+    """A pipeline for three classes."""
+    rows = table(200)
+    steps = SimpleImputer(), StandardScaler(), LogisticRegression(**parameters)
+    return make_pipeline(*steps).fit(rows, np.array(["red", "green", "blue"])[classes(rows, 3)])
+
+
+def sklearn_forest() -> Any:
+    """A forest for numbers."""
+    rows = table(200)
+    return RandomForestRegressor(8, max_depth=5, n_jobs=-1, random_state=0).fit(rows, np.nan_to_num(rows[:, 2]))
+
+
+def sklearn_texts() -> Any:
+    """A pipeline for texts of two classes."""
+    texts = ["red apple", "green grass", "red rose", "green leaf", "red", "green"]
+    return make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(texts, [1, 0] * 3)
+
+
+def write_skops(folder: Path, model: Any, name: str = "model.skops") -> Path:
+    """A model in skops' format."""
+    skops.io.dump(model, folder / name)
     return folder

@@ -24,6 +24,9 @@ PORT: Final = "model_backends"
 ISOLATED_ENGINE: Final = "polyforge.wiring.isolated_engine"
 OWN_PROCESSES: Final = frozenset({"python"})
 """Engines that are processes of their own anyway."""
+APART: Final = frozenset({"skops"})
+"""Engines whose files nobody can check to the last index, and with libraries that the host does not need: each of their
+models has processes of its own, asked for or not."""
 MAX_ENTRIES: Final = 10_000
 """Of a folder; what is beyond is not looked at."""
 MAX_CONFIG_BYTES: Final = 4 * 1024 * 1024
@@ -81,9 +84,18 @@ def engine_for(folder: Path, hints: EngineHints, model: str = "") -> ModelBacken
     Imports the engine's library, which may take a second: not for an event loop. `model` is what the log calls it.
     """
     name = hints.backend or detect(folder, hints.task)
+    if name in OWN_PROCESSES or not (hints.isolated or name in APART):
+        return engine_here(folder, hints, model)
     try:
-        if hints.isolated and name not in OWN_PROCESSES:
-            return _isolated(folder, msgspec.structs.replace(hints, backend=name), model)
+        return _isolated(folder, msgspec.structs.replace(hints, backend=name), model)
+    except SettingsError as error:
+        raise Invalid(error.message, param="backend") from error
+
+
+def engine_here(folder: Path, hints: EngineHints, model: str = "") -> ModelBackend:
+    """As `engine_for`, in this process unless the engine is processes of its own."""
+    name = hints.backend or detect(folder, hints.task)
+    try:
         adapter = _adapter(name)
         kind = settings_class(adapter)
         settings = checked(kind, "settings", {"folder": folder, **_shared(kind, hints, model), **hints.settings})

@@ -14,7 +14,7 @@ from polyforge.isolation.program import CannotServe, Program, Replies, Reply
 from polyforge.kernel.errors import NotSupported, PolyforgeError
 from polyforge.ports.model_backend import ModelBackend, ModelRequest, Outputs
 from polyforge.serving.hints import EngineHints
-from polyforge.wiring.engines import engine_for
+from polyforge.wiring.engines import engine_here
 
 
 class IsolatedEngine:
@@ -61,7 +61,7 @@ def main() -> None:
 
     def start() -> tuple[bytes, Callable[[Frame], Replies]]:
         try:
-            engine = engine_for(folder, hints)
+            engine = engine_here(folder, hints)
             engine.load()
         except PolyforgeError as error:
             raise CannotServe(error.message) from error

@@ -164,7 +164,7 @@ class Pool:
                 place.child = None
 
     def _retry_after(self) -> float:
-        return max(0.0, min(place.back_at for place in self._places) - time.monotonic())
+        return max(FIRST_DELAY, min(place.back_at for place in self._places) - time.monotonic())
 
     def _told(self, ended: Ended) -> PolyforgeError:
         if ended.ending == "time":

@@ -7,8 +7,6 @@ import os
 import shutil
 import signal
 import stat
-import subprocess
-import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -22,78 +20,15 @@ from polyforge.kernel.errors import Invalid, ModelNotFound, PolyforgeError, Time
 from polyforge.kernel.tasks import EmbeddingResult, InferenceRequest
 from polyforge.ports.provider import Call, Reply, Timeouts
 from polyforge.serving.sources import BUILT_IN, BUILT_IN_FOLDER
+from tests.support.model_host import Host
 from tests.support.vault import Secrets
 from tests.support.waiting import DEADLINE
 
 EXPECTED = Path(__file__).parents[1] / "conformance" / "expected" / "static_minilm.json"
-SOURCE = Path(__file__).parents[2] / "src"
 DIMENSIONS = 256
 LONG_TEXT = "a rather long text with many words in it " * 100
 TEXTS = 100
 """More than what may share a run."""
-
-
-class Host:
-    """One model host with its settings, started and killed as a supervisor does."""
-
-    def __init__(self, folder: Path, **settings: Any) -> None:
-        self.socket = folder / "models.sock"
-        self.output = folder / "output.txt"
-        self._folder = folder
-        self._settings = settings
-        self._life: int | None = None
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> bool:
-        """Start it; whether it said that it is ready."""
-        ready, ready_write = os.pipe()
-        life, self._life = os.pipe()
-        spec = {
-            "config": None,
-            "overrides": {"data": str(self._folder), **self._settings},
-            "index": 0,
-            "workers": 1,
-            "ready_fd": ready_write,
-            "life_fd": life,
-            "model_socket": str(self.socket),
-            "session": "01JCTEST00000000000000000",
-            "runtime": str(self._folder),
-        }
-        environ = {**os.environ, "PYTHONPATH": str(SOURCE), "POLYFORGE_PROCESS": json.dumps(spec)}
-        with self.output.open("ab") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "polyforge.wiring.models"],
-                cwd=self._folder,
-                env=environ,
-                pass_fds=(ready_write, life),
-                stdout=output,
-                stderr=output,
-            )
-        os.close(ready_write)
-        os.close(life)
-        with os.fdopen(ready, "rb") as signs:
-            return signs.read().endswith(b"1")
-
-    def send(self, number: int) -> None:
-        assert self.process is not None
-        self.process.send_signal(number)
-
-    def wait(self) -> int:
-        assert self.process is not None
-        return self.process.wait(DEADLINE)
-
-    def abandon(self) -> None:
-        """What happens to it when its supervisor ends."""
-        assert self._life is not None
-        os.close(self._life)
-        self._life = None
-
-    def end(self) -> None:
-        if self.process is not None and self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-        if self._life is not None:
-            self.abandon()
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from polyforge.kernel.errors import PolyforgeError, Unavailable
+from polyforge.ports.model_backend import ProcessBackend
 from polyforge.serving.lifecycle.memory import give_back, resident_bytes
 from polyforge.serving.repository import HostedModel
 from polyforge.serving.scheduler import Scheduler
@@ -251,7 +252,11 @@ class Lifecycle:
             return
         kept.loaded_at = now
         model.resident = True
-        self._together.append(kept)
+        if outside := _process_bytes(model):
+            kept.measured = max(kept.measured, outside)
+        else:
+            self._together.append(kept)
+        kept.holds = kept.size
         if not self._loading:
             self._measure()
         self.on_load(model)
@@ -259,7 +264,7 @@ class Lifecycle:
     def _measure(self) -> None:
         """Share out how much the memory has grown among those that were loaded at the same time."""
         after = self._memory()
-        if self._before is None or after is None:
+        if self._before is None or after is None or not self._together:
             return
         grown, supposed = max(0, after - self._before), sum(kept.size for kept in self._together)
         for kept in self._together:
@@ -317,6 +322,12 @@ async def _outcome(change: asyncio.Task[PolyforgeError | None], deadline: float)
             return await asyncio.shield(change)
     except TimeoutError:
         return Unavailable("the model is still being loaded", retry_after=RETRY_SECONDS)
+
+
+def _process_bytes(model: HostedModel) -> int:
+    """The memory of the processes that a model has for itself."""
+    facts = model.backend.processes if isinstance(model.backend, ProcessBackend) else None
+    return 0 if facts is None else facts.resident_bytes
 
 
 def _megabytes(count: int) -> str:

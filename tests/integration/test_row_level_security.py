@@ -32,6 +32,7 @@ WALLED = {
     "model_deployments",
     "model_imports",
     "model_versions",
+    "model_servings",
     "model_watches",
     "projects",
     "registered_models",

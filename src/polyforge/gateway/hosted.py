@@ -66,7 +66,7 @@ class HostedModels:
                 raise
             return self._of_repository(catalog, name)
         if version and split_deployed(model.deployments[0].model) is not None:
-            model = catalog.find(f"{model.name}@{version}", caller.project_id)
+            return await self.find(catalog, caller, f"{model.name}@{version}")
         places = tuple(place for place in model.deployments if place.provider == LOCAL)
         if not places:
             raise Invalid(

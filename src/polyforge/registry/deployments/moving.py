@@ -10,8 +10,8 @@ from polyforge.registry.deployments.records import PRODUCTION, WantedModel
 from polyforge.registry.versions.records import Version
 
 TASKS = frozenset[str](get_args(Task))
-UNKNOWN_TASK: Task = "tabular_prediction"
-"""What a graph does of which nothing is said: tensors in, tensors out."""
+UNKNOWN_TASK: Task = "inference"
+"""What a model does of which nothing is said: tensors in, tensors out."""
 
 
 def moved(

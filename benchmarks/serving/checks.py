@@ -7,10 +7,11 @@ from benchmarks.checks import Promise, Verdict
 from benchmarks.results import Window, middle, ratio
 from benchmarks.serving.results import ServingResult
 
-HOST, GATEWAY, BARE, FASTAPI = "host", "gateway", "bare-1", "fastapi"
+HOST, GATEWAY, GATEWAY_OIP = "host", "gateway", "gateway-oip"
+BARE, FASTAPI = "bare-1", "fastapi"
 BARE_SCENARIO = "bare"
 TEXT_1, TEXT_16, TEXT_64, JSON, BINARY = "text-1", "text-16", "text-64", "json-32", "binary-32"
-OURS = frozenset({HOST, GATEWAY})
+OURS = frozenset({HOST, GATEWAY, GATEWAY_OIP})
 Figure = Callable[[ServingResult], float | None]
 
 

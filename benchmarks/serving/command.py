@@ -9,10 +9,10 @@ from pathlib import Path
 
 from benchmarks.runner import say
 from benchmarks.serving.checks import verdicts
+from benchmarks.serving.others import all_servers
 from benchmarks.serving.report import page, publish
 from benchmarks.serving.results import ServingResult, save
 from benchmarks.serving.runner import Plan, run
-from benchmarks.serving.servers import all_servers
 from benchmarks.serving.workloads import SCENARIOS
 
 MODELS = "POLYFORGE_TEST_MODELS"

@@ -60,7 +60,7 @@ class Plan(msgspec.Struct, frozen=True):
         return self.level_policies.get(level, self.policy)
 
     def measured(self, found: "Plan") -> "Plan":
-        """This plan, the default one, with the numbers that measuring has found; never more rows than the engine says."""
+        """This default plan with the numbers that measuring has found; never more rows than the engine says."""
         return msgspec.structs.replace(
             self,
             instances=found.instances,

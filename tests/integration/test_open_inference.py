@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import queue
 import socket
 from collections.abc import AsyncIterator
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from tests.conformance.onnx_graphs import add_one, write
 from tests.conftest import Serve
+from tests.support.python_models import write_model
 from tests.support.server import Key, Polyforge
 
 WANTED = "needs tritonclient, which `make test` installs"
@@ -23,6 +25,17 @@ utils = pytest.importorskip("tritonclient.utils", reason=WANTED)
 pytestmark = pytest.mark.integration
 CONFIG = 'platform: "onnxruntime_onnx" max_batch_size: 8'
 EMBEDDER = "polyforge/static-minilm"
+COUNTING = """
+    class Model:
+        inputs = {"count": ("INT32", [-1])}
+        outputs = {"number": ("INT32", [-1])}
+
+        def stream(self, inputs):
+            for number in range(inputs["count"][0]):
+                if number == 5:
+                    raise ValueError("counting goes no further")
+                yield {"number": [number]}
+"""
 ROW = np.array([[1, 9, 3]], dtype=np.float32)
 PRICE = 250_000
 
@@ -58,6 +71,7 @@ def house(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> House:
             "deployments": [{"provider": "local", "model": "plus"}],
             "price": {"per_call": PRICE / 1_000_000},
         },
+        "counting": {"task": "inference", "source": f"file://{write_model(repository.parent / 'counting', COUNTING)}"},
         "hosted elsewhere": {"deployments": [{"provider": "lab"}]},
     }
     lab = {"use": "openai", "base_url": "http://127.0.0.1:9/v1", "api_key": "sk-nothing-answers-here"}
@@ -67,7 +81,10 @@ def house(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> House:
         "serving": {"repository": str(repository)},
         "server": {"grpc_port": grpc},
     }
-    return House(serve(settings), grpc)
+    server = serve(settings)
+    # One of its models raises on purpose, and what models write is logged.
+    server.clean = False
+    return House(server, grpc)
 
 
 @pytest.fixture
@@ -187,6 +204,51 @@ async def test_grpc_streams_and_each_request_is_metered(house: House, key: Key) 
         np.testing.assert_array_equal(answer.as_numpy("y"), np.full((1, 3), number + 1))
     # What was refused is no call, and costs nothing.
     assert [record["price_micros"] for record in house.server.settled(key, 11)] == [PRICE] * 11
+
+
+def count(module: Any, numbers: int) -> list[Any]:
+    tensor = module.InferInput("count", [1], "INT32")
+    tensor.set_data_from_numpy(np.array([numbers], dtype=np.int32))
+    return [tensor]
+
+
+async def test_a_model_that_streams_gives_many_answers_to_one_request(house: House, key: Key) -> None:
+    async def requests() -> AsyncIterator[dict[str, Any]]:
+        yield {"model_name": "counting", "inputs": count(grpc_aio, 3), "request_id": "three"}
+        yield {"model_name": "plus", "inputs": given(grpc_aio), "request_id": "one"}
+        yield {"model_name": "counting", "inputs": count(grpc_aio, 9), "request_id": "nine"}
+
+    seen: list[tuple[str, list[int], bool]] = []
+    errors: list[str] = []
+    async with grpc_aio.InferenceServerClient(house.grpc) as client:
+        assert (
+            await client.get_model_config("counting", headers=bearer(key))
+        ).config.model_transaction_policy.decoupled
+        async for answer, error in client.stream_infer(requests(), headers=bearer(key)):
+            if error is not None:
+                errors.append(str(error))
+                continue
+            response = answer.get_response()
+            numbers = [] if not response.outputs or response.id == "one" else answer.as_numpy("number").tolist()
+            seen.append((response.id, numbers, response.parameters["triton_final_response"].bool_param))
+    three = [("three", [number], False) for number in range(3)]
+    nine = [("nine", [number], False) for number in range(5)]
+    assert seen == [*three, ("one", [], True), *nine]
+    assert len(errors) == 1
+    assert sorted(record["status"] for record in house.server.settled(key, 3)) == ["error", "ok", "ok"]
+
+
+def test_the_end_of_many_answers_is_told_to_who_asks(house: House, key: Key) -> None:
+    seen: queue.Queue[tuple[Any, Any]] = queue.Queue()
+    with grpc_client.InferenceServerClient(house.grpc) as client:
+        client.start_stream(lambda result, error: seen.put((result, error)), headers=bearer(key))
+        client.async_stream_infer("counting", count(grpc_client, 2), enable_empty_final_response=True)
+        answers = [seen.get(timeout=30) for _ in range(3)]
+        client.stop_stream()
+    assert [error for _, error in answers] == [None, None, None]
+    responses = [answer.get_response() for answer, _ in answers]
+    assert [len(response.outputs) for response in responses] == [1, 1, 0]
+    assert [response.parameters["triton_final_response"].bool_param for response in responses] == [False, False, True]
 
 
 def test_nobody_gets_in_without_a_key(house: House) -> None:
@@ -324,3 +386,8 @@ def test_tritons_metrics_are_on_the_gateways_page(house: House, key: Key) -> Non
     assert "# TYPE polyforge_requests_total counter" in page
     kinds = [line.split()[2] for line in page.splitlines() if line.startswith("# TYPE")]
     assert len(kinds) == len(set(kinds))
+
+
+def test_nothing_broke_but_what_a_model_raised_itself(house: House) -> None:
+    broken = [line for line in house.server.log.splitlines() if "Traceback" in line and '"a model wrote"' not in line]
+    assert not broken

@@ -15,8 +15,8 @@ from polyforge.kernel.hosted_names import split_deployed
 PREFIX: Final = "/v2"
 LONGEST_NAME: Final = 256
 
-InferenceOperation = Literal["infer", "generate", "generate_stream"]
-ModelOperation = Literal["infer", "generate", "generate_stream", "metadata", "ready", "config", "stats"]
+InferenceOperation = Literal["infer", "infer_stream", "generate", "generate_stream"]
+ModelOperation = Literal["infer", "infer_stream", "generate", "generate_stream", "metadata", "ready", "config", "stats"]
 _INFERENCE: Final = frozenset(get_args(InferenceOperation))
 _SUFFIXES: Final = frozenset(get_args(ModelOperation)) - {"metadata"}
 _VERSIONED: Final = 3

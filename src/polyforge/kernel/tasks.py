@@ -80,7 +80,7 @@ class TensorRequest(InferenceRequest, gc=False):
     `model` and `version` came from the path.
     """
 
-    operation: Literal["infer", "generate", "generate_stream"] = "infer"
+    operation: Literal["infer", "infer_stream", "generate", "generate_stream"] = "infer"
     version: str = ""
     """Empty: whichever answers."""
     header_length: int | None = None

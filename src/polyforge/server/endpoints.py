@@ -67,6 +67,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """Finds the model, where not every one of the catalog will do."""
     max_bytes: int | None = None
     """The largest body, where that is not what the gateway's settings say."""
+    stream_type: bytes = b""
+    """What its streamed answers are, where they are no server-sent events."""
     once: bool = True
     """Whether an `Idempotency-Key` is looked at."""
 

@@ -309,7 +309,7 @@ class Inference:
                 async for data, last in frames:
                     if exchange.status == 0:
                         exchange.status = 200
-                        headers = [*_stream_headers(job), *_own_headers(endpoint, job)]
+                        headers = [*_stream_headers(endpoint, job), *_own_headers(endpoint, job)]
                         await send({"type": "http.response.start", "status": 200, "headers": headers})
                     if last:
                         presence.end()
@@ -359,11 +359,10 @@ async def _send_late_error(
     await send({"type": "http.response.body", "body": frame, "more_body": False})
 
 
-def _stream_headers(job: Job) -> RawHeaders:
-    """Of server-sent events; or of something else, which an error can end only by breaking the connection."""
-    if not job.media_type:
-        return [*_STREAM_HEADERS]
-    return [(b"content-type", job.media_type), *_STREAM_HEADERS[1:]]
+def _stream_headers(endpoint: Endpoint, job: Job) -> RawHeaders:
+    """Of server-sent events; or of something else, which an error may end only by breaking the connection."""
+    kind = job.media_type or endpoint.stream_type
+    return [(b"content-type", kind), *_STREAM_HEADERS[1:]] if kind else [*_STREAM_HEADERS]
 
 
 def _answering(job: Job) -> Answering:

@@ -11,7 +11,7 @@ from polyforge.telemetry.access import AccessLine, milliseconds
 from polyforge.telemetry.lines import LineWriter
 from polyforge.telemetry.metrics import Metrics
 
-_PROBES = frozenset({"/livez", "/readyz", "/metrics"})
+_PROBES = frozenset({"/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"})
 
 
 class Observation:

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-from polyforge.dialects import oip, oip_generate
+from polyforge.dialects import oip, oip_frames, oip_generate
 from polyforge.dialects.protobuf_schema import Values
 from polyforge.kernel.errors import (
     Cancelled,
@@ -68,6 +68,7 @@ class Streamed(msgspec.Struct, frozen=True, gc=False):
 
     parts: AsyncGenerator[bytes]
     content_type: str
+    headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
 class OipApp:
@@ -194,6 +195,9 @@ class OipApp:
             case ["config"]:
                 _only("GET", method)
                 return _json(configuration_of(model))
+            case ["infer_stream"]:
+                _only("POST", method)
+                return await self._infer_stream(find, scope, receive)
             case ["generate" | "generate_stream" as call]:
                 _only("POST", method)
                 return await self._generate(find, scope, receive, stream=call == "generate_stream")
@@ -217,6 +221,22 @@ class OipApp:
             headers += ((_HEADER_LENGTH, b"%d" % message.header_length),)
         return Response(200, message.join(), message.content_type, headers)
 
+    async def _infer_stream(self, find: Find, scope: Scope, receive: Receive) -> Streamed:
+        """Every answer of a model that streams, as it comes; what fails before the first is a plain error."""
+        body = await self._plain_body(scope, receive)
+        request = await self._decoded(await self.inference.awake(find()), scope, body)
+        model = find()
+        last = not model.signature.streams
+        answers = self.inference.stream(model, request, lambda: _gone(receive))
+        first = await anext(answers, None)
+
+        def encode(answered: Answered) -> bytes:
+            message = oip.encode_response(model.name, model.version, request, answered.outputs)
+            return oip_frames.answer_frame(message, last=last)
+
+        headers = () if first is None else _tokens(first)
+        return Streamed(_parts(answers, first, encode, oip_frames.error_frame), oip_frames.FRAMES_TYPE, headers)
+
     async def _generate(self, find: Find, scope: Scope, receive: Receive, *, stream: bool) -> Response | Streamed:
         """What fails before the first answer of a stream is a plain error; most engines give one answer per request."""
         body = await self._plain_body(scope, receive)
@@ -226,7 +246,11 @@ class OipApp:
         if stream and signature.streams:
             answers = self.inference.stream(model, request, lambda: _gone(receive))
             first = await anext(answers, None)
-            return Streamed(_events(answers, first, partial(_generated, model, request)), oip_generate.EVENT_TYPE)
+
+            def encode(answered: Answered) -> bytes:
+                return oip_generate.event(_generated(model, request, answered))
+
+            return Streamed(_parts(answers, first, encode, oip_generate.error_event), oip_generate.EVENT_TYPE)
         answered = await self.inference.answer(model, request, lambda: _gone(receive))
         answer = _generated(model, request, answered)
         if stream:
@@ -410,28 +434,31 @@ def _generated(model: HostedModel, request: oip.InferRequest, answered: Answered
     return oip_generate.encode_generated(model.name, model.version, request.id, answered.outputs)
 
 
-async def _events(
-    answers: AsyncGenerator[Answered], first: Answered | None, encode: Callable[[Answered], bytes]
+async def _parts(
+    answers: AsyncGenerator[Answered],
+    first: Answered | None,
+    encode: Callable[[Answered], bytes],
+    fail: Callable[[PolyforgeError], bytes],
 ) -> AsyncGenerator[bytes]:
-    """Each answer as an event; the last one is the error, when one ends the stream."""
+    """Each answer of a stream; the last part is the error, when one ends it."""
     try:
         if first is not None:
-            yield oip_generate.event(encode(first))
+            yield encode(first)
         async for answered in answers:
-            yield oip_generate.event(encode(answered))
+            yield encode(answered)
     except Cancelled:
         return
     except PolyforgeError as error:
-        yield oip_generate.error_event(error)
+        yield fail(error)
     except Exception:  # noqa: BLE001  the last stop: opaque to the caller, whole in the log
         _log.exception("a stream failed")
-        yield oip_generate.error_event(PolyforgeError(INTERNAL))
+        yield fail(PolyforgeError(INTERNAL))
     finally:
         await answers.aclose()
 
 
 async def _send_parts(response: Streamed, send: Send) -> None:
-    headers = [(b"content-type", response.content_type.encode())]
+    headers = [(b"content-type", response.content_type.encode()), *response.headers]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     async with aclosing(response.parts) as parts:
         async for part in parts:

@@ -6,6 +6,7 @@ application says beside its answer, such as how long to wait, comes back as trai
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ import grpc.aio
 from pydantic import BaseModel, ConfigDict, Field
 
 from polyforge.adapters.listeners.oip import messages
-from polyforge.adapters.listeners.oip.calling import App, Headers
+from polyforge.adapters.listeners.oip.calling import MAX_WAITING, App, Headers
 from polyforge.adapters.listeners.oip.messages import HEALTH_MESSAGES, HEALTH_SERVICE, MESSAGES, SERVICE
 from polyforge.adapters.listeners.oip.service import Caller, Method, OipService
 from polyforge.kernel.errors import PolyforgeError, SettingsError
@@ -135,13 +136,14 @@ class GrpcListener:
 
     async def _stream(self, received: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
         """Answers in the order of the requests, which are computed beside each other; an error ends no stream."""
-        answers: asyncio.Queue[asyncio.Task[Any] | None] = asyncio.Queue()
+        requests: asyncio.Queue[asyncio.Queue[Any] | None] = asyncio.Queue()
         room = asyncio.Semaphore(MAX_IN_STREAM)
-        started: set[asyncio.Task[Any]] = set()
-        reader = asyncio.ensure_future(self._read_stream(received, context, answers, room, started))
+        started: set[asyncio.Task[None]] = set()
+        reader = asyncio.ensure_future(self._read_stream(received, context, requests, room, started))
         try:
-            while (answer := await answers.get()) is not None:
-                yield await answer
+            while (answers := await requests.get()) is not None:
+                while (answer := await answers.get()) is not None:
+                    yield answer
                 room.release()
             await reader
         finally:
@@ -152,28 +154,33 @@ class GrpcListener:
         self,
         received: AsyncIterator[Any],
         context: Any,
-        answers: asyncio.Queue[asyncio.Task[Any] | None],
+        requests: asyncio.Queue[asyncio.Queue[Any] | None],
         room: asyncio.Semaphore,
-        started: set[asyncio.Task[Any]],
+        started: set[asyncio.Task[None]],
     ) -> None:
         try:
             async for message in received:
                 await room.acquire()
-                task = asyncio.ensure_future(self._stream_answer(message, _caller_of(context)))
+                answers: asyncio.Queue[Any] = asyncio.Queue(MAX_WAITING)
+                task = asyncio.ensure_future(self._answer_in_stream(message, _caller_of(context), answers))
                 started.add(task)
                 task.add_done_callback(started.discard)
-                answers.put_nowait(task)
+                requests.put_nowait(answers)
         finally:
-            answers.put_nowait(None)
+            requests.put_nowait(None)
 
-    async def _stream_answer(self, message: Any, caller: Caller) -> Any:
+    async def _answer_in_stream(self, message: Any, caller: Caller, answers: asyncio.Queue[Any]) -> None:
+        """Every answer to one request, then None; an error is an answer."""
         try:
-            return messages.stream_response(await self._service.infer(message, caller))
+            async with aclosing(self._service.stream(message, caller)) as made:
+                async for answer in made:
+                    await answers.put(answer)
         except PolyforgeError as error:
-            return messages.stream_error(message.id, error.message)
+            await answers.put(messages.stream_error(message.id, error.message))
         except Exception:  # noqa: BLE001  the last stop: opaque to the caller, whole in the log
             _log.exception("a request failed", method="ModelStreamInfer")
-            return messages.stream_error(message.id, INTERNAL)
+            await answers.put(messages.stream_error(message.id, INTERNAL))
+        await answers.put(None)
 
 
 def _unary(method: Method, request: Any, response: Any) -> Any:

@@ -4,12 +4,13 @@ The model comes from the path, so there is an endpoint for each; bodies are pass
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from polyforge.dialects import oip
 from polyforge.dialects.content_encoding import inflated, is_plain
+from polyforge.dialects.oip_frames import FRAMES_TYPE, late_error_frame
 from polyforge.dialects.oip_generate import event
 from polyforge.dialects.oip_paths import InferenceOperation, is_inference, read_model_path
 from polyforge.gateway.hosted import HostedModels
@@ -24,6 +25,11 @@ from polyforge.tenancy.callers import Caller
 OFFLOAD_BYTES: Final = 64 * 1024
 """Compressed bodies from this size on are inflated in a thread, so that the event loop goes on."""
 _HEADER_LENGTH: Final = oip.HEADER_LENGTH.encode()
+_FORMS: Final[Mapping[str, Any]] = {
+    "generate_stream": {"late_error": event},
+    "infer_stream": {"late_error": late_error_frame, "stream_type": FRAMES_TYPE.encode()},
+}
+"""How streamed answers look."""
 
 
 class TensorEndpoints:
@@ -40,12 +46,12 @@ class TensorEndpoints:
         if asked is None or not is_inference(asked.operation):
             return None
         headers: RawHeaders = scope["headers"]
-        length = header(headers, _HEADER_LENGTH) if asked.operation == "infer" else None
+        length = header(headers, _HEADER_LENGTH) if asked.operation.startswith("infer") else None
         return Endpoint(
             path=path,
             decode=partial(_read, asked.name, asked.version, asked.operation, length),
             render=partial(render_oip, path),
-            late_error=event,
+            **_FORMS.get(asked.operation, {}),
             choose=self._choose,
             max_bytes=self._max_bytes,
             once=False,
@@ -75,7 +81,7 @@ def _read(name: str, version: str, operation: InferenceOperation, length: bytes 
         "oip",
         name,
         body,
-        stream=operation == "generate_stream",
+        stream=operation.endswith("_stream"),
         operation=operation,
         version=version,
         header_length=oip.header_length_of(length, len(body)),

@@ -4,7 +4,7 @@ from typing import Final
 
 from polyforge import __version__
 from polyforge.dialects import oip
-from polyforge.dialects.oip_paths import read_model_path
+from polyforge.dialects.oip_paths import is_inference, read_model_path
 from polyforge.gateway.hosted import HostedModels
 from polyforge.gateway.lineup import Lineups
 from polyforge.kernel.errors import MethodNotAllowed, NotFound, NotSupported
@@ -96,7 +96,7 @@ class OpenInference:
             return _OK, await self._hosted.statistics(self._catalog, await self._operator(scope))
         if asked is None:
             raise NotFound("Not Found")
-        if asked.operation in ("infer", "generate", "generate_stream"):
+        if is_inference(asked.operation):
             raise MethodNotAllowed("Method Not Allowed: this path takes POST", allowed="POST")
         _only("GET", method)
         return await self._hosted.describe(self._catalog, await self._reader(scope), asked)

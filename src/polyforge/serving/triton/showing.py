@@ -23,4 +23,6 @@ def configuration_of(model: HostedModel) -> Values:
     }
     if signature.batch_rows > 1:
         values["dynamic_batching"] = {}
+    if signature.streams:
+        values["model_transaction_policy"] = {"decoupled": True}
     return triton_config.completed(values)

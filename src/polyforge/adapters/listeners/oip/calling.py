@@ -1,20 +1,25 @@
 """Calls an ASGI application in place, as a server does for a request that came over HTTP."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
 from typing import Any, Final
 from urllib.parse import unquote
 
 import msgspec
 
 from polyforge.dialects import oip
-from polyforge.kernel.errors import PolyforgeError
+from polyforge.kernel.errors import PolyforgeError, UpstreamFailed
+from polyforge.telemetry.logs import get_logger
 
 Message = MutableMapping[str, Any]
 App = Callable[[Any, Any, Any], Awaitable[None]]
 """An ASGI application."""
 Headers = list[tuple[bytes, bytes]]
 OK: Final = 200
+MAX_WAITING: Final = 16
+"""Pieces of an answer that wait for whoever reads them; the application waits beyond that."""
+
+_log = get_logger(__name__)
 
 
 class Refused(PolyforgeError):
@@ -89,6 +94,49 @@ async def call(app: App, request: Request, answer: Answer) -> Answer:
     """Let the application answer. Whoever cancels this is a caller that hung up."""
     await app(request.scope(), _receiving(request.body), answer.take)
     return answer
+
+
+class Stream:
+    """An answer that is read while it is made. `close` it in any case: who leaves early has hung up."""
+
+    def __init__(self, app: App, request: Request) -> None:
+        self._app = app
+        self._request = request
+        self._messages: asyncio.Queue[Message | None] = asyncio.Queue(MAX_WAITING)
+        self._making: asyncio.Task[None] | None = None
+        self._whole = False
+        self.answer = Answer()
+        """What has come of it; of a good one no more than its head."""
+
+    async def open(self) -> None:
+        """Begin; Refused when it is no good answer."""
+        self._making = asyncio.ensure_future(self._make())
+        while self.answer.status != OK and (message := await self._messages.get()) is not None:
+            await self.answer.take(message)
+        self.answer.raise_error()
+
+    async def pieces(self) -> AsyncGenerator[bytes]:
+        """What comes of its body; UpstreamFailed when it breaks off."""
+        while (message := await self._messages.get()) is not None:
+            self._whole = not message.get("more_body", False)
+            if body := message.get("body", b""):
+                yield bytes(body)
+        if not self._whole:
+            raise UpstreamFailed("the answer broke off")
+
+    async def close(self) -> None:
+        """Hang up, when it is not whole yet."""
+        making, self._making = self._making, None
+        if making is not None:
+            making.cancel()
+            await asyncio.gather(making, return_exceptions=True)
+
+    async def _make(self) -> None:
+        try:
+            await self._app(self._request.scope(), _receiving(self._request.body), self._messages.put)
+        except Exception:  # noqa: BLE001  its answer had begun: what is there tells that it is not whole
+            _log.exception("an answer broke off", path=self._request.path)
+        await self._messages.put(None)
 
 
 def _receiving(body: bytes) -> Callable[[], Awaitable[Message]]:

@@ -212,6 +212,7 @@ message HealthCheckResponse
 MESSAGES: Final = Messages("inference", read_schema(SCHEMA_TEXT), triton_config.SCHEMA)
 HEALTH_MESSAGES: Final = Messages("grpc.health.v1", read_schema(HEALTH_SCHEMA_TEXT))
 
+_FINAL: Final = "triton_final_response"
 _CONTENTS: Final[dict[Datatype, str]] = {
     "BOOL": "bool_contents",
     "INT8": "int_contents",
@@ -291,10 +292,16 @@ def infer_response(response: oip.InferResponse) -> Any:
     return message
 
 
-def stream_response(response: Any) -> Any:
-    """One answer on a stream, the last of its request."""
-    response.parameters["triton_final_response"].bool_param = True
+def stream_response(response: Any, *, last: bool) -> Any:
+    """One answer on a stream, and whether it is known to be the last of its request."""
+    response.parameters[_FINAL].bool_param = last
     return MESSAGES["ModelStreamInferResponse"](infer_response=response)
+
+
+def stream_end(model: str, version: str, request_id: str) -> Any:
+    """What tells that no more answers to a request will come."""
+    response = MESSAGES["ModelInferResponse"](model_name=model, model_version=version, id=request_id)
+    return stream_response(response, last=True)
 
 
 def stream_error(request_id: str, reason: str) -> Any:

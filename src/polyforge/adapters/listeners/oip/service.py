@@ -4,17 +4,21 @@ So a call passes the same keys, limits, checks and words whichever way it came, 
 """
 
 import base64
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from typing import Any, Final
 from urllib.parse import quote
 
 from polyforge.adapters.listeners.oip import messages
-from polyforge.adapters.listeners.oip.calling import OK, Answer, App, Headers, Refused, Request, call
+from polyforge.adapters.listeners.oip.calling import OK, Answer, App, Headers, Refused, Request, Stream, call
 from polyforge.adapters.listeners.oip.messages import MESSAGES
 from polyforge.dialects import oip
+from polyforge.dialects.oip_frames import Frame, FrameReader
 
 UNAVAILABLE: Final = 503
 _HEADER_LENGTH: Final = oip.HEADER_LENGTH.encode()
+_EMPTY_END: Final = "triton_enable_empty_final_response"
+"""A parameter with which a caller asks to be told that there is no more."""
 _JSON: Final = [(b"content-type", oip.JSON_TYPE.encode())]
 
 
@@ -61,16 +65,30 @@ class OipService:
         """Whether the application says that it is."""
         return (await self._answer(caller, "GET", "/v2/health/ready")).status == OK
 
+    async def stream(self, message: Any, caller: Caller) -> AsyncGenerator[Any]:
+        """Every answer to one inference as it comes, the last one marked where it is known to be the last."""
+        request = messages.decode_request(message)
+        ends_empty = request.parameters.get(_EMPTY_END) is True
+        made = Stream(self._app, _infer_request(message, request, caller, "infer_stream"))
+        marked = False
+        try:
+            await made.open()
+            reader = FrameReader()
+            async with aclosing(made.pieces()) as pieces:
+                async for piece in pieces:
+                    for frame in reader.feed(piece):
+                        marked = frame.kind == "last"
+                        yield _streamed(frame)
+        finally:
+            await made.close()
+        if ends_empty and not marked:
+            yield messages.stream_end(message.model_name, message.model_version, message.id)
+
     async def infer(self, message: Any, caller: Caller) -> Any:
         """One inference, whole."""
-        body = messages.http_request(messages.decode_request(message))
-        assert body.header_length is not None
-        headers = [
-            (b"content-type", body.content_type.encode()),
-            (_HEADER_LENGTH, b"%d" % body.header_length),
-        ]
-        path = _model_path(message.model_name, message.model_version, "infer")
-        answer = await self._answer(caller, "POST", path, body.join(), headers)
+        request = _infer_request(message, messages.decode_request(message), caller, "infer")
+        answer = await call(self._app, request, Answer())
+        caller.told = answer.headers
         answer.raise_error()
         told = answer.headers.get(_HEADER_LENGTH)
         return messages.infer_response(oip.decode_response(answer.body, oip.header_length_of(told, len(answer.body))))
@@ -137,6 +155,24 @@ class OipService:
         await call(self._app, request, answer)
         caller.told = answer.headers
         return answer
+
+
+def _infer_request(message: Any, request: oip.InferRequest, caller: Caller, operation: str) -> Request:
+    body = messages.http_request(request)
+    headers = [
+        *caller.headers,
+        (b"content-type", body.content_type.encode()),
+        (_HEADER_LENGTH, b"%d" % (body.header_length or 0)),
+    ]
+    path = _model_path(message.model_name, message.model_version, operation)
+    return Request("POST", path, headers, body.join(), caller.client)
+
+
+def _streamed(frame: Frame) -> Any:
+    if frame.kind == "error":
+        raise Refused(oip.decode_error(frame.json), 500)
+    response = messages.infer_response(oip.decode_response(frame.json + frame.raw, len(frame.json)))
+    return messages.stream_response(response, last=frame.kind == "last")
 
 
 def _model_path(name: str, version: str, *rest: str) -> str:

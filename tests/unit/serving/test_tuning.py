@@ -56,7 +56,7 @@ def test_no_batching_where_it_gains_little() -> None:
 
 
 def test_of_sizes_that_are_alike_the_smaller_is_chosen() -> None:
-    plan = measure(Priced(TEXTS), 1, timed=priced(lambda batch: 0.001 + 0.05 * len(batch) / min(len(batch), 4)))
+    plan = measure(Priced(TEXTS), 1, timed=priced(lambda batch: 0.0001 + 0.005 * len(batch) / min(len(batch), 4)))
     assert plan.batch_rows == 4
 
 

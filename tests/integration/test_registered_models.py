@@ -58,6 +58,8 @@ class House:
         self.models = folder / "models"
         self.models.mkdir()
         self.folder = ArtifactFolder(folder / "artifacts")
+        self.sources = {"file": FileSource(Settings())}
+        self.settings = ArtifactSettings(keep_free_bytes=0)
         self.imports = self._imports()
         self.importer = self.worker()
         app = FastAPI()
@@ -69,8 +71,7 @@ class House:
         self.client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
 
     def _fetcher(self) -> Fetcher:
-        sources = {"file": FileSource(Settings())}
-        return Fetcher(self.folder, sources, ArtifactSettings(keep_free_bytes=0), self.clock)
+        return Fetcher(self.folder, self.sources, self.settings, self.clock)
 
     def _imports(self) -> Imports:
         return Imports(self.database, self.clock, recorder(self.clock), self._fetcher())

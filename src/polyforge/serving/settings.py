@@ -53,6 +53,10 @@ class ServingSettings(BaseModel):
         default=30.0, gt=0, description="How long a request waits for a model to be loaded, before it gets 503."
     )
     parallel_loads: int = Field(default=2, ge=1, le=64, description="Models that are loaded at the same time.")
+    tune: bool = Field(
+        default=True,
+        description="Measure models while nobody asks anything: how many runs at once suit them, and how much in one.",
+    )
     stuck_seconds: float = Field(
         default=120.0, gt=0, description="A run that lasts longer makes the model host start anew."
     )

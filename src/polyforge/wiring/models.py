@@ -21,19 +21,25 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import uvloop
 
 from polyforge import __version__
+from polyforge.ports.model_backend import ModelBackend
 from polyforge.serving.api import OipApp
 from polyforge.serving.guard import Guard
 from polyforge.serving.lifecycle.engine import Engine, Runs
 from polyforge.serving.lifecycle.keeping import MEGABYTE, Lifecycle, Limits
 from polyforge.serving.lifecycle.recent import RecentlyUsed, order_of
-from polyforge.serving.lifecycle.roster import Roster, shape_of
+from polyforge.serving.lifecycle.roster import Roster
+from polyforge.serving.lifecycle.tuner import Tuner
+from polyforge.serving.lifecycle.tunings import FOLDER as TUNING_FOLDER
+from polyforge.serving.lifecycle.tunings import Tunings, machine_kind
 from polyforge.serving.lifecycle.watchdog import Restart, Watchdog
+from polyforge.serving.plan import Plan
 from polyforge.serving.repository import HostedModel, Repository
 from polyforge.serving.scheduler import Scheduler
 from polyforge.serving.served import served_path
 from polyforge.serving.settings import ServingSettings
-from polyforge.serving.sources import ModelSource, model_sources
+from polyforge.serving.sources import BUILT_IN, ModelSource, model_sources
 from polyforge.serving.triton.control import ModelControl
+from polyforge.serving.tuning import measure
 from polyforge.telemetry.logs import configure, get_logger
 from polyforge.wiring.engines import engine_for
 from polyforge.wiring.http_server import BACKLOG, SupervisedServer
@@ -70,6 +76,7 @@ class ModelHost:
         )
         self.lifecycle = Lifecycle(self.scheduler, _limits(serving))
         self.recent = RecentlyUsed(settings.data / FOLDER / "recent.json")
+        self._tunings = Tunings(settings.data / TUNING_FOLDER, machine_kind(self._cores))
         self.roster = Roster(
             model_sources(settings.models),
             served_path(settings.data),
@@ -80,6 +87,7 @@ class ModelHost:
             idle_seconds=serving.idle_unload,
         )
         self.roster.list_all()
+        self._tuner = self._new_tuner() if serving.tune else None
         self.control = None if serving.repository is None else self._control(serving, serving.repository, scratch)
         self.app = OipApp(
             self.repository,
@@ -124,12 +132,13 @@ class ModelHost:
             self.recent.save(order_of(self.repository))
 
     def _beside(self, starting: Callable[[], None], ready: Callable[[], None]) -> list[Coroutine[Any, Any, None]]:
-        return [
+        beside: list[Coroutine[Any, Any, None]] = [
             self._load(starting, ready),
             self.roster.follow(),
             self.lifecycle.run(),
             self.recent.keep(lambda: self.repository),
         ]
+        return beside if self._tuner is None else [*beside, self._tuner.run()]
 
     def _server(self) -> SupervisedServer:
         public = self._server_settings
@@ -154,7 +163,18 @@ class ModelHost:
 
     def _hosted(self, source: ModelSource) -> HostedModel:
         engine = Engine(source.name, lambda: engine_for(source.folder, source.hints, source.name), self.runs)
-        return HostedModel(source.name, engine, source.version, shape=shape_of(source), cores=self._cores)
+        shape = self._tunings.shape_of(source)
+        return HostedModel(source.name, engine, source.version, shape=shape, cores=self._cores)
+
+    def _new_tuner(self) -> Tuner:
+        def measured(backend: ModelBackend, cancelled: Callable[[], bool]) -> Plan:
+            return measure(backend, self._cores, cancelled=cancelled)
+
+        def source_of(model: HostedModel) -> ModelSource | None:
+            # The built-in model takes no time that would be worth measuring.
+            return None if model.name == BUILT_IN else self.roster.source_of(model)
+
+        return Tuner(lambda: self.repository, source_of, self._tunings, self.scheduler, self.runs, measured)
 
     def _control(self, serving: ServingSettings, folder: Path, scratch: Path | None) -> ModelControl:
         loader = TritonLoader(self.lifecycle, serving.idle_unload)

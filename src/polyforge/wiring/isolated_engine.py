@@ -35,8 +35,15 @@ class IsolatedEngine:
             return child_messages.encode_answers(self._run(requests))
         if order.do == "stream":
             return _one(NotSupported("this engine gives one answer to a request"))
-        self._engine.warm_up()
-        return child_messages.encode_answers(())
+        return child_messages.encode_answers(self._warm_up())
+
+    def _warm_up(self) -> Sequence[PolyforgeError]:
+        """What is wrong, if anything is."""
+        try:
+            self._engine.warm_up()
+        except PolyforgeError as error:
+            return [error]
+        return ()
 
     def _run(self, requests: Sequence[ModelRequest]) -> Sequence[Outputs | PolyforgeError]:
         """One answer per request; when a batch breaks the engine, each of its requests is tried alone."""

@@ -106,10 +106,7 @@ def decode_answers(
     header: bytes, payload: memoryview, specs: Mapping[str, TensorSpec], count: int
 ) -> list[Outputs | WireProblem]:
     """What came back to `count` requests, in the order of `specs`; BrokenAnswer when it is not what was promised."""
-    try:
-        wires = msgspec.json.decode(header, type=Answers).answers
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BrokenAnswer(str(error)) from error
+    wires = _wire_answers(header)
     if len(wires) != count:
         raise BrokenAnswer(f"{len(wires)} answers to {count} requests")
     answers: list[Outputs | WireProblem] = []
@@ -125,6 +122,11 @@ def decode_answers(
     return answers
 
 
+def decode_problems(header: bytes) -> list[WireProblem]:
+    """What went wrong with an order that has no outputs; BrokenAnswer when that cannot be read."""
+    return [wire.problem for wire in _wire_answers(header) if wire.problem is not None]
+
+
 def decode_hello(header: bytes) -> Signature:
     """What a process says it is ready for; BrokenAnswer when that cannot be read."""
     try:
@@ -137,6 +139,13 @@ def error_of(problem: WireProblem) -> PolyforgeError:
     """A problem as an error for the caller; of what only the log may say, that it is there."""
     kind = _ERRORS.get(problem.code)
     return PolyforgeError(BROKE) if kind is None else kind(problem.message, param=problem.param)
+
+
+def _wire_answers(header: bytes) -> tuple[WireAnswer, ...]:
+    try:
+        return msgspec.json.decode(header, type=Answers).answers
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BrokenAnswer(str(error)) from error
 
 
 def _wire_answer(answer: Outputs | PolyforgeError) -> WireAnswer:

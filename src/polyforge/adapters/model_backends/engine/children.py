@@ -13,6 +13,7 @@ from polyforge.adapters.model_backends.engine.child_messages import (
     buffers_of,
     decode_answers,
     decode_hello,
+    decode_problems,
     encode_order,
     error_of,
 )
@@ -94,7 +95,13 @@ class ChildBackend:
     def warm_up(self) -> None:
         """Have one process run on made-up input, or on what the model has for this."""
         with self._pool.child() as child:
-            child.ask(encode_order("warm_up"), ())
+            frame = child.ask(encode_order("warm_up"), ())
+            try:
+                problems = decode_problems(frame.header)
+            except BrokenAnswer as error:
+                raise child.end("protocol", str(error)) from error
+        for problem in problems:
+            raise error_of(problem)
 
     def run(self, batch: Sequence[ModelRequest]) -> list[Outputs | PolyforgeError]:
         """The outputs of each request; Unavailable or TimedOut for all of them when their process ends."""

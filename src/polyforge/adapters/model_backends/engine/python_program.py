@@ -88,9 +88,16 @@ class PythonModel:
             return self._stream(*requests[0])
         if order["do"] == "run":
             return _joined(self._run(requests))
-        if hasattr(self._model, "warm_up"):
-            self._model.warm_up()
-        return _joined([])
+        return _joined(self._warm_up())
+
+    def _warm_up(self) -> list[Reply]:
+        """What is wrong, if anything is."""
+        try:
+            if hasattr(self._model, "warm_up"):
+                self._model.warm_up()
+        except Exception as error:  # noqa: BLE001  the model's own code
+            return [_failed(error)]
+        return []
 
     def _batch_rows(self) -> int:
         if not self._has_rows:

@@ -1,0 +1,273 @@
+"""Models in Python: what they may declare, how they are called, and what becomes of their mistakes."""
+
+import os
+import re
+import struct
+import sys
+import venv
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from polyforge.adapters.model_backends.python import Python
+from polyforge.kernel.errors import Invalid, NotSupported, PolyforgeError, Unavailable
+from polyforge.kernel.tensors import Tensor, pack_strings, unpack_strings
+from polyforge.ports.model_backend import ModelRequest, Outputs
+from tests.architecture.sources import ROOT
+from tests.support.python_models import ask, numbers, order, python_model, write_model
+
+PAGE = ROOT / "docs" / "how-to" / "python-models.md"
+NUMBERS = """
+    class Model:
+        inputs = {"x": ("INT64", [-1])}
+        outputs = {"y": ("INT64", [-1])}
+"""
+Load = Callable[..., Python]
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Iterator[Load]:
+    """Loads a model with this source."""
+    loaded: list[Python] = []
+
+    def new(source: str, **settings: Any) -> Python:
+        loaded.append(python_model(write_model(tmp_path / f"model{len(loaded)}", source), **settings))
+        loaded[-1].load()
+        return loaded[-1]
+
+    yield new
+    for backend in loaded:
+        backend.close()
+
+
+def floats(answer: Outputs | PolyforgeError) -> list[float]:
+    assert not isinstance(answer, PolyforgeError), answer.message
+    return np.frombuffer(bytes(answer[0].data), "<f4").tolist()
+
+
+def test_the_example_of_the_documentation_works(load: Load) -> None:
+    (source, *_) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    model = load(source)
+    rows = np.array([[1, 1, 1], [0, 0, 2]], "<f4")
+    (answer,) = model.run([ModelRequest({"x": Tensor("x", "FP32", (2, 3), rows.tobytes())}, {})])
+    assert floats(answer) == pytest.approx([1, 1])
+    assert model.signature.batch_rows == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("x = 1", "there is no class Model"),
+        ("def broken(:", "import: SyntaxError"),
+        ("import nothing_of_this_name", "import: ModuleNotFoundError"),
+        ("class Model: pass", "must declare `inputs`"),
+        ("class Model:\n inputs = {'x': 'FP32'}\n", "must declare `inputs`"),
+        ("class Model:\n inputs = {}\n", "inputs : at least one"),
+        ("class Model:\n inputs = {'x': ('FLOAT', [-1])}\n", "inputs x: at least one, each with a datatype of BOOL"),
+        ("class Model:\n inputs = outputs = {'x': ('BF16', [-1])}\n", "x: at least one"),
+        (NUMBERS, "neither `predict` nor `stream`"),
+        (NUMBERS + "    def __init__(self): raise OSError('no disk')", "Model(): OSError: no disk"),
+        (
+            NUMBERS + "        def load(self): raise OSError('no disk')\n        def predict(self, inputs): ...",
+            "load: OSError: no disk",
+        ),
+    ],
+)
+def test_what_is_wrong_with_it_is_told_when_it_is_loaded(load: Load, source: str, words: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        load(re.sub(r"^    def __init__", "        def __init__", source, flags=re.MULTILINE))
+    assert refused.value.message.startswith("model.py: ")
+    assert words in refused.value.message
+
+
+def test_a_folder_without_model_py_and_an_interpreter_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(Invalid, match=r"there is no model\.py"):
+        python_model(tmp_path).load()
+    with pytest.raises(Invalid, match="no such interpreter"):
+        python_model(write_model(tmp_path / "m"), python=tmp_path / "python").load()
+    (tmp_path / "text").write_text("no program")
+    with pytest.raises(Unavailable, match="cannot be started"):
+        python_model(write_model(tmp_path / "m"), python=tmp_path / "text").load()
+
+
+def test_one_that_does_not_get_ready_in_time_is_given_up(load: Load) -> None:
+    slow = NUMBERS + "        def load(self):\n            import time; time.sleep(3600)\n        predict = None\n"
+    with pytest.raises(Unavailable, match="did not start"):
+        load(slow, start_seconds=1)
+
+
+def test_one_that_dies_while_it_loads_says_how(load: Load) -> None:
+    with pytest.raises(Unavailable, match="SIGSEGV"):
+        load("import ctypes\nctypes.string_at(0)\n", instances=2)
+
+
+def test_parameters_come_to_those_who_have_a_place_for_them(load: Load) -> None:
+    model = load(
+        NUMBERS
+        + """
+        def predict(self, inputs, parameters):
+            return {"y": inputs["x"] * parameters.get("factor", 1)}
+"""
+    )
+    (answer,) = model.run([ModelRequest(order(3).inputs, {"factor": 5})])
+    assert numbers(answer) == [15]
+    assert numbers(ask(model, 3)) == [3]
+
+
+TOGETHER = (
+    NUMBERS
+    + """
+        batch_rows = 8
+        def predict(self, inputs):
+            if inputs["x"][0] == 7:
+                raise KeyError("seven")
+            return {"y": inputs["x"]}
+        def batch(self, requests):
+            if any(inputs["x"][0] == 7 for inputs in requests):
+                raise KeyError("seven")
+            return [{"y": inputs["x"] + 100 * len(requests)} for inputs in requests]
+"""
+)
+
+
+def test_several_requests_are_answered_by_batch_and_one_by_predict(load: Load) -> None:
+    model = load(TOGETHER)
+    assert model.signature.batch_rows == 8
+    assert [numbers(answer) for answer in model.run([order(1), order(2, 3)])] == [[201], [202, 203]]
+    assert numbers(ask(model, 4)) == [4]
+
+
+def test_when_a_batch_fails_it_is_found_out_who_is_to_blame(load: Load) -> None:
+    good, bad, other = load(TOGETHER).run([order(1), order(7), order(2)])
+    assert (numbers(good), numbers(other)) == ([1], [2])
+    assert isinstance(bad, PolyforgeError)
+    assert bad.status == 500
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "None",
+        "{}",
+        "{'z': inputs['x']}",
+        "{'y': inputs['x'], 'z': inputs['x']}",
+        "{'y': inputs['x'][:, None]}",
+        "{'y': np.append(inputs['x'], 1)}",
+        "{'y': inputs['x'] * 0.5}",
+        "{'y': ['text']}",
+    ],
+)
+def test_outputs_that_are_not_as_declared_are_its_own_mistake(load: Load, answer: str) -> None:
+    model = load("    import numpy as np\n" + NUMBERS + f"        def predict(self, inputs): return {answer}\n")
+    found = ask(model, 1)
+    assert isinstance(found, PolyforgeError)
+    assert (found.status, found.message) == (500, "the model failed; the log of the model host has the details")
+
+
+def test_lists_and_other_widths_are_taken_where_nothing_is_lost(load: Load) -> None:
+    model = load("    import numpy as np\n" + NUMBERS + "        def predict(self, inputs): return {'y': [5]}\n")
+    assert numbers(ask(model, 1)) == [5]
+    narrow = load(
+        "    import numpy as np\n" + NUMBERS + "        def predict(self, inputs): return {'y': np.int8([-5])}\n"
+    )
+    assert numbers(ask(narrow, 1)) == [-5]
+
+
+def test_texts_come_as_bytes_and_leave_as_either(load: Load) -> None:
+    model = load(
+        """
+    class Model:
+        inputs = {"t": ("BYTES", [-1, 2])}
+        outputs = {"u": ("BYTES", [-1, 2])}
+        def predict(self, inputs):
+            assert all(type(value) is bytes for value in inputs["t"].reshape(-1))
+            return {"u": [[first.decode("latin-1"), second] for first, second in inputs["t"]]}
+"""
+    )
+    texts = [b"caf\xe9", b"\xff\x00", b"", b"x" * 100_000]
+    (answer,) = model.run([ModelRequest({"t": Tensor("t", "BYTES", (2, 2), pack_strings(texts))}, {})])
+    assert not isinstance(answer, PolyforgeError)
+    assert answer[0].shape == (2, 2)
+    assert unpack_strings(answer[0].data, 4) == ["café".encode(), b"\xff\x00", b"", b"x" * 100_000]
+
+
+def test_inputs_without_rows_and_labels_are_told(load: Load) -> None:
+    model = load(
+        """
+    class Model:
+        inputs = {"image": ("UINT8", [-1, -1, 3])}
+        outputs = {"scores": ("FP64", [2])}
+        labels = {"scores": ["cat", "dog"]}
+        def predict(self, inputs):
+            return {"scores": [inputs["image"].mean(), 0.5]}
+"""
+    )
+    assert (model.signature.batch_rows, model.signature.labels) == (0, {"scores": ("cat", "dog")})
+    image = Tensor("image", "UINT8", (1, 2, 3), bytes(range(6)))
+    (answer,) = model.run([ModelRequest({"image": image}, {})])
+    assert not isinstance(answer, PolyforgeError)
+    assert struct.unpack("<2d", answer[0].data) == (2.5, 0.5)
+
+
+def test_one_that_only_streams_says_so(load: Load) -> None:
+    model = load(NUMBERS + "        def stream(self, inputs):\n            yield {'y': inputs['x']}\n")
+    assert model.signature.streams
+    assert isinstance(ask(model, 1), NotSupported)
+    assert [numbers(outputs) for outputs in model.stream(order(1))] == [[1]]
+
+
+def test_warming_up_may_be_its_own_and_may_fail(load: Load) -> None:
+    fine = load(
+        NUMBERS + "        def warm_up(self): self.warm = 1\n        def predict(self, x): return {'y': [self.warm]}\n"
+    )
+    fine.warm_up()
+    assert numbers(ask(fine, 0)) == [1]
+    with pytest.raises(PolyforgeError, match="the model failed"):
+        load(NUMBERS + "        def warm_up(self): raise KeyError(1)\n        def predict(self, x): ...\n").warm_up()
+
+
+def test_files_beside_it_are_found_and_none_is_written(load: Load, tmp_path: Path) -> None:
+    folder = write_model(
+        tmp_path / "model0",
+        "from beside import FACTOR\n"
+        "class Model:\n"
+        "    inputs = outputs = {'y': ('INT64', [-1])}\n"
+        "    def load(self): self.plus = int(open('plus.txt').read())\n"
+        "    def predict(self, inputs): return {'y': inputs['y'] * FACTOR + self.plus}\n",
+    )
+    (folder / "beside.py").write_text("FACTOR = 3\n")
+    (folder / "plus.txt").write_text("4")
+    model = load((folder / "model.py").read_text())
+    (answer,) = model.run([ModelRequest({"y": Tensor("y", "INT64", (1,), struct.pack("<q", 2))}, {})])
+    assert numbers(answer) == [10]
+    assert sorted(path.name for path in folder.iterdir()) == ["beside.py", "model.py", "plus.txt"]
+
+
+def test_it_sees_no_keys_of_ours(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    source = (
+        "    import os\n" + NUMBERS + "        def predict(self, x): return {'y': ['OPENAI_API_KEY' in os.environ]}\n"
+    )
+    assert numbers(ask(load(source), 0)) == [0]
+
+
+def test_an_interpreter_of_its_own_needs_none_of_our_libraries(load: Load, tmp_path: Path) -> None:
+    venv.create(tmp_path / "venv", symlinks=True)
+    (packages,) = (tmp_path / "venv").glob("lib/python*/site-packages")
+    for path in Path(np.__file__).parents[1].glob("numpy*"):
+        os.symlink(path, packages / path.name)
+    model = load(
+        "    import importlib.util, sys\n"
+        + NUMBERS
+        + """
+        def predict(self, inputs):
+            ours = [name for name in ("msgspec", "pydantic", "onnxruntime") if importlib.util.find_spec(name)]
+            return {"y": [len(ours)] if sys.prefix != sys.base_prefix else [-1]}
+""",
+        python=tmp_path / "venv" / "bin" / "python",
+    )
+    assert numbers(ask(model, 0)) == [0]
+    assert sys.executable != str(tmp_path / "venv" / "bin" / "python")

@@ -4,7 +4,6 @@ Where the protocol and Triton differ, health answers are as the protocol says an
 """
 
 import asyncio
-import zlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from functools import partial
@@ -14,6 +13,7 @@ from urllib.parse import unquote
 import msgspec
 
 from polyforge.dialects import oip, oip_frames, oip_generate
+from polyforge.dialects.content_encoding import inflated, is_plain
 from polyforge.dialects.protobuf_schema import Values
 from polyforge.kernel.errors import (
     Cancelled,
@@ -22,6 +22,7 @@ from polyforge.kernel.errors import (
     NotFound,
     NotSupported,
     PolyforgeError,
+    TooLarge,
 )
 from polyforge.serving.inference import Answered, Inference
 from polyforge.serving.lifecycle.keeping import Lifecycle
@@ -312,20 +313,12 @@ class OipApp:
 
     def _decompressed(self, scope: Scope, body: bytes) -> bytes:
         encoding = _header(scope, b"content-encoding")
-        if encoding in (None, b"", b"identity"):
+        if encoding is None or is_plain(encoding):
             return body
-        if encoding not in _WINDOW_BITS:
-            raise Invalid("request bodies may be compressed with gzip or deflate", param="Content-Encoding")
-        inflater = zlib.decompressobj(_WINDOW_BITS[encoding])
         try:
-            whole = inflater.decompress(body, self._max_body_bytes + 1)
-        except zlib.error as error:
-            raise Invalid("the compressed request body is damaged", param="Content-Encoding") from error
-        if len(whole) > self._max_body_bytes:
-            raise self._too_large(len(whole))
-        if not inflater.eof:
-            raise Invalid("the compressed request body is cut off", param="Content-Encoding")
-        return whole
+            return inflated(body, encoding, self._max_body_bytes)
+        except TooLarge as error:
+            raise self._too_large(self._max_body_bytes + 1) from error
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes:
         declared = _header(scope, b"content-length")
@@ -371,7 +364,6 @@ class OipApp:
 
 _HEADER_LENGTH = oip.HEADER_LENGTH.encode()
 _TOKENS = oip.TOKENS_HEADER.encode()
-_WINDOW_BITS = {b"gzip": 16 + zlib.MAX_WBITS, b"deflate": zlib.MAX_WBITS}
 
 
 def _tokens(answered: Answered) -> tuple[tuple[bytes, bytes], ...]:

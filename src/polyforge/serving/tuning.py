@@ -50,7 +50,8 @@ def measure(
     default = default_plan(signature, cores)
     passes = _Passes(cancelled, timed or _stopwatch(backend))
     try:
-        requests = [] if signature.stateful else _requests(backend, signature)
+        # Made-up requests may break a model in Python, and cost money elsewhere.
+        requests = [] if signature.stateful or signature.elsewhere else _requests(backend, signature)
         if not requests or not passes.fit(requests, seconds):
             return default
         return passes.best(signature, default, cores, seconds).applied(default)

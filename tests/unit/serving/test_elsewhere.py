@@ -10,6 +10,7 @@ from polyforge.ports.model_backend import Outputs, Signature
 from polyforge.serving.plan import RUNS_ELSEWHERE, default_plan
 from polyforge.serving.repository import HostedModel
 from polyforge.serving.scheduler import Scheduler
+from polyforge.serving.tuning import measure
 from tests.support.waiting import eventually_async
 from tests.unit.serving.backends import Adder, numbers_of, request_of
 
@@ -75,3 +76,9 @@ def test_as_many_runs_as_processes_are_under_way_whatever_the_cores() -> None:
     signature = Elsewhere().signature
     assert default_plan(signature, 1).instances == INSTANCES
     assert default_plan(msgspec.structs.replace(signature, instances=None), 2).instances == RUNS_ELSEWHERE
+
+
+def test_they_are_not_measured_with_made_up_requests() -> None:
+    backend = Elsewhere()
+    assert measure(backend, 2) == default_plan(backend.signature, 2)
+    assert not backend.batches

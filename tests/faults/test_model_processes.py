@@ -247,6 +247,19 @@ def test_closing_leaves_no_process_behind(tmp_path: Path) -> None:
     assert isinstance(ask(backend, FINE), Unavailable)
 
 
+def test_loading_and_losing_it_again_and_again_leaves_nothing_open(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "m")
+    counts: list[tuple[int, int]] = []
+    for _ in range(6):
+        backend = python_model(folder, instances=2)
+        backend.load()
+        assert isinstance(ask(backend, SEGFAULT), Unavailable)
+        wait_for(backend, lambda facts: facts.living == 2)
+        backend.close()
+        counts.append((len(os.listdir("/proc/self/fd")), threading.active_count()))
+    assert counts[-1] == counts[0]
+
+
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_they_die_with_the_host_even_while_they_compute(tmp_path: Path, how: signal.Signals) -> None:
     write_model(tmp_path / "m")

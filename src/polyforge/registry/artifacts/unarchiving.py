@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from polyforge.isolation.environment import child_environment
 from polyforge.kernel.errors import Invalid
 from polyforge.registry.artifacts.settings import ArtifactSettings
 from polyforge.registry.artifacts.unpacking import REFUSED
@@ -29,6 +30,7 @@ async def unarchive(archive: Path, folder: Path, settings: ArtifactSettings) -> 
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
+        env=child_environment(),
     )
     try:
         async with asyncio.timeout(settings.unpack_seconds):

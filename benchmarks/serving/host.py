@@ -1,4 +1,4 @@
-"""`python -m benchmarks.serving.host SETTINGS PORT`: the model host on a TCP port instead of its Unix socket."""
+"""`python -m benchmarks.serving.host SETTINGS PORT DATA`: the model host on a TCP port instead of its Unix socket."""
 
 import asyncio
 import json
@@ -15,16 +15,16 @@ from polyforge.wiring.models import ModelHost
 from polyforge.wiring.settings import Settings
 
 
-def main(settings_file: str, port: str) -> None:
+def main(settings_file: str, port: str, data: str) -> None:
     """Serve until SIGTERM."""
     configure("info", "models")
     listener = socket.create_server(("127.0.0.1", int(port)), backlog=BACKLOG)
     listener.setblocking(False)
-    with tempfile.TemporaryDirectory() as folder, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        wanted = json.loads(Path(settings_file).read_text())
-        host = ModelHost(Settings.model_validate({**wanted, "data": folder}), Path(folder))
+    wanted = {**json.loads(Path(settings_file).read_text()), "data": data}
+    with tempfile.TemporaryDirectory() as scratch, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        host = ModelHost(Settings.model_validate(wanted), Path(scratch))
         runner.run(host.serve(listener, starting=lambda: None, ready=lambda: None))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:3])
+    main(*sys.argv[1:4])

@@ -81,7 +81,7 @@ class Runner:
         return self._result(about)
 
     def _prepare(self) -> None:
-        self._site.folder.mkdir()
+        self._site.data.mkdir(parents=True, mode=0o700)
         (self._site.tiny / "1").mkdir(parents=True)
         write_tiny(self._site.tiny / "1" / "model.onnx")
         self._site.encoder.mkdir()
@@ -138,6 +138,7 @@ class Runner:
         server.start(self._site, form, items[0])
         assert server.program
         idle = memory_bytes(server.program.pid)
+        server.settle(self._site, form)
         calls = server.calls(form, items)
         likeness = check(calls, server.shapes[form], right)
         start = Start(server.name, form, number, server.ready_seconds, idle, likeness.alone, likeness.together)

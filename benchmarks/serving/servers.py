@@ -3,7 +3,6 @@
 import json
 import os
 import secrets
-import shutil
 import sys
 import time
 from abc import ABC, abstractmethod
@@ -20,6 +19,9 @@ from benchmarks.serving.workloads import Form, Model
 from benchmarks.targets import ROOT, Absent
 
 START_SECONDS = 90.0
+SETTLE_SECONDS = 120.0
+TUNED, TUNED_MODELS = "tuning/*.json", 2
+"""Where the host keeps what it has measured of models."""
 OK = 200
 MODEL_OF: Mapping[Form, Model] = {"text": "minilm", "json": "tiny", "binary": "tiny"}
 
@@ -36,8 +38,13 @@ class Site:
     encoder: Path
     """A folder with model.onnx, tokenizer.json and what sentence-transformers says of them."""
     tiny: Path
-    """A folder with model.onnx."""
+    """A folder in Triton's layout, with version 1 of the graph y = x + 1."""
     folder: Path
+
+    @property
+    def data(self) -> Path:
+        """The data folder of whatever is ours; kept from start to start, as what measuring finds lies in it."""
+        return self.folder / "data"
 
 
 class Server(ABC):
@@ -94,6 +101,10 @@ class Server(ABC):
         """What must be done before the first request."""
         return
 
+    def settle(self, site: Site, form: Form) -> None:
+        """Wait for what it does in its own time after a first start, before it is measured."""
+        del site, form
+
     def stop(self) -> None:
         """End it and all its processes."""
         if self.program:
@@ -108,7 +119,19 @@ def _answers(calls: Calls) -> bool:
         return False
 
 
-class Host(Server):
+class Ours(Server):
+    """What measures its models itself while nobody asks it anything."""
+
+    def settle(self, site: Site, form: Form) -> None:
+        """Wait until the encoder and the built-in model have been measured; one with a Triton configuration is not."""
+        if form != "text":
+            return
+        started = time.monotonic()
+        while time.monotonic() - started < SETTLE_SECONDS and len(list(site.data.glob(TUNED))) < TUNED_MODELS:
+            time.sleep(1)
+
+
+class Host(Ours):
     """The model host alone, listening on a port instead of its Unix socket, which wrk cannot speak to."""
 
     name, title = "host", "Polyforge, model host"
@@ -124,7 +147,7 @@ class Host(Server):
         """The host with this one model."""
         config = site.folder / "polyforge.json"
         config.write_text(json.dumps(settings(site, MODEL_OF[form])))
-        command = [sys.executable, "-m", "benchmarks.serving.host", config, str(self.port)]
+        command = [sys.executable, "-m", "benchmarks.serving.host", config, str(self.port), site.data]
         return Program(command, all_cores(), site.folder / "host.log", folder=ROOT)
 
     def path(self, form: Form) -> str:
@@ -132,7 +155,7 @@ class Host(Server):
         return infer_path(form)
 
 
-class Gateway(Server):
+class Gateway(Ours):
     """`polyforge up` with one worker and everything on: a limited key, prices, metrics, the access log."""
 
     name, title = "gateway", "Polyforge, whole gateway, /v1/embeddings"
@@ -140,7 +163,7 @@ class Gateway(Server):
     def __init__(self, shapes: Mapping[Form, Shape] | None = None) -> None:
         super().__init__(shapes or {"text": OpenAI("minilm")})
         self._command = Path(sys.executable).parent / "polyforge"
-        self._admin_key = ""
+        self._admin_key = secrets.token_urlsafe(32)
         self._key = ""
 
     def version(self) -> str:
@@ -154,12 +177,9 @@ class Gateway(Server):
 
     def make(self, site: Site, form: Form) -> Program:
         """All processes."""
-        self._admin_key = secrets.token_urlsafe(32)
         config = site.folder / "polyforge.yaml"
         config.write_text(json.dumps(settings(site, MODEL_OF[form]), indent=1))
-        data = site.folder / "data"
-        shutil.rmtree(data, ignore_errors=True)
-        options = ["--config", config, "--data", data, "--port", str(self.port), "--workers", "1"]
+        options = ["--config", config, "--data", site.data, "--port", str(self.port), "--workers", "1"]
         environment = {"POLYFORGE_ADMIN_KEY": self._admin_key}
         return Program([self._command, "up", *options], all_cores(), site.folder / "gateway.log", environment)
 

@@ -25,6 +25,7 @@ from polyforge.kernel.errors import (
     TooLarge,
 )
 from polyforge.serving.inference import Answered, Inference
+from polyforge.serving.lifecycle.figures import life_text
 from polyforge.serving.lifecycle.keeping import Lifecycle
 from polyforge.serving.lifecycle.roster import Roster
 from polyforge.serving.processes import process_text
@@ -92,6 +93,7 @@ class OipApp:
         self._scheduler = scheduler
         self._control = control
         self._roster = roster
+        self._lifecycle = lifecycle
         self.inference = Inference(repository, scheduler, max_rows=max_rows, timeout=timeout, lifecycle=lifecycle)
         self.metadata = oip.ServerMetadata("polyforge", version)
         self._max_body_bytes = max_body_bytes
@@ -158,7 +160,8 @@ class OipApp:
             case ["metrics"]:
                 _only("GET", method)
                 text = prometheus_text(self._report(model) for model in self.repository)
-                return Response(200, (text + process_text(self.repository)).encode(), METRICS_TYPE)
+                lives = [] if self._lifecycle is None else self._lifecycle.lives(self.repository)
+                return Response(200, (text + process_text(self.repository) + life_text(lives)).encode(), METRICS_TYPE)
             case _:
                 raise NotFound("Not Found")
 

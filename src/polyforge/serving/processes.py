@@ -5,6 +5,7 @@ from typing import Final
 
 from polyforge.ports.model_backend import ProcessBackend, ProcessFacts
 from polyforge.serving.repository import HostedModel
+from polyforge.serving.statistics import escape
 
 ENDINGS: Final = ("crashed", "memory", "time", "protocol")
 """By itself, over its memory, over its time, or for answering nonsense."""
@@ -45,8 +46,4 @@ def _samples(name: str, facts: ProcessFacts) -> list[tuple[str, int]]:
 
 
 def _labels(model: HostedModel) -> str:
-    return f'model="{_escape(model.name)}",version="{_escape(model.version)}"'
-
-
-def _escape(value: str) -> str:
-    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'model="{escape(model.name)}",version="{escape(model.version)}"'

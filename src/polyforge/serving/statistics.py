@@ -174,7 +174,7 @@ _FAMILIES = (
 
 
 def _samples(name: str, model: ModelReport) -> list[tuple[str, int]]:
-    labels = f'model="{_escape(model.name)}",version="{_escape(model.version)}"'
+    labels = f'model="{escape(model.name)}",version="{escape(model.version)}"'
     counters = model.counters
     if name == "nv_inference_request_failure":
         reasons = (
@@ -201,5 +201,6 @@ def _samples(name: str, model: ModelReport) -> list[tuple[str, int]]:
     return [(labels, values[name])]
 
 
-def _escape(value: str) -> str:
+def escape(value: str) -> str:
+    """A label's value as the text format writes it."""
     return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

@@ -7,7 +7,7 @@ at a time, begun on the event loop; so what is decided there holds until the tas
 import asyncio
 import math
 from collections.abc import Callable, Collection, Coroutine, Iterable
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args
 
 import msgspec
 
@@ -25,6 +25,9 @@ RETRY_SECONDS: Final = 10.0
 MEGABYTE: Final = 1_000_000
 LEAST_BYTES: Final = MEGABYTE
 """What a model is taken to need at least: an engine has costs of its own."""
+Leaving = Literal["idle", "memory", "unloaded"]
+LEAVINGS: Final[tuple[Leaving, ...]] = get_args(Leaving)
+"""Why models leave: nobody used them, others needed the room, or somebody wanted it so or had another in mind."""
 NO_ROOM: Final = "not loaded, for the memory that models may take is full; the first request loads it"
 
 _log = get_logger(__name__)
@@ -49,6 +52,18 @@ class Upkeep(msgspec.Struct, frozen=True):
     size: int = 0
     keep_warm: bool = False
     idle_seconds: float | None = None
+
+
+class Life(msgspec.Struct):
+    """What became of one version of a model since the host started; `leavings` counts by reason."""
+
+    model: str
+    version: str
+    resident: bool = False
+    memory_bytes: int = 0
+    loads: int = 0
+    failures: int = 0
+    leavings: dict[Leaving, int] = {}
 
 
 class _Kept(msgspec.Struct, eq=False):
@@ -87,6 +102,7 @@ class Lifecycle:
         self._memory = memory
         self._trim = trim
         self._kept: dict[HostedModel, _Kept] = {}
+        self._lives: dict[tuple[str, str], Life] = {}
         self._slots = asyncio.Semaphore(limits.parallel_loads)
         self._room = asyncio.Lock()
         self._loading = 0
@@ -99,6 +115,20 @@ class Lifecycle:
     def kept(self) -> list[HostedModel]:
         """Every model that is looked after, in memory or not."""
         return list(self._kept)
+
+    def lives(self, models: Iterable[HostedModel]) -> list[Life]:
+        """What became of those of the models that are looked after here."""
+        found: list[Life] = []
+        for model in models:
+            if model in self._kept:
+                life = self._life(model)
+                found.append(
+                    msgspec.structs.replace(life, resident=model.resident, memory_bytes=self._kept[model].holds)
+                )
+        return found
+
+    def _life(self, model: HostedModel) -> Life:
+        return self._lives.setdefault((model.name, model.version), Life(model.name, model.version))
 
     def held_bytes(self, model: HostedModel) -> int:
         """What is counted for a model; 0 while it is not in memory."""
@@ -155,8 +185,10 @@ class Lifecycle:
         while kept.change is not None:
             await asyncio.shield(kept.change)
         if model.resident:
-            await self._changed(kept, self._sleep(kept))
+            await self._changed(kept, self._sleep(kept, "unloaded"))
         self._kept.pop(model, None)
+        if all((other.name, other.version) != (model.name, model.version) for other in self._kept):
+            self._lives.pop((model.name, model.version), None)
 
     async def awake(self, model: HostedModel, *, within: float) -> HostedModel:
         """The model itself, or what took its place, loaded; one that cannot answer is given back as it is.
@@ -184,7 +216,7 @@ class Lifecycle:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             for kept in self._idle(loop.time()):
-                await self._changed(kept, self._sleep(kept))
+                await self._changed(kept, self._sleep(kept, "idle"))
 
     def _idle(self, now: float) -> list[_Kept]:
         def is_idle(kept: _Kept) -> bool:
@@ -246,10 +278,12 @@ class Lifecycle:
             self._loading -= 1
         now = asyncio.get_running_loop().time()
         if not model.ready:
+            self._life(model).failures += 1
             await self._close(kept)
             # One that never worked will not: it needs somebody to load it.
             kept.retry_at = now + RETRY_SECONDS if kept.loaded_at else math.inf
             return
+        self._life(model).loads += 1
         kept.loaded_at = now
         model.resident = True
         if outside := _process_bytes(model):
@@ -271,9 +305,11 @@ class Lifecycle:
             kept.measured = max(kept.measured, grown * kept.size // supposed)
             kept.holds = kept.size if kept.holds else 0
 
-    async def _sleep(self, kept: _Kept) -> PolyforgeError | None:
+    async def _sleep(self, kept: _Kept, why: Leaving) -> PolyforgeError | None:
         """Let go of the memory of a model that answers no requests from now on, once those that it has are answered."""
         kept.model.resident = False
+        leavings = self._life(kept.model).leavings
+        leavings[why] = leavings.get(why, 0) + 1
         await self._scheduler.unload(kept.model)
         kept.holds = 0
         await asyncio.to_thread(self._trim)
@@ -311,7 +347,7 @@ class Lifecycle:
                 " may leave",
                 retry_after=RETRY_SECONDS,
             )
-        await asyncio.gather(*(asyncio.shield(self._begin(other, self._sleep(other))) for other in leaving))
+        await asyncio.gather(*(asyncio.shield(self._begin(other, self._sleep(other, "memory"))) for other in leaving))
         return None
 
 

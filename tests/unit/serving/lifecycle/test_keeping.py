@@ -12,6 +12,7 @@ from polyforge.kernel.errors import Invalid, Unavailable
 from polyforge.ports.model_backend import ModelBackend
 from polyforge.serving.lifecycle import keeping
 from polyforge.serving.lifecycle.engine import Engine, Runs
+from polyforge.serving.lifecycle.figures import life_text
 from polyforge.serving.lifecycle.keeping import MEGABYTE, NO_ROOM, Lifecycle, Limits, Upkeep
 from polyforge.serving.repository import HostedModel
 from polyforge.serving.scheduler import Scheduler
@@ -275,3 +276,20 @@ async def test_runs_that_are_under_way_are_known(house: House) -> None:
     house.made["m"][0].gate.set()
     await asking
     assert len(house.runs) == 0
+
+
+async def test_what_became_of_models_is_counted(house: House) -> None:
+    models = [house.model(name) for name in ("a", 'b "quoted"', "c", "d")]
+    broken = house.model("broken", lambda: Adder(load_error=Invalid("no good")))
+    await house.lifecycle.begin([broken, *models], lambda: None)
+    await house.ask(models[3])
+    await house.lifecycle.unload(models[3])
+    text = life_text(house.lifecycle.lives([*models, broken]))
+    assert 'polyforge_model_resident{model="b \\"quoted\\"",version="1"} 1\n' in text
+    assert 'polyforge_model_unloads_total{model="a",version="1",reason="memory"} 1\n' in text
+    assert 'polyforge_model_memory_bytes{model="a",version="1"} 0\n' in text
+    assert f'polyforge_model_memory_bytes{{model="c",version="1"}} {MEGABYTE}\n' in text
+    assert 'polyforge_model_load_failures_total{model="broken",version="1"} 1\n' in text
+    assert 'model="d"' not in text
+    assert text.count("# TYPE polyforge_model_loads_total counter") == 1
+    assert not life_text([])

@@ -85,6 +85,11 @@ class Scheduler:
         if loaders:
             loaders.shutdown()
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits or runs, and every request is answered."""
+        return not (self._queued or self._running or self._waiting or self._deadlines)
+
     def waiting(self, model: HostedModel) -> int:
         """How many requests for a model wait for a thread."""
         lane = self._lanes.get(model)
@@ -164,8 +169,8 @@ class Scheduler:
         return outputs
 
     async def _infer(self, model: HostedModel, request: ModelRequest, rows: int, within: float, gone: Gone) -> Outputs:
-        signature = model.signature
-        if request.size <= signature.brief_bytes and not model.plan.keep_order:
+        brief = model.signature.brief_bytes
+        if brief and request.size <= brief and not model.plan.keep_order:
             return _run_in_place(model, request, rows)
         lane = self._lane(model)
         ticket = self._submit(lane, request, rows, within)

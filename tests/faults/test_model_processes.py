@@ -2,6 +2,7 @@
 
 import logging
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -245,6 +246,34 @@ def test_closing_leaves_no_process_behind(tmp_path: Path) -> None:
     backend.close()
     assert not [pid for pid in before if is_running(pid)]
     assert isinstance(ask(backend, FINE), Unavailable)
+
+
+def test_a_host_with_thousands_of_open_files_has_them_too(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
+    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1200)]
+    backend = python_model(write_model(tmp_path / "m"))
+    try:
+        backend.load()
+        assert numbers(ask(backend, FINE)) == [FINE + 1]
+        stream = backend.stream(order(5, FINE))
+        assert len(list(stream)) == 5
+    finally:
+        backend.close()
+        for descriptor in held:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_stream_that_ends_in_an_error_leaves_its_process_fit(model: Python) -> None:
+    for _ in range(6):
+        stream = model.stream(order(1000, BUG))
+        told = [next(stream) for _ in range(900)]
+        assert len(told) == 900
+        with pytest.raises(PolyforgeError, match="the model failed"):
+            next(stream)
+    assert [numbers(ask(model, FINE)) for _ in range(6)] == [[FINE + 1]] * 6
+    assert model.processes.endings == {}
 
 
 def test_loading_and_losing_it_again_and_again_leaves_nothing_open(tmp_path: Path) -> None:

@@ -172,7 +172,8 @@ class Child:
         # Its group bears its number, also when it is reaped and only what it started is left.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        # One that hangs in the kernel is not waited for; it is reaped with the next process that is started.
+        self._wait(EXIT_SECONDS)
 
     def _wait(self, seconds: float) -> int | None:
         try:

@@ -5,6 +5,7 @@ Preface, little-endian: the magic `PF1`, the kind as one letter, the number of t
 those who talk. Only the standard library is used here: the child may be another interpreter, without our libraries.
 """
 
+import select
 import socket
 import struct
 import time
@@ -81,6 +82,13 @@ def receive(channel: socket.socket, max_bytes: int, deadline: float | None = Non
         raise BrokenFrame(f"a frame of {header_size + size} bytes, where at most {max_bytes} are allowed")
     header = bytes(_exactly(channel, header_size, deadline) or b"")
     return Frame(kind, number, header, memoryview(_exactly(channel, size, deadline) or b""))
+
+
+def is_readable(descriptor: int, seconds: float) -> bool:
+    """Whether there is something to read, or the end, within so many seconds; any number of a descriptor is fine."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
 
 
 def _exactly(channel: socket.socket, size: int, deadline: float | None, *, or_none: bool = False) -> bytearray | None:

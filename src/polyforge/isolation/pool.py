@@ -1,7 +1,6 @@
 """Several children that do the same, one request each at a time, kept alive whatever they do."""
 
 import os
-import select
 import threading
 import time
 from collections import Counter
@@ -12,6 +11,7 @@ from typing import Final, Protocol
 import msgspec
 
 from polyforge.isolation.child import Child, start_child
+from polyforge.isolation.frames import is_readable
 from polyforge.isolation.limits import ChildProgram, Ended, Limits, Refused
 from polyforge.isolation.output import OutputLines
 from polyforge.kernel.errors import Invalid, PolyforgeError, TimedOut, Unavailable
@@ -224,8 +224,7 @@ class Pool:
 
     def _listen(self, child: Child, lines: OutputLines, seconds: float) -> None:
         """Take what the child wrote; at most as many bytes as fit into a pipe at a time, so that it is watched too."""
-        readable, _, _ = select.select([child.output_fd], [], [], seconds)
-        if not readable:
+        if not is_readable(child.output_fd, seconds):
             return
         with suppress(BlockingIOError):
             chunk = os.read(child.output_fd, OUTPUT_BYTES)

@@ -7,7 +7,6 @@ import ctypes
 import json
 import os
 import resource
-import select
 import signal
 import socket
 import sys
@@ -17,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, cast
 
-from polyforge.isolation.frames import ASK, CANCEL, HELLO, LAST, REFUSED, REPLY, Frame, receive, send
+from polyforge.isolation.frames import ASK, CANCEL, HELLO, LAST, REFUSED, REPLY, Frame, is_readable, receive, send
 
 PR_SET_PDEATHSIG: Final = 1
 OOM_SCORE: Final = b"500"
@@ -69,8 +68,7 @@ class Program:
         send(self._channel, LAST, number)
 
     def _cancelled(self, number: int) -> bool:
-        readable, _, _ = select.select([self._channel], [], [], 0)
-        if not readable:
+        if not is_readable(self._channel.fileno(), 0):
             return False
         frame = receive(self._channel, self._max_bytes)
         return frame is None or (frame.kind == CANCEL and frame.number == number)

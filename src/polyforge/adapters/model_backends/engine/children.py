@@ -1,6 +1,7 @@
 """A model whose engine lives in child processes, one per instance: what it does there hurts nobody else."""
 
 from collections.abc import Generator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Literal
 
@@ -116,8 +117,11 @@ class ChildBackend:
 
     def stream(self, request: ModelRequest) -> Generator[Outputs]:
         """The answers to a request as they come; closing this early stops the model's work on it."""
-        with self._pool.child() as child:
-            for frame in child.ask_for_several(*_order("stream", (request,))):
+        with (
+            self._pool.child() as child,
+            closing(child.ask_for_several(*_order("stream", (request,)))) as frames,
+        ):
+            for frame in frames:
                 (answer,) = self._answers(child, frame, 1)
                 if isinstance(answer, WireProblem):
                     raise error_of(answer)

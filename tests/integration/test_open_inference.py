@@ -4,6 +4,8 @@ import asyncio
 import json
 import queue
 import socket
+import threading
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 
 from tests.conformance.onnx_graphs import add_one, write
 from tests.conftest import Serve
+from tests.support.clients import RawCall, request_bytes
 from tests.support.python_models import write_model
 from tests.support.server import Key, Polyforge
 
@@ -35,6 +38,17 @@ COUNTING = """
                 if number == 5:
                     raise ValueError("counting goes no further")
                 yield {"number": [number]}
+"""
+SLEEPING = """
+    import time
+
+    class Model:
+        inputs = {"seconds": ("FP32", [-1])}
+        outputs = {"seconds": ("FP32", [-1])}
+
+        def predict(self, inputs):
+            time.sleep(float(inputs["seconds"][0]))
+            return inputs
 """
 ROW = np.array([[1, 9, 3]], dtype=np.float32)
 PRICE = 250_000
@@ -72,6 +86,11 @@ def house(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> House:
             "price": {"per_call": PRICE / 1_000_000},
         },
         "counting": {"task": "inference", "source": f"file://{write_model(repository.parent / 'counting', COUNTING)}"},
+        "sleeping": {
+            "task": "inference",
+            "source": f"file://{write_model(repository.parent / 'sleeping', SLEEPING)}",
+            "instances": 4,
+        },
         "hosted elsewhere": {"deployments": [{"provider": "lab"}]},
     }
     lab = {"use": "openai", "base_url": "http://127.0.0.1:9/v1", "api_key": "sk-nothing-answers-here"}
@@ -346,6 +365,42 @@ def test_a_model_loaded_from_a_request_answers_at_once(house: House, key: Key) -
     np.testing.assert_array_equal(answer.as_numpy("y"), ROW + 1)
 
 
+def seconds(module: Any, value: float) -> list[Any]:
+    tensor = module.InferInput("seconds", [1], "FP32")
+    tensor.set_data_from_numpy(np.array([value], dtype=np.float32))
+    return [tensor]
+
+
+def test_who_hangs_up_is_written_down_as_gone(house: House, key: Key) -> None:
+    tensor = {"name": "seconds", "shape": [1], "datatype": "FP32", "data": [3.0]}
+    request = request_bytes("POST", "/v2/models/sleeping/infer", key=key.key, json={"inputs": [tensor]})
+    with RawCall(house.server.url, request, 10):
+        time.sleep(0.5)
+    with grpc_client.InferenceServerClient(house.grpc) as client:
+        with pytest.raises(utils.InferenceServerException) as caught:
+            client.infer("sleeping", seconds(grpc_client, 3), client_timeout=0.5, headers=bearer(key))
+        assert caught.value.status() == "StatusCode.DEADLINE_EXCEEDED"
+    assert [record["status"] for record in house.server.settled(key, 2)] == ["cancelled", "cancelled"]
+
+
+def test_concurrency_holds_over_both_protocols(house: House) -> None:
+    one = house.server.create_key(concurrency=1)
+    outcomes: list[str] = []
+    with grpc_client.InferenceServerClient(house.grpc) as client:
+        slow = threading.Thread(
+            target=lambda: client.infer("sleeping", seconds(grpc_client, 2), headers=bearer(one)), daemon=True
+        )
+        slow.start()
+        time.sleep(0.7)
+        with http_client.InferenceServerClient(house.http) as other:
+            try:
+                other.infer("plus", given(http_client), headers=bearer(one))
+            except utils.InferenceServerException as refusal:
+                outcomes.append(refusal.status())
+        slow.join(30)
+    assert outcomes == ["429"]
+
+
 def test_generate_streams_events(house: House, key: Key) -> None:
     body = {"id": "9", "text": "a word"}
     whole = house.server.call(f"/v2/models/{EMBEDDER}/generate", key=key.key, method="POST", json=body)
@@ -391,3 +446,18 @@ def test_tritons_metrics_are_on_the_gateways_page(house: House, key: Key) -> Non
 def test_nothing_broke_but_what_a_model_raised_itself(house: House) -> None:
     broken = [line for line in house.server.log.splitlines() if "Traceback" in line and '"a model wrote"' not in line]
     assert not broken
+
+
+def test_every_worker_answers_on_the_one_port(serve: Serve) -> None:
+    grpc = free_port()
+    server = serve({"server": {"grpc_port": grpc}}, workers=2)
+    key = server.create_key()
+    for _ in range(20):
+        with grpc_client.InferenceServerClient(f"127.0.0.1:{grpc}") as client:
+            answer = client.infer(EMBEDDER, texts(grpc_client, "a word"), headers=bearer(key))
+            assert answer.as_numpy("embedding").shape == (1, 256)
+    server.settled(key, 20)
+    assert {line.split('"process":"')[1].split('"')[0] for line in server.log.splitlines() if key.id in line} == {
+        "gateway-0",
+        "gateway-1",
+    }

@@ -97,7 +97,7 @@ def test_what_is_wrong_with_a_model_is_said_and_harms_no_other(place: Polyforge,
 
 
 def test_a_plain_graph_answers_over_the_open_inference_protocol(place: Polyforge, key: Key) -> None:
-    tensor = {"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1, 2]}
+    tensor = {"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}
     response = place.call("/v2/models/plus-one/infer", key=key.key, json={"inputs": [tensor]})
     assert response.status == 200, response.body
-    assert response.json["outputs"][0]["data"] == [2, 3]
+    assert response.json["outputs"][0]["data"] == [2, 3, 4]

@@ -133,6 +133,16 @@ class ModelMetadata(msgspec.Struct):
     outputs: tuple[TensorSpec, ...]
 
 
+class WireMetadata(msgspec.Struct):
+    """The same as servers of others send it, who leave out what the protocol lets them."""
+
+    name: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    platform: str | None = None
+    versions: tuple[str, ...] | None = None
+
+
 class IndexEntry(msgspec.Struct):
     """One model in the answer to `POST /v2/repository/index`."""
 
@@ -202,6 +212,7 @@ _response_decoder = msgspec.json.Decoder(WireResponse)
 _index_request_decoder = msgspec.json.Decoder(IndexRequest)
 _repository_decoder = msgspec.json.Decoder(RepositoryRequest)
 _index_decoder = msgspec.json.Decoder(list[IndexEntry])
+_metadata_decoder = msgspec.json.Decoder(WireMetadata)
 _error_decoder = msgspec.json.Decoder(WireError)
 
 
@@ -307,6 +318,12 @@ def decode_repository_parameters(body: bytes) -> Mapping[str, Any]:
 def decode_index(body: Buffer) -> list[IndexEntry]:
     """The models that a server lists; Invalid when the body is no such list."""
     return _decode(_index_decoder, body)
+
+
+def decode_metadata(body: Buffer) -> ModelMetadata:
+    """What a server says of a model; Invalid when it does not."""
+    wire = _decode(_metadata_decoder, body)
+    return ModelMetadata(wire.name, wire.versions or (), wire.platform or "", wire.inputs, wire.outputs)
 
 
 def decode_error(body: bytes) -> str:

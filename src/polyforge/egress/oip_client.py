@@ -72,13 +72,31 @@ class OipClient:
         await self._http.close()
 
     async def infer(
-        self, model: str, message: oip.Message, *, seconds: float, headers: Mapping[str, str] = _NO_HEADERS
+        self,
+        model: str,
+        message: oip.Message,
+        *,
+        seconds: float,
+        headers: Mapping[str, str] = _NO_HEADERS,
+        version: str | None = None,
     ) -> oip.InferResponse:
         """The model's answer to an encoded request, within so many seconds, waiting for a connection included."""
-        answer = await self._call(oip.model_path(model, "infer"), message, seconds, headers)
+        answer = await self._call(_path(model, version, "infer"), message, seconds, headers)
         try:
             length = oip.header_length_of(answer.header_length, len(answer.body))
             return oip.decode_response(answer.body, length)
+        except Invalid as error:
+            raise _not_oip(error) from error
+
+    async def metadata(
+        self, model: str, *, seconds: float, headers: Mapping[str, str] = _NO_HEADERS, version: str | None = None
+    ) -> oip.ModelMetadata:
+        """What the model takes and gives."""
+        answer = await self.ask(_path(model, version), headers=headers, seconds=seconds)
+        if answer.status != OK:
+            raise _error_of(answer)
+        try:
+            return oip.decode_metadata(answer.body)
         except Invalid as error:
             raise _not_oip(error) from error
 
@@ -98,15 +116,14 @@ class OipClient:
         self, path: str, body: bytes | None = None, headers: Mapping[str, str] = _NO_HEADERS, *, seconds: float
     ) -> OipAnswer:
         """What the server answers to a GET, or to a POST of `body`: its errors are answers too."""
-        with_body = None if body is None else (body, headers)
         async with _within(seconds):
-            answer = self._http.get(path) if with_body is None else self._http.post(path, *with_body)
+            answer = self._http.get(path, headers) if body is None else self._http.post(path, body, headers)
             return await self._whole(answer)
 
     async def stream(
         self, path: str, body: bytes, headers: Mapping[str, str], *, seconds: float
     ) -> AsyncGenerator[OipAnswer | bytes]:
-        """The same as it comes: when it is good an OipAnswer without a body, then its pieces; else a whole OipAnswer."""
+        """The same as it comes: a good one as an OipAnswer without a body, then its pieces; else a whole OipAnswer."""
         answer = self._http.post(path, body, headers)
         try:
             async with _within(seconds):
@@ -144,6 +161,10 @@ class OipClient:
 
     async def _read(self, answer: Answer) -> OipAnswer:
         return _answer(answer, await answer.body(self._max_response_bytes))
+
+
+def _path(model: str, version: str | None, *rest: str) -> str:
+    return oip.model_path(model, *(() if version is None else ("versions", version)), *rest)
 
 
 def _answer(answer: Answer, body: bytes) -> OipAnswer:

@@ -159,7 +159,9 @@ class ModelSettings(BaseModel):
     task: Task = "chat"
     deployments: tuple[DeploymentSettings, ...] = Field(default=(), description="What answers for it.")
     source: str | None = Field(
-        default=None, description="A local model: `file:///folder`. Served by our own model host."
+        default=None,
+        description="A model of our own model host: `file:///folder`, or `https://host` for one that another server"
+        " computes.",
     )
     backend: str | None = Field(
         default=None, pattern=BACKEND, description="What computes a local model; default: what its files call for."

@@ -1,5 +1,6 @@
 """Which models the host serves: the built-in one, those that the settings name a folder for, and registered ones."""
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, get_args
@@ -19,6 +20,9 @@ BUILT_IN = "static-minilm"
 BUILT_IN_FOLDER = Path(__file__).parent / "models" / BUILT_IN
 
 
+REMOTE: Final = frozenset({"remote_oip", "tensorflow_serving"})
+"""Engines whose models are on other servers."""
+NO_FOLDER: Final = Path(os.devnull)
 TASKS: Final = frozenset(get_args(Task)) - {"chat", "completion"}
 """What the host's engines can do: what is not a dialogue."""
 
@@ -78,18 +82,35 @@ def _declared(name: str, model: ModelSettings, source: str) -> ModelSource:
         known = ", ".join(sorted(TASKS))
         raise SettingsError(f"{path}.task: local models can be of task {known}, not {model.task}")
     parts = urlsplit(source)
+    if parts.scheme in ("http", "https"):
+        return _remote(name, model, source)
     if parts.scheme != "file" or parts.netloc or not parts.path.startswith("/") or parts.query or parts.fragment:
         raise SettingsError(
-            f"{path}.source: {source} is not supported; a declared model lies in a folder, as in file:///folder."
+            f"{path}.source: {source} is not supported; a declared model lies in a folder, as in file:///folder, or on"
+            " another server, as in https://triton.example:8000."
             " `polyforge model add` fetches models from elsewhere"
         )
+    return _source(name, model, Path(unquote(parts.path)), model.options)
+
+
+def _remote(name: str, model: ModelSettings, url: str) -> ModelSource:
+    """A model of another server, which is asked by this name unless the settings say another."""
+    if model.backend not in REMOTE:
+        known = ", ".join(sorted(REMOTE))
+        raise SettingsError(f"models.{name}.backend: a model on another server needs {known}, to tell what it speaks")
+    if model.isolated:
+        raise SettingsError(f"models.{name}.isolated: a model on another server is in no process of ours")
+    return _source(name, model, NO_FOLDER, {"url": url, "model": name, **model.options})
+
+
+def _source(name: str, model: ModelSettings, folder: Path, options: Mapping[str, Any]) -> ModelSource:
     return ModelSource(
         name,
-        Path(unquote(parts.path)),
+        folder,
         EngineHints(
             task=model.task,
             backend=model.backend,
-            settings=model.options,
+            settings=options,
             threads=model.threads,
             batch_rows=model.batch_rows,
             instances=model.instances,

@@ -98,7 +98,9 @@ def engine_here(folder: Path, hints: EngineHints, model: str = "") -> ModelBacke
     try:
         adapter = _adapter(name)
         kind = settings_class(adapter)
-        settings = checked(kind, "settings", {"folder": folder, **_shared(kind, hints, model), **hints.settings})
+        # A model of another server has no folder here.
+        place = {"folder": folder} if "folder" in kind.model_fields else {}
+        settings = checked(kind, "settings", {**place, **_shared(kind, hints, model), **hints.settings})
     except SettingsError as error:
         raise Invalid(error.message.replace("backend.use", "backend"), param="backend") from error
     return adapter(settings)

@@ -62,13 +62,27 @@ def test_a_registered_model_brings_its_version_and_its_plan() -> None:
     )
 
 
+def test_models_of_other_servers_are_asked_for_by_their_names_there() -> None:
+    options = {"model": "ner-2", "key": "env:KEY"}
+    declared = {
+        "a": {"task": "classification", "source": "https://triton:8000", "backend": "remote_oip"},
+        "b": {"task": "classification", "source": "http://tf", "backend": "tensorflow_serving", "options": options},
+    }
+    _, first, second = model_sources({name: ModelSettings.model_validate(model) for name, model in declared.items()})
+    assert first.hints.settings == {"url": "https://triton:8000", "model": "a"}
+    assert second.hints.settings == {"url": "http://tf", **options}
+    apart = ModelSettings.model_validate({**declared["a"], "isolated": True})
+    with pytest.raises(SettingsError, match=r"models\.a\.isolated: "):
+        model_sources({"a": apart})
+
+
 @pytest.mark.parametrize(
     ("name", "task", "source", "path"),
     [
         ("m", "chat", "file:///srv/m", "models.m.task"),
         ("01JCTEST0000000000000000AB.m", "embedding", "file:///srv/m", "models.01JCTEST0000000000000000AB.m"),
         ("m", "embedding", "hf://org/name", "models.m.source"),
-        ("m", "embedding", "https://host/m", "models.m.source"),
+        ("m", "embedding", "https://host/m", "models.m.backend"),
         ("m", "embedding", "file://host/m", "models.m.source"),
         ("m", "embedding", "file:relative", "models.m.source"),
         ("m", "embedding", "/srv/m", "models.m.source"),

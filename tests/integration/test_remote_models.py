@@ -1,0 +1,127 @@
+"""Models that another server computes: one of our own hosts as the other server, over a socket and with a token."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from polyforge.adapters.model_backends.remote_oip import RemoteOip, Settings
+from polyforge.kernel.errors import Invalid, ModelNotFound, Unavailable, UpstreamFailed
+from polyforge.kernel.tensors import TensorSpec
+from polyforge.ports.model_backend import ModelBackend, ModelRequest
+from tests.conformance import onnx_graphs
+from tests.conformance.model_backends import ModelBackendSuite, outputs_of
+from tests.conformance.test_model_backends import numbers_request, table_request
+from tests.integration.test_model_host_alone import TOKEN, Alone
+from tests.support.server import Polyforge, stopping
+from tests.support.tensorflow_serving import TensorFlowServing
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Polyforge]:
+    folder = tmp_path_factory.mktemp("other")
+    graphs = {"table": onnx_graphs.table(), "plus": onnx_graphs.add_one()}
+    models = {
+        name: {"task": "tabular_prediction", "source": onnx_graphs.write(folder / name, graph).as_uri()}
+        for name, graph in graphs.items()
+    }
+    with stopping(Alone(folder, {"models": models, "serving": {"token": TOKEN}})) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def made() -> Iterator[list[RemoteOip]]:
+    backends: list[RemoteOip] = []
+    yield backends
+    for backend in backends:
+        backend.close()
+
+
+def remote(made: list[RemoteOip], host: Polyforge, **settings: Any) -> RemoteOip:
+    made.append(RemoteOip(Settings.model_validate({"url": host.url, "key": TOKEN, "model": "table", **settings})))
+    return made[-1]
+
+
+@pytest.mark.parametrize("binary", [True, False], ids=["binary", "json"])
+class TestRemoteOip(ModelBackendSuite):
+    """A graph on the other server, with tensors in binary and in JSON."""
+
+    @pytest.fixture
+    def make(self, binary: bool, host: Polyforge, made: list[RemoteOip]) -> Callable[[], ModelBackend]:
+        return lambda: remote(made, host, binary=binary)
+
+    @pytest.fixture
+    def requests(self) -> list[ModelRequest]:
+        return [table_request([[1, 2]]), table_request([[3, 4], [5, 6], [7, 8]]), table_request([[9, 9, 9]])]
+
+    @pytest.fixture
+    def wrong(self) -> ModelRequest:
+        return table_request([[1, 99]])
+
+
+def test_its_signature_is_what_the_other_server_says(host: Polyforge, made: list[RemoteOip]) -> None:
+    backend = remote(made, host, model="plus", version="1", instances=3)
+    backend.load()
+    assert backend.signature.inputs == (TensorSpec("x", "FP32", (-1, 3)),)
+    assert backend.signature.elsewhere
+    assert backend.signature.instances == 3
+    answer = outputs_of(backend.run([numbers_request(x=np.array([[1, 2, 3]], np.float32))])[0])
+    assert np.frombuffer(memoryview(next(iter(answer.values())).data), "<f4").tolist() == [2, 3, 4]
+
+
+def test_what_cannot_be_had_says_why(host: Polyforge, made: list[RemoteOip]) -> None:
+    with pytest.raises(ModelNotFound, match="unknown model"):
+        remote(made, host, model="nothing").load()
+    with pytest.raises(UpstreamFailed, match="answered 401"):
+        remote(made, host, key="wrong").load()
+    with pytest.raises(Unavailable, match="not running"):
+        remote(made, host, url="http://127.0.0.1:1").load()
+    with TensorFlowServing() as other, pytest.raises((ModelNotFound, UpstreamFailed)):
+        remote(made, host, url=other.url).load()
+
+
+def test_requests_of_one_batch_are_sent_on_their_own(host: Polyforge, made: list[RemoteOip]) -> None:
+    backend = remote(made, host)
+    backend.load()
+    answers = backend.run([table_request([[1, 2]]), table_request([[1, 99]]), table_request([[3, 4, 5]])])
+    assert isinstance(answers[1], Invalid)
+    assert outputs_of(answers[0])
+    assert outputs_of(answers[2])
+
+
+def test_a_host_serves_the_models_of_others_as_its_own(host: Polyforge, tmp_path: Path) -> None:
+    with TensorFlowServing() as tensorflow:
+        models = {
+            "sums": {
+                "task": "tabular_prediction",
+                "source": host.url,
+                "backend": "remote_oip",
+                "options": {"model": "plus", "key": TOKEN},
+            },
+            "m": {
+                "task": "tabular_prediction",
+                "source": tensorflow.url,
+                "backend": "tensorflow_serving",
+                "options": {"signature": "half"},
+            },
+        }
+        with stopping(Alone(tmp_path, {"models": models, "serving": {"token": TOKEN}})) as here:
+            assert infer(here, "sums", "x", [1, 3], [1, 2, 3]) == [2, 3, 4]
+            assert infer(here, "m", "x", [2], [1, 4]) == [0.5, 2]
+
+
+def infer(host: Polyforge, model: str, name: str, shape: list[int], data: list[float]) -> list[float]:
+    tensor = {"name": name, "shape": shape, "datatype": "FP32", "data": data}
+    answer = httpx.post(
+        f"{host.url}/v2/models/{model}/infer",
+        json={"inputs": [tensor]},
+        headers={"authorization": f"Bearer {TOKEN}"},
+        timeout=30,
+    )
+    assert answer.status_code == 200, answer.text
+    return answer.json()["outputs"][0]["data"]

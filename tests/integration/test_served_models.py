@@ -1,6 +1,10 @@
 """From `polyforge model add` to models that answer: named, promoted and rolled back while callers call, and walled."""
 
 import asyncio
+import os
+import re
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -32,6 +36,7 @@ from tests.support.small_encoders import encoder
 from tests.support.waiting import eventually
 
 SERVED_SECONDS = 60.0
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "models.md"
 Run = Callable[..., str]
 
 
@@ -91,19 +96,19 @@ def listed(site: Polyforge, key: Key) -> list[str]:
 
 def test_a_model_that_was_added_answers_by_all_its_names(site: Polyforge, run: Run, tmp_path: Path) -> None:
     own = site.create_key()
-    run("add", "sentiment", str(encoder(tmp_path / "m", 4)), "--configuration", '{"price": {"input": 1000.0}}')
-    answers(site, own, "sentiment", 4)
-    assert "points at version 1" in run("promote", "sentiment", "1", "--reason", "first")
-    answers(site, own, "sentiment@production", 4)
-    assert width(ask(site, own, "sentiment@1")) == 4
-    for absent in ("sentiment@2", "sentiment@staging", "sentiment@", "@1", "sentiment@1@1"):
+    run("add", "tone", str(encoder(tmp_path / "m", 4)), "--configuration", '{"price": {"input": 1000.0}}')
+    answers(site, own, "tone", 4)
+    assert "points at version 1" in run("promote", "tone", "1", "--reason", "first")
+    answers(site, own, "tone@production", 4)
+    assert width(ask(site, own, "tone@1")) == 4
+    for absent in ("tone@2", "tone@staging", "tone@", "@1", "tone@1@1"):
         assert ask(site, own, absent).status == 404, absent
-    assert "sentiment" in listed(site, own)
-    shown = version(site, "sentiment", 1)
+    assert "tone" in listed(site, own)
+    shown = version(site, "tone", 1)
     assert (shown["state"], shown["card"]["backend"], shown["card"]["task"]) == ("ready", "text_encoder", "embedding")
     assert next((each["name"], each["shape"]) for each in shown["signature"]["outputs"]) == ("embedding", [-1, 4])
     assert [each["state"] for each in shown["deployments"]] == ["ready"]
-    assert "ready" in run("versions", "sentiment")
+    assert "ready" in run("versions", "tone")
     told = [each["action"] for each in site.api("GET", "/audit?limit=100").json["data"]]
     assert {"model_version.added", "model_version.ready", "model.promoted"} <= set(told)
 
@@ -237,11 +242,51 @@ def test_declared_and_reserved_names_are_refused(run: Run, tmp_path: Path) -> No
         run("add", "stats", folder)
 
 
+def test_what_a_pipeline_puts_into_a_folder_answers_by_itself(
+    site: Polyforge, key: Key, run: Run, tmp_path: Path
+) -> None:
+    """The hook of CI/CD: a new artifact in a watched place is checked, becomes a version, and is promoted."""
+    folder = encoder(tmp_path / "published", 4)
+    run("watch", "automatic", str(folder), "--every", "10", "--promote-to", "production")
+    answers(site, key, "automatic", 4)
+    (folder / "model.onnx").write_bytes(b"half of an upload")
+    eventually(lambda: "failed" in run("imports", "automatic"), "what is broken is refused", SERVED_SECONDS)
+    assert width(ask(site, key, "automatic")) == 4
+    encoder(folder, 8)
+    answers(site, key, "automatic@production", 8)
+    history = site.api("GET", "/models/automatic/deployments").json["data"]
+    assert [(each["version"], each["previous"], each["action"]) for each in history] == [
+        (2, 1, "promoted"),
+        (1, None, "promoted"),
+    ]
+
+
 def test_it_answers_again_after_a_restart(site: Polyforge, key: Key, run: Run, tmp_path: Path) -> None:
     run("add", "lasting", str(encoder(tmp_path / "m", 4)), "--promote-to", "production")
     answers(site, key, "lasting", 4)
     site.restart()
     answers(site, key, "lasting@production", 4)
+
+
+def test_what_the_page_tells_works(site: Polyforge, tmp_path: Path) -> None:
+    """Every command of the first sections, as a reader would type it."""
+    encoder(tmp_path / "my-encoder", 4)
+    encoder(tmp_path / "my-encoder-v2", 8)
+    told = PAGE.read_text().partition("## What is refused")[0]
+    blocks = re.findall(r"^```bash\n(.*?)^```$", told, re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 3
+    environ = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "POLYFORGE_URL": site.url,
+        "POLYFORGE_API_KEY": site.admin_key,
+    }
+    for block in blocks:
+        script = f"set -eu\n{block.replace('http://127.0.0.1:8080', site.url)}"
+        done = subprocess.run(
+            ["bash", "-c", script], cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=180, check=False
+        )
+        assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}"
 
 
 async def key_of_another_project(site: Polyforge) -> str:

@@ -16,6 +16,8 @@ from polyforge.cli.output import print_json, show, show_all, to_minute
 
 PATH: Final = "/api/v1/models"
 _POLL_SECONDS: Final = 0.5
+_SERVED_SECONDS: Final = 120.0
+"""How long a new version is waited for to be loaded."""
 _OVER: Final = ("done", "failed", "cancelled")
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB")
 _THOUSAND: Final = 1000
@@ -56,7 +58,7 @@ def add(
     if as_json:
         print_json(done)
     elif done["state"] == "done":
-        typer.echo(f"{name} has version {done['version']}")
+        typer.echo(f"{name} has version {done['version']}{_served(api, name, done['version'])}")
     elif done["state"] in _OVER:
         raise CommandError(f"{name} has no new version: {done['error'] or done['state']}")
     else:
@@ -233,6 +235,21 @@ def _follow(api: ApiClient, name: str, wanted: dict[str, Any]) -> dict[str, Any]
     if shown and sys.stderr.isatty():
         typer.echo(line.format(""), err=True, nl=False)
     return wanted
+
+
+def _served(api: ApiClient, name: str, number: int) -> str:
+    """What to say of how a version is served, once that is settled; CommandError with the reason when it cannot be."""
+    path, until = f"{PATH}/{segment(name)}/versions/{number}", time.monotonic() + _SERVED_SECONDS
+    version = api.get(path)
+    while version["state"] in ("pending", "loading") and time.monotonic() < until:
+        time.sleep(_POLL_SECONDS)
+        version = api.get(path)
+    if version["state"] == "ready":
+        return f", which answers as {name}@{number}"
+    if version["state"] == "failed":
+        reasons = "; ".join(f"{each['machine']}: {each['reason']}" for each in version["deployments"] if each["reason"])
+        raise CommandError(f"{name} has version {number}, which cannot be served: {reasons}")
+    return "" if version["state"] == "idle" else ", which is not loaded yet"
 
 
 def _address(source: str) -> str:

@@ -150,8 +150,15 @@ class AnsweringFile:
         self._seen = seen
 
     def find(self, project_id: str, spelled: str) -> Answer | None:
-        """What answers to a name in a project, with or without the alias or the version; None: nothing does."""
-        return self._answers.get((project_id, spelled))
+        """What answers to a name in a project, with or without the alias or the version; None: nothing does.
+
+        Before it says so it looks once more: whoever was just told that a version is ready may ask at once.
+        """
+        found = self._answers.get((project_id, spelled))
+        if found is None:
+            self.look()
+            found = self._answers.get((project_id, spelled))
+        return found
 
     def of(self, project_id: str) -> Sequence[Answer]:
         """What answers to the names alone in a project."""

@@ -188,14 +188,14 @@ def start_child(program: ChildProgram, limits: Limits) -> Child:
     The thread that calls this must live as long as the child: on Linux the kernel kills it when the thread ends.
     """
     ours, theirs = socket.socketpair()
-    told = {
-        "channel": theirs.fileno(),
-        "memory_bytes": limits.memory_bytes,
-        "open_files": limits.open_files,
-        "frame_bytes": limits.frame_bytes,
-        "arguments": program.arguments,
-    }
     try:
+        told = {
+            "channel": theirs.fileno(),
+            "memory_bytes": limits.memory_bytes,
+            "open_files": limits.open_files,
+            "frame_bytes": limits.frame_bytes,
+            "arguments": program.arguments,
+        }
         process = subprocess.Popen(  # noqa: S603  a command of ours, or an interpreter that the settings name
             [*program.command, json.dumps(told)],
             cwd=program.folder,
@@ -207,7 +207,7 @@ def start_child(program: ChildProgram, limits: Limits) -> Child:
             pass_fds=(theirs.fileno(),),
             start_new_session=True,
         )
-    except OSError:
+    except BaseException:
         ours.close()
         raise
     finally:

@@ -98,7 +98,12 @@ class Pool:
         for thread in self._threads:
             thread.start()
         with self._changed:
-            self._changed.wait_for(lambda: self._failure or all(place.hello is not None for place in self._places))
+            settled = self._changed.wait_for(
+                lambda: self._failure or all(place.hello is not None for place in self._places),
+                self._limits.start_seconds + JOIN_SECONDS,
+            )
+            if not settled:
+                self._failure = Unavailable(f"{self._subject} did not start: its processes do not get ready")
             self._opened = self._failure is None
         if self._failure is not None:
             self.close()
@@ -178,23 +183,28 @@ class Pool:
         return Unavailable(f"{self._subject} {reasons[ended.ending]}; it is being restarted", retry_after=again)
 
     def _keep(self, place: _Place) -> None:
-        """The life of one child after another, in the thread that starts them."""
+        """One child after another, in the thread that starts them."""
         while not self._closing.is_set():
-            began = time.monotonic()
             try:
-                child = start_child(self._program, self._limits)
+                self._keep_one(place)
             except OSError as error:
                 self._failed(place, Unavailable(f"{self._subject}: its process cannot be started: {error.strerror}"))
-                continue
-            try:
-                self._live(place, child)
-            except Refused as error:
-                child.dismiss()
-                self._failed(place, Invalid(str(error)))
-            except Ended as ended:
-                self._lost(place, child, ended, time.monotonic() - began)
-            finally:
-                child.release()
+            except Exception as error:  # noqa: BLE001  whatever it was, the next child may do better
+                self._failed(place, Unavailable(f"{self._subject}: its process was lost: {error!r}"))
+
+    def _keep_one(self, place: _Place) -> None:
+        """The life of one child; returns when it is time for the next. OSError when it cannot be started."""
+        began = time.monotonic()
+        child = start_child(self._program, self._limits)
+        try:
+            self._live(place, child)
+        except Refused as error:
+            child.dismiss()
+            self._failed(place, Invalid(str(error)))
+        except Ended as ended:
+            self._lost(place, child, ended, time.monotonic() - began)
+        finally:
+            child.release()
 
     def _live(self, place: _Place, child: Child) -> None:
         """From the start to the end; returns when the pool closes, else raises Ended or Refused."""

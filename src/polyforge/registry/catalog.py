@@ -7,6 +7,7 @@ from itertools import count
 import msgspec
 
 from polyforge.kernel.errors import Invalid, ModelNotFound, SettingsError
+from polyforge.kernel.hosted_names import is_hosted
 from polyforge.kernel.tasks import Task
 from polyforge.ports.provider import KEY_HEADER, Capabilities
 from polyforge.registry.answering import MAX_ANSWERING, Answer, Answering, NothingRegistered
@@ -180,6 +181,8 @@ class Catalog:
         for prefix, model in self._wildcards:
             if name.startswith(prefix) and len(name) > len(prefix):
                 rest = name[len(prefix) :]
+                if any(_leads_past_walls(place, rest) for place in model.deployments):
+                    return None
                 found = msgspec.structs.replace(
                     model,
                     name=name,
@@ -198,6 +201,11 @@ class Catalog:
         if cost is None:
             return named
         return msgspec.structs.replace(named, cost=cost, price=named.price if named.priced else cost)
+
+
+def _leads_past_walls(place: Deployment, rest: str) -> bool:
+    """Whether a wildcard would reach a project's registered model by the name that only our host knows it by."""
+    return place.provider == LOCAL and not place.model and is_hosted(rest)
 
 
 def build_catalog(

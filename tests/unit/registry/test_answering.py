@@ -113,6 +113,16 @@ def test_the_catalogue_has_them_beside_the_declared_ones(path: Path) -> None:
             found.find(spelled, project)
 
 
+def test_no_wildcard_leads_to_a_registered_model() -> None:
+    local = Capabilities(tasks=frozenset({"embedding"}), dialects=frozenset(), free=True)
+    wildcard = ModelSettings(task="embedding", deployments=(DeploymentSettings(provider=LOCAL),))
+    found = build_catalog({"any/*": wildcard}, {LOCAL: local}, None)
+    assert found.find("any/plus").deployments[0].model == "plus"
+    for name in (f"{MINE}.m@1", f"{MINE}.m"):
+        with pytest.raises(ModelNotFound):
+            found.find(f"any/{name}", MINE)
+
+
 def test_names_in_the_host_are_told_from_all_others() -> None:
     name = deployed_name(MINE, "a.b-c", 12)
     assert split_deployed(name) == (hosted_name(MINE, "a.b-c"), "12")

@@ -13,11 +13,12 @@ import msgspec
 import numpy as np
 from pydantic import Field
 
+from polyforge.adapters.model_backends.engine.answering import answer_each
 from polyforge.adapters.model_backends.engine.arrays import Array, tensor_of, texts_of
 from polyforge.adapters.model_backends.engine.files import inside, read_json
 from polyforge.adapters.model_backends.engine.graph import PLATFORM, Port
 from polyforge.adapters.model_backends.engine.safetensors import Safetensors
-from polyforge.adapters.model_backends.engine.text_graph import TextGraph, TextSettings, answer_each
+from polyforge.adapters.model_backends.engine.text_graph import TextGraph, TextSettings
 from polyforge.adapters.model_backends.engine.tokens import Row
 from polyforge.kernel.errors import Invalid, PolyforgeError
 from polyforge.kernel.tensors import Parameter, TensorSpec

@@ -13,9 +13,10 @@ import numpy as np
 from pydantic import Field
 
 from polyforge.adapters.model_backends.engine.activations import activate
+from polyforge.adapters.model_backends.engine.answering import answer_each
 from polyforge.adapters.model_backends.engine.arrays import Array, tensor_of, texts_of
 from polyforge.adapters.model_backends.engine.graph import PLATFORM, Port
-from polyforge.adapters.model_backends.engine.text_graph import TextGraph, TextSettings, answer_each, only_scores
+from polyforge.adapters.model_backends.engine.text_graph import TextGraph, TextSettings, only_scores
 from polyforge.adapters.model_backends.engine.tokens import Row, labels_of
 from polyforge.kernel.errors import Invalid, PolyforgeError
 from polyforge.kernel.tensors import TensorSpec

@@ -9,8 +9,7 @@ from pydantic import Field
 from polyforge.adapters.model_backends.engine.arrays import DTYPES, Array, much_alike
 from polyforge.adapters.model_backends.engine.graph import Graph, GraphSettings, Port
 from polyforge.adapters.model_backends.engine.tokens import ModelConfig, Row, Vocabulary, read_config, read_vocabulary
-from polyforge.kernel.errors import Invalid, PolyforgeError
-from polyforge.ports.model_backend import ModelRequest, Outputs
+from polyforge.kernel.errors import Invalid
 
 ALONE = "runs every text alone"
 PADDING = 1.25
@@ -135,39 +134,6 @@ class TextGraph:
             if not much_alike(one, other[: len(one)] if one.ndim > 1 else other):
                 return 1, "a text's answer changed with the texts beside it in a trial"
         return self._settings.batch_rows, None
-
-
-def answer_each(
-    batch: Sequence[ModelRequest],
-    read: Callable[[ModelRequest], list[Row]],
-    compute: Callable[[Sequence[Row]], list[Array]],
-    write: Callable[[ModelRequest, Sequence[Row], list[Array]], Outputs],
-) -> list[Outputs | PolyforgeError]:
-    """The answer to each request, all their rows computed together; a request that is wrong is answered with why."""
-    rows = [_attempt(read, request) for request in batch]
-    flat = [row for each in rows if not isinstance(each, PolyforgeError) for row in each]
-    results = _attempt(compute, flat)
-    if isinstance(results, PolyforgeError) and len(batch) > 1:
-        # One of them is to blame; alone it is found out, and the others are answered.
-        return [answer_each([request], read, compute, write)[0] for request in batch]
-    answers: list[Outputs | PolyforgeError] = []
-    start = 0
-    for request, each in zip(batch, rows, strict=True):
-        if isinstance(each, PolyforgeError):
-            answers.append(each)
-        elif isinstance(results, PolyforgeError):
-            answers.append(results)
-        else:
-            answers.append(write(request, each, results[start : start + len(each)]))
-            start += len(each)
-    return answers
-
-
-def _attempt(step: Callable[[_Given], _Made], given: _Given) -> _Made | PolyforgeError:
-    try:
-        return step(given)
-    except PolyforgeError as error:
-        return error
 
 
 def only_scores(outputs: Sequence[Port], *, dimensions: int) -> str:

@@ -29,6 +29,7 @@ from polyforge.tenancy.service import KeyService
 from polyforge.tenancy.tables import projects
 from tests.conftest import Serve
 from tests.support.clients import Response
+from tests.support.python_models import write_model
 from tests.support.recording import recorder
 from tests.support.server import Key, Polyforge
 from tests.support.settings import solo
@@ -37,6 +38,14 @@ from tests.support.waiting import eventually
 
 SERVED_SECONDS = 60.0
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "models.md"
+DOUBLING = """
+    class Model:
+        inputs = {"x": ("FP32", [-1])}
+        outputs = {"y": ("FP32", [-1])}
+
+        def predict(self, inputs):
+            return {"y": inputs["x"] * 2}
+"""
 Run = Callable[..., str]
 
 
@@ -218,9 +227,46 @@ def test_no_other_project_reaches_it_by_any_spelling(site: Polyforge, key: Key, 
         assert ask(site, stranger, spelled).status == 404, spelled
         described = site.call(f"/v1/models/{spelled}", method="GET", key=stranger.key)
         assert described.status == 404, spelled
+        for path in (f"/v2/models/{spelled}", f"/v2/models/{spelled}/versions/1/ready", f"/v2/models/{spelled}/stats"):
+            assert site.call(path, method="GET", key=stranger.key).status in (400, 404), path
+        assert infer(site, stranger, f"/v2/models/{spelled}/infer").status in (400, 404), spelled
     assert "walled" not in listed(site, stranger)
+    index = site.call("/v2/repository/index", key=stranger.key, json={})
+    assert b"walled" not in index.body
     # The owner's key does not reach the host by its own names either.
     assert ask(site, key, f"{place}.walled@1").status == 404
+
+
+def infer(site: Polyforge, key: Key, path: str) -> Response:
+    tensor = {"name": "text", "datatype": "BYTES", "shape": [1], "data": ["red green"]}
+    return site.call(path, key=key.key, json={"inputs": [tensor]})
+
+
+def test_it_answers_with_tensors_under_the_name_that_callers_know(
+    site: Polyforge, key: Key, run: Run, tmp_path: Path
+) -> None:
+    run("add", "tensors", str(encoder(tmp_path / "m", 4)), "--promote-to", "production")
+    answers(site, key, "tensors@production", 4)
+    for path in ("tensors", "tensors@production", "tensors/versions/1"):
+        answer = infer(site, key, f"/v2/models/{path}/infer")
+        assert (answer.status, answer.json["model_name"], answer.json["model_version"]) == (200, "tensors", "1")
+        assert DEFAULT_PROJECT_ID not in answer.body.decode()
+    described = site.call("/v2/models/tensors", method="GET", key=key.key).json
+    assert (described["name"], described["versions"]) == ("tensors", ["1"])
+    assert site.call("/v2/models/tensors/versions/2", method="GET", key=key.key).status == 404
+
+
+def test_a_program_is_served_where_an_operator_added_it(site: Polyforge, key: Key, run: Run, tmp_path: Path) -> None:
+    run("add", "doubling", str(write_model(tmp_path / "doubling", DOUBLING)))
+    body = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [21.0]}]}
+
+    def ask_it() -> list[float]:
+        answer = site.call("/v2/models/doubling/infer", key=key.key, json=body)
+        return answer.json["outputs"][0]["data"] if answer.status == 200 else []
+
+    assert eventually(ask_it, "the program answers", SERVED_SECONDS) == [42.0]
+    shown = version(site, "doubling", 1)
+    assert (shown["card"]["backend"], shown["signature"]["inputs"][0]["name"]) == ("python", "x")
 
 
 def test_a_key_for_one_model_reaches_no_other_version_of_it(
@@ -231,6 +277,9 @@ def test_a_key_for_one_model_reaches_no_other_version_of_it(
     limited = site.create_key(models=["scoped@production"])
     assert width(ask(site, limited, "scoped@production")) == 4
     assert ask(site, limited, "scoped@1").status == 404
+    assert infer(site, limited, "/v2/models/scoped@production/infer").status == 200
+    assert infer(site, limited, "/v2/models/scoped@production/versions/1/infer").status == 404
+    assert infer(site, limited, "/v2/models/scoped/versions/1/infer").status == 404
     assert ask(site, limited, "scoped").status == 404
 
 

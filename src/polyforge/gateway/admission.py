@@ -122,7 +122,9 @@ class Admission:
         if limits.budget is None:
             self._check_priced(job)
         else:
-            job.reserved = self._bound(job, limits, slot)
+            is_open = request.output_limit is None
+            room = self._counters.headroom(slot, limits, job.period) if is_open else None
+            self._bound(job, None, room, money=True)
         if limits.tpm is not None:
             text = len(request.body) - request.binary
             job.reserved_tokens = text // _BYTES_PER_TOKEN + (request.output_limit or 0) * request.choices
@@ -140,14 +142,15 @@ class Admission:
         held = counters
         if job.ceilings:
             held += tuple(each for theirs in job.ceilings.values() for each in theirs)
-        is_open = request.output_limit is None
-        if "tokens" in measures:
-            self._bound_tokens(job, self._limiting.left(held, "tokens") if is_open else None)
-        if limits.budget is None and "money" not in measures:
+        tokens, money = "tokens" in measures, limits.budget is not None or "money" in measures
+        if not money:
             self._check_priced(job)
-        else:
-            job.reserved = self._bound_within(job, self._room(job, held, limits, slot) if is_open else None)
-        if "tokens" in measures or limits.tpm is not None:
+        if tokens or money:
+            is_open = request.output_limit is None
+            tokens_left = self._limiting.left(held, "tokens") if is_open and tokens else None
+            money_left = self._room(job, held, limits, slot) if is_open and money else None
+            self._bound(job, tokens_left, money_left, money=money)
+        if tokens or limits.tpm is not None:
             text = len(request.body) - request.binary
             job.reserved_tokens = text // _BYTES_PER_TOKEN + (request.output_limit or 0) * request.choices
         self._take(job, self._limiting.takes_of(job, counters), limits, slot)
@@ -169,33 +172,38 @@ class Admission:
             raise explain(outcome) if isinstance(outcome, Over) else self._explain(outcome, limits, job.started_at)
         job.slot, job.takes, job.headroom = slot, takes, outcome
 
-    def _bound_tokens(self, job: Job, left: int | None) -> None:
-        """Note the most tokens that the job can come to; sets the output limit where the caller left it open."""
-        request, places = job.request, job.model.deployments
-        output = request.output_limit if job.output_limit is None else job.output_limit
-        if output is None:
-            output = min(self._most_output(place) for place in places)
-            if left is not None:
-                asked = max(_input_bound(request, place) for place in places)
-                share = (left - asked) // _HEADROOM_SHARE // (request.choices * request.tries)
-                output = min(output, max(_LEAST_OUTPUT, share))
-            job.output_limit = output
-        job.token_bound = max([_tokens_at(place, request, output) for place in places])
+    def _bound(self, job: Job, tokens_left: int | None, money_left: Micros | None, *, money: bool) -> None:
+        """Note the most tokens and the most `money` that the job can come to.
 
-    def _bound(self, job: Job, limits: KeyLimits, slot: int) -> Micros:
-        """The most that the job can come to; sets the output limit where the caller left it open."""
-        if job.request.output_limit is None:
-            return self._bound_within(job, self._counters.headroom(slot, limits, job.period))
-        return self._bound_within(job, None)
-
-    def _bound_within(self, job: Job, headroom: Micros | None) -> Micros:
-        """The same, where so much is left; None: without bound."""
-        request, output = job.request, job.request.output_limit
+        Sets the output limit where the caller left it open, by what is left; None: nothing limits it.
+        """
+        request, output, places = job.request, job.request.output_limit, job.model.deployments
         if output is None:
-            output = min(self._open_output(request, place, headroom) for place in job.model.deployments)
-            output = output if job.output_limit is None else min(output, job.output_limit)
-            job.output_limit = output
-        return max([_bound_at(place, request, output) for place in job.model.deployments])
+            output = job.output_limit = self._output(request, places, tokens_left, money_left)
+        choices, tries = request.choices, request.tries
+        tokens = price = 0
+        for place in places:
+            asked, answered = _input_bound(request, place), choices * _capped(output, place)
+            # Each try is shown the answers before it.
+            tokens = max(tokens, tries * asked + tries * (tries + 1) // 2 * answered)
+            if money:
+                price = max(price, _price_bound(place, request, asked, answered))
+        job.token_bound, job.reserved = tokens, price
+
+    def _output(
+        self,
+        request: InferenceRequest,
+        places: Sequence[Deployment],
+        tokens_left: int | None,
+        money_left: Micros | None,
+    ) -> int:
+        """Output tokens per choice where nobody asked."""
+        output = min(self._open_output(request, place, money_left) for place in places)
+        if tokens_left is None:
+            return output
+        asked = max(_input_bound(request, place) for place in places)
+        share = (tokens_left - asked) // _HEADROOM_SHARE // (request.choices * request.tries)
+        return min(output, max(_LEAST_OUTPUT, share))
 
     def _open_output(self, request: InferenceRequest, place: Deployment, headroom: Micros | None) -> int:
         """Output tokens per choice where nobody asked: the limit, or what a share of the headroom pays for.
@@ -238,18 +246,12 @@ def _tariff(deployment: Deployment) -> Tariff:
     return deployment.price
 
 
-def _bound_at(place: Deployment, request: InferenceRequest, output: int) -> Micros:
-    tariff, asked, tokens = _tariff(place), _input_bound(request, place), request.choices * _capped(output, place)
+def _price_bound(place: Deployment, request: InferenceRequest, asked: int, answered: int) -> Micros:
+    tariff = _tariff(place)
     if request.tries == 1:
-        return tariff.bound(asked, tokens, request.units)
+        return tariff.bound(asked, answered, request.units)
     # Each try is shown the answers before it.
-    return sum([tariff.bound(asked + turn * tokens, tokens, request.units) for turn in range(request.tries)])
-
-
-def _tokens_at(place: Deployment, request: InferenceRequest, output: int) -> int:
-    asked, tokens = _input_bound(request, place), request.choices * _capped(output, place)
-    # Each try is shown the answers before it.
-    return sum([asked + (turn + 1) * tokens for turn in range(request.tries)])
+    return sum([tariff.bound(asked + turn * answered, answered, request.units) for turn in range(request.tries)])
 
 
 def _input_bound(request: InferenceRequest, place: Deployment) -> int:

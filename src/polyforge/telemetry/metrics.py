@@ -210,6 +210,7 @@ class Metrics:
         self._instruments: dict[tuple[str | None, str | None, Task], ModelInstruments] = {}
         self._by_labels: dict[tuple[str, str, str], ModelInstruments] = {}
         self._most_instruments = _INSTRUMENTS_PER_MODEL * metric_models + _OTHER_INSTRUMENTS
+        self._lookups: dict[tuple[str, str], tuple[int, int]] = {}
         self._attempts: dict[tuple[str, str], int] = {}
         self._lock = threading.Lock()
         self._in_flight = 0
@@ -274,10 +275,17 @@ class Metrics:
 
     def looked_up(self, model: str, outcome: str, saved: int, answered: bool) -> None:
         """A request for a model that has a cache is over; `saved` micro-USD. From one thread only."""
-        name, _ = self._names.label(model, answered)
-        self._file.cells[self.cell(CACHE, (name, outcome))] += 1.0
+        cells = self._lookups.get((model, outcome)) or self._find_lookups(model, outcome, answered)
+        self._file.cells[cells[0]] += 1.0
         if saved:
-            self._file.cells[self.cell(CACHE_SAVED, (name,))] += saved
+            self._file.cells[cells[1]] += saved
+
+    def _find_lookups(self, model: str, outcome: str, answered: bool) -> tuple[int, int]:
+        name, stays = self._names.label(model, answered)
+        cells = self.cell(CACHE, (name, outcome)), self.cell(CACHE_SAVED, (name,))
+        if stays:
+            self._lookups[model, outcome] = cells
+        return cells
 
     def render(self, observed: Iterable[Observation] = (), openmetrics: bool = False) -> bytes:
         """The page for a scraper, over all processes. Takes milliseconds with many models: not for an event loop."""

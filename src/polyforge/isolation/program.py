@@ -91,10 +91,15 @@ def _lower(kind: int, most: int) -> None:
     resource.setrlimit(kind, (limit, limit))
 
 
-def _die_with_parent() -> None:
-    """On Linux the kernel kills us; elsewhere a thread does, as soon as the code that runs here lets it."""
+def kill_when_parent_ends() -> None:
+    """Have the kernel kill this process with the thread that started it; only Linux does that (prctl(2))."""
     if sys.platform == "linux":
         cast(Any, ctypes.CDLL(None)).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _die_with_parent() -> None:
+    """On Linux the kernel kills us; elsewhere a thread does, as soon as the code that runs here lets it."""
+    kill_when_parent_ends()
     # Standard input stays open and silent for as long as the parent lives; the model gets an empty one.
     life = os.dup(0)
     nothing = os.open(os.devnull, os.O_RDONLY)

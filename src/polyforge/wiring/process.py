@@ -1,22 +1,20 @@
 """What a supervised process was told at its start, and what it owes its supervisor: a sign of readiness, its life."""
 
-import ctypes
 import gc
 import os
-import signal
 import socket
 import sys
 import threading
 from collections.abc import Callable, MutableMapping
 from pathlib import Path
-from typing import Any, NoReturn, Protocol, cast
+from typing import Any, NoReturn
 
 import msgspec
 
+from polyforge.isolation.program import kill_when_parent_ends
 from polyforge.kernel.errors import SettingsError
 
 VARIABLE = "POLYFORGE_PROCESS"
-PR_SET_PDEATHSIG = 1
 WRONG_SETTINGS = 2
 """Exit status that tells the supervisor that trying again cannot help."""
 
@@ -89,8 +87,7 @@ class ProcessSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         A thread waits for the end of the pipe, which works on every system and also while an event loop is stuck;
         on Linux the kernel sends SIGKILL as well, which works even while native code holds the interpreter.
         """
-        if sys.platform == "linux":
-            _kill_when_parent_ends()
+        kill_when_parent_ends()
         threading.Thread(target=_exit_at_end_of, args=(self.life_fd,), name="life", daemon=True).start()
 
     def still_starting(self) -> None:
@@ -122,15 +119,6 @@ def run_process(main: Callable[[], None]) -> NoReturn:
         sys.stderr.write(f"{error.message}\n")
         sys.exit(WRONG_SETTINGS)
     sys.exit(0)
-
-
-class _LibC(Protocol):
-    def prctl(self, option: int, argument: int, /) -> int: ...
-
-
-def _kill_when_parent_ends() -> None:
-    libc = cast(_LibC, ctypes.CDLL(None))
-    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _exit_at_end_of(pipe: int) -> None:

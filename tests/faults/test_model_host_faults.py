@@ -19,17 +19,21 @@ BUILT_IN = "polyforge/static-minilm"
 RECENT = Path("models") / "recent.json"
 
 
-@pytest.fixture
-def place(serve: Serve, tmp_path: Path) -> Polyforge:
-    """Two models on an engine that does as a text says, and the built-in one."""
+def start(serve: Serve, tmp_path: Path) -> Polyforge:
     models: dict[str, Any] = {}
     for name in ("one", "two"):
-        (tmp_path / name).mkdir()
+        (tmp_path / name).mkdir(exist_ok=True)
         models[name] = {"task": "embedding", "backend": "moody", "source": f"file://{tmp_path / name}"}
     serving = {"stuck_seconds": STUCK_SECONDS, "threads": 2, "parallel_loads": 1}
     place = serve({"models": models, "serving": serving}, environ=moody_engine.install(tmp_path / "site"))
     place.clean = False
     return place
+
+
+@pytest.fixture
+def place(serve: Serve, tmp_path: Path) -> Polyforge:
+    """Two models on an engine that does as a text says, and the built-in one."""
+    return start(serve, tmp_path)
 
 
 @pytest.fixture
@@ -82,3 +86,19 @@ def test_a_run_that_never_ends_has_the_host_start_anew(place: Polyforge, key: Ke
     (after,) = place.pids("models")
     assert after != before
     assert "a run does not end" in place.log
+
+
+def test_a_model_that_crashes_the_host_whenever_it_is_loaded_is_left(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "crash").touch()
+    place = start(serve, tmp_path)
+    key = place.create_key()
+    for model in ("two", BUILT_IN):
+        eventually(answers(place, key, model), f"{model} beside one that crashes")
+    refused = embed(place, key, "one")
+    assert refused.status == 503
+    assert "ended each time that it was being loaded" in refused.error["message"]
+    loads = (tmp_path / "loads").read_text().split()
+    assert loads.count("one") == 2
+    # A suspect is loaded last, so that the others need not wait for what becomes of it.
+    assert loads[-1] == "two"

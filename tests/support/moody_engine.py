@@ -36,6 +36,8 @@ class Moody:
     def load(self):
         with (self._settings.folder.parent / "loads").open("a") as loads:
             loads.write(f"{self._settings.folder.name}\\n")
+        if (self._settings.folder / "crash").exists():
+            ctypes.string_at(0)
 
     def warm_up(self):
         pass

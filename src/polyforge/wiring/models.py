@@ -24,6 +24,7 @@ from polyforge import __version__
 from polyforge.ports.model_backend import ModelBackend
 from polyforge.serving.api import OipApp
 from polyforge.serving.guard import Guard
+from polyforge.serving.lifecycle.attempts import LoadAttempts
 from polyforge.serving.lifecycle.engine import Engine, Runs
 from polyforge.serving.lifecycle.keeping import MEGABYTE, Lifecycle, Limits
 from polyforge.serving.lifecycle.recent import RecentlyUsed, order_of
@@ -74,7 +75,8 @@ class ModelHost:
             cache_bytes=serving.response_cache_mb * 1_000_000,
             loaders=serving.parallel_loads + 1,
         )
-        self.lifecycle = Lifecycle(self.scheduler, _limits(serving))
+        self._attempts = LoadAttempts(settings.data / FOLDER / "loading.json")
+        self.lifecycle = Lifecycle(self.scheduler, _limits(serving), attempts=self._attempts)
         self.recent = RecentlyUsed(settings.data / FOLDER / "recent.json")
         self._tunings = Tunings(settings.data / TUNING_FOLDER, machine_kind(self._cores))
         self.roster = Roster(
@@ -130,6 +132,7 @@ class ModelHost:
             self._watchdog.stop()
             self.repository.close()
             self.recent.save(order_of(self.repository))
+            self._attempts.close()
 
     def _beside(self, starting: Callable[[], None], ready: Callable[[], None]) -> list[Coroutine[Any, Any, None]]:
         beside: list[Coroutine[Any, Any, None]] = [
@@ -186,6 +189,7 @@ class ModelHost:
         for model in self.repository.versions(stuck):
             model.state, model.reason = "UNAVAILABLE", "one of its runs does not end; the model host starts anew"
         self.recent.save(order_of(self.repository))
+        self._attempts.close()
 
 
 def _limits(serving: ServingSettings) -> Limits:

@@ -13,6 +13,7 @@ import msgspec
 
 from polyforge.kernel.errors import PolyforgeError, Unavailable
 from polyforge.ports.model_backend import ProcessBackend
+from polyforge.serving.lifecycle.attempts import GIVEN_UP, MOST, REST_SECONDS, LoadAttempts
 from polyforge.serving.lifecycle.memory import give_back, resident_bytes
 from polyforge.serving.repository import HostedModel
 from polyforge.serving.scheduler import Scheduler
@@ -96,11 +97,13 @@ class Lifecycle:
         *,
         memory: Callable[[], int | None] = resident_bytes,
         trim: Callable[[], None] = give_back,
+        attempts: LoadAttempts | None = None,
     ) -> None:
         self._scheduler = scheduler
         self._limits = limits
         self._memory = memory
         self._trim = trim
+        self._attempts = attempts or LoadAttempts()
         self._kept: dict[HostedModel, _Kept] = {}
         self._lives: dict[tuple[str, str], Life] = {}
         self._slots = asyncio.Semaphore(limits.parallel_loads)
@@ -108,8 +111,6 @@ class Lifecycle:
         self._loading = 0
         self._together: list[_Kept] = []
         self._before: int | None = None
-        self.on_load: Callable[[HostedModel], None] = lambda model: None
-        """Called with each model that has come into memory."""
 
     @property
     def kept(self) -> list[HostedModel]:
@@ -148,9 +149,27 @@ class Lifecycle:
     async def begin(self, models: Iterable[HostedModel], starting: Callable[[], None]) -> None:
         """Load models in this order, as far as the memory goes; `starting` is called before each.
 
-        What fails is UNAVAILABLE with its reason; what finds no room is loaded by its first request.
+        What fails is UNAVAILABLE with its reason; what finds no room is loaded by its first request. What may have
+        crashed the host before comes last and alone, and what has done so again is left for a while.
         """
+        crashes = await asyncio.to_thread(self._attempts.read)
+        suspects: list[HostedModel] = []
+        others: list[HostedModel] = []
+        for model in models:
+            count = crashes.get((model.name, model.version), 0)
+            if count >= MOST:
+                self._give_up(model)
+            else:
+                (suspects if count else others).append(model)
+        await self._begin_all(others, starting, self._limits.parallel_loads)
+        await self._begin_all(suspects, starting, 1)
 
+    def _give_up(self, model: HostedModel) -> None:
+        model.state, model.reason = "UNAVAILABLE", GIVEN_UP
+        self._kept[model].retry_at = asyncio.get_running_loop().time() + REST_SECONDS
+        _log.error("a model is not served", model=model.name, version=model.version, reason=GIVEN_UP)
+
+    async def _begin_all(self, models: Iterable[HostedModel], starting: Callable[[], None], at_once: int) -> None:
         waiting = iter(models)
 
         async def load_next() -> None:
@@ -163,7 +182,7 @@ class Lifecycle:
                 elif not model.ready:
                     _log.error("a model is not served", model=model.name, version=model.version, reason=model.reason)
 
-        await asyncio.gather(*(load_next() for _ in range(self._limits.parallel_loads)))
+        await asyncio.gather(*(load_next() for _ in range(at_once)))
 
     async def load(self, model: HostedModel, *, instead_of: Collection[HostedModel] = ()) -> None:
         """Load a model, letting others leave for it; afterwards it is ready, or unavailable with a reason.
@@ -271,9 +290,12 @@ class Lifecycle:
             self._before, self._together = self._memory(), []
         self._loading += 1
         try:
+            await asyncio.to_thread(self._attempts.begin, model.name, model.version)
             await self._scheduler.load(model)
+            await asyncio.to_thread(self._attempts.end, model.name, model.version)
         except RuntimeError:
             _log.exception("a model broke while loading", model=model.name, version=model.version)
+            await asyncio.to_thread(self._attempts.end, model.name, model.version)
         finally:
             self._loading -= 1
         now = asyncio.get_running_loop().time()
@@ -293,7 +315,6 @@ class Lifecycle:
         kept.holds = kept.size
         if not self._loading:
             self._measure()
-        self.on_load(model)
 
     def _measure(self) -> None:
         """Share out how much the memory has grown among those that were loaded at the same time."""

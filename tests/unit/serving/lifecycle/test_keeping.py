@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncIterator, Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from polyforge.kernel.errors import Invalid, Unavailable
 from polyforge.ports.model_backend import ModelBackend
 from polyforge.serving.lifecycle import keeping
+from polyforge.serving.lifecycle.attempts import GIVEN_UP, MOST, LoadAttempts
 from polyforge.serving.lifecycle.engine import Engine, Runs
 from polyforge.serving.lifecycle.figures import life_text
 from polyforge.serving.lifecycle.keeping import MEGABYTE, NO_ROOM, Lifecycle, Limits, Upkeep
@@ -293,3 +296,52 @@ async def test_what_became_of_models_is_counted(house: House) -> None:
     assert 'model="d"' not in text
     assert text.count("# TYPE polyforge_model_loads_total counter") == 1
     assert not life_text([])
+
+
+async def test_what_may_have_crashed_the_host_comes_last_and_then_not_at_all(house: House, tmp_path: Path) -> None:
+    path = tmp_path / "models" / "loading.json"
+    loads: list[str] = []
+
+    def made(name: str) -> Adder:
+        loads.append(name)
+        return Adder()
+
+    async def begin() -> HostedModel:
+        """A start; the model that it may have been."""
+        lifecycle = Lifecycle(
+            house.scheduler, Limits(), memory=lambda: None, trim=lambda: None, attempts=LoadAttempts(path)
+        )
+        names = ("suspect", "a", "b")
+        models = [HostedModel(name, Engine(name, partial(made, name), house.runs)) for name in names]
+        for model in models:
+            lifecycle.keep(model, Upkeep())
+        await lifecycle.begin(models, lambda: None)
+        return models[0]
+
+    for _ in range(MOST - 1):
+        crashing = LoadAttempts(path)
+        crashing.read()
+        crashing.begin("suspect", "1")
+        # The process ends here.
+    assert LoadAttempts(path).read() == {("suspect", "1"): MOST - 1}
+    assert (await begin()).ready
+    assert (sorted(loads[:2]), loads[2:]) == (["a", "b"], ["suspect"])
+    assert LoadAttempts(path).read() == {}
+
+    for _ in range(MOST):
+        crashing = LoadAttempts(path)
+        crashing.read()
+        crashing.begin("suspect", "1")
+    given_up = await begin()
+    assert (given_up.state, given_up.reason) == ("UNAVAILABLE", GIVEN_UP)
+    assert sorted(loads[3:]) == ["a", "b"]
+
+
+def test_an_orderly_end_and_a_damaged_file_count_against_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "loading.json"
+    attempts = LoadAttempts(path)
+    attempts.begin("m", "1")
+    attempts.close()
+    assert LoadAttempts(path).read() == {}
+    path.write_bytes(b"{")
+    assert LoadAttempts(path).read() == {}

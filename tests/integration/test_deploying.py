@@ -1,6 +1,7 @@
 """What makes machines serve what the registry wants, with a host that does what tests tell it to."""
 
 import asyncio
+import json
 import shutil
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
@@ -223,7 +224,9 @@ async def test_an_artifact_that_is_broken_here_stops_no_other_model(house: House
     assert (await states(house, "bad"))[1][0] == "ready"
 
 
-async def test_what_was_measured_is_shown(house: House, machine: Machine) -> None:
+async def test_what_was_measured_is_kept_with_the_version_for_machines_of_the_kind(
+    house: House, machine: Machine, tmp_path: Path
+) -> None:
     await house.add("m", "one")
     digest = (await house("GET", "/m/versions/1", 200))["artifact"]
     folder = machine.folder / "tuning"
@@ -231,5 +234,15 @@ async def test_what_was_measured_is_shown(house: House, machine: Machine) -> Non
     (folder / f"{digest}-two-cores.json").write_text('{"instances": 2, "batch_rows": 4}')
     (folder / f"{digest}-broken.json").write_text("{")
     await machine.settle()
-    shown = await house("GET", "/m/versions/1", 200)
-    assert [each["tuning"] for each in shown["deployments"]] == [{"two-cores": {"instances": 2, "batch_rows": 4}}]
+    measured = {"two-cores": {"instances": 2, "batch_rows": 4}}
+    assert (await house("GET", "/m/versions/1", 200))["tuning"] == measured
+    other = Machine(house, tmp_path / "second")
+    written = tmp_path / "second" / "tuning" / f"{digest}-two-cores.json"
+    await other.settle()
+    assert json.loads(written.read_text()) == measured["two-cores"]
+    (written.parent / f"{digest}-four-cores.json").write_text('{"instances": 4}')
+    await other.settle()
+    both = {**measured, "four-cores": {"instances": 4}}
+    assert (await house("GET", "/m/versions/1", 200))["tuning"] == both
+    await machine.settle()
+    assert (folder / f"{digest}-four-cores.json").exists()

@@ -20,7 +20,7 @@ from polyforge.registry.artifacts.folder import Artifact
 from polyforge.registry.deployments.moving import moved, names_of
 from polyforge.registry.deployments.records import HostState, Published, Serving, WantedModel
 from polyforge.registry.deployments.saying import Sayings
-from polyforge.registry.deployments.store import SystemDeployments
+from polyforge.registry.deployments.store import SystemDeployments, TuningEditor
 from polyforge.registry.versions.records import Version
 from polyforge.telemetry.logs import get_logger
 
@@ -52,10 +52,14 @@ class Hosting(Protocol):
 
 
 class Tunings(Protocol):
-    """What was measured of models on this kind of machine."""
+    """What was measured of models, where the host of this machine reads and writes it."""
 
     def read(self) -> Mapping[str, Mapping[str, Any]]:
         """By the digest of the artifact, and then by the kind of machine; blocks."""
+        ...
+
+    def add(self, digest: str, kind: str, measured: Mapping[str, Any]) -> None:
+        """Have the host know what another machine measured; Unavailable when that is not possible; blocks."""
         ...
 
 
@@ -128,9 +132,10 @@ class Reconciler:
         await self._hold()
         states = await self._states()
         await self._move({name for name, state in states.items() if state.state == "ready"})
-        servings = await self._servings(states)
+        servings = [self._serving(each, self._state(name, states.get(name))) for name, each in self._versions().items()]
         self._busy = bool(self._left or self._fetches) or any(each.state in ("pending", "loading") for each in servings)
         await self._sayings.say(servings)
+        await self._exchange()
 
     async def _begin(self) -> None:
         """Go on from where an earlier process of this machine was."""
@@ -256,14 +261,19 @@ class Reconciler:
 
     # What is said of it
 
-    async def _servings(self, states: Mapping[str, HostState]) -> list[Serving]:
-        tunings = await asyncio.to_thread(self._tunings.read)
-        return [
-            self._serving(version, self._state(name, states.get(name)), tunings.get(version.artifact, {}))
-            for name, version in self._versions().items()
-        ]
+    async def _exchange(self) -> None:
+        """Keep with each version what was measured here, and take what was measured elsewhere."""
+        here = await asyncio.to_thread(self._tunings.read)
+        for version in self._versions().values():
+            known, measured = version.tuning or {}, here.get(version.artifact, {})
+            if any(known.get(kind) != found for kind, found in measured.items()):
+                async with self._database.write() as session:
+                    await TuningEditor(session).add(version.id, measured)
+            for kind, found in known.items():
+                if kind not in measured:
+                    await asyncio.to_thread(self._tunings.add, version.artifact, kind, found)
 
-    def _serving(self, version: Version, found: HostState, tuning: Mapping[str, Any]) -> Serving:
+    def _serving(self, version: Version, found: HostState) -> Serving:
         now = self._clock.now()
         return Serving(
             version_id=version.id,
@@ -274,7 +284,6 @@ class Reconciler:
             number=version.number,
             state=found.state,
             reason=found.reason,
-            tuning=tuning,
             changed_at=now,
             seen_at=now,
         )

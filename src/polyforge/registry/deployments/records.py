@@ -27,7 +27,6 @@ class Serving(msgspec.Struct, frozen=True, kw_only=True):
     number: int
     state: ServingState
     reason: str
-    tuning: Mapping[str, Any]
     changed_at: float
     seen_at: float
 

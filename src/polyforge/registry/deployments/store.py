@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import and_, delete, exists, func, insert, or_, select, update
 
-from polyforge.database.counting import generations
+from polyforge.database.counting import generations, take_number
 from polyforge.database.sessions import ReadSession, WriteSession
 from polyforge.registry.deployments.records import Serving, WantedModel, wanted_of
 from polyforge.registry.deployments.tables import model_servings
@@ -54,6 +54,20 @@ class SystemDeployments:
         """What a machine said last."""
         query = select(model_servings).where(model_servings.c.machine == machine)
         return [Serving(**row) for row in await self._session.all(query)]
+
+
+class TuningEditor:
+    """What machines write of what they measured."""
+
+    def __init__(self, session: WriteSession) -> None:
+        self._session = session
+
+    async def add(self, version_id: str, measured: Mapping[str, Any]) -> None:
+        """Keep what was measured on some kinds of machines beside what was on others."""
+        await take_number(self._session, COUNTER)
+        mine = model_versions.c.id == version_id
+        known: Mapping[str, Any] = await self._session.scalar(select(model_versions.c.tuning).where(mine)) or {}
+        await self._session.change(update(model_versions).where(mine).values(tuning={**known, **measured}))
 
 
 class ServingEditor:

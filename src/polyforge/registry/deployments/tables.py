@@ -1,6 +1,6 @@
 """The table of what each machine serves."""
 
-from sqlalchemy import JSON, Column, Integer, String, Table, Text
+from sqlalchemy import Column, Integer, String, Table, Text
 
 from polyforge.database.columns import id_column, time_column
 from polyforge.database.metadata import metadata
@@ -16,8 +16,6 @@ model_servings = Table(
     Column("number", Integer, nullable=False),
     Column("state", String(20), nullable=False),
     Column("reason", Text, nullable=False),
-    # What was measured of it on this kind of machine; empty: nothing yet.
-    Column("tuning", JSON, nullable=False),
     time_column("changed_at"),
     # When its machine last said that it is there.
     time_column("seen_at"),

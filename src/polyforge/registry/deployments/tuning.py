@@ -1,5 +1,6 @@
-"""What was measured of models on this kind of machine, as the model host writes it down."""
+"""What was measured of models, as the model host of this machine reads it and writes it down."""
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,10 +8,13 @@ from typing import Any, Final
 
 import msgspec
 
-from polyforge.registry.artifacts.manifest import DIGEST_LENGTH
+from polyforge.kernel.errors import Unavailable
+from polyforge.kernel.ids import new_ulid
+from polyforge.registry.artifacts.manifest import DIGEST_LENGTH, check_digest
 
 MAX_BYTES: Final = 64 * 1024
 MAX_FILES: Final = 10_000
+_KIND: Final = re.compile(r"[a-z0-9-]{1,150}")
 
 
 class TuningFolder:
@@ -29,6 +33,19 @@ class TuningFolder:
             if content is not None and kind:
                 found[digest][kind] = content
         return found
+
+    def add(self, digest: str, kind: str, measured: Mapping[str, Any]) -> None:
+        """Write down what another machine measured; Unavailable when the disk cannot take it."""
+        path = self._folder / f"{check_digest(digest)}-{kind}.json"
+        draft = path.with_name(f".{new_ulid()}")
+        if not _KIND.fullmatch(kind):
+            return
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            draft.write_bytes(msgspec.json.encode(measured))
+            draft.replace(path)
+        except OSError as error:
+            raise Unavailable(f"what was measured of a model cannot be written: {error.strerror}") from error
 
     def _content(self, path: Path) -> Mapping[str, Any] | None:
         """An object; None while it is no such file."""

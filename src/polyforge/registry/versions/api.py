@@ -231,6 +231,7 @@ def _version(version: Version, deployed: Deployed) -> VersionView:
         signature=None if version.signature is None else dict(version.signature),
         card=dict(version.card),
         metrics=dict(version.metrics),
+        tuning=dict(version.tuning or {}),
         aliases=[each.alias for each in deployed.aliases if each.version == version.number],
         state=summed_up([each.state for each in servings], wanted=version.number in deployed.wanted),
         deployments=[_serving(each) for each in servings],
@@ -245,7 +246,6 @@ def _serving(serving: Serving) -> ServingView:
         state=serving.state,
         reason=serving.reason,
         since=utc(serving.changed_at),
-        tuning=dict(serving.tuning),
     )
 
 

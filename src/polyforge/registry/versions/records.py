@@ -32,7 +32,7 @@ class RegisteredModel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Version(msgspec.Struct, frozen=True, kw_only=True):
-    """One version: nothing of it ever changes, but it may be removed."""
+    """One version: nothing of it ever changes but what was measured of it, and it may be removed."""
 
     id: str
     organization_id: str
@@ -53,6 +53,7 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
     created_at: float
     removed_at: float | None
     fetching: Data | None = None
+    tuning: Data | None = None
 
 
 class Alias(msgspec.Struct, frozen=True, kw_only=True):

@@ -134,7 +134,6 @@ class ServingView(BaseModel):
     state: ServingState
     reason: str = Field(description="Why it does not answer there; empty: it does.")
     since: datetime
-    tuning: dict[str, Any] = Field(description="What was measured there, by kind of machine.")
 
 
 class VersionView(BaseModel):
@@ -151,6 +150,7 @@ class VersionView(BaseModel):
     signature: dict[str, Any] | None
     card: dict[str, Any]
     metrics: dict[str, Any]
+    tuning: dict[str, Any] = Field(description="How it is best run, as it was measured, by kind of machine.")
     aliases: list[str]
     state: ServingState | Literal["idle"] = Field(
         description="How it does on the machines together; `idle`: nothing points at it, so it is served nowhere."

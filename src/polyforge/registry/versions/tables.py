@@ -47,6 +47,8 @@ model_versions = Table(
     Column("metrics", JSON, nullable=False),
     # What else another machine needs to fetch the same: {"sha256", "include", "trusted"}; null: nobody wrote it down.
     Column("fetching", JSON(none_as_null=True)),
+    # What was measured of it, by kind of machine; null: nothing yet.
+    Column("tuning", JSON(none_as_null=True)),
     id_column("created_by"),
     time_column("created_at"),
     time_column("removed_at", nullable=True),

@@ -1,4 +1,4 @@
-"""How versions of models do on each machine that serves them, and what a machine needs to fetch one."""
+"""How versions of models do on each machine, what a machine needs to fetch one, and what was measured of them."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -12,6 +12,7 @@ down_revision = "0012"
 def upgrade() -> None:
     """Create the table, and wall the projects off from each other."""
     op.add_column("model_versions", sa.Column("fetching", sa.JSON(), nullable=True))
+    op.add_column("model_versions", sa.Column("tuning", sa.JSON(), nullable=True))
     op.create_table(
         "model_servings",
         sa.Column("version_id", sa.String(26), nullable=False),
@@ -22,7 +23,6 @@ def upgrade() -> None:
         sa.Column("number", sa.Integer(), nullable=False),
         sa.Column("state", sa.String(20), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
-        sa.Column("tuning", sa.JSON(), nullable=False),
         sa.Column("changed_at", sa.Double(), nullable=False),
         sa.Column("seen_at", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("version_id", "machine", name="pk_model_servings"),

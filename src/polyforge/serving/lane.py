@@ -68,7 +68,7 @@ class Lane:
         heads = [queue.head for queue in self._runnable()]
         return min((work for work in heads if work), key=lambda work: work.ticket.queued_ns, default=None)
 
-    def choose(self, places: int, now: float) -> list[Work]:
+    def choose(self, now: float) -> list[Work]:
         """What goes into the next run, with the head; it waits until it is removed."""
         head = self.head()
         if head is None:
@@ -76,7 +76,7 @@ class Lane:
         if head.ticket.slot is not None:
             # The requests of an instance's sequences keep their order.
             return [head]
-        return self._queue.choose(self.model.plan, places, now)
+        return self._queue.choose(self.model.plan, now)
 
     def begin(self, works: list[Work]) -> int:
         """Count a run; the number of its instance."""

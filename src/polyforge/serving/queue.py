@@ -125,9 +125,9 @@ class ModelQueue:
             del self._levels[ticket.level]
         return True
 
-    def choose(self, plan: Plan, places: int, now: float) -> list[Work]:
-        """What goes into the next run of which `places` could begin now; it waits until it is removed."""
-        batch = _Batch(plan, self._rows_worth(plan, places))
+    def choose(self, plan: Plan, now: float) -> list[Work]:
+        """What goes into the next run; it waits until it is removed."""
+        batch = _Batch(plan, self._rows_worth(plan))
         for number in sorted(self._levels) if len(self._levels) > 1 else self._levels:
             level = self._levels[number]
             level.put_back_late(now)
@@ -135,11 +135,9 @@ class ModelQueue:
                 break
         return batch.works
 
-    def _rows_worth(self, plan: Plan, places: int) -> int:
-        """Rows of one run: those waiting are spread over the places, and a preferred size is met where it can be."""
-        limit = min(plan.batch_rows, -(-self.rows // places))
-        preferred = [size for size in plan.preferred_rows if size <= self.rows]
-        return max(preferred, default=limit)
+    def _rows_worth(self, plan: Plan) -> int:
+        """Rows of one run; of preferred sizes the largest that can be met."""
+        return max((size for size in plan.preferred_rows if size <= self.rows), default=plan.batch_rows)
 
 
 def _fill(batch: _Batch, queue: Waiting, plan: Plan) -> bool:

@@ -120,7 +120,7 @@ class Scheduler:
 
         def free() -> None:
             lane.running -= 1
-            self._fill()
+            self._fill(time.monotonic())
             self._tell()
 
         return free
@@ -193,7 +193,7 @@ class Scheduler:
         model = lane.model
         plan = model.plan
         ticket = Ticket(split(request, rows, model.signature, plan), within)
-        if request.parameters:
+        if request.parameters or plan.levels or plan.policy.timeout_us:
             ticket.hurry(plan, request.parameters)
         self._check_room(lane, ticket)
         if lane.sequences is not None:
@@ -203,7 +203,8 @@ class Scheduler:
         lane.put(ticket)
         self._waiting[lane] = None
         self._queued += 1
-        self._fill()
+        # What can start at once has not waited, however short its time is.
+        self._fill(ticket.queued_ns / NANOSECONDS)
         return ticket
 
     def _check_room(self, lane: Lane, ticket: Ticket) -> None:
@@ -289,13 +290,11 @@ class Scheduler:
                 del self._waiting[lane]
                 self._tell()
 
-    def _fill(self) -> None:
+    def _fill(self, now: float) -> None:
         """Start what can be started."""
         while (lane := self._next_lane()) and (pool := self._pool_of(lane)):
-            now = time.monotonic()
-            places = self._places(lane)
             batch: list[Work] = []
-            for work in lane.choose(places, now):
+            for work in lane.choose(now):
                 self._leave(lane, work)
                 if work.ticket.due > now:
                     batch.append(work)
@@ -342,7 +341,7 @@ class Scheduler:
                 counters.rows += work.rows
             work.ticket.done_ns = now
             work.ticket.settle(work, answer)
-        self._fill()
+        self._fill(now / NANOSECONDS)
         self._tell()
         if not self._running:
             self._idle.set()

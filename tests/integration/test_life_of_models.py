@@ -101,3 +101,13 @@ def test_a_plain_graph_answers_over_the_open_inference_protocol(place: Polyforge
     response = place.call("/v2/models/plus-one/infer", key=key.key, json={"inputs": [tensor]})
     assert response.status == 200, response.body
     assert response.json["outputs"][0]["data"] == [2, 3, 4]
+
+
+def test_a_model_is_loaded_anew_while_the_gateway_asks_it(place: Polyforge, key: Key) -> None:
+    before = figure(place, "polyforge_model_loads_total", "team/encoder")
+    response = place.call("/v2/repository/models/team%2Fencoder/load", key=place.admin_key, json={})
+    assert response.status == 200, response.body
+    assert figure(place, "polyforge_model_loads_total", "team/encoder") == before + 1
+    assert embed(place, key, "team/encoder", "red").status == 200
+    refused = place.call("/v2/repository/models/team%2Fencoder/load", key=key.key, json={})
+    assert refused.status == 403, refused.body

@@ -1,11 +1,14 @@
 """What starts and works, and is still not how an installation should be."""
 
 import asyncio
+from collections.abc import Iterator
 
 from polyforge.cli.client import is_loopback
 from polyforge.database.database import Database
 from polyforge.database.walls import Binding, binding_of
-from polyforge.kernel.errors import Unavailable
+from polyforge.kernel.errors import PolyforgeError, Unavailable
+from polyforge.serving.sources import model_sources
+from polyforge.wiring.engines import engine_for
 from polyforge.wiring.settings import Settings
 
 _ORDINARY = "connect as an ordinary role that owns the database, as docs/how-to/postgresql.md shows"
@@ -13,8 +16,17 @@ _ORDINARY = "connect as an ordinary role that owns the database, as docs/how-to/
 
 def caveats_of(settings: Settings) -> list[str]:
     """A line for each, beginning with the path of a setting; asks PostgreSQL, where that is the database."""
-    found = (_of_links(settings), _of_walls(settings))
+    found = (_of_links(settings), _of_walls(settings), *_of_models(settings))
     return [line for line in found if line is not None]
+
+
+def _of_models(settings: Settings) -> Iterator[str]:
+    """The local models that would not be served, as far as their folders tell without being loaded."""
+    for source in model_sources(settings.models):
+        try:
+            engine_for(source.folder, source.hints, source.name)
+        except PolyforgeError as error:
+            yield f"models.{source.name}: {error.message}"
 
 
 def _of_links(settings: Settings) -> str | None:

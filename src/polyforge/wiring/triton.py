@@ -47,6 +47,8 @@ class TritonLoader:
         """Load it within the memory that models may take."""
         self._lifecycle.keep(model, await asyncio.to_thread(self._upkeep, model))
         await self._lifecycle.load(model)
+        if not model.ready:
+            await self._lifecycle.unload(model)
 
     async def unload(self, model: HostedModel) -> None:
         """Let go of it."""

@@ -2,6 +2,7 @@
 
 import re
 import traceback
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from polyforge.cli.check import examine
 from polyforge.cli.effective import effective
 from polyforge.database.walls import Binding
 from polyforge.kernel.errors import SettingsError
+from polyforge.serving.sources import BUILT_IN_FOLDER
 from polyforge.wiring.settings import Settings
 
 
@@ -101,3 +103,12 @@ def test_sources_of_models_are_checked_and_their_secrets_are_not_shown() -> None
         examine(Settings.model_validate({"model_sources": {"hf": {**hub, "token": "env:NOT_SET_ANYWHERE"}}}))
     tree = {"model_sources": {"s3": {"use": "object_storage", "secret_access_key": "written-out"}}}
     assert [each.value for each in effective(tree, {}) if each.path.endswith("key")] == ["********"]
+
+
+def test_local_models_that_would_not_be_served_are_told(tmp_path: Path) -> None:
+    source = {"task": "embedding", "source": f"file://{tmp_path}"}
+    good = {"task": "embedding", "source": f"file://{BUILT_IN_FOLDER}"}
+    models = {"empty": source, "misspelt": {**good, "backend": "static_embeding"}, "good": good}
+    told = caveats_of(Settings.model_validate({"models": models}))
+    assert [line.partition(": ")[0] for line in told] == ["models.empty", "models.misspelt"]
+    assert "there is no 'static_embeding'" in told[1]

@@ -11,11 +11,13 @@ from polyforge.dialects import oip
 from polyforge.kernel.errors import Invalid
 from polyforge.kernel.tensors import Tensor
 from polyforge.serving.inference import Inference
+from polyforge.serving.lifecycle.engine import Runs
+from polyforge.serving.lifecycle.keeping import MEGABYTE, Lifecycle, Limits
 from polyforge.serving.repository import Repository
 from polyforge.serving.scheduler import Scheduler
 from polyforge.serving.triton.control import ModelControl
 from polyforge.serving.triton.showing import configuration_of
-from polyforge.wiring.triton import triton_control
+from polyforge.wiring.triton import TritonLoader, triton_control
 from tests.conformance import onnx_graphs
 
 CHAIN = """
@@ -88,3 +90,32 @@ async def test_parameters_of_the_engine_are_checked(host: Host) -> None:
     host.write("add", 'parameters { key: "intra_op_thread_count" value { string_value: "all" } }')
     with pytest.raises(Invalid, match="'intra_op_thread_count' must be a whole number"):
         await host.control.load("add")
+
+
+async def test_models_of_a_repository_leave_the_memory_and_come_back(host: Host) -> None:
+    host.write("add")
+    host.write("other")
+    (host.folder / "twice").mkdir()
+    (host.folder / "twice" / "config.pbtxt").write_text(CHAIN)
+    # Room for one graph beside the ensemble, which is counted as little as anything can be.
+    lifecycle = Lifecycle(host.scheduler, Limits(memory_bytes=2 * MEGABYTE), memory=lambda: 0)
+    (host.folder.parent / "more").mkdir()
+    control = triton_control(
+        host.folder, host.repository, TritonLoader(lifecycle, None), host.folder.parent / "more", Runs()
+    )
+    await control.load_all()
+    assert [(entry.name, entry.state) for entry in control.index()] == [
+        ("add", "READY"),
+        ("other", "READY"),
+        ("twice", "READY"),
+    ]
+    assert not host.repository.find("add").resident
+    inference = Inference(host.repository, host.scheduler, max_rows=10, timeout=20, lifecycle=lifecycle)
+    tensor = Tensor("a", "FP32", (1, 3), struct.pack("<3f", 1, 2, 3))
+    answer = await inference.answer(host.repository.find("twice"), oip.InferRequest({"a": tensor}), never)
+    assert struct.unpack("<3f", answer.outputs[0].data) == (3, 4, 5)
+    assert host.repository.find("add").resident
+    assert not host.repository.find("other").resident
+    await control.load("add")
+    await control.unload("other")
+    assert [entry.reason for entry in control.index() if entry.name == "other"] == ["unloaded"]

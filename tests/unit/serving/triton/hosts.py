@@ -36,10 +36,10 @@ def plus_one(tensor: Tensor) -> Tensor:
 class TritonHost:
     """Everything of a host but its sockets. An engine whose file says `broken` cannot be loaded."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, cache_bytes: int = 0) -> None:
         self.engines: dict[tuple[str, int], list[Engine]] = {}
         self.repository = Repository([])
-        self.scheduler = Scheduler(threads=2, max_queue=100)
+        self.scheduler = Scheduler(threads=2, max_queue=100, cache_bytes=cache_bytes)
         scratch = folder / "scratch"
         scratch.mkdir(parents=True)
         self.folder = folder / "models"

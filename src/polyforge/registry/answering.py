@@ -169,7 +169,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
     """Another one for each file that was put there."""
     try:
         found = os.stat(path)
-    except FileNotFoundError:
+    except OSError:
         return None
     return found.st_ino, found.st_mtime_ns
 

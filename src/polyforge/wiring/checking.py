@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+import threading
 from collections.abc import Mapping
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,7 +12,7 @@ import msgspec
 
 from polyforge.kernel.errors import Invalid, PolyforgeError
 from polyforge.kernel.tasks import Task
-from polyforge.ports.model_backend import Signature
+from polyforge.ports.model_backend import ModelBackend, Signature
 from polyforge.registry.artifacts.folder import Artifact
 from polyforge.registry.artifacts.settings import ArtifactSettings
 from polyforge.registry.versions.inspecting import Inspection, layout_of
@@ -42,13 +44,12 @@ class CheckedModels:
 
     async def __call__(self, artifact: Artifact, configuration: Mapping[str, Any], *, trusted: bool) -> Inspection:
         """What the model takes and gives, and what there is to know of it; Invalid when it cannot be served here."""
-        return await asyncio.to_thread(self._check, artifact, hints_of(configuration), trusted)
-
-    def _check(self, artifact: Artifact, hints: EngineHints, trusted: bool) -> Inspection:
-        name = hints.backend or detect(artifact.folder, hints.task)
+        hints = hints_of(configuration)
+        name = hints.backend or await asyncio.to_thread(detect, artifact.folder, hints.task)
         if name not in FOR_ALL and not trusted:
             raise Invalid(_refused(name), param="backend")
-        signature = self._load(artifact.folder, msgspec.structs.replace(hints, backend=name))
+        engine = await asyncio.to_thread(self._engine, artifact.folder, msgspec.structs.replace(hints, backend=name))
+        signature = await _Check(engine).run()
         shown: dict[str, Any] = {
             "platform": signature.platform,
             "inputs": [msgspec.to_builtins(each) for each in signature.inputs],
@@ -66,23 +67,50 @@ class CheckedModels:
             card["task"] = task
         return Inspection(shown, card)
 
-    def _load(self, folder: Path, hints: EngineHints) -> Signature:
-        """Load and run it once, in a process that may break, hang or eat memory."""
+    def _engine(self, folder: Path, hints: EngineHints) -> ModelBackend:
+        """What computes it, in a process that may break, hang or eat memory."""
         bounds = {
             "memory_bytes": min(self._memory, _memory_of_machine()),
             "run_seconds": self._seconds,
             "start_seconds": self._seconds,
         }
         alone = msgspec.structs.replace(hints, isolated=True, instances=1, settings={**hints.settings, **bounds})
-        engine = engine_for(folder, alone, "being checked")
+        return engine_for(folder, alone, "being checked")
+
+
+class _Check:
+    """Loads and runs an engine once, in a thread that nobody waits for at the end of this process."""
+
+    def __init__(self, engine: ModelBackend) -> None:
+        self._engine = engine
+        self._done: Future[Signature] = Future()
+
+    async def run(self) -> Signature:
+        """What the model takes and gives; Invalid says why it cannot be run. Cancelled, its process is ended."""
+        threading.Thread(target=self._work, name="check of a model", daemon=True).start()
         try:
-            engine.load()
-            engine.warm_up()
-            return engine.signature
+            return await asyncio.wrap_future(self._done)
+        except asyncio.CancelledError:
+            threading.Thread(target=self._engine.close, name="end of a check", daemon=True).start()
+            raise
+
+    def _work(self) -> None:
+        if not self._done.set_running_or_notify_cancel():
+            return
+        try:
+            self._done.set_result(self._load())
+        except BaseException as error:  # noqa: BLE001  whoever waits is told
+            self._done.set_exception(error)
+
+    def _load(self) -> Signature:
+        try:
+            self._engine.load()
+            self._engine.warm_up()
+            return self._engine.signature
         except PolyforgeError as error:
             raise Invalid(f"the model cannot be run: {error.message.removesuffix(_AGAIN)}") from error
         finally:
-            engine.close()
+            self._engine.close()
 
 
 _AGAIN: Final = "; it is being restarted"

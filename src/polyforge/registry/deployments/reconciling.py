@@ -106,8 +106,8 @@ class Reconciler:
             while True:
                 try:
                     await self.round()
-                except PolyforgeError as error:
-                    _log.warning("registered models stay as they are", reason=error.message)
+                except (PolyforgeError, OSError) as error:
+                    _log.warning("registered models stay as they are", reason=str(error))
                 await self._pause()
         finally:
             for task in self._fetches.values():
@@ -161,6 +161,8 @@ class Reconciler:
                 each.id for model in wanted for each in model.versions.values()
             }
         self._wanted, self._generation = wanted, generation
+        if len(self._versions()) >= MAX_ANSWERING:
+            _log.error("one machine serves no more versions than these; the newest models wait", versions=MAX_ANSWERING)
 
     # Artifacts
 
@@ -194,8 +196,8 @@ class Reconciler:
         try:
             self._here[name] = await self._fetched(version)
             self._failed.pop(name, None)
-        except PolyforgeError as error:
-            self._failed[name] = (self._clock.monotonic() + _RETRY_SECONDS, error.message)
+        except (PolyforgeError, OSError) as error:
+            self._failed[name] = (self._clock.monotonic() + _RETRY_SECONDS, str(error))
         finally:
             del self._fetches[name]
             self.wake()

@@ -41,6 +41,8 @@ class Way:
     """Of each session; 0 is the library's default, all cores."""
     more: tuple[tuple[str, str], ...] = ()
     """More of the environment."""
+    tuned: bool = False
+    """Whether its documentation does not suggest it, and it is better for it."""
 
 
 class Peer(Server):
@@ -50,7 +52,7 @@ class Peer(Server):
 
     def __init__(self, way: Way) -> None:
         super().__init__(way.shapes)
-        self.name, self.title = way.name, way.title
+        self.name, self.title, self.tuned = way.name, way.title, way.tuned
         self._way = way
         self._folder = PEERS / f"serving-{way.environment}"
 
@@ -154,15 +156,15 @@ def ways() -> list[Way]:
         _same("/inference"),
     )
     text = _only(PLAIN, "text")
-    tuned = replace(fastapi, name="fastapi-tuned", title="FastAPI + onnxruntime, one-thread runs", threads=1)
-    workers = replace(mosec, name="mosec-workers", title="mosec, a one-thread worker per core", batch=1, threads=1)
     cores = len(os.sched_getaffinity(0))
+    tuned = replace(fastapi, title="FastAPI + onnxruntime, one-thread runs", threads=1, shapes=text, tuned=True)
+    workers = replace(mosec, title="mosec, a one-thread worker per core", batch=1, threads=1, shapes=text, tuned=True)
     return [
         fastapi,
-        replace(tuned, shapes=text),
+        replace(tuned, name="fastapi-tuned"),
         mosec,
         replace(mosec, name="mosec-alone", title="mosec, batching off", batch=1),
-        replace(workers, shapes=text, workers=cores),
+        replace(workers, name="mosec-workers", workers=cores),
         Way(
             "litserve",
             "LitServe",

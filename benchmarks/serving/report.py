@@ -29,9 +29,9 @@ around the same ONNX Runtime in the bare loop and in every peer. {texts:,} texts
 The *bare loop* is a thread with a one-thread session for every core, over the same texts, without a server. The tiny
 model is y = x + 1 on 16 floats, so that everything that is measured is overhead. *Binary* is the Open Inference
 Protocol's binary extension, or the bare floats where a server has no such thing. Peers run as their own documentation
-has it (`benchmarks/serving/peers`), batches of up to 32 within 5 ms where they batch, and in the further ways that are
-named. *Whole gateway* is `polyforge up`: a limited key, prices, metering, metrics, the access log, and OpenAI's
-embeddings in front of the same host.
+has it (`benchmarks/serving/peers`), batches of up to 32 within 5 ms where they batch; those with one-thread runs or
+workers are *tuned by hand*, as whoever measures would do in the end. *Whole gateway* is `polyforge up`: a limited key,
+prices, metering, metrics, the access log, and OpenAI's embeddings or the same protocol in front of the same host.
 """
 
 COSINE_HEAD = """## Right answers

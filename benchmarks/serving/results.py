@@ -15,6 +15,8 @@ class ServerInfo(msgspec.Struct, frozen=True):
     name: str
     title: str
     peer: bool
+    tuned: bool = False
+    """A peer run otherwise than its documentation suggests, because that is better for it."""
     version: str | None = None
     absent: str | None = None
 

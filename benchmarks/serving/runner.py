@@ -109,11 +109,12 @@ class Runner:
         except (Absent, OSError, subprocess.SubprocessError) as error:
             self._give_up(server, str(error))
             return
-        self._infos[server.name] = ServerInfo(server.name, server.title, server.peer, version)
+        self._infos[server.name] = ServerInfo(server.name, server.title, server.peer, server.tuned, version)
 
     def _give_up(self, server: Server, reason: str) -> None:
         say(f"{server.title}: ABSENT: {reason}")
-        self._infos[server.name] = ServerInfo(server.name, server.title, server.peer, absent=reason[-1000:])
+        told = reason[-1000:]
+        self._infos[server.name] = ServerInfo(server.name, server.title, server.peer, server.tuned, absent=told)
 
     def _round(self, form: Form, number: int) -> None:
         scenarios = [scenario for scenario in self._plan.scenarios if scenario.form == form]

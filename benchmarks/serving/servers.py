@@ -53,6 +53,8 @@ class Server(ABC):
     name: str
     title: str
     peer = False
+    tuned = False
+    """Whether it is a peer run otherwise than its documentation suggests, because that is better for it."""
 
     def __init__(self, shapes: Mapping[Form, Shape]) -> None:
         self.shapes = shapes

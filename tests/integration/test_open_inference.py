@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 
@@ -365,6 +366,46 @@ def test_a_model_loaded_from_a_request_answers_at_once(house: House, key: Key) -
     np.testing.assert_array_equal(answer.as_numpy("y"), ROW + 1)
 
 
+KSERVE_BINARY = (
+    b'{"id":"7","model_name":"plus","inputs":[{"name":"x","shape":[1,3],"datatype":"FP32",'
+    b'"parameters":{"binary_data_size":12}}],"parameters":{"binary_data_output":true}}'
+)
+KSERVE_JSON = {
+    "id": "7",
+    "model_name": "plus",
+    "inputs": [{"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [1.0, 9.0, 3.0]}],
+    "parameters": {"binary_data_output": False},
+}
+
+
+def test_kserves_client_is_understood(house: House, key: Key) -> None:
+    """What the REST client of kserve 0.21 sends, and how it reads the answer; itself it pins what we cannot have."""
+    with httpx.Client(base_url=house.server.url, headers=bearer(key)) as client:
+        assert client.get("/v2/health/live").json().get("live") is True
+        assert client.get("/v2/health/ready").json().get("ready") is True
+        assert client.get("/v2/models/plus/ready").is_success
+        length = {
+            "Inference-Header-Content-Length": str(len(KSERVE_BINARY)),
+            "content-type": "application/octet-stream",
+        }
+        binary = client.post("/v2/models/plus/infer", content=KSERVE_BINARY + ROW.tobytes(), headers=length)
+        cut = int(binary.headers["Inference-Header-Content-Length"])
+        head = json.loads(binary.content[:cut])
+        assert (head["id"], head["model_name"], head["outputs"][0]["parameters"]) == (
+            "7",
+            "plus",
+            {"binary_data_size": 12},
+        )
+        np.testing.assert_array_equal(np.frombuffer(binary.content[cut:], np.float32), (ROW + 1)[0])
+        plain = client.post("/v2/models/plus/infer", json=KSERVE_JSON)
+        assert "Inference-Header-Content-Length" not in plain.headers
+        assert plain.json()["outputs"][0]["data"] == [2.0, 10.0, 4.0]
+        refused = client.post("/v2/models/no/infer", json=KSERVE_JSON)
+        # It shows the words only where the type is exactly this.
+        assert (refused.status_code, refused.headers["content-type"]) == (404, "application/json")
+        assert refused.json()["error"] == "Request for unknown model: 'no' is not found"
+
+
 def seconds(module: Any, value: float) -> list[Any]:
     tensor = module.InferInput("seconds", [1], "FP32")
     tensor.set_data_from_numpy(np.array([value], dtype=np.float32))
@@ -431,6 +472,16 @@ def test_what_is_wrong_is_told_in_tritons_words(house: House, key: Key) -> None:
     ):
         refused = call(path, key=key.key, method=method, json=body)
         assert (refused.status, words in refused.json["error"]) == (status, True), refused.body
+
+
+def test_what_callers_ask_wrongly_is_not_held_against_a_model(house: House, key: Key) -> None:
+    with http_client.InferenceServerClient(house.http) as client:
+        for _ in range(5):
+            with pytest.raises(utils.InferenceServerException, match="version 7 is not found"):
+                client.infer("plus", given(http_client), model_version="7", headers=bearer(key))
+        np.testing.assert_array_equal(
+            client.infer("plus", given(http_client), headers=bearer(key)).as_numpy("y"), ROW + 1
+        )
 
 
 def test_tritons_metrics_are_on_the_gateways_page(house: House, key: Key) -> None:

@@ -26,7 +26,9 @@ from polyforge.kernel.errors import (
     Invalid,
     LimitReached,
     ModelFailed,
+    ModelNotFound,
     NotConfigured,
+    NotSupported,
     PolyforgeError,
     QuotaSpent,
     RateLimited,
@@ -52,6 +54,7 @@ _MISFITS: Final[dict[Misfit, str]] = {
     "structured_output": "can follow a JSON schema",
 }
 _NANO: Final = 1_000_000_000
+_NO_FAULTS: Final = (NotConfigured, LimitReached, ModelFailed, ModelNotFound, NotSupported)
 _CANONICAL: Final = frozenset({"chat", "completion"})
 _log = get_logger(__name__)
 
@@ -297,11 +300,9 @@ def _passes(job: Job, provider: Provider) -> bool:
 def _is_no_fault(job: Job, error: PolyforgeError) -> bool:
     """Whether a failure says nothing of how the deployment does: its key is not set yet, or the caller's is used up.
 
-    Nor does a limit that was set here, nor one model of a host that itself answers.
+    Nor does a limit that was set here, nor what a host that itself answers has not, or cannot.
     """
-    return isinstance(error, NotConfigured | LimitReached | ModelFailed) or (
-        job.provider_key is not None and isinstance(error, RateLimited)
-    )
+    return isinstance(error, _NO_FAULTS) or (job.provider_key is not None and isinstance(error, RateLimited))
 
 
 async def _until_content(events: AsyncGenerator[list[StreamEvent]]) -> list[StreamEvent]:

@@ -12,6 +12,7 @@ from polyforge.registry.catalog import Catalog
 from polyforge.server.authentication import Authentication
 from polyforge.server.endpoints import Endpoint
 from polyforge.server.http import Receive, Scope, declared_length, first_values, read_body
+from polyforge.server.open_inference.described import description
 from polyforge.server.open_inference.inferring import TensorEndpoints
 from polyforge.server.operations import Operations
 from polyforge.tenancy.callers import Caller
@@ -45,6 +46,7 @@ class OpenInference:
         self._operations = operations
         self._max_bytes = max_bytes
         self._endpoints = TensorEndpoints(hosted, max_bytes)
+        self._description = description()
         self._server = oip.encode_json(oip.ServerMetadata("polyforge", __version__))
 
     def endpoint(self, scope: Scope, receive: Receive) -> tuple[Endpoint | None, Receive]:
@@ -63,6 +65,9 @@ class OpenInference:
             case ["health", ("live" | "ready") as probe]:
                 _only("GET", method)
                 return await self._health(probe)
+            case ["openapi.json"]:
+                _only("GET", method)
+                return _OK, self._description
             case ["repository", *call]:
                 _only("POST", method)
                 return await self._repository(call, scope, receive)

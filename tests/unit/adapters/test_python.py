@@ -70,6 +70,8 @@ def test_the_example_of_the_documentation_works(load: Load) -> None:
         ("class Model:\n inputs = outputs = {'x': ('BF16', [-1])}\n", "x: at least one"),
         (NUMBERS, "neither `predict` nor `stream`"),
         (NUMBERS + "    def __init__(self): raise OSError('no disk')", "Model(): OSError: no disk"),
+        (NUMBERS + "        predict = stream = None", "neither `predict` nor `stream`"),
+        (NUMBERS + "        labels = object\n        def predict(self, x): ...", "labels and batch_rows: TypeError"),
         (
             NUMBERS + "        def load(self): raise OSError('no disk')\n        def predict(self, inputs): ...",
             "load: OSError: no disk",
@@ -94,8 +96,11 @@ def test_a_folder_without_model_py_and_an_interpreter_that_is_not_there(tmp_path
 
 
 def test_one_that_does_not_get_ready_in_time_is_given_up(load: Load) -> None:
-    slow = NUMBERS + "        def load(self):\n            import time; time.sleep(3600)\n        predict = None\n"
-    with pytest.raises(Unavailable, match="did not start"):
+    slow = (
+        NUMBERS
+        + "        def load(self):\n            import time; time.sleep(3600)\n        def predict(self, x): ...\n"
+    )
+    with pytest.raises(Unavailable, match="it did not get ready"):
         load(slow, start_seconds=1)
 
 
@@ -271,3 +276,29 @@ def test_an_interpreter_of_its_own_needs_none_of_our_libraries(load: Load, tmp_p
     )
     assert numbers(ask(model, 0)) == [0]
     assert sys.executable != str(tmp_path / "venv" / "bin" / "python")
+
+
+@pytest.mark.parametrize(
+    ("datatype", "shape", "data"),
+    [
+        ("BYTES", (1,), b"\x05\x00"),
+        ("BYTES", (1,), b"\x05\x00\x00\x00abc"),
+        ("BYTES", (3,), pack_strings([b"a", b"b"])),
+        ("INT64", (1,), b"abc"),
+        ("INT64", (2,), bytes(8)),
+    ],
+)
+def test_inputs_that_are_cut_off_are_the_callers_mistake(
+    load: Load, datatype: Any, shape: tuple[int, ...], data: bytes
+) -> None:
+    source = NUMBERS.replace("INT64", datatype) + "        def predict(self, x): return {'y': x['x']}\n"
+    model = load(source + "        def batch(self, all): return [{'y': x['x']} for x in all]\n")
+    whole = pack_strings([b"ok"]) if datatype == "BYTES" else bytes(8)
+    good = ModelRequest({"x": Tensor("x", datatype, (1,), whole)}, {})
+    cut = ModelRequest({"x": Tensor("x", datatype, shape, data)}, {})
+    first, refused, last = model.run([good, cut, good])
+    assert isinstance(refused, Invalid)
+    assert refused.param == "x"
+    assert not isinstance(first, PolyforgeError)
+    assert not isinstance(last, PolyforgeError)
+    assert model.processes.endings == {}

@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 import numpy as np
 
@@ -29,6 +29,22 @@ Arrays = dict[str, Any]
 
 class _Broken(Exception):
     """The model does not keep to what it declares."""
+
+
+class _WrongInput(ValueError):
+    """The bytes of an input are not what its shape promises: the caller's mistake."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name}: its data does not fit its shape")
+        self.param = name
+
+
+class _Asked(NamedTuple):
+    """One request, or why it cannot be read."""
+
+    inputs: Arrays
+    parameters: Arrays
+    problem: Reply | None = None
 
 
 class Spec:
@@ -58,9 +74,9 @@ class PythonModel:
         self._outputs = self._declared(kind, "outputs")
         self._model = _guarded("Model()", kind)
         self._methods = {
-            name: _with_parameters(getattr(self._model, name))
+            name: _with_parameters(method)
             for name in ("predict", "batch", "stream")
-            if hasattr(self._model, name)
+            if callable(method := getattr(self._model, name, None))
         }
         if not {"predict", "stream"} & self._methods.keys():
             raise CannotServe(f"{FILE}: class Model has neither `predict` nor `stream`")
@@ -70,6 +86,9 @@ class PythonModel:
 
     def hello(self) -> bytes:
         """What it takes and gives."""
+        return _guarded("labels and batch_rows", self._hello)
+
+    def _hello(self) -> bytes:
         signature: dict[str, Any] = {
             "platform": "python",
             "inputs": [spec.facts() for spec in self._inputs.values()],
@@ -85,7 +104,7 @@ class PythonModel:
         order: dict[str, Any] = json.loads(frame.header)
         requests = list(self._requests(order["requests"], frame.payload))
         if order["do"] == "stream":
-            return self._stream(*requests[0])
+            return self._stream(requests[0])
         if order["do"] == "run":
             return _joined(self._run(requests))
         return _joined(self._warm_up())
@@ -104,51 +123,66 @@ class PythonModel:
             return 0
         return int(getattr(self._model, "batch_rows", BATCH_ROWS)) if "batch" in self._methods else 1
 
-    def _run(self, requests: list[tuple[Arrays, Arrays]]) -> list[Reply]:
+    def _run(self, requests: list[_Asked]) -> list[Reply]:
+        answers = iter(self._answers([asked for asked in requests if asked.problem is None]))
+        return [asked.problem or next(answers) for asked in requests]
+
+    def _answers(self, requests: list[_Asked]) -> list[Reply]:
         if len(requests) > 1 and "batch" in self._methods:
             together = self._together(requests)
             if together is not None:
                 return together
-        return [self._alone(inputs, parameters) for inputs, parameters in requests]
+        return [self._alone(asked) for asked in requests]
 
-    def _together(self, requests: list[tuple[Arrays, Arrays]]) -> list[Reply] | None:
+    def _together(self, requests: list[_Asked]) -> list[Reply] | None:
         """None when they cannot be answered together: alone it is found out which one is to blame."""
-        inputs, parameters = [inputs for inputs, _ in requests], [parameters for _, parameters in requests]
         try:
-            outputs = self._methods["batch"](inputs, parameters)
+            outputs = self._methods["batch"]([asked.inputs for asked in requests], [a.parameters for a in requests])
             if len(outputs) != len(requests):
                 raise _Broken(f"`batch` gave {len(outputs)} answers to {len(requests)} requests")
-            return [self._packed(given, asked) for given, asked in zip(outputs, inputs, strict=True)]
+            return [self._packed(given, asked.inputs) for given, asked in zip(outputs, requests, strict=True)]
         except Exception as error:  # noqa: BLE001  the model's own code
             if not _is_told(error):
                 traceback.print_exc()
             return None
 
-    def _alone(self, inputs: Arrays, parameters: Arrays) -> Reply:
+    def _alone(self, asked: _Asked) -> Reply:
         if "predict" not in self._methods:
             return _problem("not_supported", "this model answers in streams: generate_stream, or ModelStreamInfer")
         try:
-            return self._packed(self._methods["predict"](inputs, parameters), inputs)
+            return self._packed(self._methods["predict"](asked.inputs, asked.parameters), asked.inputs)
         except Exception as error:  # noqa: BLE001  the model's own code
             return _failed(error)
 
-    def _stream(self, inputs: Arrays, parameters: Arrays) -> Generator[Reply]:
+    def _stream(self, asked: _Asked) -> Generator[Reply]:
+        if asked.problem is not None:
+            yield _joined([asked.problem])
+            return
         try:
-            with closing(_generator(self._methods["stream"](inputs, parameters))) as answers:
+            with closing(_generator(self._methods["stream"](asked.inputs, asked.parameters))) as answers:
                 for given in answers:
                     yield _joined([self._packed(given, None)])
         except Exception as error:  # noqa: BLE001  the model's own code
             yield _joined([_failed(error)])
 
-    def _requests(self, wires: list[dict[str, Any]], payload: memoryview) -> Iterator[tuple[Arrays, Arrays]]:
+    def _requests(self, wires: list[dict[str, Any]], payload: memoryview) -> Iterator[_Asked]:
         at = 0
         for wire in wires:
-            inputs: Arrays = {}
-            for tensor in wire["inputs"]:
-                end = at + tensor["size"]
+            end = at + sum(tensor["size"] for tensor in wire["inputs"])
+            yield self._request(wire, payload[at:end])
+            at = end
+
+    def _request(self, wire: dict[str, Any], payload: memoryview) -> _Asked:
+        inputs: Arrays = {}
+        at = 0
+        for tensor in wire["inputs"]:
+            end = at + tensor["size"]
+            try:
                 inputs[tensor["name"]] = self._unpacked(tensor, payload[at:end])
-                at = end
-            yield inputs, wire["parameters"]
+            except (ValueError, struct.error):
+                return _Asked({}, {}, _failed(_WrongInput(tensor["name"])))
+            at = end
+        return _Asked(inputs, wire["parameters"])
 
     def _unpacked(self, tensor: dict[str, Any], data: memoryview) -> Any:
         if tensor["datatype"] != "BYTES":
@@ -256,11 +290,13 @@ def _joined(replies: Sequence[Reply]) -> Reply:
 
 
 def _elements(data: bytes) -> Iterator[bytes]:
-    """The elements of a BYTES tensor, each after its length, which the host has checked."""
+    """The elements of a BYTES tensor, each after its length; struct.error or ValueError when one is cut off."""
     at = 0
     while at < len(data):
         (length,) = _LENGTH.unpack_from(data, at)
         at += _LENGTH.size + length
+        if at > len(data):
+            raise ValueError("an element is cut off")
         yield data[at - length : at]
 
 

@@ -16,7 +16,8 @@ from polyforge.gateway.job import Job
 from polyforge.guardrails.passages import asked, texts_of
 from polyforge.guardrails.rules import Rule, Rulebook
 from polyforge.kernel.chat import ChatRequest
-from polyforge.kernel.tasks import Dialect, InferenceRequest, Task
+from polyforge.kernel.errors import Unsupported
+from polyforge.kernel.tasks import Dialect, InferenceRequest, Task, TensorRequest
 from polyforge.ports.guardrail import Action, Stage
 from polyforge.registry.catalog import Model
 from polyforge.telemetry.hops import Hops
@@ -149,3 +150,24 @@ async def test_what_is_said_beside_the_texts_is_changed_in_canonical_form_too() 
     assert went.chat is not None
     assert json.loads(bytes(went.chat.others["metadata"])) == {"customer": "[EMAIL]"}
     assert texts_of(asked(went.chat)) == ["[EMAIL]"]
+
+
+@pytest.mark.parametrize(
+    ("operation", "datatype", "header_length"),
+    [("infer", "BYTES", None), ("generate", "FP32", None), ("infer", "FP32", 0)],
+)
+async def test_texts_in_tensors_are_refused_because_nobody_judges_them(
+    operation: Any, datatype: str, header_length: int | None
+) -> None:
+    body = json.dumps({"inputs": [{"name": "x", "shape": [1], "datatype": datatype, "data": [MAIL]}]}).encode()
+    asked_for = job(body, "inference")
+    asked_for.request = TensorRequest("inference", "oip", "m", body, operation=operation, header_length=header_length)
+    with pytest.raises(Unsupported, match="cannot judge texts in tensors"):
+        await guarding().begin(asked_for, NOBODY)
+
+
+async def test_numbers_in_tensors_have_nothing_to_judge() -> None:
+    body = b'{"inputs":[{"name":"x","shape":[1],"datatype":"FP32","data":[1.0]}]}'
+    asked_for = job(body, "inference")
+    asked_for.request = TensorRequest("inference", "oip", "m", body)
+    assert await guarding().begin(asked_for, NOBODY) is None

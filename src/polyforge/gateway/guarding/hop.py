@@ -163,8 +163,9 @@ def _about(job: Job, asking: Asking) -> About:
 def _refuse_texts(request: TensorRequest) -> None:
     """What nobody can judge does not go through; numbers alone there is nothing to say of."""
     if not request.operation.startswith("infer") or oip.holds_texts(request.body, request.header_length):
-        raise GuardrailFailed(
-            "this model has guardrails, which cannot judge texts in tensors; call it by another of its paths"
+        raise Unsupported(
+            "this model has guardrails, which cannot judge texts in tensors; call it by another of its paths",
+            param="inputs",
         )
 
 

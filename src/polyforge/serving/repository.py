@@ -79,6 +79,11 @@ class HostedModel:
         else:
             self.state = "READY"
 
+    def recall(self, signature: Signature) -> None:
+        """Be ready as it was when it was last loaded; its first request has to load it."""
+        self._signature = signature
+        self.state, self.reason = "READY", ""
+
     def tune(self, measured: Plan) -> None:
         """Run it from now on, and after every load, as measuring has found best; what its settings say stays."""
         self._measured = measured

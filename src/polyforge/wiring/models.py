@@ -27,6 +27,7 @@ from polyforge.serving.guard import Guard
 from polyforge.serving.lifecycle.attempts import LoadAttempts
 from polyforge.serving.lifecycle.engine import Engine, Runs
 from polyforge.serving.lifecycle.keeping import MEGABYTE, Lifecycle, Limits
+from polyforge.serving.lifecycle.known import KnownSignatures
 from polyforge.serving.lifecycle.recent import RecentlyUsed, order_of
 from polyforge.serving.lifecycle.roster import Roster
 from polyforge.serving.lifecycle.tuner import Tuner
@@ -78,6 +79,7 @@ class ModelHost:
         self._attempts = LoadAttempts(settings.data / FOLDER / "loading.json")
         self.lifecycle = Lifecycle(self.scheduler, _limits(serving), attempts=self._attempts)
         self.recent = RecentlyUsed(settings.data / FOLDER / "recent.json")
+        self._known = KnownSignatures(settings.data / FOLDER / "known")
         self._tunings = Tunings(settings.data / TUNING_FOLDER, machine_kind(self._cores))
         self.roster = Roster(
             model_sources(settings.models),
@@ -85,6 +87,7 @@ class ModelHost:
             repository=self.repository,
             lifecycle=self.lifecycle,
             recent=self.recent,
+            known=self._known,
             make=self._hosted,
             idle_seconds=serving.idle_unload,
         )
@@ -165,7 +168,12 @@ class ModelHost:
         ready()
 
     def _hosted(self, source: ModelSource) -> HostedModel:
-        engine = Engine(source.name, lambda: engine_for(source.folder, source.hints, source.name), self.runs)
+        engine = Engine(
+            source.name,
+            lambda: engine_for(source.folder, source.hints, source.name),
+            self.runs,
+            lambda signature: self._known.keep(source, signature),
+        )
         shape = self._tunings.shape_of(source)
         return HostedModel(source.name, engine, source.version, shape=shape, cores=self._cores)
 

@@ -53,12 +53,22 @@ class Runs:
 
 
 class Engine:
-    """A model's backend through all of its lives. May be loaded again after `close`."""
+    """A model's backend through all of its lives. May be loaded again after `close`.
 
-    def __init__(self, name: str, make: Callable[[], ModelBackend], runs: Runs) -> None:
+    `loaded` is called with what the model turns out to be, in the thread that loads it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        make: Callable[[], ModelBackend],
+        runs: Runs,
+        loaded: Callable[[Signature], None] = lambda signature: None,
+    ) -> None:
         self._name = name
         self._make = make
         self._runs = runs
+        self._loaded = loaded
         self._made: ModelBackend | None = None
 
     @property
@@ -75,6 +85,7 @@ class Engine:
             made.close()
             raise
         self._made = made
+        self._loaded(made.signature)
 
     def warm_up(self) -> None:
         """Run once on made-up input."""

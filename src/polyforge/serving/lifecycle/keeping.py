@@ -245,7 +245,11 @@ class Lifecycle:
         return [kept for kept in self._kept.values() if is_idle(kept)]
 
     def _may_leave(self, kept: _Kept) -> bool:
-        return kept.model.resident and kept.model.ready and kept.change is None and not kept.upkeep.keep_warm
+        model = kept.model
+        if not (model.resident and model.ready) or kept.change is not None:
+            return False
+        # What a stateful model knows of its sequences would be lost with it.
+        return not kept.upkeep.keep_warm and not model.signature.stateful
 
     def _begin(
         self, kept: _Kept, change: Coroutine[Any, Any, PolyforgeError | None]
@@ -307,7 +311,7 @@ class Lifecycle:
             return
         self._life(model).loads += 1
         kept.loaded_at = now
-        model.resident = True
+        model.resident, model.reason = True, ""
         if outside := _process_bytes(model):
             kept.measured = max(kept.measured, outside)
         else:

@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 
 from polyforge.kernel.errors import Invalid
-from polyforge.serving.lifecycle.keeping import Lifecycle, Upkeep
+from polyforge.serving.lifecycle.keeping import NO_ROOM, Lifecycle, Upkeep
+from polyforge.serving.lifecycle.known import KnownSignatures
 from polyforge.serving.lifecycle.memory import folder_bytes
 from polyforge.serving.lifecycle.recent import RecentlyUsed
 from polyforge.serving.plan import Plan
@@ -44,6 +45,7 @@ class Roster:
         repository: Repository,
         lifecycle: Lifecycle,
         recent: RecentlyUsed,
+        known: KnownSignatures,
         make: MakeModel,
         idle_seconds: float | None,
     ) -> None:
@@ -53,6 +55,7 @@ class Roster:
         self._repository = repository
         self._lifecycle = lifecycle
         self._recent = recent
+        self._known = known
         self._make = make
         self._idle_seconds = idle_seconds
         self._changing = asyncio.Lock()
@@ -84,6 +87,15 @@ class Roster:
                 self._lifecycle.keep(model, await self._upkeep(self._sources[model.name, model.version]))
             self._recent.mark(models)
             await self._lifecycle.begin(self._recent.sorted(models), starting)
+            for model in models:
+                if model.reason == NO_ROOM:
+                    await self._recall(model)
+
+    async def _recall(self, model: HostedModel) -> None:
+        signature = await asyncio.to_thread(self._known.find, self._sources[model.name, model.version])
+        # Somebody may have asked for it meanwhile.
+        if signature is not None and model.reason == NO_ROOM:
+            model.recall(signature)
 
     def refresh(self) -> None:
         """Look into the file of registered models soon: whoever changes it says so."""
@@ -163,7 +175,7 @@ class Roster:
             raise Invalid(f"failed to load '{source.name}': {fresh.reason}")
 
     async def _drop(self, key: _Key) -> None:
-        del self._sources[key]
+        await asyncio.to_thread(self._known.forget, self._sources.pop(key))
         model = self._repository.find(*key)
         await self._let_go(model)
         self._repository.remove(model)

@@ -1,17 +1,15 @@
 """What measuring found of models, kept in files: one for each content of a folder and kind of machine."""
 
-import os
 import platform
 import re
 from collections.abc import Callable
-from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from polyforge.kernel.ids import new_ulid
-from polyforge.serving.lifecycle.memory import MAX_FILES
+from polyforge.serving.lifecycle.identity import content_of, hints_of
 from polyforge.serving.lifecycle.roster import shape_of
 from polyforge.serving.plan import Plan
 from polyforge.serving.sources import ModelSource
@@ -57,13 +55,13 @@ class Tunings:
         except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
             _log.warning("what was measured of a model cannot be read", model=source.name, reason=str(error))
             return None
-        return found.plan if found.hints == _hints(source) else None
+        return found.plan if found.hints == hints_of(source) else None
 
     def keep(self, source: ModelSource, plan: Plan) -> None:
         """Write down what was measured; a full disk is logged, and costs measuring again."""
         path = self._path(source)
         draft = path.with_name(f".{new_ulid()}")
-        tuned = Tuned(plan.instances, plan.batch_rows, plan.batch_bytes, _hints(source))
+        tuned = Tuned(plan.instances, plan.batch_rows, plan.batch_bytes, hints_of(source))
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             draft.write_bytes(msgspec.json.encode(tuned))
@@ -82,7 +80,7 @@ class Tunings:
         return shape
 
     def _path(self, source: ModelSource) -> Path:
-        return self._folder / f"{source.digest or _content(source.folder)}-{self._machine}.json"
+        return self._folder / f"{source.digest or content_of(source.folder)}-{self._machine}.json"
 
 
 def machine_kind(cores: int) -> str:
@@ -93,19 +91,3 @@ def machine_kind(cores: int) -> str:
         found = None
     name = found[1].decode("ascii", "ignore") if found else platform.processor()
     return _NOT_PLAIN.sub("-", f"{platform.machine()} {name} {cores}").strip("-").lower()
-
-
-def _content(folder: Path) -> str:
-    """Another one when a file of a folder is another: its names, sizes and times, as hashing gigabytes takes long."""
-    found: list[tuple[str, int, int]] = []
-    for place, _, names in os.walk(folder):
-        for name in names[: MAX_FILES - len(found)]:
-            path = Path(place) / name
-            state = path.stat()
-            found.append((path.relative_to(folder).as_posix(), state.st_size, state.st_mtime_ns))
-    return sha256(msgspec.json.encode(sorted(found))).hexdigest()
-
-
-def _hints(source: ModelSource) -> str:
-    said: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(source.hints, instances=None))
-    return sha256(msgspec.json.encode(said, order="deterministic")).hexdigest()[:16]

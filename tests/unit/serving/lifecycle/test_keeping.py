@@ -8,10 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from polyforge.kernel.errors import Invalid, Unavailable
-from polyforge.ports.model_backend import ModelBackend
+from polyforge.ports.model_backend import ModelBackend, Signature
 from polyforge.serving.lifecycle import keeping
 from polyforge.serving.lifecycle.attempts import GIVEN_UP, MOST, LoadAttempts
 from polyforge.serving.lifecycle.engine import Engine, Runs
@@ -123,6 +124,18 @@ async def test_what_is_kept_warm_never_leaves(house: House) -> None:
     huge = house.model("huge", size=4 * MEGABYTE)
     with pytest.raises(Unavailable, match="'huge' needs about 4 MB, more than the 3 MB"):
         await house.ask(huge)
+
+
+async def test_a_model_that_keeps_state_does_not_leave_for_others(house: House) -> None:
+    class Stateful(Adder):
+        @property
+        def signature(self) -> Signature:
+            return msgspec.structs.replace(super().signature, stateful=True, instances=1)
+
+    models = [house.model("stateful", Stateful), *(house.model(name) for name in "abc")]
+    await house.lifecycle.begin(models[:3], lambda: None)
+    await house.ask(models[3])
+    assert [model.resident for model in models] == [True, False, True, True]
 
 
 async def test_what_was_seen_counts_more_than_the_size_of_the_files(house: House) -> None:

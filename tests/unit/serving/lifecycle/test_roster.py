@@ -13,6 +13,7 @@ from polyforge.serving.api import OipApp
 from polyforge.serving.hints import EngineHints
 from polyforge.serving.lifecycle.engine import Engine, Runs
 from polyforge.serving.lifecycle.keeping import MEGABYTE, Lifecycle, Limits
+from polyforge.serving.lifecycle.known import KnownSignatures
 from polyforge.serving.lifecycle.recent import RecentlyUsed
 from polyforge.serving.lifecycle.roster import Roster, shape_of
 from polyforge.serving.plan import Plan
@@ -45,6 +46,7 @@ class House:
     def __init__(self, data: Path, *declared: str, memory_bytes: int | None = None, **source: Any) -> None:
         self.data = data
         self.made: list[Folder] = []
+        self.known = KnownSignatures(data / "models" / "known")
         self.repository = Repository([])
         self.scheduler = Scheduler(threads=2, max_queue=10)
         self.lifecycle = Lifecycle(
@@ -56,6 +58,7 @@ class House:
             repository=self.repository,
             lifecycle=self.lifecycle,
             recent=RecentlyUsed(data / "models" / "recent.json"),
+            known=self.known,
             make=self._hosted,
             idle_seconds=None,
         )
@@ -89,9 +92,8 @@ class House:
             self.made.append(Folder(source.folder))
             return self.made[-1]
 
-        return HostedModel(
-            source.name, Engine(source.name, make, Runs()), source.version, shape=shape_of(source), cores=2
-        )
+        engine = Engine(source.name, make, Runs(), lambda signature: self.known.keep(source, signature))
+        return HostedModel(source.name, engine, source.version, shape=shape_of(source), cores=2)
 
     def states(self) -> dict[str, str]:
         return {f"{entry.name}@{entry.version}": entry.state for entry in self.app.index(only_ready=False)}
@@ -242,6 +244,10 @@ async def test_after_a_restart_those_used_last_get_the_memory(tmp_path: Path) ->
     await after.roster.begin(lambda: None)
     assert [backend.folder.name for backend in after.made] == ["b", "a"]
     assert after.app.ready
+    # It was loaded once, so it is known what it takes.
+    assert after.states() == {"a@1": "READY", "b@1": "READY", "c@1": "READY"}
+    assert after.repository.find("c").signature.platform == "adder"
+    assert [model.resident for model in after.repository] == [True, True, False]
     await after.ask("c")
     assert [model.resident for model in after.repository] == [False, True, True]
     await after.scheduler.close()

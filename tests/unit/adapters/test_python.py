@@ -302,3 +302,20 @@ def test_inputs_that_are_cut_off_are_the_callers_mistake(
     assert not isinstance(first, PolyforgeError)
     assert not isinstance(last, PolyforgeError)
     assert model.processes.endings == {}
+
+
+def test_what_is_too_large_for_one_frame_travels_in_several(load: Load) -> None:
+    source = """
+    class Model:
+        inputs = {"image": ("UINT8", [-1, -1])}
+        outputs = {"sum": ("INT64", [-1])}
+        batch_rows = 64
+        def predict(self, inputs):
+            return {"sum": inputs["image"][:, :3].sum(axis=1)}
+        def batch(self, requests):
+            return [self.predict(inputs) for inputs in requests]
+"""
+    model = load(source)
+    large = ModelRequest({"image": Tensor("image", "UINT8", (1, 2**25), b"\1\2\3" + bytes(2**25 - 3))}, {})
+    assert [numbers(answer) for answer in model.run([large] * 9)] == [[6]] * 9
+    assert model.processes.endings == {}

@@ -1,9 +1,9 @@
 """A model whose engine lives in child processes, one per instance: what it does there hurts nobody else."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field
@@ -25,6 +25,9 @@ from polyforge.isolation.pool import Pool
 from polyforge.kernel.errors import Invalid, PolyforgeError
 from polyforge.ports.model_backend import ModelRequest, Outputs, ProcessFacts, Signature
 from polyforge.telemetry.logs import get_logger
+
+ORDER_BYTES: Final = 64 * 1024 * 1024
+"""Inputs of several requests that travel together, well below what a frame may hold."""
 
 _log = get_logger(__name__)
 
@@ -106,14 +109,10 @@ class ChildBackend:
 
     def run(self, batch: Sequence[ModelRequest]) -> list[Outputs | PolyforgeError]:
         """The outputs of each request; Unavailable or TimedOut for all of them when their process ends."""
-        if not batch:
-            return []
-        try:
-            with self._pool.child() as child:
-                answers = self._answers(child, child.ask(*_order("run", batch)), len(batch))
-        except PolyforgeError as error:
-            return [error] * len(batch)
-        return [error_of(answer) if isinstance(answer, WireProblem) else answer for answer in answers]
+        answers: list[Outputs | PolyforgeError] = []
+        for group in _groups(batch):
+            answers += self._run(group)
+        return answers
 
     def stream(self, request: ModelRequest) -> Generator[Outputs]:
         """The answers to a request as they come; closing this early stops the model's work on it."""
@@ -130,6 +129,14 @@ class ChildBackend:
     def close(self) -> None:
         """Let the processes go."""
         self._pool.close()
+
+    def _run(self, batch: Sequence[ModelRequest]) -> list[Outputs | PolyforgeError]:
+        try:
+            with self._pool.child() as child:
+                answers = self._answers(child, child.ask(*_order("run", batch)), len(batch))
+        except PolyforgeError as error:
+            return [error] * len(batch)
+        return [error_of(answer) if isinstance(answer, WireProblem) else answer for answer in answers]
 
     def _answers(self, child: Child, frame: Frame, count: int) -> list[Outputs | WireProblem]:
         specs = {spec.name: spec for spec in self.signature.outputs}
@@ -163,6 +170,20 @@ class _Logged:
     def refused(self, reason: str, delay: float) -> None:
         """A process could not be started again."""
         _log.error("a model could not be started again", model=self._model, reason=reason, restart_seconds=delay)
+
+
+def _groups(batch: Sequence[ModelRequest]) -> Iterator[list[ModelRequest]]:
+    """Requests that one frame may hold."""
+    group: list[ModelRequest] = []
+    size = 0
+    for request in batch:
+        if group and size + request.size > ORDER_BYTES:
+            yield group
+            group, size = [], 0
+        group.append(request)
+        size += request.size
+    if group:
+        yield group
 
 
 def _order(do: Literal["run", "stream"], requests: Sequence[ModelRequest]) -> tuple[bytes, list[memoryview]]:

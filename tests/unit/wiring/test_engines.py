@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from polyforge.adapters.model_backends.isolated import Isolated
 from polyforge.adapters.model_backends.onnx import Onnx
 from polyforge.adapters.model_backends.static_embedding import StaticEmbedding
 from polyforge.adapters.model_backends.text_encoder import TextEncoder
@@ -29,6 +30,23 @@ def lay(folder: Path, *names: str, config: dict[str, Any] | None = None, content
     if config is not None:
         (folder / "config.json").write_text(json.dumps(config))
     return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "engine"),
+    [
+        ("model.txt", b"tree\nversion=v4\n", "lightgbm"),
+        ("model.json", b'{"learner":{"attributes":{}', "xgboost"),
+        ("model.ubj", b"{L", "xgboost"),
+    ],
+)
+def test_boosters_are_told_by_how_their_files_begin(tmp_path: Path, name: str, content: bytes, engine: str) -> None:
+    lay(tmp_path, "README.txt", "metadata.json", content=b"a tree")
+    assert detect(lay(tmp_path, name, content=content), None) == engine
+
+
+def test_models_of_estimators_are_apart_though_nobody_asked(tmp_path: Path) -> None:
+    assert isinstance(engine_for(lay(tmp_path, "model.skops"), EngineHints()), Isolated)
 
 
 @pytest.mark.parametrize(

@@ -347,6 +347,9 @@ def test_loading_is_for_operators(house: House, key: Key) -> None:
         client.load_model("spare", headers=house.admin)
         assert client.is_model_ready("spare", headers=bearer(key))
         assert len(client.get_inference_statistics(headers=house.admin)["model_stats"]) >= 3
+    events = house.server.api("GET", "/audit?limit=50").json["data"]
+    mine = [event["action"] for event in events if event["resource_id"] == "spare"]
+    assert mine[:2] == ["hosted_model.load_asked", "hosted_model.unload_asked"]
     with grpc_client.InferenceServerClient(house.grpc) as client:
         with pytest.raises(utils.InferenceServerException) as refusal:
             client.load_model("spare", headers=bearer(key))

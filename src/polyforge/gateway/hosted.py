@@ -105,10 +105,21 @@ class HostedModels:
             told += [_entry_as(entry, name) for name in names]
         return oip.encode_json(told)
 
+    def name_at_host(self, catalog: Catalog, caller: Caller, name: str) -> str:
+        """What the host calls a model that may be loaded and unloaded: a declared one, or one of its repository.
+
+        ModelNotFound for registered models, which have versions to promote instead.
+        """
+        deployed = name
+        if catalog.knows(name):
+            places = catalog.find(name, caller.project_id).deployments
+            deployed = next((place.model for place in places if place.provider == LOCAL), name)
+        if is_hosted(deployed):
+            raise ModelNotFound(f"there is no model {name!r}", param="model")
+        return deployed
+
     async def control(self, name: str, does: str, body: bytes) -> None:
-        """Load or unload a model of the host's repository; errors as the host says. Others have versions to promote."""
-        if is_hosted(name):
-            raise ModelNotFound(f"Request for unknown model: '{name}' is not found", param="model")
+        """Load or unload a model, by the host's name; errors as the host says."""
         path = f"{oip.model_path(name).replace('/v2/models/', '/v2/repository/models/')}/{does}"
         _check(await self._client.ask(path, body, seconds=LOADING_SECONDS))
 

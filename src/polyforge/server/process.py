@@ -16,6 +16,7 @@ from polyforge.gateway.comparing import Comparing
 from polyforge.gateway.guarding import api as guarding_api
 from polyforge.gateway.guarding.trying import Trying
 from polyforge.gateway.guide import ModelGuide
+from polyforge.gateway.operating import HostOperations
 from polyforge.gateway.tokenizing import api as tokenizing_api
 from polyforge.gateway.tokenizing.service import TokenizingService, tokenizer_files
 from polyforge.kernel.clock import SystemClock
@@ -127,7 +128,12 @@ def create_app(platform: GatewayPlatform) -> Application:
     operations = Operations(platform.render_metrics, _is_private(settings))
     well_known = WellKnown(platform.signing_keys, platform.address)
     open_inference = OpenInference(
-        platform.hosted, platform.lineups, authentication, operations, settings.serving.max_request_bytes
+        platform.hosted,
+        HostOperations(platform.hosted, platform.database, platform.recorder),
+        platform.lineups,
+        authentication,
+        operations,
+        settings.serving.max_request_bytes,
     )
     return Application(
         inference,

@@ -126,8 +126,11 @@ async def test_registered_models_are_their_projects_alone_whatever_the_host_call
             await models.find(catalog(), caller(project), f"{OURS}.mine")
     with pytest.raises(ModelNotFound):
         await models.find(catalog(), caller(THEIRS), "mine")
-    with pytest.raises(ModelNotFound):
-        await models.control(f"{OURS}.mine", "unload", b"")
+    for name in (f"{OURS}.mine", f"{THEIRS}.theirs"):
+        with pytest.raises(ModelNotFound):
+            models.name_at_host(catalog(), caller(), name)
+    assert models.name_at_host(catalog(), caller(), BUILT_IN) == "small"
+    assert models.name_at_host(catalog(), caller(), "densenet") == "densenet"
 
 
 async def test_what_the_host_says_is_told_under_the_callers_name() -> None:

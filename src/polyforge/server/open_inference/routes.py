@@ -7,6 +7,7 @@ from polyforge.dialects import oip
 from polyforge.dialects.oip_paths import is_inference, read_model_path
 from polyforge.gateway.hosted import HostedModels
 from polyforge.gateway.lineup import Lineups
+from polyforge.gateway.operating import HostOperations
 from polyforge.kernel.errors import MethodNotAllowed, NotFound, NotSupported
 from polyforge.registry.catalog import Catalog
 from polyforge.server.authentication import Authentication
@@ -35,12 +36,14 @@ class OpenInference:
     def __init__(
         self,
         hosted: HostedModels,
+        host_operations: HostOperations,
         lineups: Lineups,
         authentication: Authentication,
         operations: Operations,
         max_bytes: int,
     ) -> None:
         self._hosted = hosted
+        self._operations_of_host = host_operations
         self._lineups = lineups
         self._authentication = authentication
         self._operations = operations
@@ -112,8 +115,9 @@ class OpenInference:
                 caller = await self._reader(scope)
                 return _OK, await self._hosted.index(self._catalog, caller, await self._body(scope, receive) or b"{}")
             case ["models", *names, ("load" | "unload") as does] if names:
-                await self._operator(scope)
-                await self._hosted.control("/".join(names), does, await self._body(scope, receive))
+                caller = await self._operator(scope)
+                body = await self._body(scope, receive)
+                await self._operations_of_host.change(self._catalog, caller, "/".join(names), does, body)
                 return _OK, b""
             case [_, "index"] | [_, "models", _, "load" | "unload"]:
                 await self._reader(scope)

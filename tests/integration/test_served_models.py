@@ -52,7 +52,9 @@ Run = Callable[..., str]
 @pytest.fixture(scope="module")
 def site(serve: Serve) -> Polyforge:
     lab = {"use": "openai", "base_url": "http://127.0.0.1:9/v1"}
-    return serve({"providers": {"lab": lab}, "models": solo("declared", task="embedding")}, workers=2)
+    # Answers are kept, so that one of an earlier version would show.
+    settings = {"providers": {"lab": lab}, "models": solo("declared", task="embedding"), "cache": {"default": {}}}
+    return serve(settings, workers=2)
 
 
 @pytest.fixture
@@ -73,8 +75,8 @@ def key(site: Polyforge) -> Key:
     return site.create_key()
 
 
-def ask(site: Polyforge, key: Key, model: str) -> Response:
-    return site.call("/v1/embeddings", key=key.key, json={"model": model, "input": "red green"})
+def ask(site: Polyforge, key: Key, model: str, text: str = "red") -> Response:
+    return site.call("/v1/embeddings", key=key.key, json={"model": model, "input": text})
 
 
 def width(response: Response) -> int:
@@ -128,7 +130,7 @@ def test_calls_are_metered_under_the_plain_name_and_priced(site: Polyforge, run:
     answers_once = eventually(lambda: ask(site, own, "priced@1").status == 200, "priced answers", SERVED_SECONDS)
     assert answers_once
     before = [row for row in site.records(own.id) if row["status"] == "ok"]
-    assert ask(site, own, "priced@1").status == 200
+    assert ask(site, own, "priced@1", "red green").status == 200
     rows = eventually(
         lambda: [row for row in site.records(own.id) if row["status"] == "ok"][len(before) :], "its usage record"
     )

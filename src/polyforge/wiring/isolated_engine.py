@@ -3,7 +3,9 @@
 import sys
 import traceback
 from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from pathlib import Path
+from typing import cast
 
 import msgspec
 
@@ -12,7 +14,7 @@ from polyforge.adapters.model_backends.engine.child_messages import Order
 from polyforge.isolation.frames import Frame
 from polyforge.isolation.program import CannotServe, Program, Replies, Reply
 from polyforge.kernel.errors import NotSupported, PolyforgeError
-from polyforge.ports.model_backend import ModelBackend, ModelRequest, Outputs
+from polyforge.ports.model_backend import ModelBackend, ModelRequest, Outputs, StreamingBackend
 from polyforge.serving.hints import EngineHints
 from polyforge.wiring.engines import engine_here
 
@@ -34,7 +36,7 @@ class IsolatedEngine:
         if order.do == "run":
             return child_messages.encode_answers(self._run(requests))
         if order.do == "stream":
-            return _one(NotSupported("this engine gives one answer to a request"))
+            return self._stream(requests[0])
         return child_messages.encode_answers(self._warm_up())
 
     def _warm_up(self) -> Sequence[PolyforgeError]:
@@ -45,6 +47,20 @@ class IsolatedEngine:
             return [error]
         return ()
 
+    def _stream(self, request: ModelRequest) -> Generator[Reply]:
+        if not self._engine.signature.streams:
+            yield child_messages.encode_answers([NotSupported("this engine gives one answer to a request")])
+            return
+        try:
+            with closing(cast(StreamingBackend, self._engine).stream(request)) as answers:
+                for outputs in answers:
+                    yield child_messages.encode_answers([outputs])
+        except PolyforgeError as error:
+            yield child_messages.encode_answers([error])
+        except Exception as error:  # noqa: BLE001  what nobody foresaw: whole in the log, opaque to the caller
+            traceback.print_exc()
+            yield child_messages.encode_answers([PolyforgeError(type(error).__name__)])
+
     def _run(self, requests: Sequence[ModelRequest]) -> Sequence[Outputs | PolyforgeError]:
         """One answer per request; when a batch breaks the engine, each of its requests is tried alone."""
         try:
@@ -54,10 +70,6 @@ class IsolatedEngine:
             if len(requests) == 1:
                 return [PolyforgeError(type(error).__name__)]
         return [answer for request in requests for answer in self._run([request])]
-
-
-def _one(error: PolyforgeError) -> Generator[Reply]:
-    yield child_messages.encode_answers([error])
 
 
 def main() -> None:

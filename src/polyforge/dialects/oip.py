@@ -33,6 +33,8 @@ JSON_TYPE = "application/json"
 BINARY_TYPE = "application/octet-stream"
 EXTENSIONS = (
     "classification",
+    "sequence",
+    "schedule_policy",
     "model_repository",
     "model_repository(unload_dependents)",
     "model_configuration",

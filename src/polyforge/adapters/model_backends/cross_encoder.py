@@ -54,6 +54,7 @@ class CrossEncoder:
             inputs=(TensorSpec(QUERY, "BYTES", (-1,)), TensorSpec(TEXT, "BYTES", (-1,))),
             outputs=(TensorSpec(SCORE, "FP32", (-1,)), TensorSpec(TOKENS, "INT32", (-1,))),
             batch_rows=self._text.batch_rows,
+            independent_rows=True,
             notes=self._text.notes,
         )
 

@@ -61,6 +61,7 @@ class TextClassifier:
                 TensorSpec(TOKENS, "INT32", (-1,)),
             ),
             batch_rows=self._text.batch_rows,
+            independent_rows=True,
             labels={SCORES: self._labels},
             notes=self._text.notes,
         )

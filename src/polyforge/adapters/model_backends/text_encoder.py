@@ -142,6 +142,7 @@ class TextEncoder:
             inputs=(TensorSpec(INPUT, "BYTES", (-1,)),),
             outputs=(TensorSpec(OUTPUT, "FP32", (-1, self._width)), TensorSpec(TOKENS, "INT32", (-1,))),
             batch_rows=self._text.batch_rows,
+            independent_rows=True,
             notes=(*self._text.notes, *unsaid),
         )
 

@@ -74,6 +74,7 @@ class TokenClassifier:
             inputs=(TensorSpec(TEXT, "BYTES", (-1,)),),
             outputs=(TensorSpec(ENTITIES, "BYTES", (-1,)), TensorSpec(TOKENS, "INT32", (-1,))),
             batch_rows=self._text.batch_rows,
+            independent_rows=True,
             notes=self._text.notes,
         )
 

@@ -35,6 +35,8 @@ class HostedModel:
         self.backend = backend
         self.state: State = "LOADING"
         self.reason = ""
+        self.may_recover = False
+        """Whether what kept it from being loaded may pass by itself, such as another server that is down."""
         self.resident = True
         self.used = 0.0
         """When it was last asked, by the event loop's clock."""
@@ -63,6 +65,7 @@ class HostedModel:
 
     def load(self) -> None:
         """Load and warm up: afterwards it is ready, or unavailable with a reason. RuntimeError: nobody foresaw it."""
+        self.may_recover = False
         try:
             self.backend.load()
             self.backend.warm_up()
@@ -70,6 +73,7 @@ class HostedModel:
             self.plan = self._planned(self._signature)
         except PolyforgeError as error:
             self.state, self.reason = "UNAVAILABLE", error.message
+            self.may_recover = error.retryable
         except BaseException as error:  # a panic in a native library is no Exception
             self.state, self.reason = (
                 "UNAVAILABLE",

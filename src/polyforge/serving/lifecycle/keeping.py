@@ -112,11 +112,6 @@ class Lifecycle:
         self._together: list[_Kept] = []
         self._before: int | None = None
 
-    @property
-    def kept(self) -> list[HostedModel]:
-        """Every model that is looked after, in memory or not."""
-        return list(self._kept)
-
     def lives(self, models: Iterable[HostedModel]) -> list[Life]:
         """What became of those of the models that are looked after here."""
         found: list[Life] = []
@@ -130,11 +125,6 @@ class Lifecycle:
 
     def _life(self, model: HostedModel) -> Life:
         return self._lives.setdefault((model.name, model.version), Life(model.name, model.version))
-
-    def held_bytes(self, model: HostedModel) -> int:
-        """What is counted for a model; 0 while it is not in memory."""
-        kept = self._kept.get(model)
-        return kept.holds if kept else 0
 
     def keep(self, model: HostedModel, upkeep: Upkeep) -> None:
         """Look after a model that is not loaded yet."""
@@ -201,6 +191,8 @@ class Lifecycle:
         kept = self._kept.get(model)
         if kept is None:
             return
+        # Nobody wakes it any more, not even who waits for it already.
+        kept.retry_at = math.inf
         while kept.change is not None:
             await asyncio.shield(kept.change)
         if model.resident:
@@ -234,15 +226,13 @@ class Lifecycle:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            for kept in self._idle(loop.time()):
-                await self._changed(kept, self._sleep(kept, "idle"))
+            for kept in list(self._kept.values()):
+                if self._is_idle(kept, loop.time()):
+                    await self._changed(kept, self._sleep(kept, "idle"))
 
-    def _idle(self, now: float) -> list[_Kept]:
-        def is_idle(kept: _Kept) -> bool:
-            seconds = kept.upkeep.idle_seconds
-            return self._may_leave(kept) and seconds is not None and now - kept.idle_since >= seconds
-
-        return [kept for kept in self._kept.values() if is_idle(kept)]
+    def _is_idle(self, kept: _Kept, now: float) -> bool:
+        seconds = kept.upkeep.idle_seconds
+        return seconds is not None and now - kept.idle_since >= seconds and self._may_leave(kept)
 
     def _may_leave(self, kept: _Kept) -> bool:
         model = kept.model
@@ -261,6 +251,9 @@ class Lifecycle:
                 return await change
             except PolyforgeError as error:
                 return error
+            except Exception:  # noqa: BLE001  one model's trouble is nobody else's
+                _log.exception("a model could not be loaded or unloaded", model=kept.model.name)
+                return Unavailable(f"model '{kept.model.name}' could not be loaded or unloaded; the log has the reason")
             finally:
                 # Here and not in a callback: who awaits a task that is done goes on before its callbacks are called.
                 kept.change = None
@@ -306,8 +299,8 @@ class Lifecycle:
         if not model.ready:
             self._life(model).failures += 1
             await self._close(kept)
-            # One that never worked will not: it needs somebody to load it.
-            kept.retry_at = now + RETRY_SECONDS if kept.loaded_at else math.inf
+            # One that never worked will not, unless it waits for others: it needs somebody to load it.
+            kept.retry_at = now + RETRY_SECONDS if kept.loaded_at or model.may_recover else math.inf
             return
         self._life(model).loads += 1
         kept.loaded_at = now

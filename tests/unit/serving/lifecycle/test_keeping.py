@@ -68,6 +68,10 @@ class House:
         self.lifecycle.keep(model, Upkeep(**upkeep))
         return model
 
+    def held(self, model: HostedModel) -> int:
+        (life,) = self.lifecycle.lives([model])
+        return life.memory_bytes
+
     async def ask(self, model: HostedModel) -> None:
         awake = await self.lifecycle.awake(model, within=DEADLINE)
         awake.used = asyncio.get_running_loop().time()
@@ -147,7 +151,7 @@ async def test_what_was_seen_counts_more_than_the_size_of_the_files(house: House
     await house.lifecycle.load(large)
     await house.lifecycle.load(small)
     await house.ask(large)
-    assert house.lifecycle.held_bytes(large) == 2 * MEGABYTE
+    assert house.held(large) == 2 * MEGABYTE
     await house.ask(other)
     assert not small.resident
     assert large.resident
@@ -244,7 +248,7 @@ async def test_what_takes_a_models_place_answers_who_waited_for_it(house: House)
     assert fresh.ready
     old.successor = fresh
     await house.lifecycle.unload(old)
-    assert old not in house.lifecycle.kept
+    assert house.lifecycle.lives([old]) == []
     assert await house.lifecycle.awake(old, within=1) is fresh
 
 
@@ -258,7 +262,7 @@ async def test_a_model_that_is_broken_is_left(house: House) -> None:
         await house.ask(broken)
     assert len(house.made["broken"]) == 1
     assert house.made["broken"][0].closed
-    assert house.lifecycle.held_bytes(broken) == 0
+    assert house.held(broken) == 0
 
 
 @pytest.mark.parametrize(("seconds", "answers"), [(60.0, False), (0.0, True)])
@@ -277,6 +281,20 @@ async def test_a_model_that_once_worked_is_tried_again_after_a_while(
         with contextlib.nullcontext() if answers else pytest.raises(Unavailable, match="for now"):
             await house.ask(model)
     assert len(house.made["m"]) == (3 if answers else 2)
+
+
+@pytest.mark.parametrize(("seconds", "answers"), [(60.0, False), (0.0, True)])
+async def test_a_model_that_waits_for_others_is_tried_again_after_a_while(
+    house: House, monkeypatch: pytest.MonkeyPatch, seconds: float, answers: bool
+) -> None:
+    monkeypatch.setattr(keeping, "RETRY_SECONDS", seconds)
+    errors: list[BaseException | None] = [Unavailable("the other server is down"), None]
+    model = house.model("m", lambda: Adder(load_error=errors.pop(0)))
+    await house.lifecycle.begin([model], lambda: None)
+    assert (model.state, model.reason) == ("UNAVAILABLE", "the other server is down")
+    with contextlib.nullcontext() if answers else pytest.raises(Unavailable, match="is down"):
+        await house.ask(model)
+    assert len(house.made["m"]) == (2 if answers else 1)
 
 
 async def test_runs_that_are_under_way_are_known(house: House) -> None:
@@ -358,3 +376,38 @@ def test_an_orderly_end_and_a_damaged_file_count_against_nothing(tmp_path: Path)
     assert LoadAttempts(path).read() == {}
     path.write_bytes(b"{")
     assert LoadAttempts(path).read() == {}
+
+
+async def test_who_waits_for_a_model_that_goes_for_good_does_not_bring_it_back(house: House) -> None:
+    model = house.model("m")
+    await house.lifecycle.load(model)
+    (backend,) = house.made["m"]
+    backend.gate.clear()
+    running = asyncio.create_task(house.ask(model))
+    await asyncio.to_thread(backend.started.acquire)
+    model.state, model.reason = "UNLOADING", "unloading"
+    leaving = asyncio.create_task(house.lifecycle.unload(model))
+    await until(lambda: not model.resident)
+    late = asyncio.create_task(house.ask(model))
+    await asyncio.sleep(0.01)
+    backend.gate.set()
+    async with asyncio.timeout(DEADLINE):
+        await asyncio.gather(running, leaving)
+        with pytest.raises(Unavailable, match="unloading"):
+            await late
+    assert len(house.made["m"]) == 1
+
+
+async def test_a_model_that_cannot_even_be_closed_harms_no_other(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Sticky(Adder):
+        def close(self) -> None:
+            raise ValueError("no")
+
+    monkeypatch.setattr(keeping, "LOOK_SECONDS", 0.001)
+    sticky, other = house.model("sticky", Sticky, idle_seconds=0.0), house.model("other", idle_seconds=0.0)
+    await house.lifecycle.begin([sticky, other], lambda: None)
+    looking = asyncio.create_task(house.lifecycle.run())
+    await until(lambda: not sticky.resident and not other.resident)
+    assert not looking.done()
+    looking.cancel()
+    await house.ask(other)

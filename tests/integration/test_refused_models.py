@@ -223,7 +223,14 @@ def test_an_engine_that_reads_other_things_is_not_for_everybody(site: Polyforge,
 
 @pytest.mark.parametrize(
     "configuration",
-    [{"options": {"folder": "/etc"}}, {"unknown": 1}, {"backend": "../x"}, {"task": "flying"}, {"instances": 0}],
+    [
+        {"options": {"folder": "/etc"}},
+        {"unknown": 1},
+        {"backend": "../x"},
+        {"task": "flying"},
+        {"task": "chat"},
+        {"instances": 0},
+    ],
 )
 def test_a_configuration_that_makes_no_sense_is_refused_at_once(
     site: Polyforge, key: Key, models: Path, configuration: dict[str, Any]

@@ -31,7 +31,7 @@ TASKS: Final[Mapping[str, Task]] = {
     "text_classifier": "classification",
     "token_classifier": "classification",
 }
-"""What models are for, by the engine that their files call for."""
+"""What models are for, by the engine that their files call for; others take tensors and give tensors."""
 _MOST_OF_MEMORY: Final = 0.75
 
 
@@ -62,9 +62,8 @@ class CheckedModels:
             "backend": name,
             "notes": list(signature.notes),
             "batched": signature.batch_rows > 1,
+            "task": hints.task or TASKS.get(name, "inference"),
         }
-        if task := hints.task or TASKS.get(name):
-            card["task"] = task
         return Inspection(shown, card)
 
     def _engine(self, folder: Path, hints: EngineHints) -> ModelBackend:

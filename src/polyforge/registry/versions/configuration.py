@@ -8,8 +8,15 @@ from polyforge.kernel.tasks import Task
 from polyforge.registry.settings import Prices
 from polyforge.registry.versions.plain_data import Data
 
+DIALOGUES: Final[frozenset[Task]] = frozenset({"chat", "completion"})
 RESERVED: Final = ("folder",)
 """Settings of engines that are not for callers to set."""
+
+
+def _local(task: Task | None) -> Task | None:
+    if task in DIALOGUES:
+        raise ValueError("is not among what engines here do")
+    return task
 
 
 def _own(options: dict[str, Any]) -> dict[str, Any]:
@@ -23,7 +30,9 @@ class VersionConfiguration(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    task: Task | None = Field(default=None, description="What it is for; default: what its files tell.")
+    task: Annotated[Task | None, AfterValidator(_local)] = Field(
+        default=None, description="What it is for; default: what its files tell."
+    )
     backend: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")] | None = Field(
         default=None, description="The engine that computes it; default: what its files call for."
     )

@@ -107,7 +107,10 @@ class Roster:
             await self._told.wait()
             self._told.clear()
             async with self._changing:
-                await self._change(await self._read_served())
+                try:
+                    await self._change(await self._read_served())
+                except Exception:  # noqa: BLE001  what is served goes on being served
+                    _log.exception("the registered models could not be followed")
 
     async def load(self, name: str) -> None:
         """Load a declared model anew from its folder; Invalid when it cannot be, and what answered before goes on."""

@@ -59,10 +59,10 @@ class Tunings:
 
     def keep(self, source: ModelSource, plan: Plan) -> None:
         """Write down what was measured; a full disk is logged, and costs measuring again."""
-        path = self._path(source)
-        draft = path.with_name(f".{new_ulid()}")
         tuned = Tuned(plan.instances, plan.batch_rows, plan.batch_bytes, hints_of(source))
         try:
+            path = self._path(source)
+            draft = path.with_name(f".{new_ulid()}")
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             draft.write_bytes(msgspec.json.encode(tuned))
             draft.replace(path)

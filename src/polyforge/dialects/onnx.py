@@ -53,7 +53,7 @@ class GraphFacts(msgspec.Struct, frozen=True):
     external: tuple[ExternalData, ...]
 
 
-class _Reader:
+class Reader:
     """Fields of messages in one buffer; Invalid when a message is cut off or is none."""
 
     def __init__(self, data: Buffer) -> None:
@@ -118,7 +118,7 @@ def _signed(value: int) -> int:
 class _Walk:
     """Goes through a model's messages, deepest last, and keeps what is worth knowing."""
 
-    def __init__(self, reader: _Reader) -> None:
+    def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self._left: list[tuple[Callable[[int, int, int], None], int, int, int]] = []
         self._parts = 0
@@ -277,7 +277,7 @@ def _number(tensor: str, key: str, text: str) -> int:
 
 def read_facts(data: Buffer) -> GraphFacts:
     """What an ONNX file holds; Invalid, as the end of a sentence about the file, when it is damaged or absurd."""
-    reader = _Reader(data)
+    reader = Reader(data)
     if not reader.view.nbytes:
         raise Invalid("it is empty")
     walk = _Walk(reader)

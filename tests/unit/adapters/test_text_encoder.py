@@ -311,3 +311,44 @@ def test_texts_are_grouped_by_length_within_rows_and_tokens() -> None:
 def test_a_token_that_does_not_count_may_hold_anything() -> None:
     hidden = np.array([[[1.0, 2.0], [np.nan, np.inf]]], np.float32)
     assert pool("mean", hidden, np.array([[1, 0]])).tolist() == [[1, 2]]
+
+
+def guarded(model: ModelProto) -> ModelProto:
+    """The same with a softmax over each vector, and behind it the guard of exporters against what was masked."""
+    last = model.graph.node.pop()
+    model.graph.node.extend(
+        [
+            graphs.node("Softmax", list(last.input), "weights", axis=-1),
+            graphs.node("IsNaN", ["weights"], "nothing"),
+            graphs.node("Where", ["nothing", "none", "weights"], last.output[0]),
+        ]
+    )
+    return model
+
+
+@pytest.mark.parametrize(
+    ("graph", "settings", "left_out"),
+    [
+        ({"quantized": True}, {}, True),
+        ({}, {"batch_rows": 1}, True),
+        ({}, {}, False),
+        ({"shape": ["n", 6]}, {"batch_rows": 1}, False),
+    ],
+)
+def test_a_guard_against_masks_is_left_out_where_no_text_is_ever_padded(
+    tmp_path: Path, graph: dict[str, Any], settings: dict[str, Any], left_out: bool
+) -> None:
+    write_encoder(tmp_path, graph=guarded(graphs.word_vectors(TABLE, **graph)))
+    backend = opened(tmp_path, **settings)
+    assert backend._text._graph.trimmed is left_out
+    vectors, _ = embed(backend, "red green", "blue")
+    if not graph:
+        tokens = np.exp(token_vectors("red green"))
+        assert np.allclose(vectors[0], unit((tokens / tokens.sum(axis=1, keepdims=True)).mean(axis=0)), atol=1e-6)
+
+
+def test_a_guard_stays_where_a_text_may_have_no_token(tmp_path: Path) -> None:
+    write_encoder(tmp_path, graph=guarded(graphs.word_vectors(TABLE)))
+    tokenizer = json.loads((tmp_path / "tokenizer.json").read_text())
+    (tmp_path / "tokenizer.json").write_text(json.dumps({**tokenizer, "post_processor": None}))
+    assert not opened(tmp_path, batch_rows=1)._text._graph.trimmed

@@ -8,7 +8,7 @@ cores by up to two, and spinning threads would take the other instances' cores.
 import mmap
 import os
 import re
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from polyforge.adapters.model_backends.engine.arrays import Array
 from polyforge.adapters.model_backends.engine.files import inside
 from polyforge.dialects.onnx import GraphFacts, read_facts
+from polyforge.dialects.onnx_rewriting import without_nan_guards
 from polyforge.kernel.errors import Invalid, Unavailable
 from polyforge.kernel.tensors import Datatype, TensorSpec
 
@@ -28,6 +29,8 @@ PLATFORM = "onnxruntime_onnx"
 """Triton's name for it."""
 MAX_GRAPH_BYTES = 2**31
 """The most that protobuf allows; larger models keep their weights in other files."""
+MAX_TRIMMED_BYTES = 2**28
+"""Larger files are opened as they are: to write one anew takes memory twice over."""
 MAX_FIXED_ELEMENTS = 2**31
 """Of an input or output whose shape the graph fixes."""
 MAX_FOLDED_BYTES = 64 * 1024 * 1024
@@ -119,6 +122,8 @@ class Graph:
         self._session: Any = None
         self._runs = count(1)
         self.facts = GraphFacts({}, {}, ())
+        self.trimmed = False
+        """Whether it was opened without what only masks need."""
         self.inputs: tuple[Port, ...] = ()
         self.outputs: tuple[Port, ...] = ()
 
@@ -127,12 +132,18 @@ class Graph:
         """How it is run."""
         return self._settings
 
-    def load(self) -> None:
-        """Check the file and open a session on it; Invalid says what is wrong with it, without naming folders."""
+    def load(self, *, never_padded: Callable[[], bool] = lambda: False) -> None:
+        """Check the file and open a session on it; Invalid says what is wrong with it, without naming folders.
+
+        `never_padded`, asked once the file's facts are known, promises that no run masks anything: then what guards
+        against masks is left out, and no answer changes.
+        """
         path = find_graph(self._settings.folder, self._settings.file)
         name = path.relative_to(self._settings.folder).as_posix()
         self.facts = check_graph(self._settings.folder, path, name)
-        session = self._open(path, name)
+        trimmed = self._trimmed(path, name) if never_padded() else None
+        self.trimmed = trimmed is not None
+        session = self._open(trimmed or os.fspath(path), name)
         try:
             self.inputs = tuple(_port(name, "input", node) for node in session.get_inputs())
             self.outputs = tuple(_port(name, "output", node) for node in session.get_outputs())
@@ -179,16 +190,21 @@ class Graph:
         options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         return options
 
-    def _open(self, path: Path, name: str) -> Any:
+    def _trimmed(self, path: Path, name: str) -> bytes | None:
+        """The graph without what only masks need; None when it has nothing of it, or is too large to write anew."""
+        if "IsNaN" not in self.facts.operators or self.facts.external or path.stat().st_size > MAX_TRIMMED_BYTES:
+            return None
+        with _mapped(path, name) as content:
+            return without_nan_guards(content)
+
+    def _open(self, graph: str | bytes, name: str) -> Any:
         providers = _PROVIDERS[self._settings.device]
         if providers[0] not in _ort.get_available_providers():
             package = _PACKAGES.get(self._settings.device, "onnxruntime")
             raise Invalid(f"device: {self._settings.device} needs {package}; this onnxruntime has no {providers[0]}")
         try:
             # Its fallback would print to stdout, and run elsewhere than was asked for.
-            session = _ort.InferenceSession(
-                os.fspath(path), self._options(), providers=list(providers), enable_fallback=0
-            )
+            session = _ort.InferenceSession(graph, self._options(), providers=list(providers), enable_fallback=0)
         except MemoryError:
             raise
         except Exception as error:  # the engine's errors have no class in common

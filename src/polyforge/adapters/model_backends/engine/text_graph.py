@@ -68,13 +68,16 @@ class TextGraph:
 
         Invalid when a file is missing or wrong, or when the graph takes anything but tokens.
         """
-        self._graph.load()
+        self._graph.load(never_padded=self._is_alone)
         self.config = read_config(self._settings.folder)
         ids = _check_inputs(self._graph.inputs)
         fixed = ids.spec.shape[1]
         self._vocabulary = read_vocabulary(
             self._settings.folder, self.config, asked=self._settings.max_tokens, most=None if fixed < 0 else fixed
         )
+        if self._graph.trimmed and (fixed > 0 or not len(self._vocabulary.rows([""])[0].ids)):
+            # Padding, or a text of no tokens at all, is masked even alone.
+            self._graph.load()
         self._output = choose(self._graph.outputs)
         self._batch_rows, reason = self._batching(ids, head)
         self.notes = (f"{ALONE}: {reason}",) if reason else ()
@@ -115,6 +118,10 @@ class TextGraph:
         made = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types, "position_ids": positions}
         ports = (port.spec for port in self._graph.inputs)
         return {spec.name: np.ascontiguousarray(made[spec.name], DTYPES[spec.datatype]) for spec in ports}, mask
+
+    def _is_alone(self) -> bool:
+        """Whether every text is computed alone, so that none is padded."""
+        return self._settings.batch_rows == 1 or self._graph.batch_dependence() is not None
 
     def _batching(self, ids: Port, head: Head) -> tuple[int, str | None]:
         rows = self.vocabulary.rows(TRIAL_TEXTS)

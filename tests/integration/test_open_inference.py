@@ -403,6 +403,10 @@ def test_kserves_client_is_understood(house: House, key: Key) -> None:
         plain = client.post("/v2/models/plus/infer", json=KSERVE_JSON)
         assert "Inference-Header-Content-Length" not in plain.headers
         assert plain.json()["outputs"][0]["data"] == [2.0, 10.0, 4.0]
+        raw = client.post(
+            "/v2/models/plus/infer", content=ROW.tobytes(), headers={"Inference-Header-Content-Length": "0"}
+        )
+        assert raw.content.endswith((ROW + 1).tobytes())
         refused = client.post("/v2/models/no/infer", json=KSERVE_JSON)
         # It shows the words only where the type is exactly this.
         assert (refused.status_code, refused.headers["content-type"]) == (404, "application/json")

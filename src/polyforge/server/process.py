@@ -5,7 +5,7 @@ import gc
 import signal
 import socket
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import uvloop
 from fastapi import APIRouter
@@ -68,8 +68,6 @@ from polyforge.wiring.usage import make_writer
 _KEEP_ALIVE_SECONDS: Final = 75
 _PATIENCE_SECONDS: Final = 10
 _COLLECT_AFTER: Final = (20_000, 20, 50)
-_GRPC_GRACE_SECONDS: Final = 5.0
-"""How long calls over gRPC may go on when those over HTTP have ended."""
 _LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
 _log = get_logger(__name__)
@@ -183,12 +181,12 @@ def _is_private(settings: Settings) -> bool:
     return settings.server.host in _LOOPBACK and not settings.server.behind_proxy
 
 
-def _server(platform: GatewayPlatform, app: Application, spec: ProcessSpec) -> SupervisedServer:
+def _server(platform: GatewayPlatform, app: Application, grpc: Any | None, spec: ProcessSpec) -> SupervisedServer:
     settings = platform.settings
     tls = settings.server.tls
     return SupervisedServer(
         app,
-        drain=partial(_drain, app, platform),
+        drain=partial(_drain, app, grpc, platform),
         drain_seconds=settings.server.drain_seconds,
         announce=spec.announce_ready,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
@@ -197,9 +195,11 @@ def _server(platform: GatewayPlatform, app: Application, spec: ProcessSpec) -> S
     )
 
 
-def _drain(app: Application, platform: GatewayPlatform) -> None:
+def _drain(app: Application, grpc: Any | None, platform: GatewayPlatform) -> None:
     """Take nothing new; streams of events, which have no end of their own, end now, and what is to be mailed soon."""
     app.drain()
+    if grpc is not None:
+        grpc.drain(platform.settings.server.drain_seconds)
     platform.operations.event_service.drain()
     # Half of the time: what comes after the post, and the model host, must end before the supervisor loses patience.
     platform.people.post.drain(platform.settings.server.drain_seconds / 2)
@@ -221,7 +221,8 @@ async def _serve(platform: GatewayPlatform, listener: socket.socket, spec: Proce
     patience.cancel()
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, platform.operations.configuration.reload)
     app = create_app(platform)
-    server, grpc = _server(platform, app, spec), grpc_listener(platform.settings, app, shared=spec.workers > 1)
+    grpc = grpc_listener(platform.settings, app, shared=spec.workers > 1)
+    server = _server(platform, app, grpc, spec)
     if grpc is not None:
         await grpc.open()
     _spare_the_collector()
@@ -243,7 +244,7 @@ async def _serve(platform: GatewayPlatform, listener: socket.socket, spec: Proce
         await server.serve(sockets=[listener])
     finally:
         if grpc is not None:
-            await grpc.close(_GRPC_GRACE_SECONDS)
+            await grpc.close()
         for task in background:
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)

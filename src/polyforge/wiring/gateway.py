@@ -420,6 +420,7 @@ def _providers(settings: Settings, spec: ProcessSpec) -> dict[str, Provider]:
         socket=spec.model_socket or str(Path(spec.runtime) / NO_SOCKET),
         max_texts=settings.serving.max_batch_texts,
         timeout_seconds=settings.serving.timeout_seconds,
+        max_answer_bytes=settings.serving.max_request_bytes,
     )
     built[LOCAL] = local.LocalProvider(host)
     return built

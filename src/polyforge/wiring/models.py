@@ -151,12 +151,17 @@ class ModelHost:
         tls = None if public is None else public.tls
         return SupervisedServer(
             self._front,
-            drain=self.app.drain,
+            drain=self._drain,
             drain_seconds=self._drain_seconds,
             timeout_keep_alive=KEEP_ALIVE_SECONDS if public is None else PUBLIC_KEEP_ALIVE_SECONDS,
             ssl_certfile=None if tls is None else str(tls.cert),
             ssl_keyfile=None if tls is None else str(tls.key),
         )
+
+    def _drain(self) -> None:
+        self.app.drain()
+        if self._grpc is not None:
+            self._grpc.drain(self._drain_seconds)
 
     async def _load(self, starting: Callable[[], None], ready: Callable[[], None]) -> None:
         await self.roster.begin(starting)

@@ -73,6 +73,7 @@ class GrpcListener:
         self._settings = settings
         self._service = OipService(app)
         self._server: grpc.aio.Server | None = None
+        self._ending: asyncio.Future[None] | None = None
         self.port = 0
         """Where it listens."""
 
@@ -90,11 +91,16 @@ class GrpcListener:
         await server.start()
         self._server = server
 
-    async def close(self, seconds: float = 0.0) -> None:
+    def drain(self, seconds: float) -> None:
         """Take no more calls; those under way have so many seconds to end."""
-        server, self._server = self._server, None
-        if server is not None:
-            await server.stop(seconds)
+        if self._server is not None and self._ending is None:
+            self._ending = asyncio.ensure_future(self._server.stop(seconds))
+
+    async def close(self) -> None:
+        """Once what is being drained has ended, or else at once."""
+        self.drain(0.0)
+        if self._ending is not None:
+            await self._ending
 
     def _bind(self, server: Any) -> int:
         given = self._settings

@@ -33,6 +33,7 @@ class Settings(BaseModel):
     socket: str = Field(description="Path of the host's Unix socket.")
     max_texts: int = Field(default=2048, ge=1, description="Most texts in one request.")
     timeout_seconds: float = Field(default=60.0, gt=0, description="How long one request may take.")
+    max_answer_bytes: int = Field(default=64 * 1024 * 1024, ge=1024, description="Largest answer that is taken.")
     max_connections: int = Field(default=64, ge=1, description="Most connections to the host from one process.")
 
 
@@ -46,7 +47,11 @@ class LocalProvider:
     def __init__(self, settings: Settings) -> None:
         self._max_texts = settings.max_texts
         self._seconds = settings.timeout_seconds
-        self._client = OipClient(settings.socket, max_connections=settings.max_connections)
+        self._client = OipClient(
+            settings.socket,
+            max_connections=settings.max_connections,
+            max_response_bytes=settings.max_answer_bytes,
+        )
         self._forwarding = Forwarding(self._client, settings.timeout_seconds)
 
     async def open(self, secrets: SecretSource) -> None:

@@ -1,5 +1,6 @@
 """The gRPC listener over an application that tells what it was asked: addresses, keys, codes, TLS."""
 
+import asyncio
 import json
 import socket
 from collections.abc import AsyncGenerator, Callable
@@ -161,3 +162,24 @@ async def test_a_port_is_shared_only_where_that_is_said() -> None:
         await second.open()
         await second.close()
     assert second.port == first.port
+
+
+async def test_what_is_under_way_ends_and_nothing_new_begins() -> None:
+    begun, may_end = asyncio.Event(), asyncio.Event()
+
+    class Slow(App):
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            begun.set()
+            await may_end.wait()
+            await super().__call__(scope, receive, send)
+
+    async with listening(Slow()) as listener, grpc.aio.insecure_channel(f"127.0.0.1:{listener.port}") as channel:
+        call = asyncio.ensure_future(stub(channel, "ServerLive")(MESSAGES["ServerLiveRequest"]()))
+        await begun.wait()
+        listener.drain(30)
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{listener.port}") as other:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await stub(other, "ServerLive")(MESSAGES["ServerLiveRequest"](), timeout=10)
+        assert caught.value.code().name == "UNAVAILABLE"
+        may_end.set()
+        assert (await call).live

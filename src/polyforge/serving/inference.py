@@ -73,7 +73,8 @@ class Inference:
         wait, TimedOut, Cancelled when the caller is gone, BackendBroke when the backend failed unforeseen.
         """
         began = time.monotonic()
-        model = await self.awake(model)
+        if not model.resident:
+            model = await self.awake(model)
         model.used = began
         signature = model.signature
         rows = self._checked(model.name, signature, request)
@@ -88,7 +89,8 @@ class Inference:
 
         Raises what `answer` does, also after some answers. Each answer may take as long as a request may.
         """
-        model = await self.awake(model)
+        if not model.resident:
+            model = await self.awake(model)
         signature = model.signature
         if not signature.streams:
             yield await self.answer(model, request, gone)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from polyforge.adapters.model_backends.remote_oip import RemoteOip, Settings
-from polyforge.kernel.errors import Invalid, ModelNotFound, Unavailable, UpstreamFailed
+from polyforge.kernel.errors import Invalid, Unavailable, UpstreamFailed
 from polyforge.kernel.tensors import TensorSpec
 from polyforge.ports.model_backend import ModelBackend, ModelRequest
 from tests.conformance import onnx_graphs
@@ -75,13 +75,13 @@ def test_its_signature_is_what_the_other_server_says(host: Polyforge, made: list
 
 
 def test_what_cannot_be_had_says_why(host: Polyforge, made: list[RemoteOip]) -> None:
-    with pytest.raises(ModelNotFound, match="unknown model"):
+    with pytest.raises(Unavailable, match=r"not on its server: .*unknown model"):
         remote(made, host, model="nothing").load()
     with pytest.raises(UpstreamFailed, match="answered 401"):
         remote(made, host, key="wrong").load()
     with pytest.raises(Unavailable, match="not running"):
         remote(made, host, url="http://127.0.0.1:1").load()
-    with TensorFlowServing() as other, pytest.raises((ModelNotFound, UpstreamFailed)):
+    with TensorFlowServing() as other, pytest.raises((Unavailable, UpstreamFailed)):
         remote(made, host, url=other.url).load()
 
 

@@ -9,7 +9,6 @@ import pytest
 from polyforge.adapters.model_backends.tensorflow_serving import Settings, TensorflowServing
 from polyforge.kernel.errors import (
     Invalid,
-    ModelNotFound,
     PolyforgeError,
     TimedOut,
     Unavailable,
@@ -128,8 +127,8 @@ def test_the_key_is_shown(made: list[TensorflowServing]) -> None:
 @pytest.mark.parametrize(
     ("settings", "error", "reason"),
     [
-        ({"model": "other"}, ModelNotFound, "Could not find any versions"),
-        ({"version": "8"}, ModelNotFound, "Could not find any versions"),
+        ({"model": "other"}, Unavailable, "not on its server: Could not find any versions"),
+        ({"version": "8"}, Unavailable, "not on its server: Could not find any versions"),
         ({"signature": "none"}, Invalid, "it has half, odd, serving_default, sum"),
         ({"signature": "odd"}, Invalid, "DT_RESOURCE, which cannot travel"),
         ({"url": "http://127.0.0.1:1"}, Unavailable, "not running"),

@@ -13,12 +13,13 @@ from polyforge.adapters.model_backends.engine.remote import (
     RemoteSettings,
     check_specs,
     in_order,
+    not_there,
     rows_of,
     together,
 )
 from polyforge.dialects import oip
 from polyforge.egress.oip_client import OipClient
-from polyforge.kernel.errors import ModelNotFound, PolyforgeError, Unavailable
+from polyforge.kernel.errors import ModelNotFound, PolyforgeError
 from polyforge.ports.model_backend import ModelRequest, Outputs, Signature
 
 NOTE = "computed on another server, to which requests are sent as they come"
@@ -49,7 +50,7 @@ class RemoteOip:
         return self._signature
 
     def load(self) -> None:
-        """Ask the server; ModelNotFound, Unavailable or TimedOut as it answers, Invalid for what cannot be served."""
+        """Ask the server; Unavailable, TimedOut or UpstreamFailed as it answers, Invalid for what cannot be served."""
         settings = self._settings
         self._client = OipClient(
             base_url=settings.url, max_connections=settings.instances, max_response_bytes=settings.max_response_bytes
@@ -92,9 +93,12 @@ class RemoteOip:
 
     async def _metadata(self, client: OipClient) -> oip.ModelMetadata:
         settings = self._settings
-        return await client.metadata(
-            settings.model, version=settings.version, seconds=settings.answer_seconds, headers=settings.headers()
-        )
+        try:
+            return await client.metadata(
+                settings.model, version=settings.version, seconds=settings.answer_seconds, headers=settings.headers()
+            )
+        except ModelNotFound as error:
+            raise not_there(error) from error
 
     async def _ask(self, client: OipClient, request: ModelRequest) -> Outputs:
         settings = self._settings
@@ -110,8 +114,7 @@ class RemoteOip:
                 headers=settings.headers(),
             )
         except ModelNotFound as error:
-            # Our caller named a model that is here; that it is not there any more is none of his doing.
-            raise Unavailable(f"the model is not on its server any more: {error.message}") from error
+            raise not_there(error) from error
         return in_order(self.signature.outputs, answer.outputs)
 
 

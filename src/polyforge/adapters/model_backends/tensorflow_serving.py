@@ -15,6 +15,7 @@ from polyforge.adapters.model_backends.engine.remote import (
     RemoteSettings,
     check_specs,
     in_order,
+    not_there,
     rows_of,
     together,
 )
@@ -59,7 +60,7 @@ class TensorflowServing:
         return self._signature
 
     def load(self) -> None:
-        """Ask the server; ModelNotFound, Unavailable or TimedOut as it answers, Invalid for what cannot be served."""
+        """Ask the server; Unavailable, TimedOut or UpstreamFailed as it answers, Invalid for what cannot be served."""
         settings = self._settings
         self._client = OipClient(
             base_url=settings.url, max_connections=settings.instances, max_response_bytes=settings.max_response_bytes
@@ -119,7 +120,7 @@ class TensorflowServing:
         headers = {**settings.headers(), **_JSON}
         answer = await client.ask(path, body, headers, seconds=settings.answer_seconds)
         if answer.status != OK:
-            raise _gone(_error_of(answer))
+            raise _error_of(answer)
         outputs = self.signature.outputs
         try:
             found = wire.decode_response(answer.body, outputs, settings.form)
@@ -159,7 +160,7 @@ def _error_of(answer: OipAnswer) -> PolyforgeError:
     message = wire.decode_error(answer.body)
     match answer.status:
         case 404:
-            return ModelNotFound(message, param="model")
+            return not_there(ModelNotFound(message))
         case 400:
             return Invalid(message, param="inputs")
         case 503:
@@ -168,13 +169,6 @@ def _error_of(answer: OipAnswer) -> PolyforgeError:
             return TimedOut(message)
         case status:
             return UpstreamFailed(f"TensorFlow Serving answered {status}: {message}")
-
-
-def _gone(error: PolyforgeError) -> PolyforgeError:
-    """Our caller named a model that is here; that it is not there any more is none of his doing."""
-    if isinstance(error, ModelNotFound):
-        return Unavailable(f"the model is not on its server any more: {error.message}")
-    return error
 
 
 ADAPTER = TensorflowServing

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from polyforge.egress.addresses import HttpBase
-from polyforge.kernel.errors import Invalid, PolyforgeError, UpstreamFailed
+from polyforge.kernel.errors import Invalid, ModelNotFound, PolyforgeError, Unavailable, UpstreamFailed
 from polyforge.kernel.tensors import Tensor, TensorSpec
 from polyforge.ports.model_backend import Outputs
 from polyforge.secrets.references import SecretRef
@@ -99,6 +99,11 @@ async def together(calls: list[Coroutine[Any, Any, Outputs]]) -> list[Outputs | 
             raise found
         answers.append(found)
     return answers
+
+
+def not_there(error: ModelNotFound) -> Unavailable:
+    """Our caller named a model that is here; that its server does not have it is none of his doing, and may pass."""
+    return Unavailable(f"the model is not on its server: {error.message}")
 
 
 def check_specs(inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> None:

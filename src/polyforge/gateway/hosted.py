@@ -26,7 +26,7 @@ _NAMES_PATH: Final = "/v2/repository/polyforge/names"
 _IN_TOKENS: Final[frozenset[Task]] = frozenset(
     {"chat", "completion", "embedding", "rerank", "classification", "translation", "language_detection", "moderation"}
 )
-"""Tasks whose models read texts, so that what they are sent bounds the tokens that it can be."""
+"""Tasks whose models may read texts: what those are sent bounds the tokens that it can be."""
 _NOT_READY: Final = 503
 _names_decoder: Final = msgspec.json.Decoder(list[str])
 
@@ -49,7 +49,7 @@ class HostedModels:
         """The model that a request is for; notes on the request what its bytes tell of tokens. Errors as for `find`."""
         model = await self.find(catalog, caller, request.model, request.version)
         request.task = model.task
-        request.binary = 0 if model.task in _IN_TOKENS else len(request.body)
+        request.binary = 0 if model.task in _IN_TOKENS and _may_hold_texts(request) else len(request.body)
         return model
 
     async def find(self, catalog: Catalog, caller: Caller, name: str, version: str = "") -> Model:
@@ -159,6 +159,10 @@ class HostedModels:
         template = catalog.find(self._template)
         place = msgspec.structs.replace(template.deployments[0], model=name)
         return msgspec.structs.replace(template, name=name, task="inference", deployments=(place,), cache=None)
+
+
+def _may_hold_texts(request: TensorRequest) -> bool:
+    return not request.operation.startswith("infer") or oip.holds_texts(request.body, request.header_length)
 
 
 def _known(catalog: Catalog, caller: Caller) -> dict[str, list[str]]:

@@ -79,9 +79,12 @@ def hosted(host: Host, *, repository: bool = True) -> HostedModels:
 
 async def test_models_of_the_catalog_are_found_with_their_tasks() -> None:
     models = hosted(Host())
-    request = TensorRequest("inference", "oip", BUILT_IN, b"{}")
-    found = await models.choose(catalog(), caller(), request)
-    assert (found.deployments[0].model, request.task, request.binary) == ("small", "embedding", 0)
+    body = b'{"inputs":[{"name":"x","shape":[1],"datatype":"%s","data":[]}]}'
+    for datatype, told in ((b"BYTES", 0), (b"FP32", len(body % b"FP32"))):
+        request = TensorRequest("inference", "oip", BUILT_IN, body % datatype)
+        found = await models.choose(catalog(), caller(), request)
+        # Numbers tell nothing of tokens.
+        assert (found.deployments[0].model, request.task, request.binary) == ("small", "embedding", told)
 
 
 @pytest.mark.parametrize("name", ["talk", "lab/anything"])

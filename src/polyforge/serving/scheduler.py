@@ -256,7 +256,7 @@ class Scheduler:
             self._forget(lane, ticket)
 
     def _expire(self, ticket: Ticket, now: float) -> None:
-        if ticket.started_ns and ticket.deadline > now:
+        if not ticket.expired(now):
             # Its time to wait is over, that to be answered is not.
             ticket.due = ticket.deadline
         elif not ticket.future.done():
@@ -295,13 +295,19 @@ class Scheduler:
         while (lane := self._next_lane()) and (pool := self._pool_of(lane)):
             batch: list[Work] = []
             for work in lane.choose(now):
-                self._leave(lane, work)
-                if work.ticket.due > now:
+                if work.queue is not None and self._wanted(lane, work, now):
+                    self._leave(lane, work)
                     batch.append(work)
-                else:
-                    self._drop(lane, work.ticket, TimedOut("Request timeout expired"))
             if batch:
                 self._start(pool, lane, batch)
+
+    def _wanted(self, lane: Lane, work: Work, now: float) -> bool:
+        """Whether work is still to be computed; what is not goes, with all else of its request."""
+        if work.ticket.expired(now):
+            self._drop(lane, work.ticket, TimedOut("Request timeout expired"))
+        elif work.ticket.future.done():
+            self._forget(lane, work.ticket)
+        return work.queue is not None
 
     def _next_lane(self) -> Lane | None:
         lanes = self._waiting

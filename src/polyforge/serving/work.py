@@ -84,6 +84,10 @@ class Ticket:
         else:
             self.due = min(self.due, end)
 
+    def expired(self, now: float) -> bool:
+        """Whether its time is over: that to wait, or once it has begun that to be answered."""
+        return now >= (self.deadline if self.started_ns else self.due)
+
     def settle(self, work: "Work", answer: Answer) -> None:
         """One work is computed; the ticket is answered with the last of them, or with the first that fails."""
         if self.future.done() or self.held is not None:

@@ -3,11 +3,13 @@
 import asyncio
 import struct
 import threading
+import time
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 
-from polyforge.kernel.errors import Cancelled, Invalid, PolyforgeError
+from polyforge.kernel.errors import Cancelled, Invalid, PolyforgeError, TimedOut
 from polyforge.kernel.tensors import Tensor, TensorSpec, pack_strings, unpack_strings
 from polyforge.ports.model_backend import ModelRequest, Outputs, Signature
 from polyforge.serving.plan import Plan
@@ -202,4 +204,31 @@ async def test_an_engine_that_loses_rows_is_told_from_a_wrong_request() -> None:
     request = ModelRequest({"x": Tensor("x", "FP32", (100, 2), struct.pack("<200f", *values))}, {})
     with pytest.raises(BackendBroke):
         await scheduler.infer(model, request, rows=100, within=20, gone=stays)
+    await scheduler.close()
+
+
+async def test_parts_that_waited_too_long_go_together() -> None:
+    broken: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: broken.append(context))
+    backend = Doubler()
+    scheduler = Scheduler(threads=1, max_queue=2)
+    scheduler.open()
+    model = HostedModel("doubler", backend)
+    model.load()
+    backend.gate.clear()
+    held = asyncio.create_task(scheduler.infer(model, numbers(1), rows=1, within=20, gone=stays))
+    late = ModelRequest(numbers(24).inputs, {"timeout": 30_000})
+    asked = asyncio.create_task(scheduler.infer(model, late, rows=24, within=20, gone=stays))
+    await asyncio.sleep(0)
+    assert scheduler.waiting(model) == 1
+    # All three parts would fit into the next run, which is chosen before the loop looks at its timers.
+    model.plan = msgspec.structs.replace(model.plan, batch_rows=64)
+    backend.gate.set()
+    time.sleep(0.05)  # noqa: ASYNC251
+    await held
+    with pytest.raises(TimedOut):
+        await asked
+    assert scheduler.idle
+    assert backend.rows == [1]
+    assert broken == []
     await scheduler.close()

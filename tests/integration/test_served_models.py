@@ -6,7 +6,6 @@ import re
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +20,9 @@ from polyforge.cli.main import app
 from polyforge.database.database import Database
 from polyforge.database.settings import DatabaseSettings
 from polyforge.kernel.clock import SystemClock
+from polyforge.kernel.hosted_names import hosted_name
 from polyforge.kernel.ids import new_ulid
+from polyforge.serving.served import read_served, served_path
 from polyforge.tenancy.callers import ALL, Caller
 from polyforge.tenancy.defaults import DEFAULT_ORGANIZATION_ID, DEFAULT_PROJECT_ID
 from polyforge.tenancy.schemas import NewKey
@@ -152,10 +153,16 @@ def test_a_promotion_and_a_rollback_cost_no_request(site: Polyforge, key: Key, r
         ready(site, "moving", 1)
         run("promote", "moving", "2")
         answers(site, key, "moving", 8)
-        # Past the time for which the host keeps what nothing leads to any more.
-        eventually(lambda: _gone(site, key, "moving@1"), "version 1 is let go", SERVED_SECONDS)
-        time.sleep(6)
+        eventually(lambda: _gone(site, key, "moving@1"), "nothing leads to version 1", SERVED_SECONDS)
+        eventually(lambda: hosted(site, "moving") == ["2"], "the host lets go of version 1", SERVED_SECONDS)
+        answers(site, key, "moving", 8)
     assert set(seen) == {4, 8}, f"{seen.count(0)} of {len(seen)} requests failed"
+
+
+def hosted(site: Polyforge, name: str) -> list[str]:
+    """The versions of a model that the host is to serve."""
+    served = read_served(served_path(site.data))
+    return [each.version for each in served if each.name == hosted_name(DEFAULT_PROJECT_ID, name)]
 
 
 def _gone(site: Polyforge, key: Key, model: str) -> bool:

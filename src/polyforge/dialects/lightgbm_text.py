@@ -28,6 +28,7 @@ _WHOLE: Final = re.compile(r"-?[0-9]{1,15}")
 _NUMBER: Final = re.compile(r"-?(?:[0-9]{1,20}(?:\.[0-9]{0,20})?(?:e[+-]?[0-9]{1,3})?|inf|nan)")
 _OBJECTIVE: Final = re.compile(r"[a-z_0-9]{0,40}(?: [a-z_0-9]{1,40}(?::[0-9.e+-]{1,40})?){0,8}")
 _CLASSES: Final = re.compile(r"\bnum_class:(\d{1,9})\b")
+_UNNAMED: Final = re.compile(r"Column_\d+")
 _LINEAR: Final = "leaf_const", "num_features", "leaf_features", "leaf_coeff"
 _INNER_INTEGERS: Final = "split_feature", "decision_type", "left_child", "right_child"
 
@@ -35,11 +36,12 @@ _Fields = Mapping[str, str]
 
 
 class BoosterFacts(msgspec.Struct, frozen=True):
-    """How many columns a row has, how many numbers come out, and what is made of them."""
+    """How many columns a row has, how many numbers come out, what is made of them, and what the columns are called."""
 
     columns: int
     groups: int
     objective: str
+    names: tuple[str, ...] = ()
 
 
 def read_booster(content: bytes) -> tuple[BoosterFacts, str]:
@@ -100,7 +102,9 @@ def _facts(head: _Fields) -> BoosterFacts:
         )
     if objective.startswith("multiclass") and said is None:
         raise Invalid("the head: the objective does not say how many classes there are")
-    return BoosterFacts(columns, groups, objective.partition(" ")[0])
+    names = tuple(head.get("feature_names", "").split(" "))
+    said_names = len(names) == columns and not all(map(_UNNAMED.fullmatch, names))
+    return BoosterFacts(columns, groups, objective.partition(" ")[0], names if said_names else ())
 
 
 def _blocks(content: bytes, start: int, sizes: Sequence[int]) -> list[bytes]:

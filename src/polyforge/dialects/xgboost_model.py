@@ -25,12 +25,13 @@ _T = TypeVar("_T")
 
 
 class BoosterFacts(msgspec.Struct, frozen=True):
-    """How many columns a row has, how many numbers come out, what is made of them, and the kind of booster."""
+    """How many columns a row has, how many numbers come out, what is made of them, and by what kind of booster."""
 
     columns: int
     groups: int
     objective: str
     booster: str
+    names: tuple[str, ...] = ()
 
 
 class _TreeParam(msgspec.Struct):
@@ -130,7 +131,7 @@ def check_booster(content: bytes) -> BoosterFacts:
     booster = str(learner.gradient_booster.get("name"))
     _check_objective(learner.objective, classes)
     _check_gradient_booster(booster, learner.gradient_booster, columns, groups)
-    return BoosterFacts(columns, groups, str(learner.objective.get("name")), booster)
+    return BoosterFacts(columns, groups, str(learner.objective.get("name")), booster, tuple(learner.feature_names))
 
 
 def _decode(content: bytes) -> Any:

@@ -134,6 +134,27 @@ def test_numbers_have_no_labels(tmp_path: Path) -> None:
         loaded_lightgbm(tmp_path, labels=("a", "b"))
 
 
+def test_the_order_of_the_columns_is_told_where_they_have_names(tmp_path: Path) -> None:
+    names = ["age", "income", "a", "b", "c"]
+    rows = table(200)
+    lightgbm.train(
+        {"objective": "regression", "verbose": -1}, lightgbm.Dataset(rows, rows[:, 2] > 0, feature_name=names), 2
+    ).save_model(tmp_path / "model.txt")
+    data = xgboost.DMatrix(rows, np.nan_to_num(rows[:, 2]), feature_names=names)
+    for booster in ("gbtree", "dart"):
+        xgboost.train({"booster": booster, "nthread": 1}, data, 2).save_model(tmp_path / f"{booster}.json")
+    backends = [
+        loaded_lightgbm(tmp_path),
+        loaded_xgboost(tmp_path, file="gbtree.json"),
+        loaded_xgboost(tmp_path, file="dart.json"),
+    ]
+    for backend in backends:
+        assert backend.signature.notes == ("columns: age, income, a, b, c",)
+        assert len(answers(backend, rows)["prediction"]) == len(rows)
+    table_models.write_lightgbm(tmp_path)
+    assert loaded_lightgbm(tmp_path).signature.notes == ()
+
+
 # Which file is taken
 
 

@@ -26,6 +26,7 @@ from polyforge.adapters.model_backends.engine.table import (
     answer_tables,
     brief_bytes,
     class_names,
+    columns_note,
     likeliest,
 )
 from polyforge.dialects.lightgbm_text import START, read_booster
@@ -56,6 +57,7 @@ class LightGbm:
         self._given = TensorSpec(FEATURES, "FP64", (-1, 0))
         self._names: tuple[str, ...] = ()
         self._brief_bytes = 0
+        self._notes: tuple[str, ...] = ()
 
     @property
     def signature(self) -> Signature:
@@ -67,6 +69,7 @@ class LightGbm:
             batch_rows=self._settings.batch_rows,
             brief_bytes=self._brief_bytes,
             labels={PROBABILITIES: self._names} if self._names else {},
+            notes=self._notes,
         )
 
     def load(self) -> None:
@@ -84,6 +87,7 @@ class LightGbm:
         except (_lightgbm.basic.LightGBMError, ValueError) as error:
             raise Invalid(f"{name}: {error}") from error
         self._given = TensorSpec(FEATURES, "FP64", (-1, facts.columns))
+        self._notes = columns_note(facts.names)
         if facts.objective == "binary":
             self._names = class_names(self._settings.labels, 2)
         elif facts.objective in _MULTICLASS:

@@ -40,6 +40,7 @@ from polyforge.adapters.model_backends.engine.table import (
     answer_tables,
     brief_bytes,
     check_columns,
+    columns_note,
     likeliest,
     row_dependence,
 )
@@ -119,7 +120,7 @@ class Skops:
             batch_rows=1 if reason else self._settings.batch_rows,
             brief_bytes=0 if self._given.datatype == "BYTES" else brief_bytes(self._compute, sample[:1]),
             labels={PROBABILITIES: names} if len(answers) > 1 else {},
-            notes=(*notes, *((f"runs every request alone: {reason}",) if reason else ())),
+            notes=(*self._column_notes, *notes, *((f"runs every request alone: {reason}",) if reason else ())),
         )
 
     def warm_up(self) -> None:
@@ -142,6 +143,10 @@ class Skops:
         """Whether it tells classes of one kind apart; several kinds at once are predictions like others."""
         classes = getattr(self._model, "classes_", None)
         return isinstance(classes, np.ndarray) and classes.ndim == 1 and hasattr(self._model, "predict")
+
+    @property
+    def _column_notes(self) -> tuple[str, ...]:
+        return columns_note([str(name) for name in getattr(self._model, "feature_names_in_", ())])
 
     @property
     def _sample(self) -> Array:

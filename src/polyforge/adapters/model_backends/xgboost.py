@@ -26,6 +26,7 @@ from polyforge.adapters.model_backends.engine.table import (
     answer_tables,
     brief_bytes,
     class_names,
+    columns_note,
     likeliest,
 )
 from polyforge.dialects.xgboost_model import BoosterFacts, check_booster, looks_right
@@ -67,6 +68,7 @@ class XgBoost:
             batch_rows=self._settings.batch_rows,
             brief_bytes=self._brief_bytes,
             labels={PROBABILITIES: self._names} if self._names else {},
+            notes=columns_note(self._facts.names),
         )
 
     def load(self) -> None:
@@ -144,7 +146,7 @@ class XgBoost:
                 return self._booster.inplace_predict(table)
             # Only trees without dropout may be asked from several threads at once, and without a matrix of its own.
             with self._dart:
-                return self._booster.predict(_xgboost.DMatrix(table, nthread=1))
+                return self._booster.predict(_xgboost.DMatrix(table, nthread=1), validate_features=False)
         except (_xgboost.core.XGBoostError, ValueError) as error:
             raise Invalid(f"the model cannot compute these inputs: {_reason(error)}", param=FEATURES) from error
 

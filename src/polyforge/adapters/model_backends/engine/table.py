@@ -21,6 +21,7 @@ LABEL = "label"
 PREDICTION = "prediction"
 MAX_COLUMNS = 1 << 20
 MAX_CLASSES = 1 << 16
+MAX_NOTE = 2000
 TRIAL_ROWS = 3
 BRIEF_SECONDS = 1e-4
 TIMED_RUNS = 5
@@ -58,7 +59,7 @@ def answer_tables(
     """The answer to each request, all their rows computed together; a request that is wrong is answered with why."""
     tables = [_table(request, given) for request in batch]
     good = [table for table in tables if not isinstance(table, PolyforgeError)]
-    results = _computed(good, outputs, compute) if good else ()
+    results = _computed(good, given, outputs, compute) if good else ()
     if isinstance(results, PolyforgeError) and len(batch) > 1:
         # One of them is to blame; alone it is found out, and the others are answered.
         return [answer_tables([request], given, outputs, compute)[0] for request in batch]
@@ -113,6 +114,13 @@ def likeliest(names: Sequence[str], probabilities: Array) -> Array:
     return np.array(names, object)[probabilities.argmax(axis=1)]
 
 
+def columns_note(names: Sequence[str]) -> tuple[str, ...]:
+    """What the model's card tells of the columns' order, where the file knows their names."""
+    text = ", ".join(names)
+    shown = text if len(text) <= MAX_NOTE else f"{text[:MAX_NOTE]}..."
+    return (f"columns: {shown}",) if names else ()
+
+
 def check_columns(count: int, name: str) -> int:
     """The number of columns that a file declares; Invalid when no table has so many."""
     if not 1 <= count <= MAX_COLUMNS:
@@ -135,7 +143,7 @@ def _table(request: ModelRequest, given: TensorSpec) -> Array | PolyforgeError:
 
 
 def _computed(
-    tables: Sequence[Array], outputs: Sequence[TensorSpec], compute: Compute
+    tables: Sequence[Array], given: TensorSpec, outputs: Sequence[TensorSpec], compute: Compute
 ) -> Sequence[Array] | PolyforgeError:
     table = tables[0] if len(tables) == 1 else np.concatenate(tables)
     if not len(table):
@@ -145,7 +153,7 @@ def _computed(
     except PolyforgeError as error:
         return error
     if any(len(result) != len(table) for result in results):
-        return Invalid("the model does not give one answer for each row", param=FEATURES)
+        return Invalid("the model does not give one answer for each row", param=given.name)
     return results
 
 

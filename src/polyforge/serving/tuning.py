@@ -48,7 +48,7 @@ def measure(
     """
     signature = backend.signature
     default = default_plan(signature, cores)
-    passes = _Passes(cancelled, timed or _stopwatch(backend))
+    passes = _Passes(cancelled, timed or _stopwatch(backend, cancelled))
     try:
         # Made-up requests may break a model in Python, and cost money elsewhere.
         requests = [] if signature.stateful or signature.elsewhere else _requests(backend, signature)
@@ -123,20 +123,28 @@ class _Passes:
         return min(alike, key=lambda candidate: (candidate.instances, candidate.rows, self._took[candidate]))
 
     def _time(self, batches: Batches, at_once: int) -> float:
-        if self._cancelled():
-            raise Cancelled("the model was asked while it was being measured")
+        _check_wanted(self._cancelled)
         return self._timed(batches, at_once)
 
 
-def _stopwatch(backend: ModelBackend) -> Timed:
+def _stopwatch(backend: ModelBackend, cancelled: Callable[[], bool]) -> Timed:
+    def run(batch: Sequence[ModelRequest]) -> None:
+        # Whoever asks the model waits for no more than a run.
+        _check_wanted(cancelled)
+        _check(backend.run(batch))
+
     def timed(batches: Batches, at_once: int) -> float:
         with ThreadPoolExecutor(at_once, thread_name_prefix="measure") as pool:
             started = time.perf_counter()
-            for answers in pool.map(backend.run, batches):
-                _check(answers)
+            list(pool.map(run, batches))
             return time.perf_counter() - started
 
     return timed
+
+
+def _check_wanted(cancelled: Callable[[], bool]) -> None:
+    if cancelled():
+        raise Cancelled("the model was asked while it was being measured")
 
 
 def _requests(backend: ModelBackend, signature: Signature) -> list[ModelRequest]:

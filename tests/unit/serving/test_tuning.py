@@ -119,6 +119,13 @@ def test_measuring_ends_when_it_is_cancelled() -> None:
         measure(Priced(TEXTS), 2, timed=priced(lambda _: 0.01), cancelled=lambda: next(asked))
 
 
+def test_no_run_begins_once_it_is_cancelled() -> None:
+    backend = Priced(TEXTS)
+    with pytest.raises(Cancelled):
+        measure(backend, 2, cancelled=lambda: backend.runs >= 5)
+    assert backend.runs <= 6
+
+
 def test_measuring_with_a_real_clock_runs_the_backend() -> None:
     backend = Priced(TEXTS)
     plan = measure(backend, 2, seconds=0.5)

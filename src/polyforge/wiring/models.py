@@ -30,7 +30,7 @@ from polyforge.serving.lifecycle.keeping import MEGABYTE, Lifecycle, Limits
 from polyforge.serving.lifecycle.known import KnownSignatures
 from polyforge.serving.lifecycle.recent import RecentlyUsed, order_of
 from polyforge.serving.lifecycle.roster import Roster
-from polyforge.serving.lifecycle.tuner import Tuner
+from polyforge.serving.lifecycle.tuner import Tuner, machine_is_busy
 from polyforge.serving.lifecycle.tunings import FOLDER as TUNING_FOLDER
 from polyforge.serving.lifecycle.tunings import Tunings, machine_kind
 from polyforge.serving.lifecycle.watchdog import Restart, Watchdog
@@ -190,7 +190,15 @@ class ModelHost:
             # The built-in model takes no time that would be worth measuring.
             return None if model.name == BUILT_IN else self.roster.source_of(model)
 
-        return Tuner(lambda: self.repository, source_of, self._tunings, self.scheduler, self.runs, measured)
+        return Tuner(
+            lambda: self.repository,
+            source_of,
+            self._tunings,
+            self.scheduler,
+            self.runs,
+            measured,
+            machine_is_busy,
+        )
 
     def _control(self, serving: ServingSettings, folder: Path, scratch: Path | None) -> ModelControl:
         loader = TritonLoader(self.lifecycle, serving.idle_unload)

@@ -1,6 +1,7 @@
 """Measures models while nobody asks anything, one after the other, and lets go at once when somebody does."""
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable, Iterable
 from typing import Final
@@ -17,6 +18,8 @@ from polyforge.telemetry.logs import get_logger
 
 IDLE_SECONDS: Final = 15.0
 """Without a request, until the host is taken to have nothing to do."""
+QUIET_LOAD: Final = 0.5
+"""Of each core, by the machine's load of the last minute: beyond it measuring tells of what else runs there."""
 LOOK_SECONDS: Final = 1.0
 WATCH_SECONDS: Final = 0.05
 
@@ -24,6 +27,11 @@ _log = get_logger(__name__)
 
 Measure = Callable[[ModelBackend, Callable[[], bool]], Plan]
 """The best plan of a backend, found in a thread; Cancelled when the function says so."""
+
+
+def machine_is_busy() -> bool:
+    """Whether other programs, or we until a moment ago, keep this machine busy."""
+    return os.getloadavg()[0] > QUIET_LOAD * (os.cpu_count() or 1)
 
 
 class Tuner:
@@ -37,6 +45,7 @@ class Tuner:
         scheduler: Scheduler,
         runs: Runs,
         measure: Measure,
+        machine_is_busy: Callable[[], bool],
     ) -> None:
         self._models = models
         self._source_of = source_of
@@ -44,6 +53,7 @@ class Tuner:
         self._scheduler = scheduler
         self._runs = runs
         self._measure = measure
+        self._machine_is_busy = machine_is_busy
         self._known: set[ModelBackend] = set()
 
     async def run(self) -> None:
@@ -51,7 +61,7 @@ class Tuner:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             model = self._next() if self._idle() else None
-            if model is not None:
+            if model is not None and not self._machine_is_busy():
                 await self._tune(model)
 
     def _idle(self) -> bool:

@@ -13,7 +13,7 @@ from polyforge.ports.model_backend import ModelBackend
 from polyforge.serving.hints import EngineHints
 from polyforge.serving.lifecycle import tuner
 from polyforge.serving.lifecycle.engine import Engine, Runs
-from polyforge.serving.lifecycle.tuner import Tuner
+from polyforge.serving.lifecycle.tuner import Tuner, machine_is_busy
 from polyforge.serving.lifecycle.tunings import Tunings, machine_kind
 from polyforge.serving.plan import Plan
 from polyforge.serving.repository import HostedModel, Repository
@@ -35,6 +35,7 @@ class House:
         self.tunings = Tunings(self.folder, MACHINE)
         self.scheduler = Scheduler(threads=CORES, max_queue=10)
         self.runs = Runs()
+        self.busy = False
         self.measured: list[ModelBackend] = []
         self.measure: Callable[[Callable[[], bool]], Plan] = lambda cancelled: FOUND
         self.sources: dict[str, ModelSource] = {}
@@ -50,6 +51,7 @@ class House:
             self.scheduler,
             self.runs,
             self._measure,
+            lambda: self.busy,
         )
 
     def hosted(self, name: str) -> HostedModel:
@@ -90,6 +92,15 @@ async def test_what_was_measured_is_used_at_once_and_after_a_restart(house: Hous
     await asyncio.sleep(0.05)
     assert len(house.measured) == 2
     assert house.repository.find("of-a-repository").plan.batch_rows == 8
+
+
+async def test_a_machine_that_others_keep_busy_is_not_measured(house: House) -> None:
+    house.busy = True
+    measured = len(house.measured)
+    await asyncio.sleep(0.05)
+    assert len(house.measured) <= measured + 1
+    house.busy = False
+    await eventually_async(lambda: house.files() == 2)
 
 
 async def test_requests_come_first(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,3 +194,12 @@ def test_a_damaged_file_is_as_none(tmp_path: Path) -> None:
 def test_a_kind_of_machine_makes_a_good_file_name() -> None:
     assert machine_kind(4).endswith("-4")
     assert machine_kind(4).replace("-", "").isalnum()
+
+
+@pytest.mark.parametrize(("load", "busy"), [(0.9, False), (1.1, True)])
+def test_a_machine_is_busy_from_half_a_core_of_each_on(
+    monkeypatch: pytest.MonkeyPatch, load: float, busy: bool
+) -> None:
+    monkeypatch.setattr(tuner.os, "getloadavg", lambda: (load, 0.0, 0.0))
+    monkeypatch.setattr(tuner.os, "cpu_count", lambda: 2)
+    assert machine_is_busy() is busy

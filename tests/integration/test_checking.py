@@ -77,6 +77,10 @@ async def test_what_runs_code_is_for_operators_and_other_engines_too(tmp_path: P
     good = artifact(tmp_path / "g", encoder(tmp_path / "e", 4))
     with pytest.raises(Invalid, match="none of those that read only"):
         await check(good, {"backend": "remote_oip"}, trusted=False)
+    with pytest.raises(Invalid, match="memory_bytes bounds processes"):
+        await check(good, {"options": {"memory_bytes": 2**50}}, trusted=False)
+    with pytest.raises(Invalid, match="more than"):
+        await check(good, {"isolated": True, "instances": 256}, trusted=False)
     found = await check(good, {"options": {"normalize": True}}, trusted=False)
     assert found.card["task"] == "embedding"
     with pytest.raises(Invalid, match="settings"):

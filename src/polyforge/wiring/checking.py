@@ -24,12 +24,17 @@ RUNS_CODE: Final = frozenset({"python"})
 """Engines of models that are programs: those are for whoever runs the installation to add."""
 FOR_ALL: Final = frozenset(name for name, _, _ in DETECTED) - RUNS_CODE
 """Engines that read nothing but the model's own files."""
+BOUNDS: Final = frozenset({"memory_bytes", "run_seconds", "start_seconds"})
+"""Settings of processes of models."""
 TASKS: Final[Mapping[str, Task]] = {
     "static_embedding": "embedding",
     "text_encoder": "embedding",
     "cross_encoder": "rerank",
     "text_classifier": "classification",
     "token_classifier": "classification",
+    "skops": "tabular_prediction",
+    "lightgbm": "tabular_prediction",
+    "xgboost": "tabular_prediction",
 }
 """What models are for, by the engine that their files call for; others take tensors and give tensors."""
 _MOST_OF_MEMORY: Final = 0.75
@@ -46,8 +51,8 @@ class CheckedModels:
         """What the model takes and gives, and what there is to know of it; Invalid when it cannot be served here."""
         hints = hints_of(configuration)
         name = hints.backend or await asyncio.to_thread(detect, artifact.folder, hints.task)
-        if name not in FOR_ALL and not trusted:
-            raise Invalid(_refused(name), param="backend")
+        if not trusted:
+            _check_modest(name, hints)
         engine = await asyncio.to_thread(self._engine, artifact.folder, msgspec.structs.replace(hints, backend=name))
         signature = await _Check(engine).run()
         shown: dict[str, Any] = {
@@ -112,14 +117,25 @@ class _Check:
             self._engine.close()
 
 
+_OPERATORS: Final = "only who may change its settings may have that"
 _AGAIN: Final = "; it is being restarted"
 """What the host tells callers; here it is not."""
 
 
-def _refused(backend: str) -> str:
+def _check_modest(backend: str, hints: EngineHints) -> None:
+    """Nothing; Invalid for what only whoever runs the installation may have done with its machines."""
     if backend in RUNS_CODE:
-        return "a model in Python runs code on this machine; only who may change its settings may add one"
-    return f"backend: {backend!r} is none of those that read only the model's files: {', '.join(sorted(FOR_ALL))}"
+        raise Invalid(f"a model in Python runs code on this machine; {_OPERATORS}", param="backend")
+    if backend not in FOR_ALL:
+        known = ", ".join(sorted(FOR_ALL))
+        raise Invalid(
+            f"backend: {backend!r} is none of those that read only the model's files: {known}", param="backend"
+        )
+    if bounds := sorted(BOUNDS & hints.settings.keys()):
+        raise Invalid(f"options: {bounds[0]} bounds processes of this machine; {_OPERATORS}", param="options")
+    cores = os.cpu_count() or 1
+    if hints.isolated and (hints.instances or 1) > cores:
+        raise Invalid(f"instances: more than {cores} processes; {_OPERATORS}", param="instances")
 
 
 def _memory_of_machine() -> int:

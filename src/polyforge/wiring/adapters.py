@@ -54,3 +54,6 @@ def load(port: str, path: str, name: str) -> Any:
         return import_module(f"{_PACKAGE}.{port}.{name}").ADAPTER
     except ModuleNotFoundError as error:
         raise SettingsError(f"{path}.use: {name} needs a library; pip install 'polyforge[{name}]'") from error
+    except OSError as error:
+        # What Python's package loads at once may itself need one of the system's, as OpenMP.
+        raise SettingsError(f"{path}.use: {name} needs a library of the system: {error}") from error

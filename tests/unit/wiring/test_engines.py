@@ -1,6 +1,7 @@
 """Which engine a folder gets: by its files, its task, or by name."""
 
 import json
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from polyforge.kernel.errors import Invalid
 from polyforge.kernel.tasks import Task
 from polyforge.serving.hints import EngineHints
 from polyforge.serving.sources import BUILT_IN_FOLDER
+from polyforge.wiring.adapters import load
 from polyforge.wiring.engines import detect, engine_for
 from tests.conformance import onnx_graphs
 from tests.conformance.encoder_files import SHORT, write_encoder
@@ -113,3 +115,16 @@ def test_a_folder_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
         engine_for(tmp_path / "missing", EngineHints())
     with pytest.raises(Invalid, match=r"^config\.json: "):
         detect(lay(tmp_path, "config.json", content=b"{"), None)
+
+
+def test_a_missing_library_of_the_system_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def loading(name: str) -> Any:
+        if name.endswith(".lightgbm"):
+            raise OSError("libgomp.so.1: cannot open shared object file")
+        return import_module(name)
+
+    monkeypatch.setattr("polyforge.wiring.adapters.import_module", loading)
+    monkeypatch.setattr("polyforge.wiring.engines._adapter", lambda name: load("model_backends", "backend", name))
+    lay(tmp_path, "model.txt", content=b"tree\n")
+    with pytest.raises(Invalid, match=r"backend: lightgbm needs a library of the system: libgomp\.so\.1"):
+        engine_for(tmp_path, EngineHints())

@@ -208,7 +208,8 @@ class ModelHost:
         """A run is stuck, and this process is about to end: take no more requests for its model, and say so."""
         self.app.drain()
         for model in self.repository.versions(stuck):
-            model.state, model.reason = "UNAVAILABLE", "one of its runs does not end; the model host starts anew"
+            # Its callers may come again.
+            model.state, model.reason = "LOADING", "one of its runs does not end; the model host starts anew"
         self.recent.save(order_of(self.repository))
         self._attempts.close()
 

@@ -1,10 +1,12 @@
 """A run that never ends takes a thread for good, and nobody can end it but the process itself.
 
 Its supervisor starts it again, and models come back by last use. The watch is kept by a thread of its own, for a run
-may be stuck on the event loop.
+may be stuck on the event loop. Native code that holds the interpreter for good stops that thread, too: then a timer of
+faulthandler's, which needs no interpreter, writes down where everybody stands and ends the process.
 """
 
 import asyncio
+import faulthandler
 import os
 import threading
 from collections.abc import Callable
@@ -42,9 +44,11 @@ class Watchdog:
     def stop(self) -> None:
         """Watch no longer."""
         self._over.set()
+        faulthandler.cancel_dump_traceback_later()
 
     def _watch(self) -> None:
         while not self._over.wait(min(MOST_LOOK_SECONDS, self._seconds / LOOKS)):
+            faulthandler.dump_traceback_later(self._seconds + GRACE_SECONDS, exit=True)
             oldest = self._runs.oldest()
             if oldest is not None and oldest[1] > self._seconds:
                 self._on_stuck(*oldest)

@@ -63,6 +63,8 @@ def test_a_booster_answers_under_its_name(site: Polyforge, key: Key, models: Pat
     folder = table_models.write_lightgbm(made(models / "churn"), "booster.txt")
     added = add(site, key, "churn", folder, configuration={"options": {"labels": ["stays", "goes"]}})
     assert (added["state"], added["error"]) == ("done", "")
+    version = site.call("/api/v1/models/churn/versions", method="GET", key=key.key).json["data"][0]
+    assert (version["card"]["backend"], version["card"]["task"]) == ("lightgbm", "tabular_prediction")
     row = np.nan_to_num(table_models.table(1))
     data = {"name": "features", "datatype": "FP64", "shape": list(row.shape), "data": row.reshape(-1).tolist()}
     found = infer(site, key, "churn", data)

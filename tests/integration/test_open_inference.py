@@ -1,11 +1,13 @@
 """The Open Inference Protocol through the gateway: keys, limits, metering, and Triton's own clients unchanged."""
 
 import asyncio
+import gzip
 import json
 import queue
 import socket
 import threading
 import time
+import zlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -506,12 +508,35 @@ def test_nothing_broke_but_what_a_model_raised_itself(house: House) -> None:
     assert not broken
 
 
-def test_every_worker_answers_on_the_one_port(serve: Serve) -> None:
+@pytest.fixture(scope="module")
+def narrow(serve: Serve) -> House:
+    """Two workers that take small requests."""
     grpc = free_port()
-    server = serve({"server": {"grpc_port": grpc}}, workers=2)
+    return House(serve({"server": {"grpc_port": grpc}, "serving": {"max_request_bytes": 4096}}, workers=2), grpc)
+
+
+def test_large_requests_are_refused_compressed_or_not(narrow: House) -> None:
+    key = narrow.server.create_key()
+    path, head = f"/v2/models/{EMBEDDER}/infer", {"content-type": "application/json"}
+    large = json.dumps({"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["x" * 5000]}]}).encode()
+    with httpx.Client(base_url=narrow.server.url, headers={**bearer(key), **head}) as client:
+        for body, encoding in ((large, "identity"), (gzip.compress(large), "gzip"), (zlib.compress(large), "deflate")):
+            refused = client.post(path, content=body, headers={"content-encoding": encoding})
+            assert refused.status_code == 400
+            assert "exceeds the maximum allowed input size" in refused.json()["error"]
+        damaged = client.post(path, content=gzip.compress(large)[:20], headers={"content-encoding": "gzip"})
+        assert (damaged.status_code, damaged.json()["error"]) == (400, "the compressed request body is cut off")
+    with grpc_client.InferenceServerClient(narrow.grpc) as client:
+        with pytest.raises(utils.InferenceServerException) as caught:
+            client.infer(EMBEDDER, texts(grpc_client, "x" * 5000), headers=bearer(key))
+        assert caught.value.status() == "StatusCode.RESOURCE_EXHAUSTED"
+
+
+def test_every_worker_answers_on_the_one_port(narrow: House) -> None:
+    server = narrow.server
     key = server.create_key()
     for _ in range(20):
-        with grpc_client.InferenceServerClient(f"127.0.0.1:{grpc}") as client:
+        with grpc_client.InferenceServerClient(narrow.grpc) as client:
             answer = client.infer(EMBEDDER, texts(grpc_client, "a word"), headers=bearer(key))
             assert answer.as_numpy("embedding").shape == (1, 256)
     server.settled(key, 20)

@@ -34,7 +34,7 @@ class Settings(BaseModel):
     max_texts: int = Field(default=2048, ge=1, description="Most texts in one request.")
     timeout_seconds: float = Field(default=60.0, gt=0, description="How long one request may take.")
     max_answer_bytes: int = Field(default=64 * 1024 * 1024, ge=1024, description="Largest answer that is taken.")
-    max_connections: int = Field(default=64, ge=1, description="Most connections to the host from one process.")
+    max_connections: int = Field(default=256, ge=1, description="Most connections to the host from one process.")
 
 
 class LocalProvider:

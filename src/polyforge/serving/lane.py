@@ -37,7 +37,8 @@ class Lane:
     @property
     def waiting(self) -> int:
         """How many requests wait."""
-        return self._queue.requests + sum(queue.requests for queue in self._bound)
+        bound = sum([queue.requests for queue in self._bound]) if self._bound else 0
+        return self._queue.requests + bound
 
     @property
     def busy(self) -> bool:

@@ -150,6 +150,6 @@ def _fill(batch: _Batch, queue: Waiting, plan: Plan) -> bool:
         return False
     anchor = batch.works[0]
     window = [work for work in islice(queue, WINDOW) if work is not anchor]
-    if not plan.keep_order:
+    if not plan.keep_order and any(work.length != anchor.length for work in window):
         window.sort(key=lambda work: abs(work.length - anchor.length))
     return all(batch.add(work) for work in window)

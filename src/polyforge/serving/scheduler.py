@@ -200,12 +200,19 @@ class Scheduler:
             ticket.slot = lane.sequences.instance_of(request.parameters, model.name)
         if plan.keep_order:
             ticket.line_up(lane.order)
+        if len(ticket.works) == 1 and ticket.slot is None and self._may_start(lane):
+            self._start(lane, ticket.works)
+            return ticket
         lane.put(ticket)
         self._waiting[lane] = None
         self._queued += 1
         # What can start at once has not waited, however short its time is.
         self._fill(ticket.queued_ns / NANOSECONDS)
         return ticket
+
+    def _may_start(self, lane: Lane) -> bool:
+        """Whether a request for a model is the next one, and has a place."""
+        return not lane.waiting and self._places(lane) > 0
 
     def _check_room(self, lane: Lane, ticket: Ticket) -> None:
         """Unavailable when a request cannot start at once and a queue that it would wait in is full."""
@@ -219,7 +226,7 @@ class Scheduler:
         )
         if not any(0 < limit <= waiting for waiting, limit in limits):
             return
-        if not lane.waiting and self._places(lane) > 0:
+        if self._may_start(lane):
             return
         lane.model.statistics.rejected += 1
         raise Unavailable(
@@ -292,14 +299,14 @@ class Scheduler:
 
     def _fill(self, now: float) -> None:
         """Start what can be started."""
-        while (lane := self._next_lane()) and (pool := self._pool_of(lane)):
+        while lane := self._next_lane():
             batch: list[Work] = []
             for work in lane.choose(now):
                 if work.queue is not None and self._wanted(lane, work, now):
                     self._leave(lane, work)
                     batch.append(work)
             if batch:
-                self._start(pool, lane, batch)
+                self._start(lane, batch)
 
     def _wanted(self, lane: Lane, work: Work, now: float) -> bool:
         """Whether work is still to be computed; what is not goes, with all else of its request."""
@@ -321,7 +328,10 @@ class Scheduler:
         ]
         return min(heads)[2] if heads else None
 
-    def _start(self, pool: ComputeThreads, lane: Lane, batch: list[Work]) -> None:
+    def _start(self, lane: Lane, batch: list[Work]) -> None:
+        pool = self._pool_of(lane)
+        if pool is None:
+            raise RuntimeError("the scheduler is not open")
         now = time.monotonic_ns()
         for work in batch:
             work.ticket.started_ns = work.ticket.started_ns or now

@@ -301,7 +301,5 @@ class Reconciler:
 
 
 def _published(model: WantedModel, version: Version, artifact: Artifact) -> Published:
-    kind = model.model
-    return Published(
-        kind.project_id, kind.name, version.number, str(artifact.folder), artifact.digest, version.configuration
-    )
+    kind, folder = model.model, str(artifact.folder.absolute())
+    return Published(kind.project_id, kind.name, version.number, folder, artifact.digest, version.configuration)

@@ -78,7 +78,7 @@ def _machine(result: ServingResult) -> str:
         f"- {machine.system}, kernel {machine.kernel}, Python {machine.python}",
         f"- {', '.join(result.tools.values())}",
         f"- load average before the run: {', '.join(f'{value:.2f}' for value in machine.load_before)}",
-        f"- {options.rounds} rounds, windows of {options.seconds:g} s after a warm-up",
+        f"- rounds: {options.rounds}, windows of {options.seconds:g} s after a warm-up",
     ]
     return "## Machine\n\n" + "\n".join(lines) + "\n"
 

@@ -36,7 +36,7 @@ from polyforge.ports.model_backend import ModelRequest, Outputs, Signature
 from polyforge.telemetry.logs import get_logger
 
 PLATFORM = "lightgbm"
-MAX_BYTES = 1 << 30
+MAX_BYTES = 1 << 29
 _MULTICLASS = ("multiclass", "multiclassova")
 
 Settings = LabelledSettings

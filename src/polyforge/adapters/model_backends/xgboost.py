@@ -35,7 +35,7 @@ from polyforge.kernel.tensors import TensorSpec
 from polyforge.ports.model_backend import ModelRequest, Outputs, Signature
 
 PLATFORM = "xgboost"
-MAX_BYTES = 1 << 29
+MAX_BYTES = 1 << 28
 _SOFTMAX = "multi:softmax"
 _SOFTPROB = "multi:softprob"
 

@@ -93,7 +93,7 @@ class ConfiguredBackend:
         inputs = dict(request.inputs)
         for tensor in reshaped:
             inputs[tensor.name] = self._reshaped(inputs[tensor.name], tensor, to_engine=True)
-        return ModelRequest(inputs, request.parameters)
+        return msgspec.structs.replace(request, inputs=inputs)
 
     def _to_caller(self, outputs: Outputs) -> Outputs:
         given = {tensor.name: tensor for tensor in outputs}

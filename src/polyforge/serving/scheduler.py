@@ -261,6 +261,7 @@ class Scheduler:
             if watcher:
                 watcher.cancel()
             self._forget(lane, ticket)
+            ticket.release()
 
     def _expire(self, ticket: Ticket, now: float) -> None:
         if not ticket.expired(now):

@@ -116,6 +116,11 @@ class Ticket:
             if first.held is not None:
                 first._give(first.held)  # noqa: SLF001  of the same class
 
+    def release(self) -> None:
+        """Let go of the work. A ticket and its work hold each other, and what was sent with them may be large."""
+        self.works = []
+        self._answers = []
+
     def _give(self, answer: Answer) -> None:
         if self.future.done():
             return

@@ -1,7 +1,9 @@
 """The scheduler: every answer belongs to its request, the queue is bounded, and what nobody wants is not computed."""
 
 import asyncio
+import gc
 import random
+import sys
 import threading
 from collections.abc import AsyncIterator
 
@@ -204,3 +206,16 @@ async def test_closing_finishes_what_runs_and_refuses_the_rest() -> None:
     assert await asyncio.gather(*held) == [[1], [2]]
     with pytest.raises(Unavailable):
         await add(scheduler, model, 1)
+
+
+async def test_what_was_sent_is_let_go_of_with_the_answer(scheduler: Scheduler) -> None:
+    model = hosted(Adder())
+    request = request_of(*range(100))
+    held = request.inputs["x"].data
+    before = sys.getrefcount(held)
+    gc.disable()
+    try:
+        await scheduler.infer(model, request, rows=100, within=20.0, gone=stays)
+        await eventually_async(lambda: sys.getrefcount(held) <= before, "nothing holds it any more")
+    finally:
+        gc.enable()

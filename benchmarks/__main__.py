@@ -26,6 +26,7 @@ SUBJECT = "polyforge"
 
 def main() -> int:
     """0 when Polyforge was measured without errors, keeps its promises and does what is right."""
+    signal.signal(signal.SIGTERM, _leave)
     if sys.argv[1:2] == ["scorecard"]:
         return scorecard.main(sys.argv[2:])
     if sys.argv[1:2] == ["serving"]:
@@ -37,7 +38,6 @@ def main() -> int:
     if missing or sys.platform != "linux":
         say(f"needs Linux with {', '.join(missing) or 'its tools'}; on Debian: apt-get install -y nginx-light wrk")
         return 2
-    signal.signal(signal.SIGTERM, _leave)
     result = run(_plan(options))
     if options.json:
         save(result, options.json)

@@ -52,6 +52,8 @@ def main() -> int:
 
 
 def _leave(number: int, _frame: FrameType | None) -> NoReturn:
+    # Whoever signals a group reaches this process twice; the second time it is busy ending its servers.
+    signal.signal(number, signal.SIG_IGN)
     sys.exit(128 + number)
 
 

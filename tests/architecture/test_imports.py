@@ -14,7 +14,10 @@ BELOW_DATABASE = {
     "dialects", "kernel", "__version__",
 }  # fmt: skip
 READ_ENVIRONMENT = ("cli/*", "supervisor/*", "wiring/*", "secrets/references.py", "isolation/environment.py")
-IMPORT_BY_NAME = ("wiring/adapters.py", "cli/adapters.py", "cli/lazy.py", "database/*")
+# skops.py: the classes of scikit-learn that a model's configuration names, and no other package.
+IMPORT_BY_NAME = (
+    "wiring/adapters.py", "cli/adapters.py", "cli/lazy.py", "database/*", "adapters/model_backends/skops.py"
+)  # fmt: skip
 
 
 def outside(paths: set[str], *allowed: str) -> set[str]:

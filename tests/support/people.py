@@ -179,7 +179,7 @@ class House:
         no_tokens: Any = None
         authentication = Authentication(self.keys, no_tokens, browser, behind_proxy=behind_proxy)
         rest: Any = SimpleNamespace(endpoints={}, answers={}, managed=lambda *_: None, answer=lambda *_: b"{}")
-        return Application(rest, rest, rest, management, authentication, rest, rest, rest)
+        return Application(rest, rest, rest, management, authentication, rest, rest, rest, rest)
 
 
 @asynccontextmanager

@@ -85,7 +85,7 @@ def window(target: str, cpu: float | None, micros: int, pair: Pair = PASSED, sce
 def measured(name: str, *windows: PacedWindow) -> float | None:
     machine = Machine("cpu", 2, 1, "os", "k", "3.11", (0.0, 0.0, 0.0))
     result = Result(1, "", machine, {}, Options(1, 1, 1, 1, 1, 1, 0, 1), [], [], [], list(windows))
-    promise: Promise = next(promise for promise in PROMISES if promise.name.startswith(name))
+    promise: Promise[Result] = next(promise for promise in PROMISES if promise.name.startswith(name))
     return promise.figure(result)
 
 

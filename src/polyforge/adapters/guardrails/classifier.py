@@ -19,7 +19,8 @@ from polyforge.dialects import oip
 from polyforge.egress.oip_client import OipClient
 from polyforge.kernel.tensors import Datatype, Tensor, pack_strings, unpack_strings
 from polyforge.ports.guardrail import About, Action, Outcome, Part, Passage, Stage
-from polyforge.ports.secret_source import SecretSource, Stop
+from polyforge.ports.secret_source import SecretSource
+from polyforge.secrets.following import FollowedSecrets
 from polyforge.secrets.references import SecretRef
 
 _TRUSTED: Final = frozenset({"system", "developer"})
@@ -97,20 +98,15 @@ class Classifier:
         self._blocks = action == "block"
         self._client = OipClient(base_url=settings.url, max_response_bytes=_ANSWER_BYTES)
         self._kinds = {label: _NO_KIND.sub("_", label.lower())[:40] or "label" for label in settings.finds}
-        self._secrets: SecretSource | None = None
-        self._unwatch: Stop | None = None
+        self._secrets = FollowedSecrets(settings.token)
 
     async def open(self, secrets: SecretSource) -> None:
         """Follow the token, where it is one of `secrets`; connections are made when they are needed."""
-        token = self._settings.token
-        if token is not None and token.name is not None:
-            self._secrets = secrets
-            self._unwatch = secrets.watch(token.name, _look_again)
+        self._secrets.open(secrets)
 
     async def close(self) -> None:
         """Let go of connections."""
-        if self._unwatch is not None:
-            self._unwatch()
+        self._secrets.close()
         await self._client.close()
 
     def begin(self, about: About) -> "Classifier":
@@ -140,7 +136,7 @@ class Classifier:
         shape = (count,) if settings.shape == "[n]" else (count, 1)
         tensor = Tensor(settings.input, "BYTES", shape, pack_strings([_utf8(text) for text in texts]))
         token = settings.token
-        headers = {} if token is None else {"authorization": f"Bearer {token.reveal(self._secrets)}"}
+        headers = {} if token is None else {"authorization": f"Bearer {self._secrets.reveal(token)}"}
         message = oip.encode_request((tensor,), binary=False)
         answer = await self._client.infer(settings.model, message, seconds=settings.answer_seconds, headers=headers)
         return self._read(self._output(answer), count)
@@ -195,10 +191,6 @@ def _pieces(text: str, most: int) -> Iterator[str]:
 
 def _utf8(text: str) -> bytes:
     return text.encode("utf-8", "replace")
-
-
-def _look_again() -> None:
-    """The token is looked up for each call anyway."""
 
 
 ADAPTER = Classifier

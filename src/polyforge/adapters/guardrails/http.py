@@ -16,7 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from polyforge.egress.delivery import deliver
 from polyforge.egress.http import HttpClient
 from polyforge.ports.guardrail import About, Action, Outcome, Part, Passage, Stage
-from polyforge.ports.secret_source import SecretSource, Stop
+from polyforge.ports.secret_source import SecretSource
+from polyforge.secrets.following import FollowedSecrets
 from polyforge.secrets.references import SecretRef
 
 _OK: Final = 200
@@ -71,20 +72,15 @@ class HttpGuardrail:
             settings.answer_seconds,
             _CONNECTIONS,
         )
-        self._secrets: SecretSource | None = None
-        self._unwatch: Stop | None = None
+        self._secrets = FollowedSecrets(settings.token)
 
     async def open(self, secrets: SecretSource) -> None:
         """Follow the token, where it is one of `secrets`; connections are made when they are needed."""
-        token = self._settings.token
-        if token is not None and token.name is not None:
-            self._secrets = secrets
-            self._unwatch = secrets.watch(token.name, _look_again)
+        self._secrets.open(secrets)
 
     async def close(self) -> None:
         """Let go of connections."""
-        if self._unwatch is not None:
-            self._unwatch()
+        self._secrets.close()
         await self._http.close()
 
     def begin(self, about: About) -> "HttpSession":
@@ -94,7 +90,7 @@ class HttpGuardrail:
     async def judge(self, stage: Stage, about: About, passages: Sequence[Passage]) -> Outcome:
         """What the service says; Unavailable or ValueError when it says nothing that is understood."""
         token = self._settings.token
-        headers = {} if token is None else {"authorization": f"Bearer {token.reveal(self._secrets)}"}
+        headers = {} if token is None else {"authorization": f"Bearer {self._secrets.reveal(token)}"}
         asked = {"stage": stage, "model": about.model, "project": about.project_id, "texts": passages}
         call = self._http.post(self._path, _encode(asked), headers)
         said = await deliver(call, self._settings.answer_seconds, _ANSWER_BYTES)
@@ -127,10 +123,6 @@ class HttpSession:
 
     def filter(self, part: Part) -> None:
         """The service is asked about whole answers only."""
-
-
-def _look_again() -> None:
-    """The token is looked up for each call anyway."""
 
 
 ADAPTER = HttpGuardrail

@@ -15,7 +15,8 @@ from polyforge.dialects.object_lists import ListedObject, decode_azure
 from polyforge.egress.addresses import HttpBase
 from polyforge.kernel.errors import Denied, Invalid, TimedOut
 from polyforge.ports.model_source import SourceFile, SourceListing, SourceReference
-from polyforge.ports.secret_source import SecretSource, Stop
+from polyforge.ports.secret_source import SecretSource
+from polyforge.secrets.following import FollowedSecrets
 from polyforge.secrets.references import SecretRef
 from polyforge.upstreams.downloads import Downloads
 from polyforge.upstreams.objects import located, model_of
@@ -51,20 +52,15 @@ class AzureBlobSource:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._downloads = Downloads((urlsplit(settings.endpoint).hostname or "",))
-        self._secrets: SecretSource | None = None
-        self._unwatch: Stop | None = None
+        self._secrets = FollowedSecrets(settings.sas_token)
 
     async def open(self, secrets: SecretSource) -> None:
         """Follow the signature, where it is a secret of the database."""
-        self._secrets = secrets
-        token = self._settings.sas_token
-        if token is not None and token.name is not None:
-            self._unwatch = secrets.watch(token.name, _nothing)
+        self._secrets.open(secrets)
 
     async def close(self) -> None:
         """Stop following it."""
-        if self._unwatch is not None:
-            self._unwatch()
+        self._secrets.close()
 
     async def listing(self, reference: SourceReference) -> SourceListing:
         """The blobs below the prefix; their ETags are the revision."""
@@ -109,7 +105,7 @@ class AzureBlobSource:
         asked = [urlencode({name: value for name, value in query.items() if value})]
         token = self._settings.sas_token
         if token is not None:
-            asked.append(token.reveal(self._secrets).removeprefix("?"))
+            asked.append(self._secrets.reveal(token).removeprefix("?"))
         text = "&".join(part for part in asked if part)
         return f"{self._settings.endpoint.rstrip('/')}/{path}{'?' if text else ''}{text}"
 
@@ -120,10 +116,6 @@ class AzureBlobSource:
         if not reference.trusted and container not in self._settings.containers:
             raise Denied("models can be added from the containers that the settings name for it")
         return container, unquote(prefix)
-
-
-def _nothing() -> None:
-    """The signature is read again for each call anyway."""
 
 
 ADAPTER = AzureBlobSource

@@ -35,7 +35,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from polyforge.egress.addresses import HttpBase
 from polyforge.kernel.errors import Denied, Invalid, NotFound, PolyforgeError, Unavailable
 from polyforge.ports.model_source import SourceFile, SourceListing, SourceReference
-from polyforge.ports.secret_source import SecretSource, Stop
+from polyforge.ports.secret_source import SecretSource
+from polyforge.secrets.following import FollowedSecrets
 from polyforge.secrets.references import SecretRef
 from polyforge.upstreams.downloads import Downloads
 
@@ -90,20 +91,15 @@ class HuggingFaceSource:
         self._settings = settings
         host = urlsplit(settings.endpoint).hostname or ""
         self._downloads = Downloads((host, *settings.allowed_hosts))
-        self._secrets: SecretSource | None = None
-        self._unwatch: Stop | None = None
+        self._secrets = FollowedSecrets(settings.token)
 
     async def open(self, secrets: SecretSource) -> None:
         """Follow the token, where it is a secret of the database."""
-        self._secrets = secrets
-        token = self._settings.token
-        if token is not None and token.name is not None:
-            self._unwatch = secrets.watch(token.name, _nothing)
+        self._secrets.open(secrets)
 
     async def close(self) -> None:
         """Stop following it."""
-        if self._unwatch is not None:
-            self._unwatch()
+        self._secrets.close()
 
     async def listing(self, reference: SourceReference) -> SourceListing:
         """The files at the commit that the revision means now; from the cache when the hub is not to be had."""
@@ -170,7 +166,7 @@ class HuggingFaceSource:
 
     def _token(self) -> str | None:
         token = self._settings.token
-        return None if token is None else token.reveal(self._secrets)
+        return None if token is None else self._secrets.reveal(token)
 
     def _credentials(self) -> dict[str, str]:
         token = self._token()
@@ -223,10 +219,6 @@ async def _read_local(path: Path, offset: int) -> AsyncGenerator[bytes]:
             yield piece
     finally:
         os.close(descriptor)
-
-
-def _nothing() -> None:
-    """The token is read again for each call anyway."""
 
 
 ADAPTER = HuggingFaceSource

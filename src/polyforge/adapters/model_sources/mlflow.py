@@ -18,7 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from polyforge.egress.addresses import HttpBase
 from polyforge.kernel.errors import Invalid, NotFound, TimedOut, UpstreamFailed
 from polyforge.ports.model_source import SourceFile, SourceListing, SourceReference
-from polyforge.ports.secret_source import SecretSource, Stop
+from polyforge.ports.secret_source import SecretSource
+from polyforge.secrets.following import FollowedSecrets
 from polyforge.secrets.references import SecretRef
 from polyforge.upstreams.downloads import Downloads
 
@@ -84,20 +85,15 @@ class MlflowSource:
         self._settings = settings
         self._base = settings.tracking_uri.rstrip("/")
         self._downloads = Downloads((urlsplit(settings.tracking_uri).hostname or "",))
-        self._secrets: SecretSource | None = None
-        self._unwatch: list[Stop] = []
+        self._secrets = FollowedSecrets(settings.token, settings.password)
 
     async def open(self, secrets: SecretSource) -> None:
         """Follow the secrets of the database that it uses."""
-        self._secrets = secrets
-        used = (self._settings.token, self._settings.password)
-        names = [ref.name for ref in used if ref is not None and ref.name is not None]
-        self._unwatch = [secrets.watch(name, _nothing) for name in names]
+        self._secrets.open(secrets)
 
     async def close(self) -> None:
         """Stop following them."""
-        for stop in self._unwatch:
-            stop()
+        self._secrets.close()
 
     async def listing(self, reference: SourceReference) -> SourceListing:
         """The files of the version that is named, or that the alias points at now."""
@@ -159,9 +155,9 @@ class MlflowSource:
     def _credentials(self) -> dict[str, str]:
         settings = self._settings
         if settings.token is not None:
-            return {"authorization": f"Bearer {settings.token.reveal(self._secrets)}"}
+            return {"authorization": f"Bearer {self._secrets.reveal(settings.token)}"}
         if settings.username is not None and settings.password is not None:
-            pair = f"{settings.username}:{settings.password.reveal(self._secrets)}"
+            pair = f"{settings.username}:{self._secrets.reveal(settings.password)}"
             return {"authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
         return {}
 
@@ -194,10 +190,6 @@ def _decode(body: bytes, kind: type[_T]) -> _T:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UpstreamFailed(f"the MLflow server answered with something else: {error}") from error
-
-
-def _nothing() -> None:
-    """Secrets are read again for each call anyway."""
 
 
 ADAPTER = MlflowSource

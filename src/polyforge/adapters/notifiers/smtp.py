@@ -18,7 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from polyforge.kernel.errors import UpstreamFailed
 from polyforge.ports.notifier import Notice
-from polyforge.ports.secret_source import SecretSource, Stop
+from polyforge.ports.secret_source import SecretSource
+from polyforge.secrets.following import FollowedSecrets
 from polyforge.secrets.references import SecretRef
 
 _AT_ONCE: Final = 2
@@ -56,21 +57,15 @@ class SmtpNotifier:
     def __init__(self, settings: Settings, data: Path) -> None:
         self._settings = settings
         self._slots = asyncio.Semaphore(_AT_ONCE)
-        self._secrets: SecretSource | None = None
-        self._unwatch: Stop | None = None
+        self._secrets = FollowedSecrets(settings.password)
 
     async def open(self, secrets: SecretSource) -> None:
         """Follow the password, where it is one of `secrets`; each message has a connection of its own."""
-        self._secrets = secrets
-        password = self._settings.password
-        if password is not None and password.name is not None:
-            self._unwatch = secrets.watch(password.name, _ignore)
+        self._secrets.open(secrets)
 
     async def close(self) -> None:
         """Follow the password no more."""
-        if self._unwatch is not None:
-            self._unwatch()
-            self._unwatch = None
+        self._secrets.close()
 
     async def send(self, notice: Notice) -> None:
         """Hand the message to the server; UpstreamFailed when it does not take it."""
@@ -103,7 +98,7 @@ class SmtpNotifier:
             if settings.security == "starttls":
                 server.starttls(context=self._tls())
             if settings.username is not None and settings.password is not None:
-                server.login(settings.username, settings.password.reveal(self._secrets))
+                server.login(settings.username, self._secrets.reveal(settings.password))
             server.send_message(message)
 
     def _tls(self) -> ssl.SSLContext:
@@ -159,10 +154,6 @@ def _connect(settings: Settings, tls: Callable[[], ssl.SSLContext], line: _Line)
     if settings.security != "tls":
         return connection
     return tls().wrap_socket(connection, server_hostname=settings.host)
-
-
-def _ignore() -> None:
-    """The password is asked for with each message, so a change needs nothing more."""
 
 
 def _is_here(host: str) -> bool:

@@ -3,7 +3,6 @@
 Requests are sent as they come: TensorFlow Serving batches by itself where it is told to.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,19 +10,18 @@ from pydantic import Field
 
 from polyforge.adapters.model_backends.engine.arrays import DTYPES, array_of
 from polyforge.adapters.model_backends.engine.remote import (
-    LoopThread,
+    Description,
+    RemoteModel,
     RemoteSettings,
-    check_specs,
     in_order,
     not_there,
     rows_of,
-    together,
 )
 from polyforge.dialects import tensorflow_serving as wire
 from polyforge.egress.oip_client import OK, OipAnswer, OipClient
 from polyforge.kernel.errors import Invalid, ModelNotFound, PolyforgeError, TimedOut, Unavailable, UpstreamFailed
 from polyforge.kernel.tensors import Tensor, TensorSpec, pack_strings, unpack_strings
-from polyforge.ports.model_backend import ModelRequest, Outputs, Signature
+from polyforge.ports.model_backend import ModelRequest, Outputs
 
 PLATFORM = "tensorflow_savedmodel"
 """Triton's name for it."""
@@ -43,74 +41,21 @@ class Settings(RemoteSettings):
     )
 
 
-class TensorflowServing:
+class TensorflowServing(RemoteModel[Settings]):
     """One signature of one model of one server. Parameters of requests mean nothing to it."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._loop = LoopThread()
-        self._client: OipClient | None = None
-        self._signature: Signature | None = None
+    note = NOTE
 
-    @property
-    def signature(self) -> Signature:
-        """What the model takes and gives; only after `load`."""
-        if self._signature is None:
-            raise RuntimeError("the model is not loaded")
-        return self._signature
-
-    def load(self) -> None:
-        """Ask the server; Unavailable, TimedOut or UpstreamFailed as it answers, Invalid for what cannot be served."""
-        settings = self._settings
-        self._client = OipClient(
-            base_url=settings.url, max_connections=settings.instances, max_response_bytes=settings.max_response_bytes
-        )
-        self._loop.start()
-        try:
-            inputs, outputs = self._loop.wait_for(self._metadata(self._client))
-            check_specs(inputs, outputs)
-            has_rows = rows_of(inputs, outputs)
-            if settings.form == "rows" and not has_rows:
-                raise Invalid("form: a tensor of this model has no row per case; use `columnar`", param="form")
-        except BaseException:
-            self.close()
-            raise
-        self._signature = Signature(
-            platform=PLATFORM,
-            inputs=inputs,
-            outputs=outputs,
-            batch_rows=has_rows,
-            instances=settings.instances,
-            elsewhere=True,
-            notes=(NOTE,),
-        )
-
-    def warm_up(self) -> None:
-        """Ask once more, so that there is a connection."""
-        if self._client is not None:
-            self._loop.wait_for(self._metadata(self._client))
-
-    def run(self, batch: Sequence[ModelRequest]) -> list[Outputs | PolyforgeError]:
-        """What the server answers to every request, or what it says is wrong with it."""
-        client = self._client
-        if client is None:
-            raise RuntimeError("the model is not loaded")
-        return self._loop.wait_for(together([self._ask(client, request) for request in batch]))
-
-    def close(self) -> None:
-        """Hang up."""
-        client, self._client = self._client, None
-        if client is not None:
-            self._loop.wait_for(client.close())
-            self._loop.stop()
-
-    async def _metadata(self, client: OipClient) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    async def _describe(self, client: OipClient) -> Description:
         settings = self._settings
         path = wire.model_path(settings.model, settings.version, "/metadata")
         answer = await client.ask(path, headers=settings.headers(), seconds=settings.answer_seconds)
         if answer.status != OK:
             raise _error_of(answer)
-        return wire.decode_metadata(answer.body, settings.signature)
+        inputs, outputs = wire.decode_metadata(answer.body, settings.signature)
+        if settings.form == "rows" and not rows_of(inputs, outputs):
+            raise Invalid("form: a tensor of this model has no row per case; use `columnar`", param="form")
+        return Description(PLATFORM, inputs, outputs)
 
     async def _ask(self, client: OipClient, request: ModelRequest) -> Outputs:
         settings = self._settings

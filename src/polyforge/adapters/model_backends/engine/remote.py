@@ -5,16 +5,18 @@ in a thread of its own; all that its other threads do is wait.
 """
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Coroutine, Mapping, Sequence
 from threading import Thread
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from polyforge.egress.addresses import HttpBase
+from polyforge.egress.oip_client import OipClient
 from polyforge.kernel.errors import Invalid, ModelNotFound, PolyforgeError, Unavailable, UpstreamFailed
 from polyforge.kernel.tensors import Tensor, TensorSpec
-from polyforge.ports.model_backend import Outputs
+from polyforge.ports.model_backend import ModelRequest, Outputs, Signature
 from polyforge.secrets.references import SecretRef
 
 MAX_TENSORS = 1024
@@ -60,6 +62,9 @@ class RemoteSettings(BaseModel):
         return {self.key_header: f"Bearer {key}" if self.key_header == "authorization" else key}
 
 
+_S = TypeVar("_S", bound=RemoteSettings)
+
+
 class LoopThread:
     """An event loop in a thread of its own."""
 
@@ -91,28 +96,86 @@ class LoopThread:
             thread.join()
 
 
-async def together(calls: list[Coroutine[Any, Any, Outputs]]) -> list[Outputs | PolyforgeError]:
-    """The answers to several calls at once; the error of one is its answer."""
-    answers: list[Outputs | PolyforgeError] = []
-    for found in await asyncio.gather(*calls, return_exceptions=True):
-        if isinstance(found, BaseException) and not isinstance(found, PolyforgeError):
-            raise found
-        answers.append(found)
-    return answers
+class Description(NamedTuple):
+    """What a server says of a model."""
+
+    platform: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+class RemoteModel(ABC, Generic[_S]):
+    """One model of one server. Of which protocol it speaks, subclasses know; its first words make the signature."""
+
+    note: ClassVar[str]
+
+    def __init__(self, settings: _S) -> None:
+        self._settings = settings
+        self._loop = LoopThread()
+        self._client: OipClient | None = None
+        self._signature: Signature | None = None
+
+    @abstractmethod
+    async def _describe(self, client: OipClient) -> Description:
+        """What the model takes and gives; Invalid for one that cannot be called so, else errors of calls."""
+
+    @abstractmethod
+    async def _ask(self, client: OipClient, request: ModelRequest) -> Outputs:
+        """The answer to one request."""
+
+    @property
+    def signature(self) -> Signature:
+        """What the model takes and gives; only after `load`."""
+        if self._signature is None:
+            raise RuntimeError("the model is not loaded")
+        return self._signature
+
+    def load(self) -> None:
+        """Ask the server; Unavailable, TimedOut or UpstreamFailed as it answers, Invalid for what cannot be served."""
+        settings = self._settings
+        self._client = OipClient(
+            base_url=settings.url, max_connections=settings.instances, max_response_bytes=settings.max_response_bytes
+        )
+        self._loop.start()
+        try:
+            found = self._loop.wait_for(self._describe(self._client))
+            _check_specs(found.inputs, found.outputs)
+        except BaseException:
+            self.close()
+            raise
+        self._signature = Signature(
+            platform=found.platform,
+            inputs=found.inputs,
+            outputs=found.outputs,
+            batch_rows=rows_of(found.inputs, found.outputs),
+            instances=settings.instances,
+            elsewhere=True,
+            notes=(self.note,),
+        )
+
+    def warm_up(self) -> None:
+        """Ask once more, so that there is a connection."""
+        if self._client is not None:
+            self._loop.wait_for(self._describe(self._client))
+
+    def run(self, batch: Sequence[ModelRequest]) -> list[Outputs | PolyforgeError]:
+        """What the server answers to every request, or what it says is wrong with it."""
+        client = self._client
+        if client is None:
+            raise RuntimeError("the model is not loaded")
+        return self._loop.wait_for(_together([self._ask(client, request) for request in batch]))
+
+    def close(self) -> None:
+        """Hang up."""
+        client, self._client = self._client, None
+        if client is not None:
+            self._loop.wait_for(client.close())
+            self._loop.stop()
 
 
 def not_there(error: ModelNotFound) -> Unavailable:
     """Our caller named a model that is here; that its server does not have it is none of his doing, and may pass."""
     return Unavailable(f"the model is not on its server: {error.message}")
-
-
-def check_specs(inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> None:
-    """Invalid when a server's model cannot be served by another."""
-    if not inputs or not outputs:
-        raise Invalid("the model there has no inputs or no outputs")
-    for specs in (inputs, outputs):
-        if len(specs) > MAX_TENSORS or len({spec.name for spec in specs}) != len(specs):
-            raise Invalid(f"the model there has more than {MAX_TENSORS} inputs or outputs, or two of one name")
 
 
 def rows_of(inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> int:
@@ -126,6 +189,25 @@ def in_order(outputs: tuple[TensorSpec, ...], given: Mapping[str, Tensor]) -> Ou
         if spec.name not in given or given[spec.name].datatype != spec.datatype:
             raise UpstreamFailed(f"the model server did not answer with {spec.datatype} '{spec.name}', as it declares")
     return tuple(given[spec.name] for spec in outputs)
+
+
+async def _together(calls: list[Coroutine[Any, Any, Outputs]]) -> list[Outputs | PolyforgeError]:
+    """The answers to several calls at once; the error of one is its answer."""
+    answers: list[Outputs | PolyforgeError] = []
+    for found in await asyncio.gather(*calls, return_exceptions=True):
+        if isinstance(found, BaseException) and not isinstance(found, PolyforgeError):
+            raise found
+        answers.append(found)
+    return answers
+
+
+def _check_specs(inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> None:
+    """Invalid when a server's model cannot be served by another."""
+    if not inputs or not outputs:
+        raise Invalid("the model there has no inputs or no outputs")
+    for specs in (inputs, outputs):
+        if len(specs) > MAX_TENSORS or len({spec.name for spec in specs}) != len(specs):
+            raise Invalid(f"the model there has more than {MAX_TENSORS} inputs or outputs, or two of one name")
 
 
 def _turn(loop: asyncio.AbstractEventLoop) -> None:

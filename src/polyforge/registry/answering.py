@@ -15,9 +15,9 @@ import msgspec
 
 from polyforge.kernel.errors import Invalid
 from polyforge.kernel.hosted_names import deployed_name
-from polyforge.kernel.ids import new_ulid
 from polyforge.kernel.prices import PriceList
 from polyforge.kernel.tasks import Task
+from polyforge.registry.state_files import read_state, write_state
 from polyforge.registry.tariffs import Tariff, tariff_of
 from polyforge.telemetry.logs import get_logger
 
@@ -29,7 +29,6 @@ LOOK_SECONDS: Final = 0.5
 AT: Final = "@"
 """Stands between a model and the alias or the number of the version that is meant."""
 
-_encode: Final = msgspec.json.Encoder(order="deterministic").encode
 _log = get_logger(__name__)
 
 
@@ -101,13 +100,9 @@ def answering_path(data: Path) -> Path:
 
 def read_answering(path: Path) -> tuple[AnsweringModel, ...]:
     """What is written down, nothing while there is no file; Invalid when it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            found = msgspec.json.decode(file.read(MAX_BYTES), type=_File)
-    except FileNotFoundError:
+    found = read_state(path, _File, MAX_BYTES)
+    if found is None:
         return ()
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Invalid(f"{path.name} cannot be read: {error}") from error
     if found.format != FORMAT:
         raise Invalid(f"{path.name} has format {found.format}; this version reads {FORMAT}")
     return found.models
@@ -115,10 +110,7 @@ def read_answering(path: Path) -> tuple[AnsweringModel, ...]:
 
 def write_answering(path: Path, models: Sequence[AnsweringModel]) -> None:
     """Replace the file, for readers at once and whole."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = path.with_name(f".{new_ulid()}")
-    draft.write_bytes(_encode(_File(tuple(models))))
-    draft.replace(path)
+    write_state(path, _File(tuple(models)))
 
 
 class AnsweringFile:

@@ -7,12 +7,11 @@ from typing import Any, Final
 import msgspec
 
 from polyforge.kernel.errors import Invalid
-from polyforge.kernel.ids import new_ulid
+from polyforge.registry.state_files import read_state, write_state
 from polyforge.serving.hints import EngineHints
 
 FORMAT: Final = 1
 MAX_BYTES: Final = 64 * 1024 * 1024
-_encode: Final = msgspec.json.Encoder(order="deterministic").encode
 
 
 class ServedModel(msgspec.Struct, frozen=True):
@@ -43,17 +42,9 @@ def served_path(data: Path) -> Path:
 
 def read_served(path: Path) -> tuple[ServedModel, ...]:
     """What is to be served, nothing while there is no file; Invalid when the file cannot be read."""
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except FileNotFoundError:
+    found = read_state(path, _File, MAX_BYTES)
+    if found is None:
         return ()
-    except OSError as error:
-        raise Invalid(f"{path.name} cannot be read: {error.strerror}") from error
-    try:
-        found = msgspec.json.decode(content, type=_File)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Invalid(f"{path.name} cannot be read: {error}") from error
     if found.format != FORMAT:
         raise Invalid(f"{path.name} has format {found.format}; this version reads {FORMAT}")
     return found.models
@@ -61,7 +52,4 @@ def read_served(path: Path) -> tuple[ServedModel, ...]:
 
 def write_served(path: Path, models: Sequence[ServedModel]) -> None:
     """Replace the file, for readers at once and whole."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = path.with_name(f".{new_ulid()}")
-    draft.write_bytes(_encode(_File(tuple(models))))
-    draft.replace(path)
+    write_state(path, _File(tuple(models)))

@@ -9,8 +9,8 @@ from typing import Any, Final
 import msgspec
 
 from polyforge.kernel.errors import Unavailable
-from polyforge.kernel.ids import new_ulid
 from polyforge.registry.artifacts.manifest import DIGEST_LENGTH, check_digest
+from polyforge.registry.state_files import write_state
 
 MAX_BYTES: Final = 64 * 1024
 MAX_FILES: Final = 10_000
@@ -37,13 +37,10 @@ class TuningFolder:
     def add(self, digest: str, kind: str, measured: Mapping[str, Any]) -> None:
         """Write down what another machine measured; Unavailable when the disk cannot take it."""
         path = self._folder / f"{check_digest(digest)}-{kind}.json"
-        draft = path.with_name(f".{new_ulid()}")
         if not _KIND.fullmatch(kind):
             return
         try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            draft.write_bytes(msgspec.json.encode(measured))
-            draft.replace(path)
+            write_state(path, measured)
         except OSError as error:
             raise Unavailable(f"what was measured of a model cannot be written: {error.strerror}") from error
 

@@ -6,13 +6,13 @@ and alone, and once the process has ended in that again and again it is left for
 
 import threading
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from polyforge.kernel.ids import new_ulid
+from polyforge.kernel.errors import Invalid
+from polyforge.registry.state_files import read_state, write_state
 from polyforge.telemetry.logs import get_logger
 
 MAX_BYTES: Final = 4 * 1024 * 1024
@@ -48,15 +48,14 @@ class LoadAttempts:
 
     def read(self) -> Mapping[Key, int]:
         """How often the process ended while each model was being loaded; nothing when there is no good file."""
-        if self._path is None or not self._path.exists():
-            return {}
         try:
-            with self._path.open("rb") as file:
-                found = msgspec.json.decode(file.read(MAX_BYTES), type=_File).attempts
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-            _log.warning("which models were being loaded cannot be read", reason=str(error))
+            found = None if self._path is None else read_state(self._path, _File, MAX_BYTES)
+        except Invalid as error:
+            _log.warning("which models were being loaded is not known", reason=error.message)
             return {}
-        self._crashes = {(each.model, each.version): each.crashes for each in found}
+        if found is None:
+            return {}
+        self._crashes = {(each.model, each.version): each.crashes for each in found.attempts}
         return dict(self._crashes)
 
     def begin(self, model: str, version: str) -> None:
@@ -83,12 +82,7 @@ class LoadAttempts:
             return
         counted = {**self._crashes, **{key: self._crashes.get(key, 0) + 1 for key in self._loading}}
         content = _File(tuple(_Attempt(*key, count) for key, count in counted.items()))
-        draft = self._path.with_name(f".{new_ulid()}")
         try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            draft.write_bytes(msgspec.json.encode(content))
-            draft.replace(self._path)
+            write_state(self._path, content)
         except OSError as error:
-            with suppress(OSError):
-                draft.unlink(missing_ok=True)
             _log.warning("which models are being loaded cannot be written", reason=error.strerror)

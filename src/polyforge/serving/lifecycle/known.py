@@ -10,8 +10,9 @@ from typing import Final
 
 import msgspec
 
-from polyforge.kernel.ids import new_ulid
+from polyforge.kernel.errors import Invalid
 from polyforge.ports.model_backend import Signature
+from polyforge.registry.state_files import read_state, write_state
 from polyforge.serving.lifecycle.identity import content_of, hints_of
 from polyforge.serving.sources import ModelSource
 from polyforge.telemetry.logs import get_logger
@@ -36,32 +37,22 @@ class KnownSignatures:
 
     def find(self, source: ModelSource) -> Signature | None:
         """What the model was when it was loaded; None when it never was, or when it is another now."""
-        path = self._path(source)
-        if not path.exists():
-            return None
         try:
-            with path.open("rb") as file:
-                found = msgspec.json.decode(file.read(MAX_BYTES), type=_Known)
-            same = (found.content, found.hints) == (_content(source), hints_of(source))
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-            _log.warning("what a model takes and gives cannot be read", model=source.name, reason=str(error))
+            found = read_state(self._path(source), _Known, MAX_BYTES)
+            if found is None or (found.content, found.hints) != (_content(source), hints_of(source)):
+                return None
+        except (Invalid, OSError) as error:
+            _log.warning("what a model takes and gives is not known", model=source.name, reason=str(error))
             return None
-        return found.signature if same else None
+        return found.signature
 
     def keep(self, source: ModelSource, signature: Signature) -> None:
         """Write down what a model is, if that is not there already; a full disk is logged."""
         if self.find(source) == signature:
             return
-        path = self._path(source)
-        draft = path.with_name(f".{new_ulid()}")
         try:
-            known = _Known(_content(source), hints_of(source), signature)
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            draft.write_bytes(msgspec.json.encode(known))
-            draft.replace(path)
+            write_state(self._path(source), _Known(_content(source), hints_of(source), signature))
         except OSError as error:
-            with suppress(OSError):
-                draft.unlink(missing_ok=True)
             _log.warning("what a model takes and gives cannot be written", model=source.name, reason=error.strerror)
 
     def forget(self, source: ModelSource) -> None:

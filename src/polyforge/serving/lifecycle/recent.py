@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from polyforge.kernel.ids import new_ulid
+from polyforge.kernel.errors import Invalid
+from polyforge.registry.state_files import read_state, write_state
 from polyforge.serving.repository import HostedModel
 from polyforge.telemetry.logs import get_logger
 
@@ -33,12 +33,11 @@ class RecentlyUsed:
     def read(self) -> None:
         """Read the file; without a good one there is no order."""
         try:
-            with self._path.open("rb") as file:
-                self._saved = msgspec.json.decode(file.read(MAX_BYTES), type=_File).models
-        except FileNotFoundError:
+            found = read_state(self._path, _File, MAX_BYTES)
+        except Invalid as error:
+            _log.warning("the order of last use is not known", reason=error.message)
             return
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-            _log.warning("the order of last use cannot be read", reason=str(error))
+        self._saved = () if found is None else found.models
 
     def sorted(self, models: Iterable[HostedModel]) -> list[HostedModel]:
         """Models, the last used first; those that nobody used stand in their order behind them."""
@@ -60,14 +59,9 @@ class RecentlyUsed:
 
     def save(self, order: tuple[tuple[str, str], ...]) -> None:
         """Replace the file; a full disk is logged and costs no more than the order."""
-        draft = self._path.with_name(f".{new_ulid()}")
         try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            draft.write_bytes(msgspec.json.encode(_File(order)))
-            draft.replace(self._path)
+            write_state(self._path, _File(order))
         except OSError as error:
-            with suppress(OSError):
-                draft.unlink(missing_ok=True)
             _log.warning("the order of last use cannot be written", reason=error.strerror)
             return
         self._saved = order

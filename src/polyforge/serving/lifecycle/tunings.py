@@ -8,7 +8,8 @@ from typing import Final
 
 import msgspec
 
-from polyforge.kernel.ids import new_ulid
+from polyforge.kernel.errors import Invalid
+from polyforge.registry.state_files import read_state, write_state
 from polyforge.serving.lifecycle.identity import content_of, hints_of
 from polyforge.serving.lifecycle.roster import shape_of
 from polyforge.serving.plan import Plan
@@ -48,24 +49,17 @@ class Tunings:
     def find(self, source: ModelSource) -> Plan | None:
         """What was measured of a model; None when nothing was, or not of how it is run now."""
         try:
-            with self._path(source).open("rb") as file:
-                found = msgspec.json.decode(file.read(MAX_BYTES), type=Tuned)
-        except FileNotFoundError:
+            found = read_state(self._path(source), Tuned, MAX_BYTES)
+        except (Invalid, OSError) as error:
+            _log.warning("what was measured of a model is not known", model=source.name, reason=str(error))
             return None
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-            _log.warning("what was measured of a model cannot be read", model=source.name, reason=str(error))
-            return None
-        return found.plan if found.hints == hints_of(source) else None
+        return None if found is None or found.hints != hints_of(source) else found.plan
 
     def keep(self, source: ModelSource, plan: Plan) -> None:
         """Write down what was measured; a full disk is logged, and costs measuring again."""
         tuned = Tuned(plan.instances, plan.batch_rows, plan.batch_bytes, hints_of(source))
         try:
-            path = self._path(source)
-            draft = path.with_name(f".{new_ulid()}")
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            draft.write_bytes(msgspec.json.encode(tuned))
-            draft.replace(path)
+            write_state(self._path(source), tuned)
         except OSError as error:
             _log.warning("what was measured of a model cannot be written", model=source.name, reason=error.strerror)
 

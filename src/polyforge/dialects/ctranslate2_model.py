@@ -64,7 +64,7 @@ def _variable(reader: "_Reader") -> tuple[str, tuple[int, ...]]:
     size = reader.number(4)
     if math.prod(shape) * _ITEM_BYTES[kind] != size:
         raise Invalid(f"variable {name[:80]!r} of shape {list(shape)} has {size} bytes")
-    reader.skip(size)
+    reader.advance(size)
     return name, shape
 
 
@@ -94,12 +94,12 @@ class _Reader:
         except UnicodeDecodeError as error:
             raise Invalid(f"a name at byte {self._at} is not UTF-8") from error
 
-    def skip(self, size: int) -> None:
+    def advance(self, size: int) -> None:
         if size > self.left:
             raise Invalid("it is cut off")
         self._at += size
 
     def _take(self, size: int) -> bytes:
         start = self._at
-        self.skip(size)
+        self.advance(size)
         return bytes(self._content[start : start + size])

@@ -55,6 +55,8 @@ TRUSTED_PACKAGE: Final = "sklearn"
 HARMLESS: Final = frozenset({"numpy.dtype"})
 """Classes of others that can be declared: imputers hold it."""
 ZIP: Final = b"PK\x03\x04"
+NO_ZIP: Final = (BadZipFile, ValueError, NotImplementedError)
+"""What zipfile raises for content that it cannot read; the last for a version of the format that it does not know."""
 MAX_BYTES: Final = 1 << 30
 MAX_UNPACKED_BYTES: Final = 1 << 31
 MAX_MEMBERS: Final = 100_000
@@ -216,7 +218,7 @@ def _check_archive(content: bytes) -> None:
     try:
         with ZipFile(BytesIO(content)) as archive:
             members = archive.infolist()
-    except (BadZipFile, ValueError, NotImplementedError) as error:
+    except NO_ZIP as error:
         raise Invalid(f"it is no whole zip file: {_reason(error)}") from error
     if len(members) > MAX_MEMBERS or sum(member.file_size for member in members) > MAX_UNPACKED_BYTES:
         raise Invalid(f"it unpacks to more than {MAX_UNPACKED_BYTES} bytes or {MAX_MEMBERS} files")

@@ -15,6 +15,8 @@ _FIRST_OPCODES: Final = frozenset(b"\x95}])(c\x8aK\x8cXUNGJMT\x89\x88CB\x8eji")
 """What a pickle's stream begins with after its protocol, of which the first is a frame."""
 _ZIP: Final = b"PK\x03\x04"
 _HEAD: Final = 8
+_NO_ZIP: Final = (zipfile.BadZipFile, OSError, ValueError, NotImplementedError)
+"""What zipfile raises for files that it cannot read; the last for a version of the format that it does not know."""
 _MAX_MEMBERS: Final = 100_000
 REMEDY: Final = "give the model as ONNX, safetensors or in the engine's own format instead"
 
@@ -36,7 +38,7 @@ def _holds_pickle(path: str, file: Path) -> bool:
     try:
         with zipfile.ZipFile(file) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+    except _NO_ZIP as error:
         raise Invalid(f"{path}: begins like a zip file, and is none") from error
     if len(names) > _MAX_MEMBERS:
         raise Invalid(f"{path}: has more than {_MAX_MEMBERS} files inside")

@@ -36,7 +36,8 @@ _BROKEN: Final = (
     ValueError,
     OverflowError,
 )
-"""What the standard library raises for archives that are cut off, wrong, encrypted or of an unknown kind."""
+"""What the standard library raises for archives that are cut off, wrong or encrypted, and, as NotImplementedError, for
+compression that it does not know."""
 
 _Member = tuple[str, IO[bytes]]
 

@@ -129,8 +129,7 @@ def approve(
     as_json: Json = False,
 ) -> None:
     """Let happen what somebody else asked for."""
-    path = f"{PATH}/{segment(name)}/deployments/{segment(change)}/approve"
-    _tell(name, connect(url, key, data).post(path, {"reason": reason}), as_json)
+    _tell(name, connect(url, key, data).post(_decision(name, change, "approve"), {"reason": reason}), as_json)
 
 
 def reject(
@@ -143,8 +142,12 @@ def reject(
     as_json: Json = False,
 ) -> None:
     """Let it not happen."""
-    path = f"{PATH}/{segment(name)}/deployments/{segment(change)}/reject"
-    _tell(name, connect(url, key, data).post(path, {"reason": reason}), as_json)
+    _tell(name, connect(url, key, data).post(_decision(name, change, "reject"), {"reason": reason}), as_json)
+
+
+def _decision(name: str, change: str, decision: str) -> str:
+    """The path that a decision about a change is sent to."""
+    return f"{PATH}/{segment(name)}/deployments/{segment(change)}/{decision}"
 
 
 def protect(

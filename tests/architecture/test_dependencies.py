@@ -4,6 +4,7 @@ import ast
 import re
 import sys
 import tomllib
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import files, packages_distributions
 from typing import Any
@@ -42,9 +43,15 @@ def pins(lock: str) -> dict[str, Version]:
 
 
 @cache
+def distributions() -> Mapping[str, list[str]]:
+    """The distributions of each installed package. Reading what all of them hold takes seconds."""
+    return packages_distributions()
+
+
+@cache
 def packages_of(distribution: str) -> frozenset[str]:
     """What it is imported as: packages of its own, and parts of those that several share, as in `google.protobuf`."""
-    owners = packages_distributions()
+    owners = distributions()
     parts = [file.parts for file in files(distribution) or () if file.suffix in (".py", ".so")]
     roots = {path[0].partition(".")[0] for path in parts}
     own = {root for root in roots if len(owners.get(root, ())) == 1}
@@ -55,7 +62,7 @@ def packages_of(distribution: str) -> frozenset[str]:
 def owners_of(name: str) -> set[str]:
     """The distributions that an imported name may belong to; the name itself where nobody knows it."""
     root = name.partition(".")[0]
-    owners = packages_distributions().get(root, [root])
+    owners = distributions().get(root, [root])
     if len(owners) > 1:
         owners = [owner for owner in owners if any(f"{name}.".startswith(f"{own}.") for own in packages_of(owner))]
     return {canonicalize_name(owner) for owner in owners}
@@ -86,7 +93,7 @@ def test_what_is_extra_is_imported_by_adapters_alone_and_tested() -> None:
 
 
 def test_what_tests_and_tools_import_is_in_a_lock() -> None:
-    owners = packages_distributions()
+    owners = distributions()
     pinned = pins(LOCKS["dev"]) | pins(LOCKS["litellm"])
     files = [file for folder in ("tests", "tools", "benchmarks") for file in (ROOT / folder).rglob("*.py")]
     trees = [ast.parse(file.read_text()) for file in files if not {".peers", "peers"} & set(file.parts)]

@@ -2,13 +2,15 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import cycle
+from typing import cast
 
 import numpy as np
 import pytest
 
 from polyforge.kernel.errors import Invalid, PolyforgeError
 from polyforge.kernel.tensors import ITEM_BYTES, Tensor
-from polyforge.ports.model_backend import ModelBackend, ModelRequest, Outputs
+from polyforge.ports.model_backend import ModelBackend, ModelRequest, Outputs, SpreadingBackend
 
 _FLOATS = {"FP16": "<f2", "FP32": "<f4", "FP64": "<f8"}
 LEAST_COSINE = 0.9999
@@ -91,6 +93,30 @@ class ModelBackendSuite:
         second = make()
         second.load()
         assert all(same(before[name], tensor) for name, tensor in outputs_of(second.run(requests[:1])[0]).items())
+
+    def test_an_answer_does_not_depend_on_how_many_threads_compute_it(
+        self, loaded: ModelBackend, requests: list[ModelRequest]
+    ) -> None:
+        if not loaded.signature.spreads:
+            # It has one way to compute, which the tests above have seen.
+            return
+        one = [outputs_of(loaded.run([request])[0]) for request in requests]
+        asked: list[bool] = []
+        is_alone = cycle([True, False])
+
+        def alone() -> bool:
+            asked.append(next(is_alone))
+            return asked[-1]
+
+        cast(SpreadingBackend, loaded).spread(2, alone)
+        for request, expected in zip(requests * 2, one * 2, strict=True):
+            answer = outputs_of(loaded.run([request])[0])
+            assert all(same(expected[name], tensor) for name, tensor in answer.items())
+        assert {True, False} <= set(asked)
+        asked.clear()
+        cast(SpreadingBackend, loaded).spread(1, alone)
+        outputs_of(loaded.run(requests[:1])[0])
+        assert not asked, "with one thread there is nothing to ask"
 
     def test_nothing_to_run_is_no_error(self, loaded: ModelBackend) -> None:
         assert loaded.run([]) == []

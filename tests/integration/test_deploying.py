@@ -246,3 +246,44 @@ async def test_what_was_measured_is_kept_with_the_version_for_machines_of_the_ki
     assert (await house("GET", "/m/versions/1", 200))["tuning"] == both
     await machine.settle()
     assert (folder / f"{digest}-four-cores.json").exists()
+
+
+async def test_two_machines_of_a_kind_that_measured_apart_settle_on_one_number(
+    house: House, machine: Machine, tmp_path: Path
+) -> None:
+    await house.add("m", "one")
+    digest = (await house("GET", "/m/versions/1", 200))["artifact"]
+    other = Machine(house, tmp_path / "second")
+    for each, rows in ((machine, 4), (other, 8)):
+        (each.folder / "tuning").mkdir(parents=True)
+        (each.folder / "tuning" / f"{digest}-two-cores.json").write_text(json.dumps({"batch_rows": rows}))
+    for _ in range(2):
+        await machine.settle()
+        await other.settle()
+    settled = await house.generation()
+    for _ in range(2):
+        await machine.settle()
+        await other.settle()
+    assert await house.generation() == settled
+    (machine.folder / "tuning" / f"{digest}-two-cores.json").write_text(json.dumps({"batch_rows": 16}))
+    await machine.settle()
+    assert (await house("GET", "/m/versions/1", 200))["tuning"] == {"two-cores": {"batch_rows": 16}}
+
+
+async def test_a_download_that_breaks_as_nobody_foresaw_is_told_and_rests(
+    house: House, machine: Machine, tmp_path: Path
+) -> None:
+    await house.add("m", "one")
+    other = Machine(house, tmp_path / "second")
+    asked = 0
+
+    async def broken(*_: object) -> object:
+        nonlocal asked
+        asked += 1
+        raise RuntimeError("nobody foresaw it")
+
+    other.reconciler._fetcher.fetch = broken  # pyright: ignore[reportAttributeAccessIssue]
+    await other.settle(rounds=5)
+    assert asked == 1
+    assert (await states(house))[1] == ("failed", ["an unexpected error; the log has it"])
+    await machine.settle()

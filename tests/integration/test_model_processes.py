@@ -16,7 +16,7 @@ import pytest
 
 from polyforge.serving.sources import BUILT_IN, BUILT_IN_FOLDER
 from tests.integration.test_model_host import Host
-from tests.support.python_models import FINE, HANG, LEAK, PRINT, REFUSE, SEGFAULT, is_running, write_model
+from tests.support.python_models import EXIT, FINE, HANG, LEAK, PRINT, REFUSE, SEGFAULT, is_running, write_model
 
 CALLERS = 20
 COUNTING = """
@@ -88,6 +88,7 @@ def client() -> Iterator[Client]:
                 "instances": 2,
                 "options": limits,
             },
+            "fragile": {"task": "classification", "source": f"file://{write_model(folder / 'fragile')}"},
             "counting": {"task": "classification", "source": f"file://{write_model(folder / 'counting', COUNTING)}"},
             "broken": {"task": "classification", "source": f"file://{write_model(folder / 'broken', 'x = 1 / 0')}"},
             "apart": {"task": "embedding", "source": f"file://{BUILT_IN_FOLDER}", "isolated": True},
@@ -159,6 +160,46 @@ def test_its_callers_are_told_and_the_host_goes_on(client: Client, what: int, st
     assert {status for status, _ in vectors} == {200}
     assert client.metric("polyforge_model_process_ends_total", labels) == before + 1
     assert "a process of a model ended" in client.host.output.read_text()
+
+
+def state_of(client: Client, model: str) -> str:
+    _, _, body = client.call("POST", "/v2/repository/index", {})
+    (state,) = [entry["state"] for entry in json.loads(body) if entry["name"] == model]
+    return state
+
+
+def is_ready(client: Client, model: str) -> bool:
+    status, _, body = client.call("GET", f"/v2/models/{model}/ready")
+    assert json.loads(body)["ready"] == (status == 200)
+    return status == 200
+
+
+def wait_until_ready(client: Client, model: str) -> None:
+    deadline = time.monotonic() + 60
+    while not is_ready(client, model):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_one_that_crashes_again_and_again_is_not_ready_while_it_is_away(client: Client) -> None:
+    assert (is_ready(client, "fragile"), state_of(client, "fragile")) == (True, "READY")
+    told: dict[str, str] = {}
+    for _ in range(5):
+        wait_until_ready(client, "fragile")
+        status, _, told = client.infer("fragile", EXIT)
+        assert status == 503
+    # By now it stays away for four seconds.
+    status, headers, _ = client.call("GET", "/v2/models/fragile/ready")
+    refused, answer, again = client.infer("fragile", FINE)
+    assert (status, refused, state_of(client, "fragile")) == (503, 503, "LOADING")
+    assert "is being restarted" in answer["error"]
+    assert [int(each["retry-after"]) >= 3 for each in (told, headers, again)] == [True] * 3
+    assert client.metric("polyforge_model_ready", 'model="fragile"') == 0
+    assert client.call("GET", "/v2/health/ready")[0] == 200
+    assert is_ready(client, "mischief")
+    wait_until_ready(client, "fragile")
+    assert client.infer("fragile", FINE)[0] == 200
+    assert state_of(client, "fragile") == "READY"
 
 
 def test_what_it_prints_is_in_the_log_in_measure(client: Client) -> None:

@@ -23,10 +23,12 @@ from polyforge.registry.artifacts.downloading import Progress
 from polyforge.registry.artifacts.fetching import Fetcher
 from polyforge.registry.artifacts.folder import Artifact, ArtifactFolder
 from polyforge.registry.artifacts.settings import ArtifactSettings
+from polyforge.registry.deployments.store import SystemDeployments
 from polyforge.registry.versions.api import router
 from polyforge.registry.versions.importing import LEASE_SECONDS, Importer
 from polyforge.registry.versions.imports import MAX_LIVE, Imports
 from polyforge.registry.versions.inspecting import Inspection
+from polyforge.registry.versions.pointing import MAX_ALIASES
 from polyforge.registry.versions.records import ModelImport
 from polyforge.registry.versions.service import ModelRegistry
 from polyforge.tenancy.audit.tables import audit_events
@@ -110,6 +112,11 @@ class House:
         actions = [row["action"] for row in rows]
         assert sorted(actions) == sorted(row["kind"] for row in seen)
         return actions
+
+    async def generation(self) -> int:
+        """A number that rises with every change of models."""
+        async with self.database.read() as session:
+            return await SystemDeployments(session).generation()
 
     async def _identify(self, request: Request, proceed: Any) -> Any:
         if self.caller is not None:
@@ -383,6 +390,76 @@ async def test_what_is_new_and_settled_at_a_watched_source_becomes_a_version_and
     assert (await house("GET", "/m/watch", 200))["error"] == ""
     await house("DELETE", "/m/watch", 204)
     await house("GET", "/m/watch", 404)
+
+
+async def test_what_a_watch_saw_while_it_was_taken_away_makes_no_version(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch = {"source": house.source("one"), "every_seconds": 10, "promote_to": "production"}
+    await house("PUT", "/m/watch", 200, watch)
+    await house.work()
+    worker = house.worker()
+    look = worker._fetcher.look
+
+    async def slowly(*asked: Any) -> Any:
+        found = await look(*asked)
+        await house("DELETE", "/m", 204)
+        return found
+
+    monkeypatch.setattr(worker._fetcher, "look", slowly)
+    house.clock.advance(11)
+    await house.work(worker)
+    assert (await house("GET", "/m/imports", 200))["data"] == []
+
+
+async def test_what_one_watch_saw_is_not_noted_of_the_next(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    await house("PUT", "/m/watch", 200, {"source": house.source("one"), "every_seconds": 10})
+    worker = house.worker()
+
+    async def slowly(*_: Any) -> Any:
+        house.clock.advance(1)
+        await house("PUT", "/m/watch", 200, {"source": house.source("two", "other"), "every_seconds": 10})
+        raise Invalid("the first folder cannot be read")
+
+    monkeypatch.setattr(worker._fetcher, "look", slowly)
+    await house.work(worker)
+    assert (await house("GET", "/m/watch", 200))["error"] == ""
+
+
+async def test_a_source_that_breaks_as_nobody_foresaw_stops_no_other_watch_or_import(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await house("PUT", "/broken/watch", 200, {"source": house.source("one", "broken"), "every_seconds": 10})
+    await house("POST", "", 202, {"name": "m", "source": house.source("two")})
+    look = house.importer._fetcher.look
+
+    async def broken(reference: Any, *more: Any) -> Any:
+        if "broken" in reference.url:
+            raise RuntimeError("nobody foresaw it")
+        return await look(reference, *more)
+
+    monkeypatch.setattr(house.importer._fetcher, "look", broken)
+    await house.work()
+    assert (await house("GET", "/broken/watch", 200))["error"] == "an unexpected error; the log has it"
+    assert len((await house("GET", "/m/versions", 200))["data"]) == 1
+
+
+async def test_a_disk_that_fails_under_the_sweep_ends_no_worker(house: House) -> None:
+    await house.work()
+    house.clock.advance(7200)
+    (house.folder._root / "pins" / "not-a-file").mkdir(parents=True)
+    await house.work()
+    assert (await house.add("m", "one"))["state"] == "done"
+
+
+async def test_a_version_that_cannot_be_promoted_fails_once_and_with_the_reason(house: House) -> None:
+    await house.add("m", "one")
+    for number in range(MAX_ALIASES):
+        await house("POST", "/m/promote", 200, {"version": 1, "alias": f"a{number}"})
+    made = await house.add("m", "two", promote_to="one-more")
+    assert made["state"] == "failed"
+    assert "as many as there may be" in made["error"]
+    assert len((await house("GET", "/m/versions", 200))["data"]) == 1
 
 
 async def test_there_is_an_end_to_what_may_be_asked_for_at_once(house: House) -> None:

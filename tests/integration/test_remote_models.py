@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import psutil
 import pytest
 
 from polyforge.adapters.model_backends.remote_oip import RemoteOip, Settings
@@ -15,9 +16,11 @@ from polyforge.ports.model_backend import ModelBackend, ModelRequest
 from tests.conformance import onnx_graphs
 from tests.conformance.model_backends import ModelBackendSuite, outputs_of
 from tests.conformance.test_model_backends import numbers_request, table_request
+from tests.conftest import Serve
 from tests.integration.test_model_host_alone import TOKEN, Alone
-from tests.support.server import Polyforge, stopping
+from tests.support.server import ROLE_MODULES, Polyforge, stopping
 from tests.support.tensorflow_serving import TensorFlowServing
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 
@@ -115,6 +118,12 @@ def test_a_host_serves_the_models_of_others_as_its_own(host: Polyforge, tmp_path
             assert infer(here, "m", "x", [2], [1, 4]) == [0.5, 2]
 
 
+def told_to(pid: int) -> str:
+    """The command line and the environment of a process."""
+    process = psutil.Process(pid)
+    return " ".join([*process.cmdline(), *process.environ().values()])
+
+
 def infer(host: Polyforge, model: str, name: str, shape: list[int], data: list[float]) -> list[float]:
     tensor = {"name": name, "shape": shape, "datatype": "FP32", "data": data}
     answer = httpx.post(
@@ -125,3 +134,36 @@ def infer(host: Polyforge, model: str, name: str, shape: list[int], data: list[f
     )
     assert answer.status_code == 200, answer.text
     return answer.json()["outputs"][0]["data"]
+
+
+def test_its_key_may_be_a_secret_of_the_database_which_is_followed(host: Polyforge, serve: Serve) -> None:
+    sums = {
+        "task": "tabular_prediction",
+        "source": host.url,
+        "backend": "remote_oip",
+        "options": {"model": "plus", "key": "secret:other-host"},
+        "price": {"per_call": 0},
+    }
+    place = serve({"models": {"sums": sums}})
+    key = place.create_key().key
+    tensor = {"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]}
+
+    def asked(status: int, says: str) -> bool:
+        answer = place.call("/v2/models/sums/infer", key=key, json={"inputs": [tensor]})
+        return answer.status == status and says in answer.body.decode()
+
+    eventually(lambda: asked(503, "there is no secret 'other-host'"), "the reason")
+    assert place.api("POST", "/secrets", {"name": "other-host", "value": TOKEN}).status == 201
+    eventually(lambda: asked(200, "[2.0,3.0,4.0]"), "the model is loaded, now that its key is there")
+    assert place.api("PUT", "/secrets/other-host", {"value": "a-wrong-key-0123456789"}).status == 200
+    eventually(lambda: asked(502, "401"), "the changed key is used")
+    place.kill("models")
+    assert place.api("PUT", "/secrets/other-host", {"value": TOKEN}).status == 200
+    eventually(lambda: asked(200, "[2.0,3.0,4.0]"), "a host that started anew is told again")
+    for value in (TOKEN, "a-wrong-key-0123456789"):
+        assert value not in place.log
+        kept = [path for path in place.data.rglob("*") if path.is_file()]
+        assert not [path for path in kept if value.encode() in path.read_bytes()]
+        assert value not in "".join(told_to(pid) for role in ROLE_MODULES for pid in place.pids(role))
+    assert place.api("DELETE", "/secrets/other-host").status == 204
+    eventually(lambda: asked(503, "there is no secret 'other-host'"), "it is gone")

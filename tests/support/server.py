@@ -26,7 +26,7 @@ from tests.support.waiting import DEADLINE, eventually
 
 Role = Literal["gateway", "models"]
 ROLE_MODULES: dict[Role, str] = {"gateway": "polyforge.server", "models": "polyforge.wiring.models"}
-READY = re.compile(r"ready (http://\S+) in [\d.]+ s")
+READY = re.compile(r"ready (https?://\S+) in [\d.]+ s")
 START_DEADLINE = 120.0
 STOP_DEADLINE = 45.0
 

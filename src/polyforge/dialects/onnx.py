@@ -20,6 +20,10 @@ MAX_PARTS = 2_000_000
 """Graphs, nodes, attributes and tensors of one file."""
 MAX_ELEMENTS = 1 << 40
 """Of one tensor. The largest weights of today's models have some 2^33."""
+MAX_DIMENSIONS = 64
+"""Of one tensor; engines stop at 8 to 32."""
+MAX_SHOWN = 100
+"""Characters of a name from the file in what is said of it."""
 DEFAULT_DOMAINS = frozenset({"", "ai.onnx"})
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
@@ -225,7 +229,7 @@ class _Walk:
         fields: dict[int, list[tuple[int, int]]] = {}
         for number, begin, stop in self._reader.fields(start, end):
             fields.setdefault(number, []).append((begin, stop))
-        name = "".join(self._reader.text(*place) for place in fields.get(_NAME, ())[-1:])
+        name = "".join(self._reader.text(*place) for place in fields.get(_NAME, ())[-1:])[:MAX_SHOWN]
         kind = fields[_DATA_TYPE][-1][0] if _DATA_TYPE in fields else 0
         shape = [size for place in fields.get(_DIMS, ()) for size in self._reader.integers(*place)]
         entries = dict(self._entry(*place) for place in fields.get(_EXTERNAL_DATA, ()))
@@ -246,6 +250,8 @@ class _Walk:
 
 
 def _count(what: str, shape: list[int]) -> int:
+    if len(shape) > MAX_DIMENSIONS:
+        raise Invalid(f"{what} has {len(shape)} dimensions; more than {MAX_DIMENSIONS} are refused")
     if any(size < 0 for size in shape):
         raise Invalid(f"{what} has shape {shape[:8]}; no dimension can be negative")
     count = math.prod(shape)

@@ -112,6 +112,10 @@ class OipClient:
         """Have our own model host read again what it is to serve beside the declared models."""
         await self._call("/v2/repository/polyforge/refresh", oip.Message((b"{}",)), seconds)
 
+    async def hand_over(self, secrets: bytes, *, seconds: float) -> None:
+        """Give our own model host the secrets of its models."""
+        await self._call("/v2/repository/polyforge/secrets", oip.Message((secrets,)), seconds)
+
     async def ask(
         self, path: str, body: bytes | None = None, headers: Mapping[str, str] = _NO_HEADERS, *, seconds: float
     ) -> OipAnswer:

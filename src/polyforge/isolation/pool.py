@@ -4,7 +4,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final, Protocol
 
@@ -59,14 +59,31 @@ class _Place:
         self.hello: bytes | None = None
         self.delay = FIRST_DELAY
         self.start_seconds = 0.0
-        self.back_at = 0.0
+        self.came_at = 0.0
+        self.back_at: float | None = None
+        """When the next is expected to be ready, once it is known that there has to be one."""
+
+    def back_in(self) -> float:
+        """Seconds until the next child is expected to be ready, when there is none."""
+        now = time.monotonic()
+        if self.back_at is None:
+            return self._next_delay(now - self.came_at) + self.start_seconds
+        return max(0.0, self.back_at - now)
+
+    def came(self, child: Child, hello: bytes) -> None:
+        """A child is ready."""
+        self.child, self.hello = child, hello
+        self.came_at, self.back_at = time.monotonic(), None
 
     def fell(self, lived: float) -> float:
         """Seconds to wait before the next start."""
-        delay = FIRST_DELAY if lived >= WELL_SECONDS else self.delay
+        delay = self._next_delay(lived)
         self.delay = min(LONGEST_DELAY, 2 * delay)
         self.back_at = time.monotonic() + delay + self.start_seconds
         return delay
+
+    def _next_delay(self, lived: float) -> float:
+        return FIRST_DELAY if lived >= WELL_SECONDS else self.delay
 
 
 class Pool:
@@ -125,42 +142,55 @@ class Pool:
         living = [place.child for place in self._places if place.child is not None]
         return PoolFacts(len(living), sum(child.own_bytes() for child in living), dict(self._endings), self._restarts)
 
+    @property
+    def back_in(self) -> float | None:
+        """Seconds until a child is expected to be there again; None while one is."""
+        with self._changed:
+            return _back_in(self._places)
+
     @contextmanager
-    def child(self) -> Generator[Child]:
-        """A child for one request, once one is free.
+    def child(self, number: int | None = None) -> Generator[Child]:
+        """A child for one request, once one is free, or that of this number (from 0, through all its restarts).
 
         Unavailable while all are being restarted, or when this request's own ends; TimedOut when it takes too long.
         """
-        child = self._take()
+        places = self._places if number is None else [self._places[number]]
+        child = self._take(places)
         try:
             yield child
         except Ended as ended:
-            raise self._told(ended) from ended
+            raise self._told(ended, child, places) from ended
         finally:
             with self._changed:
                 if child.ended is None:
                     self._idle.append(child)
                 else:
                     self._forget(child)
-                self._changed.notify()
+                self._changed.notify_all()
 
-    def _take(self) -> Child:
+    def _take(self, places: Sequence[_Place]) -> Child:
         deadline = time.monotonic() + self._limits.run_seconds
         with self._changed:
             while not self._closing.is_set():
-                while self._idle:
-                    child = self._idle.pop()
+                while (child := self._idle_of(places)) is not None:
                     if not child.hung_up:
                         return child
                     self._forget(child)
-                if all(place.child is None for place in self._places):
-                    raise Unavailable(
-                        f"{self._subject} is being restarted: its process ended", retry_after=self._retry_after()
-                    )
+                again = _back_in(places)
+                if again is not None:
+                    raise Unavailable(f"{self._subject} is being restarted: its process ended", retry_after=again)
                 left = deadline - time.monotonic()
                 if left <= 0 or not self._changed.wait(left):
                     raise Unavailable(f"{self._subject}: all its processes are busy", retry_after=FIRST_DELAY)
         raise Unavailable(f"{self._subject} is being unloaded")
+
+    def _idle_of(self, places: Sequence[_Place]) -> Child | None:
+        """The child of one of these places that was idle for the shortest time, which it is no longer."""
+        for child in reversed(self._idle):
+            if any(place.child is child for place in places):
+                self._idle.remove(child)
+                return child
+        return None
 
     def _forget(self, child: Child) -> None:
         """It is not there any more, from now on; its keeper sees that, and ends it if need be."""
@@ -168,10 +198,7 @@ class Pool:
             if place.child is child:
                 place.child = None
 
-    def _retry_after(self) -> float:
-        return max(FIRST_DELAY, min(place.back_at for place in self._places) - time.monotonic())
-
-    def _told(self, ended: Ended) -> PolyforgeError:
+    def _told(self, ended: Ended, child: Child, places: Sequence[_Place]) -> PolyforgeError:
         if ended.ending == "time":
             return TimedOut(f"{self._subject} took longer than {self._limits.run_seconds:g} seconds and was stopped")
         reasons = {
@@ -179,7 +206,10 @@ class Pool:
             "memory": f"took more than its {self._limits.memory_bytes} bytes of memory and was stopped",
             "protocol": "did not answer as it must and was stopped",
         }
-        again = FIRST_DELAY + self._places[0].start_seconds
+        with self._changed:
+            self._forget(child)
+            # While others are there, they answer.
+            again = _back_in(places) or FIRST_DELAY
         return Unavailable(f"{self._subject} {reasons[ended.ending]}; it is being restarted", retry_after=again)
 
     def _keep(self, place: _Place) -> None:
@@ -247,7 +277,7 @@ class Pool:
         with self._changed:
             if place.hello is not None:
                 self._restarts += 1
-            place.child, place.hello = child, hello
+            place.came(child, hello)
             self._idle.append(child)
             self._changed.notify_all()
 
@@ -284,3 +314,10 @@ class Pool:
             self._closing.set()
             self._changed.notify_all()
         return True
+
+
+def _back_in(places: Sequence[_Place]) -> float | None:
+    """Seconds until one of these places is expected to have a child again; None while one has."""
+    if any(place.child is not None for place in places):
+        return None
+    return max(FIRST_DELAY, min(place.back_in() for place in places))

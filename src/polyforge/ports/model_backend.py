@@ -1,6 +1,6 @@
 """The port to an engine that computes what a local model answers: one loaded model per backend object."""
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import msgspec
@@ -19,10 +19,12 @@ class Signature(msgspec.Struct, frozen=True):
     `notes` says what the model's card should tell of how it runs, such as why requests are not computed together. One
     request has at most `max_rows` rows; None: as many as the host allows. `independent_rows` says that the rows of one
     request may be computed in different runs; a `batch_rows` above 1 says so too. At most `instances` runs are under
-    way at once; None: any number. A `stateful` model keeps state from request to request of a sequence: its requests
-    carry the number of the instance that they are for. With `streams` one request may have several answers: the backend
-    is a `StreamingBackend`. Runs `elsewhere`, in other processes or on other machines, take none of the host's threads
-    from the models that compute here.
+    way at once; None: any number. A `stateful` model keeps state from request to request of a sequence, which is over
+    after `sequence_idle_seconds` without one; each of its instances has at most `sequences_per_instance` of them (None:
+    any number), and its requests carry the number of the instance that they are for. With `streams` one request may
+    have several answers: the backend is a `StreamingBackend`. Runs `elsewhere`, in other processes or on other
+    machines, take none of the host's threads from the models that compute here. With `spreads` one run may be computed
+    by several threads: the backend is a `SpreadingBackend`.
     """
 
     platform: str
@@ -36,19 +38,24 @@ class Signature(msgspec.Struct, frozen=True):
     independent_rows: bool = False
     instances: int | None = None
     stateful: bool = False
+    sequence_idle_seconds: float = 60.0
+    sequences_per_instance: int | None = None
     streams: bool = False
     elsewhere: bool = False
+    spreads: bool = False
 
 
 class ModelRequest(msgspec.Struct, frozen=True):
     """One request for a model: its inputs by name, already checked against the signature, and its parameters.
 
-    `instance` counts from 0 and means something to stateful models only: which of their instances is to run it.
+    `instance` counts from 0 and means something to stateful models only: which of their instances is to run it; `ended`
+    are sequences of this instance that fell silent since its last run.
     """
 
     inputs: Mapping[str, Tensor]
     parameters: Mapping[str, Parameter]
     instance: int = 0
+    ended: tuple[int | str, ...] = ()
 
     @property
     def size(self) -> int:
@@ -99,6 +106,18 @@ class StreamingBackend(Protocol):
         ...
 
 
+class SpreadingBackend(Protocol):
+    """What a backend whose signature says `spreads` can do besides: compute one run with several threads."""
+
+    def spread(self, threads: int, alone: Callable[[], bool]) -> None:
+        """From now on compute a run with so many threads if `alone` says, as it begins, that no other is under way.
+
+        With 1 thread every run has one, as before the first call. Blocks while what it takes is got ready; Invalid and
+        Unavailable when it cannot be, and then every run has one thread.
+        """
+        ...
+
+
 class ProcessFacts(msgspec.Struct, frozen=True):
     """The processes that compute a model: how many there are, what they have resident, and what became of others.
 
@@ -118,4 +137,9 @@ class ProcessBackend(Protocol):
     @property
     def processes(self) -> ProcessFacts | None:
         """How they are; None while there are none to speak of."""
+        ...
+
+    @property
+    def back_in(self) -> float | None:
+        """Seconds until one of them is expected to answer, while none is there; None while one is."""
         ...

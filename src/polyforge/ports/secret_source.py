@@ -1,7 +1,7 @@
 """The port to secrets that are kept in the database, for rooms below it: `secret:name` in the settings."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from polyforge.kernel.hidden import Hidden
 
@@ -21,4 +21,13 @@ class SecretSource(Protocol):
 
     def watch(self, name: str, changed: Callable[[], None]) -> Stop:
         """Call `changed` after every change of the secret, its coming and going included; it must not raise."""
+        ...
+
+
+@runtime_checkable
+class SecretUser(Protocol):
+    """What may be told where secrets are kept, before anything else is asked of it."""
+
+    def use_secrets(self, source: SecretSource) -> None:
+        """Ask there for `secret:name` from now on."""
         ...

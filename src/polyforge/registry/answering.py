@@ -135,8 +135,8 @@ class AnsweringFile:
             return
         try:
             answers, listed = _index(read_answering(self._path))
-        except Invalid as error:
-            _log.error("the registered models stay as they are", reason=error.message)
+        except (Invalid, msgspec.ValidationError) as error:
+            _log.error("the registered models stay as they are", reason=str(error))
         else:
             self._answers, self._listed = answers, listed
         self._seen = seen

@@ -14,9 +14,11 @@ Strategy = Literal["weighted", "least_latency", "least_cost"]
 Hardware = Literal["cpu", "gpu"]
 BACKEND = r"^[a-z][a-z0-9_]*$"
 HOSTING: Final = frozenset(
-    {"backend", "batch_rows", "idle_unload", "instances", "isolated", "keep_warm", "options", "threads"}
+    {"backend", "batch_rows", "idle_unload", "instances", "isolated", "keep_warm", "options", "priority", "threads"}
 )
 """Settings that only mean something for a local model."""
+PRIORITIES: Final = 9
+USUAL_PRIORITY: Final = 5
 LABEL = r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}$"
 Label = Annotated[str, StringConstraints(pattern=LABEL)]
 
@@ -175,6 +177,13 @@ class ModelSettings(BaseModel):
     )
     threads: int | None = Field(
         default=None, ge=1, le=256, description="Threads of one run of a local model; default: one."
+    )
+    priority: int | None = Field(
+        default=None,
+        ge=1,
+        le=PRIORITIES,
+        description="How urgent requests for a local model are beside those for others: 1 most, 9 least; default: as 5."
+        " A caller's own `priority` can only be a larger number.",
     )
     isolated: bool = Field(default=False, description="Run a local model in processes of its own.")
     keep_warm: bool = Field(

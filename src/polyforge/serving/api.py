@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from functools import partial
+from math import ceil
 from typing import Any, cast
 from urllib.parse import unquote
 
@@ -24,6 +25,7 @@ from polyforge.kernel.errors import (
     PolyforgeError,
     TooLarge,
 )
+from polyforge.secrets.handed import HandedSecrets
 from polyforge.serving.inference import Answered, Inference
 from polyforge.serving.lifecycle.figures import life_text
 from polyforge.serving.lifecycle.keeping import Lifecycle
@@ -88,7 +90,9 @@ class OipApp:
         control: ModelControl | None = None,
         lifecycle: Lifecycle | None = None,
         roster: Roster | None = None,
+        secrets: HandedSecrets | None = None,
     ) -> None:
+        self._secrets = secrets
         self.repository = repository
         self._scheduler = scheduler
         self._control = control
@@ -189,10 +193,7 @@ class OipApp:
                 return Response(200, oip.encode_json(_metadata(model, self.repository)))
             case ["ready"]:
                 _only("GET", method)
-                return _json(
-                    {"name": model.name, "ready": model.ready},
-                    200 if model.ready else 503,
-                )
+                return _readiness(model)
             case ["stats"]:
                 _only("GET", method)
                 return _json(triton_statistics((self._report(model),)))
@@ -281,6 +282,8 @@ class OipApp:
                 return _json([] if self._control is None else self._control.names())
             case ["polyforge", "refresh"] if self._roster is not None:
                 self._roster.refresh()
+            case ["polyforge", "secrets"] if self._secrets is not None:
+                self._secrets.take(body)
             case ["models", name, ("load" | "unload") as change] if self._roster and self._roster.declares(name):
                 await (self._roster.load(name) if change == "load" else self._roster.unload(name))
             case ["models", name, "load"]:
@@ -299,9 +302,9 @@ class OipApp:
         if self._control is not None:
             return self._control.index(only_ready=only_ready)
         return [
-            oip.IndexEntry(model.name, model.version, model.state, model.reason)
+            oip.IndexEntry(model.name, model.version, *model.shown)
             for model in self.repository
-            if model.ready or not only_ready
+            if not only_ready or model.answers
         ]
 
     @property
@@ -359,7 +362,7 @@ class OipApp:
         return ModelReport(
             model.name,
             model.version,
-            model.ready,
+            model.answers,
             self._scheduler.waiting(model),
             model.statistics,
         )
@@ -407,10 +410,22 @@ def _json(value: object, status: int = 200) -> Response:
 def _error(error: PolyforgeError) -> Response:
     headers: list[tuple[bytes, bytes]] = []
     if error.retry_after is not None:
-        headers.append((b"retry-after", b"%d" % max(1, round(error.retry_after))))
+        headers.append(_retry_after(error.retry_after))
     if error.param is not None and error.param.isascii() and error.param.isprintable():
         headers.append((PARAM_HEADER, error.param.encode()))
     return Response(error.status, oip.encode_error(error), headers=tuple(headers))
+
+
+def _readiness(model: HostedModel) -> Response:
+    back_in = model.back_in
+    ready = model.ready and back_in is None
+    headers = () if back_in is None else (_retry_after(back_in),)
+    body = oip.encode_json({"name": model.name, "ready": ready})
+    return Response(200 if ready else 503, body, headers=headers)
+
+
+def _retry_after(seconds: float) -> tuple[bytes, bytes]:
+    return b"retry-after", b"%d" % max(1, ceil(seconds))
 
 
 def _header(scope: Scope, name: bytes) -> bytes | None:

@@ -149,15 +149,33 @@ class Inference:
         async def step(name: str, version: str | None, request: ModelRequest) -> Outputs:
             return await self._step(name, version, request, steps)
 
-        try:
+        async def compute() -> Outputs:
             outputs = await ensemble.compute(request, step)
+            _count(model, rows, started)
+            return outputs
+
+        try:
+            parts = self._parts(ensemble) if model.plan.cached and self._scheduler.caches else []
+            if not parts or any(part.signature.stateful for part in parts):
+                return await compute()
+            return await self._scheduler.cached(model, request, compute, parts)
         except (PolyforgeError, BackendBroke) as error:
             _count_failure(model, error, started)
             raise
         finally:
             watcher.cancel()
-        _count(model, rows, started)
-        return outputs
+
+    def _parts(self, ensemble: Ensemble) -> list[HostedModel]:
+        """The models that an ensemble is made of, those of the ensembles in it too; ModelNotFound when one is gone."""
+        parts: dict[HostedModel, None] = {}
+        ensembles = [ensemble]
+        while ensembles:
+            for step in ensembles.pop().steps:
+                part = self._repository.find(step.model_name, step.version)
+                if part not in parts and isinstance(part.backend, Ensemble):
+                    ensembles.append(part.backend)
+                parts[part] = None
+        return list(parts)
 
     async def _step(self, name: str, version: str | None, request: ModelRequest, call: Call) -> Outputs:
         model = await self.awake(self._repository.find(name, version), call.remaining)

@@ -13,7 +13,7 @@ _numbers = count(1)
 
 
 class Lane:
-    """One hosted model. A stateful one has a queue for every instance besides, for the requests of its sequences."""
+    """One hosted model. A stateful one has a queue for every instance, since its requests are of sequences."""
 
     def __init__(self, model: HostedModel) -> None:
         self.number = next(_numbers)
@@ -24,7 +24,13 @@ class Lane:
         self.elsewhere = signature.elsewhere
         self.slots = (signature.instances or 1) if signature.stateful else 0
         self._limit = signature.instances
-        self.sequences = Sequences(self.slots) if self.slots else None
+        self.sequences = (
+            Sequences(
+                self.slots, idle_seconds=signature.sequence_idle_seconds, per_instance=signature.sequences_per_instance
+            )
+            if self.slots
+            else None
+        )
         self._busy: set[int] = set()
         self._queue = ModelQueue()
         self._bound = [ModelQueue() for _ in range(self.slots)]
@@ -74,7 +80,7 @@ class Lane:
         head = self.head()
         if head is None:
             return []
-        if head.ticket.slot is not None:
+        if self.slots:
             # The requests of an instance's sequences keep their order.
             return [head]
         return self._queue.choose(self.model.plan, now)
@@ -82,10 +88,9 @@ class Lane:
     def begin(self, works: list[Work]) -> int:
         """Count a run; the number of its instance."""
         self.running += 1
-        if not self.slots:
+        slot = works[0].ticket.slot
+        if slot is None:
             return 0
-        bound = works[0].ticket.slot
-        slot = next(slot for slot in self._free()) if bound is None else bound
         self._busy.add(slot)
         return slot
 
@@ -97,18 +102,11 @@ class Lane:
     def urgency(self, work: Work) -> int:
         """The smaller the sooner, among the heads of all models: a level of priority is worth a second of waiting."""
         plan = self.model.plan
-        rank = work.ticket.level - plan.default_level if plan.levels else 0
+        rank = work.ticket.level - plan.default_level + plan.rank if plan.levels else plan.rank
         return work.ticket.queued_ns + rank * NANOSECONDS
 
     def _queue_of(self, ticket: Ticket) -> ModelQueue:
         return self._queue if ticket.slot is None else self._bound[ticket.slot]
 
-    def _free(self) -> list[int]:
-        return [slot for slot in range(self.slots) if slot not in self._busy]
-
-    def _runnable(self) -> Iterator[ModelQueue]:
-        free = self._free()
-        if free:
-            yield self._queue
-        for slot in free:
-            yield self._bound[slot]
+    def _runnable(self) -> list[ModelQueue]:
+        return [self._bound[slot] for slot in range(self.slots) if slot not in self._busy]

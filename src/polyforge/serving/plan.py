@@ -5,7 +5,7 @@ A plan is data: the default of a model nobody has measured, what `tuning.measure
 
 import math
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -38,9 +38,11 @@ class Plan(msgspec.Struct, frozen=True):
     `instances` runs of it are under way at once at most; 0: as many as the host has threads. One run is given at most
     `batch_rows` rows of waiting requests (0 and 1: every request alone) and `batch_bytes` padded bytes, its longest
     row times its rows; 0: no bound. It is given one of `preferred_rows` if that many wait. With `levels` of priority, 1
-    is the most urgent and `default_level` is that of callers who do not say; 0: priorities mean nothing. `keep_order`
-    gives answers in the order of the requests. `cached` answers are given again to equal requests, if the host has a
-    cache.
+    is the most urgent and `default_level` is that of callers who do not say; 0: priorities mean nothing. No caller gets
+    a more urgent level than `top_level`; 0: any. All its requests are less urgent than those of other models by `rank`
+    levels, or more so where that is negative. `keep_order` gives answers in the order of the requests. A run that has
+    the host to itself is computed by `threads_alone` threads, if the engine can. `cached` answers are given again to
+    equal requests, if the host has a cache.
     """
 
     instances: int = 0
@@ -50,10 +52,13 @@ class Plan(msgspec.Struct, frozen=True):
     max_queue: int = 0
     levels: int = 0
     default_level: int = 0
+    top_level: int = 0
+    rank: int = 0
     policy: QueuePolicy = QueuePolicy()
     level_policies: Mapping[int, QueuePolicy] = {}
     keep_order: bool = False
     cached: bool = False
+    threads_alone: Annotated[int, msgspec.Meta(ge=1, le=256)] = 1
 
     def policy_of(self, level: int) -> QueuePolicy:
         """The policy of a priority level."""
@@ -66,6 +71,7 @@ class Plan(msgspec.Struct, frozen=True):
             instances=found.instances,
             batch_rows=min(found.batch_rows, self.batch_rows),
             batch_bytes=found.batch_bytes,
+            threads_alone=found.threads_alone,
         )
 
 

@@ -1,15 +1,19 @@
 """The host's models: one backend each, its state, and why it does not answer when it does not."""
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Literal
+from typing import Literal, cast
 
 from polyforge.kernel.errors import ModelNotFound, PolyforgeError, Unavailable
-from polyforge.ports.model_backend import ModelBackend, Signature
+from polyforge.ports.model_backend import ModelBackend, ProcessBackend, Signature, SpreadingBackend
 from polyforge.serving.plan import Plan, default_plan
 from polyforge.serving.statistics import ModelStatistics
+from polyforge.telemetry.logs import get_logger
+
+_log = get_logger(__name__)
 
 VERSION = "1"
 RETRY_SECONDS = 1.0
+BEING_RESTARTED = "its processes have ended and are being started again"
 
 State = Literal["LOADING", "READY", "UNLOADING", "UNAVAILABLE"]
 """Named as in Triton's repository extension."""
@@ -51,8 +55,23 @@ class HostedModel:
 
     @property
     def ready(self) -> bool:
-        """Whether it answers."""
+        """Whether requests are taken; they are refused for a while when all its processes have ended."""
         return self.state == "READY"
+
+    @property
+    def back_in(self) -> float | None:
+        """Seconds until it is expected to answer, while all the processes that compute it are gone; else None."""
+        return self.backend.back_in if self.ready and isinstance(self.backend, ProcessBackend) else None
+
+    @property
+    def answers(self) -> bool:
+        """Whether a request would be answered now."""
+        return self.ready and self.back_in is None
+
+    @property
+    def shown(self) -> tuple[State, str]:
+        """Its state and the reason for it, as callers are to see them."""
+        return (self.state, self.reason) if self.back_in is None else ("LOADING", BEING_RESTARTED)
 
     @property
     def signature(self) -> Signature:
@@ -71,6 +90,7 @@ class HostedModel:
             self.backend.warm_up()
             self._signature = self.backend.signature
             self.plan = self._planned(self._signature)
+            self._spread(self._signature)
         except PolyforgeError as error:
             self.state, self.reason = "UNAVAILABLE", error.message
             self.may_recover = error.retryable
@@ -93,6 +113,16 @@ class HostedModel:
         self._measured = measured
         if self._signature is not None:
             self.plan = self._planned(self._signature)
+            self._spread(self._signature)
+
+    def _spread(self, signature: Signature) -> None:
+        if not signature.spreads:
+            return
+        try:
+            # What else runs, only the engine's keeper knows.
+            cast(SpreadingBackend, self.backend).spread(self.plan.threads_alone, lambda: True)
+        except PolyforgeError as error:
+            _log.warning("runs of a model have one thread each", model=self.name, reason=error.message)
 
     def _planned(self, signature: Signature) -> Plan:
         plan = default_plan(signature, self._cores)

@@ -1,6 +1,7 @@
 """Answers kept for equal requests: the least recently used go when the bytes do not suffice."""
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from hashlib import blake2b
 
 import msgspec
@@ -26,8 +27,8 @@ class ResponseCache:
     def __len__(self) -> int:
         return len(self._answers)
 
-    def key(self, model: int, request: ModelRequest) -> Key:
-        """What two requests have in common that have the same answer."""
+    def key(self, model: int, request: ModelRequest, made_of: Iterable[int] = ()) -> Key:
+        """What two requests have in common that have the same answer; `made_of` are the models that compute it."""
         digest = blake2b(digest_size=KEY_BYTES)
         for name in sorted(request.inputs):
             tensor = request.inputs[name]
@@ -35,7 +36,7 @@ class ResponseCache:
             digest.update(repr((name, tensor.datatype, tensor.shape, len(view))).encode())
             digest.update(view)
         said = sorted((name, value) for name, value in request.parameters.items() if name not in NOT_IN_KEY)
-        digest.update(repr(said).encode())
+        digest.update(repr((said, tuple(made_of))).encode())
         return model, digest.digest()
 
     def get(self, key: Key) -> Outputs | None:

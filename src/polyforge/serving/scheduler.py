@@ -90,6 +90,11 @@ class Scheduler:
         """Whether nothing waits or runs, and every request is answered."""
         return not (self._queued or self._running or self._waiting or self._deadlines)
 
+    @property
+    def caches(self) -> bool:
+        """Whether it keeps answers at all."""
+        return self._cache.max_bytes > 0
+
     def waiting(self, model: HostedModel) -> int:
         """How many requests for a model wait for a thread."""
         lane = self._lanes.get(model)
@@ -143,16 +148,25 @@ class Scheduler:
         """
         if self._pool is None:
             raise Unavailable("the model host is stopping", retry_after=RETRY_SECONDS)
-        if model.plan.cached and self._cache.max_bytes:
-            return await self._from_cache(model, request, rows, within, gone)
+        if model.plan.cached and self.caches and not model.signature.stateful:
+            return await self.cached(model, request, partial(self._infer, model, request, rows, within, gone))
         return await self._infer(model, request, rows, within, gone)
 
-    async def _from_cache(
-        self, model: HostedModel, request: ModelRequest, rows: int, within: float, gone: Gone
+    async def cached(
+        self,
+        model: HostedModel,
+        request: ModelRequest,
+        compute: Callable[[], Awaitable[Outputs]],
+        made_of: Sequence[HostedModel] = (),
     ) -> Outputs:
+        """What was answered to an equal request, else what `compute` gives, which is kept if the host has a cache.
+
+        `made_of` are the models that compute it; once one of them is loaded anew, what was kept is not given again.
+        """
         counters = model.statistics
         started = time.monotonic_ns()
-        key = self._cache.key(self._lane(model).number, request)
+        parts = [self._lane(part).number for part in made_of]
+        key = self._cache.key(self._lane(model).number, request, parts)
         found = self._cache.get(key)
         spent = time.monotonic_ns() - started
         if found is not None:
@@ -160,7 +174,7 @@ class Scheduler:
             counters.cache_hit_ns += spent
             counters.answer(spent)
             return found
-        outputs = await self._infer(model, request, rows, within, gone)
+        outputs = await compute()
         computed = time.monotonic_ns()
         if self._lanes.get(model) is not None:
             self._cache.put(key, outputs)
@@ -179,6 +193,9 @@ class Scheduler:
         except (PolyforgeError, BackendBroke) as error:
             _count_failure(model, ticket, error)
             raise
+        finally:
+            if lane.sequences is not None:
+                lane.sequences.leave(request.parameters, begun=ticket.started_ns > 0)
         model.statistics.compute(ticket.started_ns - ticket.queued_ns, ticket.done_ns - ticket.started_ns)
         model.statistics.answer(time.monotonic_ns() - ticket.queued_ns)
         return outputs
@@ -197,7 +214,7 @@ class Scheduler:
             ticket.hurry(plan, request.parameters)
         self._check_room(lane, ticket)
         if lane.sequences is not None:
-            ticket.slot = lane.sequences.instance_of(request.parameters, model.name)
+            ticket.slot = lane.sequences.enter(request.parameters, model.name)
         if plan.keep_order:
             ticket.line_up(lane.order)
         if len(ticket.works) == 1 and ticket.slot is None and self._may_start(lane):
@@ -339,7 +356,8 @@ class Scheduler:
         slot = lane.begin(batch)
         requests = [work.request for work in batch]
         if lane.sequences is not None:
-            requests = [msgspec.structs.replace(request, instance=slot) for request in requests]
+            ended = lane.sequences.take_ended(slot)
+            requests = [msgspec.structs.replace(request, instance=slot, ended=ended) for request in requests]
         pool.run(
             partial(_run, lane.model.backend, requests),
             partial(self._finish, lane, batch, slot, now),

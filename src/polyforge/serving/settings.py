@@ -27,6 +27,12 @@ class ServingSettings(BaseModel):
     repository: Path | None = Field(
         default=None, description="Folder in Triton's layout; its models are served as they are."
     )
+    repository_poll_seconds: float | None = Field(
+        default=None,
+        ge=0.1,
+        description="Seconds between looks for new, changed and removed models in `repository`; what is still being"
+        " copied waits. `null`: models change only when somebody asks for it.",
+    )
     timeout_seconds: float = Field(default=60.0, gt=0, description="How long one request to the host may take.")
     token: SecretRef | None = Field(
         default=None,

@@ -11,7 +11,8 @@ import msgspec
 from polyforge.kernel.errors import SettingsError
 from polyforge.kernel.hosted_names import is_hosted
 from polyforge.kernel.tasks import Task
-from polyforge.registry.settings import ModelSettings
+from polyforge.registry.settings import PRIORITIES, USUAL_PRIORITY, ModelSettings
+from polyforge.secrets.references import SecretRef
 from polyforge.serving.hints import EngineHints
 from polyforge.serving.repository import VERSION
 from polyforge.serving.served import ServedModel
@@ -52,6 +53,25 @@ def model_sources(models: Mapping[str, ModelSettings]) -> tuple[ModelSource, ...
     declared = [_declared(name, model, model.source) for name, model in models.items() if model.source is not None]
     built_in = ModelSource(BUILT_IN, BUILT_IN_FOLDER, EngineHints(task="embedding", backend="static_embedding"))
     return (built_in, *declared)
+
+
+def secret_names(sources: Iterable[ModelSource]) -> frozenset[str]:
+    """The secrets of the database that models of other servers are asked with. What is no good name is left out."""
+    found = (
+        _secret_name(value)
+        for source in sources
+        if source.hints.backend in REMOTE
+        for value in source.hints.settings.values()
+        if isinstance(value, str)
+    )
+    return frozenset(name for name in found if name is not None)
+
+
+def _secret_name(value: str) -> str | None:
+    try:
+        return SecretRef(value).name
+    except ValueError:
+        return None
 
 
 def registered_sources(models: Iterable[ServedModel]) -> tuple[ModelSource, ...]:
@@ -116,6 +136,19 @@ def _source(name: str, model: ModelSettings, folder: Path, options: Mapping[str,
             instances=model.instances,
             isolated=model.isolated,
         ),
+        plan=_levels(model.priority),
         keep_warm=model.keep_warm,
         idle_seconds=model.idle_unload,
     )
+
+
+def _levels(priority: int | None) -> dict[str, int]:
+    """The part of a plan that a model's priority decides: its callers may be less urgent, and not more."""
+    if priority is None:
+        return {}
+    return {
+        "levels": PRIORITIES,
+        "default_level": priority,
+        "top_level": priority,
+        "rank": priority - USUAL_PRIORITY,
+    }

@@ -9,11 +9,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from statistics import median
+from typing import cast
 
 import msgspec
 
-from polyforge.kernel.errors import Cancelled, PolyforgeError
-from polyforge.ports.model_backend import ModelBackend, ModelRequest, Signature
+from polyforge.kernel.errors import Cancelled, Invalid, PolyforgeError, Unavailable
+from polyforge.ports.model_backend import ModelBackend, ModelRequest, Signature, SpreadingBackend
 from polyforge.serving.plan import Plan, default_plan
 from polyforge.serving.samples import made_up, mixed_lengths
 
@@ -22,6 +23,8 @@ ROUNDS = 5
 MAX_ROWS = 64
 PAYS = 1.1
 """Computing requests together must be so many times as fast to be worth the longer runs."""
+SPREADING_PAYS = 1.15
+"""A run that is alone must be so many times as fast over all cores to be worth the memory and the cores."""
 ALIKE = 1.05
 """Of candidates that are no more apart than this, the one that takes less at once is chosen."""
 SHORTEST_PASS = 0.2
@@ -54,7 +57,10 @@ def measure(
         requests = [] if signature.stateful or signature.elsewhere else _requests(backend, signature)
         if not requests or not passes.fit(requests, seconds):
             return default
-        return passes.best(signature, default, cores, seconds).applied(default)
+        plan = passes.best(signature, default, cores, seconds).applied(default)
+        may_spread = signature.spreads and cores > 1
+        threads = passes.threads_alone(cast(SpreadingBackend, backend), cores, seconds / 4) if may_spread else 1
+        return msgspec.structs.replace(plan, threads_alone=threads)
     except Cancelled:
         raise
     except PolyforgeError:
@@ -105,6 +111,22 @@ class _Passes:
             return alone
         together = self._fastest([alone, *sizes], seconds / 2)
         return together if self._took[alone] >= self._took[together] * PAYS else alone
+
+    def threads_alone(self, backend: SpreadingBackend, cores: int, seconds: float) -> int:
+        """How many threads compute a run that is alone: all cores where that is worth it, else 1. Leaves it at 1."""
+        alone = [[request] for request in self._requests]
+        times: dict[int, list[float]] = {1: [], cores: []}
+        try:
+            while sum(map(sum, times.values())) < seconds and len(times[1]) < ROUNDS:
+                for threads, took in times.items():
+                    backend.spread(threads, lambda: True)
+                    took.append(self._time(alone, 1))
+        except (Invalid, Unavailable):
+            # Memory does not suffice, or the files are gone: what was found so far holds all the same.
+            return 1
+        finally:
+            backend.spread(1, lambda: False)
+        return cores if median(times[1]) >= median(times[cores]) * SPREADING_PAYS else 1
 
     def _fastest(self, candidates: list[_Candidate], seconds: float) -> _Candidate:
         """The one that takes the least at once of those that are about as fast as the fastest."""

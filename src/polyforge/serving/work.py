@@ -160,11 +160,14 @@ class Work:
 
 
 def level_of(plan: Plan, parameters: Mapping[str, Parameter]) -> int:
-    """The priority level of a request; 0 and levels that there are not stand for the default one."""
+    """The priority level of a request; 0 and levels that there are not stand for the default one.
+
+    Who asks for a more urgent one than callers may have gets the most urgent that they may.
+    """
     if not plan.levels:
         return 0
     asked = number_of(parameters, "priority")
-    return asked if 0 < asked <= plan.levels else plan.default_level
+    return max(asked, plan.top_level) if 0 < asked <= plan.levels else plan.default_level
 
 
 def number_of(parameters: Mapping[str, Parameter], name: str) -> int:

@@ -1,6 +1,7 @@
 """Where answers are kept, as the settings choose it, and what looks them up."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 from polyforge.database.database import Database
 from polyforge.gateway.caching.administration import CacheAdministration
@@ -8,6 +9,7 @@ from polyforge.gateway.caching.service import AnswerCache
 from polyforge.kernel.clock import Clock
 from polyforge.kernel.errors import SettingsError
 from polyforge.ports.cache import Cache
+from polyforge.ports.likeness import Likeness
 from polyforge.ports.secret_source import SecretSource
 from polyforge.registry.catalog import Catalog
 from polyforge.registry.settings import ModelSettings
@@ -18,13 +20,20 @@ from polyforge.wiring import adapters
 from polyforge.wiring.settings import CacheSettings
 
 
+def load_likeness() -> Callable[[], Likeness]:
+    """What makes things that compare vectors. Its library is loaded only where questions are compared."""
+    adapter = adapters.load("likeness", "cache", "matrix")
+    settings = adapters.checked(adapters.settings_class(adapter), "cache", {})
+    return partial(adapter, settings)
+
+
 class CachePlatform:
     """The rooms around answers that are given again."""
 
     def __init__(self, settings: CacheSettings, database: Database, clock: Clock, recorder: Recorder) -> None:
         adapter, chosen = adapters.find("caches", "cache", settings)
         self.store: Cache = adapter(chosen, clock)
-        self.answers = AnswerCache(self.store, settings.max_entry_bytes, clock)
+        self.answers = AnswerCache(self.store, settings.max_entry_bytes, clock, load_likeness)
         self.administration = CacheAdministration(settings.use, self.store, database, clock, recorder)
         self._failures = 0
 

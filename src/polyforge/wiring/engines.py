@@ -17,6 +17,7 @@ from polyforge.adapters.model_backends.isolated import Isolated
 from polyforge.kernel.errors import Invalid, SettingsError
 from polyforge.kernel.tasks import Task
 from polyforge.ports.model_backend import ModelBackend
+from polyforge.ports.secret_source import SecretSource, SecretUser
 from polyforge.serving.hints import EngineHints
 from polyforge.wiring.adapters import checked, load, settings_class
 
@@ -78,21 +79,22 @@ class Layout(msgspec.Struct, frozen=True):
             return b""
 
 
-def engine_for(folder: Path, hints: EngineHints, model: str = "") -> ModelBackend:
+def engine_for(folder: Path, hints: EngineHints, model: str = "", secrets: SecretSource | None = None) -> ModelBackend:
     """The engine of a folder, not loaded; Invalid when there is none for it, or when its settings are wrong.
 
-    Imports the engine's library, which may take a second: not for an event loop. `model` is what the log calls it.
+    Imports the engine's library, which may take a second: not for an event loop. `model` is what the log calls it;
+    `secrets` is where its settings may ask for `secret:name`.
     """
     name = hints.backend or detect(folder, hints.task)
     if name in OWN_PROCESSES or not (hints.isolated or name in APART):
-        return engine_here(folder, hints, model)
+        return engine_here(folder, hints, model, secrets)
     try:
         return _isolated(folder, msgspec.structs.replace(hints, backend=name), model)
     except SettingsError as error:
         raise Invalid(error.message, param="backend") from error
 
 
-def engine_here(folder: Path, hints: EngineHints, model: str = "") -> ModelBackend:
+def engine_here(folder: Path, hints: EngineHints, model: str = "", secrets: SecretSource | None = None) -> ModelBackend:
     """As `engine_for`, in this process unless the engine is processes of its own."""
     name = hints.backend or detect(folder, hints.task)
     try:
@@ -103,7 +105,10 @@ def engine_here(folder: Path, hints: EngineHints, model: str = "") -> ModelBacke
         settings = checked(kind, "settings", {**place, **_shared(kind, hints, model), **hints.settings})
     except SettingsError as error:
         raise Invalid(error.message.replace("backend.use", "backend"), param="backend") from error
-    return adapter(settings)
+    made = adapter(settings)
+    if secrets is not None and isinstance(made, SecretUser):
+        made.use_secrets(secrets)
+    return made
 
 
 def _isolated(folder: Path, hints: EngineHints, model: str) -> ModelBackend:

@@ -26,8 +26,9 @@ class IsolatedEngine:
         self._engine = engine
 
     def hello(self) -> bytes:
-        """What the loaded engine takes and gives."""
-        return msgspec.json.encode(child_messages.Hello(self._engine.signature))
+        """What the loaded engine takes and gives; how many runs the host has, nobody tells this process."""
+        signature = msgspec.structs.replace(self._engine.signature, spreads=False)
+        return msgspec.json.encode(child_messages.Hello(signature))
 
     def answer(self, frame: Frame) -> Replies:
         """What the engine answers to an order of the host."""

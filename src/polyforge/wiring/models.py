@@ -21,7 +21,9 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import uvloop
 
 from polyforge import __version__
+from polyforge.kernel.hosted_names import is_hosted
 from polyforge.ports.model_backend import ModelBackend
+from polyforge.secrets.handed import HandedSecrets
 from polyforge.serving.api import OipApp
 from polyforge.serving.guard import Guard
 from polyforge.serving.lifecycle.attempts import LoadAttempts
@@ -39,8 +41,9 @@ from polyforge.serving.repository import HostedModel, Repository
 from polyforge.serving.scheduler import Scheduler
 from polyforge.serving.served import served_path
 from polyforge.serving.settings import ServingSettings
-from polyforge.serving.sources import BUILT_IN, ModelSource, model_sources
+from polyforge.serving.sources import BUILT_IN, REMOTE, ModelSource, model_sources, secret_names
 from polyforge.serving.triton.control import ModelControl
+from polyforge.serving.triton.polling import RepositoryPoller
 from polyforge.serving.tuning import measure
 from polyforge.telemetry.logs import configure, get_logger
 from polyforge.wiring.engines import engine_for
@@ -66,6 +69,8 @@ class ModelHost:
     def __init__(self, settings: Settings, scratch: Path | None = None, *, public: bool = False) -> None:
         serving = settings.serving
         self._server_settings = settings.server if public else None
+        # Without gateways there is nobody who would know them.
+        self._secrets = None if public else HandedSecrets()
         self._cores = usable_cores()
         self.runs = Runs()
         self.repository = Repository([])
@@ -81,8 +86,9 @@ class ModelHost:
         self.recent = RecentlyUsed(settings.data / FOLDER / "recent.json")
         self._known = KnownSignatures(settings.data / FOLDER / "known")
         self._tunings = Tunings(settings.data / TUNING_FOLDER, machine_kind(self._cores))
+        self._declared = model_sources(settings.models)
         self.roster = Roster(
-            model_sources(settings.models),
+            self._declared,
             served_path(settings.data),
             repository=self.repository,
             lifecycle=self.lifecycle,
@@ -94,6 +100,7 @@ class ModelHost:
         self.roster.list_all()
         self._tuner = self._new_tuner() if serving.tune else None
         self.control = None if serving.repository is None else self._control(serving, serving.repository, scratch)
+        self._poller = _poller(serving, self.control)
         self.app = OipApp(
             self.repository,
             self.scheduler,
@@ -104,6 +111,7 @@ class ModelHost:
             control=self.control,
             lifecycle=self.lifecycle,
             roster=self.roster,
+            secrets=self._secrets,
         )
         self._restart = Restart(self.runs, serving.stuck_seconds, self._wind_down)
         self._watchdog = Watchdog(self.runs, serving.stuck_seconds, self._restart.now)
@@ -118,6 +126,7 @@ class ModelHost:
         stuck this never returns: the process ends.
         """
         self.scheduler.open()
+        self._watch_secrets()
         self._restart.open(asyncio.get_running_loop())
         self._watchdog.start()
         try:
@@ -136,6 +145,17 @@ class ModelHost:
             self.repository.close()
             self.recent.save(order_of(self.repository))
             self._attempts.close()
+
+    def _watch_secrets(self) -> None:
+        """Load models of other servers once the secrets that they need are there."""
+        if self._secrets is None:
+            return
+        for name in secret_names(self._declared):
+            self._secrets.watch(name, self._try_again)
+
+    def _try_again(self) -> None:
+        remote = {source.name for source in self._declared if source.hints.backend in REMOTE}
+        self.lifecycle.try_again([model for model in self.repository if model.name in remote])
 
     def _beside(self, starting: Callable[[], None], ready: Callable[[], None]) -> list[Coroutine[Any, Any, None]]:
         beside: list[Coroutine[Any, Any, None]] = [
@@ -165,17 +185,23 @@ class ModelHost:
 
     async def _load(self, starting: Callable[[], None], ready: Callable[[], None]) -> None:
         await self.roster.begin(starting)
+        if self._poller is not None:
+            await self._poller.begin()
         if self.control is not None:
             await self.control.load_all(starting)
         # What is loaded stays: no garbage collection needs to look at it again.
         gc.collect()
         gc.freeze()
         ready()
+        if self._poller is not None:
+            await self._poller.follow()
 
     def _hosted(self, source: ModelSource) -> HostedModel:
+        # What projects registered gets none: the secrets of the settings are the whole installation's.
+        secrets = None if is_hosted(source.name) else self._secrets
         engine = Engine(
             source.name,
-            lambda: engine_for(source.folder, source.hints, source.name),
+            lambda: engine_for(source.folder, source.hints, source.name, secrets),
             self.runs,
             lambda signature: self._known.keep(source, signature),
         )
@@ -212,6 +238,12 @@ class ModelHost:
             model.state, model.reason = "LOADING", "one of its runs does not end; the model host starts anew"
         self.recent.save(order_of(self.repository))
         self._attempts.close()
+
+
+def _poller(serving: ServingSettings, control: ModelControl | None) -> RepositoryPoller | None:
+    if control is None or serving.repository is None or serving.repository_poll_seconds is None:
+        return None
+    return RepositoryPoller(serving.repository, control, serving.repository_poll_seconds)
 
 
 def _limits(serving: ServingSettings) -> Limits:

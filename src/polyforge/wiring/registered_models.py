@@ -19,8 +19,10 @@ from polyforge.registry.versions.importing import Importer
 from polyforge.registry.versions.imports import Imports
 from polyforge.registry.versions.service import ModelRegistry
 from polyforge.serving.served import served_path
+from polyforge.serving.sources import model_sources, secret_names
 from polyforge.tenancy.audit.recorder import Recorder
 from polyforge.wiring.checking import CheckedModels
+from polyforge.wiring.handing_over import SecretHandover
 from polyforge.wiring.hosting import FollowingHost
 from polyforge.wiring.model_sources import sources_of
 from polyforge.wiring.settings import Settings
@@ -52,6 +54,9 @@ class RegistryPlatform:
         self.imports = Imports(database, clock, recorder, self.fetcher, declared)
         self.importer = Importer(database, clock, recorder, self.fetcher, CheckedModels(settings.artifacts))
         self._host = None if socket is None else FollowingHost(served_path(settings.data), OipClient(socket))
+        self._handover: SecretHandover | None = None
+        if socket is not None:
+            self._handover = SecretHandover(secret_names(model_sources(settings.models)), OipClient(socket))
         self._sayings = Sayings(database, clock, recorder, settings.data / MACHINE)
         self._deployer: Reconciler | None = None
         if self._host is not None:
@@ -77,14 +82,20 @@ class RegistryPlatform:
             tasks.create_task(self.importer.run(), name="importer")
             if self._deployer is not None:
                 tasks.create_task(self._deployer.run(), name="reconciler")
+            if self._handover is not None:
+                tasks.create_task(self._handover.run(), name="secrets-of-models")
 
     async def open(self, secrets: SecretSource) -> None:
-        """Open the sources."""
+        """Open the sources, and have the secrets at hand that the host needs."""
+        if self._handover is not None:
+            self._handover.open(secrets)
         for source in _once(self._sources):
             await source.open(secrets)
 
     async def close(self) -> None:
         """Close them, and hang up on the host."""
+        if self._handover is not None:
+            await self._handover.close()
         if self._host is not None:
             await self._host.close()
         for source in _once(self._sources):

@@ -18,7 +18,8 @@ from polyforge.serving.triton.layout import TritonModel, TritonRepository
 from polyforge.wiring.engines import engine_for
 
 MAX_THREADS: Final = 256
-MAX_DIGITS: Final = 9
+MAX_DIGITS: Final = 12
+PROGRAM: Final = "model.py"
 
 
 def triton_control(
@@ -81,6 +82,14 @@ def _onnx(model: TritonModel) -> dict[str, Any]:
     }
 
 
+def _python(model: TritonModel) -> dict[str, Any]:
+    config = model.config
+    if config.default_model_filename != PROGRAM:
+        raise Invalid(f"a model in Python lies in {PROGRAM}", param="default_model_filename")
+    bounds = {name: _whole(config.settings, name) for name in ("memory_bytes", "run_seconds", "start_seconds")}
+    return {"instances": config.instances or 1, **{name: bound for name, bound in bounds.items() if bound}}
+
+
 def _whole(settings: Mapping[str, str], name: str) -> int:
     text = settings.get(name, "0")
     if not (text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS):
@@ -88,5 +97,8 @@ def _whole(settings: Mapping[str, str], name: str) -> int:
     return int(text)
 
 
-ENGINES: Final[Mapping[str, tuple[str, Callable[[TritonModel], dict[str, Any]]]]] = {"onnxruntime": ("onnx", _onnx)}
+ENGINES: Final[Mapping[str, tuple[str, Callable[[TritonModel], dict[str, Any]]]]] = {
+    "onnxruntime": ("onnx", _onnx),
+    "python": ("python", _python),
+}
 """Triton's backends, the adapters that compute them, and their settings."""

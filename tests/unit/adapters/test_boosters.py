@@ -17,7 +17,7 @@ from polyforge.adapters.model_backends.xgboost import Settings as XgBoostSetting
 from polyforge.adapters.model_backends.xgboost import XgBoost
 from polyforge.dialects import ubjson
 from polyforge.kernel.errors import Invalid, PolyforgeError
-from polyforge.kernel.tensors import Tensor, unpack_strings
+from polyforge.kernel.tensors import Tensor, TensorSpec, unpack_strings
 from polyforge.ports.model_backend import ModelBackend, ModelRequest
 from tests.conformance import table_models
 from tests.conformance.table_models import COLUMNS, table
@@ -75,6 +75,17 @@ def test_lightgbm_predicts_what_the_library_predicts(tmp_path: Path, parameters:
     found = answers(loaded_lightgbm(tmp_path), table(50, 3))
     assert found.keys() == {"prediction"}
     np.testing.assert_allclose(found["prediction"], own, rtol=1e-12)
+
+
+def test_an_objective_of_ones_own_gives_all_its_numbers(tmp_path: Path) -> None:
+    def squares(found: np.ndarray, data: lightgbm.Dataset) -> tuple[np.ndarray, np.ndarray]:
+        return found - np.asarray(data.get_label()).reshape(-1, 1), np.ones_like(found)
+
+    table_models.write_lightgbm(tmp_path, objective=squares, num_class=3)
+    own = np.asarray(lightgbm.Booster(model_file=tmp_path / "model.txt").predict(table(50, 3)))
+    backend = loaded_lightgbm(tmp_path)
+    assert backend.signature.outputs == (TensorSpec("prediction", "FP64", (-1, 3)),)
+    np.testing.assert_allclose(answers(backend, table(50, 3))["prediction"], own, rtol=1e-12)
 
 
 def test_lightgbm_splits_by_category(tmp_path: Path) -> None:

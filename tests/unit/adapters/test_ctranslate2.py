@@ -2,6 +2,8 @@
 
 import json
 import struct
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -12,7 +14,7 @@ import pytest
 
 from polyforge.adapters.model_backends.ctranslate2 import Ctranslate2, Settings
 from polyforge.dialects.ctranslate2_model import check_model
-from polyforge.kernel.errors import Invalid, PolyforgeError
+from polyforge.kernel.errors import Invalid, NotSupported, PolyforgeError
 from polyforge.kernel.tensors import unpack_strings
 from polyforge.ports.model_backend import ModelRequest
 from tests.conformance import ctranslate2_models
@@ -35,6 +37,11 @@ def texts(backend: Ctranslate2, request: ModelRequest, name: str) -> list[str]:
 def counts(backend: Ctranslate2, request: ModelRequest, name: str) -> list[int]:
     return np.frombuffer(memoryview(outputs_of(backend.run([request])[0])[name].data), "<i4").tolist()
 
+
+STREAMING: dict[str, tuple[Callable[[Path], Path], Callable[..., ModelRequest], str]] = {
+    "translator": (ctranslate2_models.write_translator, texts_request, "translation"),
+    "generator": (ctranslate2_models.write_generator, prompts_request, "text_output"),
+}
 
 # What they answer
 
@@ -67,6 +74,70 @@ def test_what_answers_with_texts_runs_each_request_alone_unless_told(tmp_path: P
     assert loaded(folder).signature.batch_rows == 1
     assert loaded(folder, batch_rows=16).signature.batch_rows == 16
     assert loaded(ctranslate2_models.write_encoder(tmp_path / "encoder")).signature.batch_rows > 1
+
+
+@pytest.mark.parametrize("kind", ["translator", "generator"])
+@pytest.mark.parametrize("given", [("red",), ("green blue",), ("a blue sky", "green", "red red rose")])
+def test_a_streamed_answer_is_the_whole_one_in_parts(tmp_path: Path, kind: str, given: tuple[str, ...]) -> None:
+    write, request_of, name = STREAMING[kind]
+    backend = loaded(write(tmp_path), max_new_tokens=12)
+    assert backend.signature.streams
+    request = request_of(*given)
+    answers = [{tensor.name: tensor for tensor in outputs} for outputs in backend.stream(request)]
+    parts = [[text.decode() for text in unpack_strings(each[name].data, each[name].count)] for each in answers]
+    assert ["".join(column) for column in zip(*parts, strict=True)] == texts(backend, request, name)
+    for counted in ("tokens", "generated_tokens"):
+        counted_parts = [np.frombuffer(memoryview(each[counted].data), "<i4") for each in answers]
+        assert np.sum(counted_parts, axis=0).tolist() == counts(backend, request, counted)
+    assert len(answers) > len(given) or counts(backend, request, "generated_tokens") == [0]
+
+
+def test_a_stream_that_is_closed_ends_the_models_work(tmp_path: Path) -> None:
+    backend = loaded(ctranslate2_models.write_generator(tmp_path), instances=1, max_new_tokens=40)
+    whole = list(backend.stream(prompts_request("red")))
+    engine = cast(Any, backend)._loaded
+    library, steps, leaving = engine._model, [], threading.Event()
+
+    def slowly(step: Any) -> bool:
+        steps.append(step)
+        if len(steps) > 1:
+            leaving.wait(20)
+            time.sleep(0.05)
+        return False
+
+    class Slow:
+        def generate_tokens(self, *arguments: Any, **options: Any) -> Any:
+            return library.generate_tokens(*arguments, callback=slowly, **options)
+
+    engine._model = Slow()
+    stream = backend.stream(prompts_request("red"))
+    assert next(stream) == whole[0]
+    leaving.set()
+    stream.close()
+    done = len(steps)
+    assert done < len(whole)
+    engine._model = library
+    # Its one worker is free, and nothing goes on in it.
+    assert list(backend.stream(prompts_request("red"))) == whole
+    assert len(steps) == done
+
+
+def test_what_cannot_be_streamed(tmp_path: Path) -> None:
+    generator = loaded(ctranslate2_models.write_generator(tmp_path / "generator"), max_new_tokens=8)
+    with pytest.raises(Invalid, match="max_tokens"):
+        next(generator.stream(prompts_request("red", max_tokens=9)))
+    encoder = loaded(ctranslate2_models.write_encoder(tmp_path / "encoder"))
+    assert not encoder.signature.streams
+    with pytest.raises(NotSupported):
+        next(encoder.stream(texts_request("red")))
+    assert not loaded(ctranslate2_models.write_translator(tmp_path / "beams"), beam_size=2).signature.streams
+
+
+def test_a_streamed_translation_leaves_out_what_it_was_told_to_begin_with(tmp_path: Path) -> None:
+    backend = loaded(ctranslate2_models.write_translator(tmp_path), language="__{}__", max_new_tokens=6)
+    request = texts_request("red", target_language="de")
+    parts = [unpack_strings(outputs[0].data, outputs[0].count)[0].decode() for outputs in backend.stream(request)]
+    assert "".join(parts) == texts(backend, request, "translation")[0]
 
 
 def test_a_generator_goes_on_for_as_long_as_it_is_asked(tmp_path: Path) -> None:

@@ -275,6 +275,8 @@ def test_weights_beside_the_graph_are_read(tmp_path: Path) -> None:
         ("../secret.bin", "leads out of the artifact's folder"),
         ("/etc/hostname", "leads out of the artifact's folder"),
         ("link.bin", "leads out of the artifact's folder"),
+        ("w" * 300, "is longer than a path can be"),
+        ("w/" * 3000 + "w", "is longer than a path can be"),
         ("missing.bin", "is not there"),
         ("short.bin", "ends beyond the end"),
         ("", "none is named"),
@@ -366,3 +368,16 @@ def test_an_operator_that_nobody_has_is_named(tmp_path: Path) -> None:
 def test_a_device_that_is_not_installed_says_what_to_install(tmp_path: Path) -> None:
     graphs.write(tmp_path, graphs.add_one())
     assert "onnxruntime-openvino" in refusal(tmp_path, device="openvino")
+
+
+def test_a_file_that_was_changed_since_it_was_checked_is_not_opened_again(tmp_path: Path) -> None:
+    folder = graphs.write(tmp_path, graphs.add_one())
+    backend = Onnx(Settings(folder=folder))
+    backend.load()
+    backend.spread(2, lambda: True)
+    (folder / "model.onnx").write_bytes(graphs.table().SerializeToString())
+    with pytest.raises(Invalid, match="has changed since it was loaded"):
+        backend.spread(2, lambda: True)
+    os.unlink(folder / "model.onnx")
+    with pytest.raises(Invalid):
+        backend.spread(2, lambda: True)

@@ -17,7 +17,7 @@ from polyforge.kernel.errors import Invalid, NotSupported, PolyforgeError, Unava
 from polyforge.kernel.tensors import Tensor, pack_strings, unpack_strings
 from polyforge.ports.model_backend import ModelRequest, Outputs
 from tests.architecture.sources import ROOT
-from tests.support.python_models import ask, numbers, order, python_model, write_model
+from tests.support.python_models import ask, numbers, order, python_model, wait_for, write_model
 
 PAGE = ROOT / "docs" / "how-to" / "python-models.md"
 NUMBERS = """
@@ -71,7 +71,18 @@ def test_the_example_of_the_documentation_works(load: Load) -> None:
         (NUMBERS, "neither `predict` nor `stream`"),
         (NUMBERS + "    def __init__(self): raise OSError('no disk')", "Model(): OSError: no disk"),
         (NUMBERS + "        predict = stream = None", "neither `predict` nor `stream`"),
-        (NUMBERS + "        labels = object\n        def predict(self, x): ...", "labels and batch_rows: TypeError"),
+        (
+            NUMBERS + "        labels = object\n        def predict(self, x): ...",
+            "labels, batch_rows and sequence_idle_seconds: TypeError",
+        ),
+        (
+            NUMBERS + "        stateful = True\n        predict = stream = print",
+            "a stateful class Model has `predict` alone",
+        ),
+        (
+            NUMBERS + "        stateful = True\n        sequence_idle_seconds = 0\n        predict = print",
+            "sequence_idle_seconds must be above 0",
+        ),
         (
             NUMBERS + "        def load(self): raise OSError('no disk')\n        def predict(self, inputs): ...",
             "load: OSError: no disk",
@@ -319,3 +330,104 @@ def test_what_is_too_large_for_one_frame_travels_in_several(load: Load) -> None:
     large = ModelRequest({"image": Tensor("image", "UINT8", (1, 2**25), b"\1\2\3" + bytes(2**25 - 3))}, {})
     assert [numbers(answer) for answer in model.run([large] * 9)] == [[6]] * 9
     assert model.processes.endings == {}
+
+
+TOTALS = """
+    import os
+    import numpy as np
+
+    class Model:
+        stateful = True
+        sequence_idle_seconds = 5
+        inputs = {"x": ("INT64", [1])}
+        outputs = {"y": ("INT64", [1]), "pid": ("INT64", [1]), "ended": ("INT64", [1])}
+        ended = 0
+
+        def load(self):
+            self.totals = {}
+
+        def predict(self, inputs, parameters):
+            if inputs["x"][0] < 0:
+                os._exit(7)
+            name = parameters["sequence_id"]
+            self.totals[name] = self.totals.get(name, 0) + inputs["x"][0]
+            return {"y": [self.totals[name]], "pid": [os.getpid()], "ended": [self.ended]}
+
+        def end_sequence(self, sequence_id):
+            del self.totals[sequence_id]
+            self.ended += 1
+            if sequence_id == "trouble":
+                raise RuntimeError("the store is down")
+"""
+
+
+def test_the_documentation_s_stateful_example_works(load: Load) -> None:
+    (source,) = [text for text in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL) if "stateful" in text]
+    model = load("import numpy as np\n" + source)
+    sums: list[float] = []
+    for flags in ({"sequence_start": True}, {}, {"sequence_end": True}):
+        x = Tensor("x", "FP32", (1,), struct.pack("<f", 1.5))
+        (answer,) = model.run([ModelRequest({"x": x}, {"sequence_id": "a", **flags})])
+        sums += floats(answer)
+    assert (sums, model.signature.sequence_idle_seconds) == ([1.5, 3.0, 4.5], 300)
+
+
+def step(
+    model: Python, name: int | str, number: int, *flags: str, instance: int = 0, ended: tuple[int | str, ...] = ()
+) -> Outputs | PolyforgeError:
+    """What a stateful model answers to a request of a sequence."""
+    request = ModelRequest(
+        order(number).inputs,
+        {"sequence_id": name} | dict.fromkeys((f"sequence_{flag}" for flag in flags), True),
+        instance,
+        ended,
+    )
+    (answer,) = model.run([request])
+    return answer
+
+
+def test_a_stateful_model_has_an_instance_s_sequences_in_one_process(load: Load) -> None:
+    model = load(TOTALS, instances=2)
+    signature = model.signature
+    assert (signature.stateful, signature.instances, signature.sequence_idle_seconds) == (True, 2, 5)
+    begun = [step(model, name, 1, "start", instance=name) for name in (0, 1)]
+    assert numbers(begun[0], 1) != numbers(begun[1], 1)
+    for turn in range(2, 5):
+        for name in (0, 1):
+            answer = step(model, name, 10, instance=name)
+            assert (numbers(answer), numbers(answer, 1)) == ([turn * 10 - 9], numbers(begun[name], 1))
+
+
+def test_a_sequence_is_over_after_its_end_its_silence_and_a_new_start(load: Load) -> None:
+    model = load(TOTALS)
+    step(model, "a", 1, "start")
+    assert numbers(step(model, "a", 1, "end")) == [2]
+    refused = step(model, "a", 1)
+    assert isinstance(refused, Invalid)
+    assert refused.param == "parameters.sequence_start"
+    step(model, "a", 1, "start")
+    assert numbers(step(model, "a", 5, "start")) == [5]
+    step(model, "b", 1, "start")
+    last = step(model, "b", 1, ended=("a", "never begun"))
+    assert (numbers(last), numbers(last, 2)) == ([2], [3])
+    assert isinstance(step(model, "a", 1), Invalid)
+
+
+def test_a_model_that_fails_at_the_end_of_a_sequence_answers_all_the_same(load: Load) -> None:
+    model = load(TOTALS)
+    assert numbers(step(model, "trouble", 3, "start", "end")) == [3]
+
+
+def test_what_a_process_knew_of_its_sequences_is_lost_with_it(load: Load) -> None:
+    model = load(TOTALS, instances=2)
+    step(model, "lost", 1, "start", instance=0)
+    step(model, "kept", 1, "start", instance=1)
+    crashed = step(model, "lost", -1, instance=0)
+    assert isinstance(crashed, Unavailable)
+    assert crashed.retry_after
+    wait_for(model, lambda facts: facts.living == 2)
+    refused = step(model, "lost", 1, instance=0)
+    assert isinstance(refused, Invalid)
+    assert "begin it anew" in refused.message
+    assert numbers(step(model, "kept", 1, instance=1)) == [2]
+    assert numbers(step(model, "lost", 7, "start", instance=0)) == [7]

@@ -60,6 +60,14 @@ def test_a_place_that_is_no_number_is_refused(value: str) -> None:
         read_facts(model.SerializeToString())
 
 
+def test_a_tensor_of_more_dimensions_than_any_engine_takes_is_refused_before_they_are_multiplied() -> None:
+    model = graphs.add_one()
+    model.graph.initializer.append(onnx.TensorProto(name="w" * 1000, data_type=1, dims=[1 << 62] * 200_000))
+    with pytest.raises(Invalid, match=r"has 200000 dimensions; more than 64 are refused") as refusal:
+        read_facts(model.SerializeToString())
+    assert len(refusal.value.message) < 200
+
+
 def test_weights_that_are_listed_one_by_one_are_fine() -> None:
     model = graphs.add_one()
     listed = helper.make_tensor("w", onnx.TensorProto.INT64, [3], [0, 1, 1 << 60])

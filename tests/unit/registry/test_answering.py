@@ -83,6 +83,15 @@ def test_another_file_is_read_and_a_broken_one_changes_nothing(path: Path) -> No
         read_answering(path)
 
 
+def test_a_price_that_this_version_does_not_read_changes_nothing(path: Path) -> None:
+    found = followed(path, model(MINE, "m"))
+    priced = AnsweringVersion("c", 3, 1, "embedding", {"input": "much"})
+    write_answering(path, [AnsweringModel(MINE, "other", (priced,), {}, 3)])
+    found.look()
+    assert found.find(MINE, "m") is not None
+    assert found.find(MINE, "other") is None
+
+
 def test_before_there_is_a_file_nothing_answers(path: Path) -> None:
     file = AnsweringFile(path)
     file.look()

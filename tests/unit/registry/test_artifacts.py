@@ -5,6 +5,7 @@ import io
 import os
 import pickle
 import stat
+import struct
 import tarfile
 import time
 import zipfile
@@ -22,7 +23,7 @@ from polyforge.registry.artifacts.fetching import Fetched, Fetcher
 from polyforge.registry.artifacts.folder import ArtifactFolder
 from polyforge.registry.artifacts.manifest import Manifest, ManifestFile, decode_manifest
 from polyforge.registry.artifacts.paths import check_paths
-from polyforge.registry.artifacts.pickles import refuse_pickle
+from polyforge.registry.artifacts.pickles import MAX_DIRECTORY_BYTES, refuse_pickle
 from polyforge.registry.artifacts.settings import ArtifactSettings
 from polyforge.registry.artifacts.unpacking import unpack
 from tests.support.waiting import eventually_async
@@ -335,6 +336,19 @@ async def test_an_archive_is_unpacked_without_the_one_folder_around_everything(t
     assert not list((tmp_path / "partial").iterdir())
 
 
+async def test_what_is_to_stay_free_on_the_disk_stays_so_when_an_archive_is_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Source({"model.zip": _zip({"weights": bytes(100_000)})})
+    source.archive = True
+    place = Place(tmp_path, source, keep_free_bytes=10_000)
+    monkeypatch.setattr(place.folder, "free_bytes", lambda: 50_000)
+    with pytest.raises(Invalid, match="the archive holds more than 40000 bytes, and the disk has room for no more"):
+        await place.fetch()
+    monkeypatch.setattr(place.folder, "free_bytes", lambda: 500_000)
+    assert (await place.fetch()).artifact.manifest.size == 100_000
+
+
 async def test_what_is_wrong_with_an_archive_is_told(tmp_path: Path) -> None:
     source = Source({"model.zip": _zip({"../evil": b"x"})})
     source.archive = True
@@ -452,3 +466,36 @@ async def test_a_model_with_a_pickle_is_refused_whole(tmp_path: Path) -> None:
     with pytest.raises(Invalid, match=r"weights\.bin: is a pickle"):
         await place.fetch()
     assert place.folder.digests() == []
+
+
+def test_a_zip_with_an_absurd_list_of_contents_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    listed = MAX_DIRECTORY_BYTES + 1
+    with file.open("wb") as opened:
+        opened.write(b"PK\x03\x04")
+        opened.truncate(4 + listed)
+        opened.seek(0, os.SEEK_END)
+        # The end of the central directory, as APPNOTE.TXT has it: entries, the directory's size and where it begins.
+        opened.write(struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 1, 1, listed, 4, 0))
+    with pytest.raises(Invalid, match="lists more than"):
+        refuse_pickle("weights.npz", file)
+
+
+async def test_what_was_remembered_badly_is_fetched_anew(tmp_path: Path) -> None:
+    place = Place(tmp_path, Source({"model.onnx": b"weights"}))
+    first = await place.fetch()
+    (note,) = (tmp_path / "fetched").iterdir()
+    note.write_text("")
+    assert (await place.fetch()).artifact.digest == first.artifact.digest
+    assert note.read_text() == first.artifact.digest
+
+
+async def test_a_disk_that_takes_nothing_is_told_and_without_its_paths(tmp_path: Path) -> None:
+    place = Place(tmp_path, Source({"model.onnx": b"weights"}))
+    await place.fetch()
+    (note,) = (tmp_path / "fetched").iterdir()
+    note.unlink()
+    note.mkdir()
+    with pytest.raises(Unavailable, match="the folder of artifacts cannot be used") as caught:
+        await place.fetch()
+    assert str(tmp_path) not in caught.value.message

@@ -11,6 +11,7 @@ import pytest
 from polyforge.dialects import oip
 from polyforge.kernel.errors import Invalid
 from polyforge.kernel.tensors import Tensor
+from polyforge.ports.model_backend import ProcessFacts
 from polyforge.serving.api import OipApp
 from polyforge.serving.repository import HostedModel, Repository
 from polyforge.serving.scheduler import Scheduler
@@ -110,6 +111,33 @@ async def test_a_raw_body_is_the_only_input(host: Host) -> None:
     assert status == 200
     response = oip.decode_response(answer, int(answered["inference-header-content-length"]))
     assert numbers_of(response.outputs["y"]) == [42]
+
+
+class Away(Adder):
+    """Computes in processes, all of which are gone for a while."""
+
+    processes = ProcessFacts(0, 0, 0, {})
+    back_in: float | None = None
+
+
+async def test_a_model_whose_processes_are_gone_is_not_ready_and_the_host_is() -> None:
+    host = Host()
+    away = Away()
+    host.repository.put(HostedModel("away", away))
+    host.load()
+
+    async def seen() -> tuple[int, str | None, str]:
+        status, headers, _ = await host.call("GET", "/v2/models/away/ready")
+        (entry,) = [entry for entry in host.app.index(only_ready=False) if entry.name == "away"]
+        return status, headers.get("retry-after"), entry.state
+
+    assert await seen() == (200, None, "READY")
+    away.back_in = 7.2
+    assert await seen() == (503, "8", "LOADING")
+    assert "away" not in [entry.name for entry in host.app.index(only_ready=True)]
+    assert (await host.call("GET", "/v2/health/ready"))[0] == 200
+    away.back_in = None
+    assert await seen() == (200, None, "READY")
 
 
 async def test_metadata_health_and_readiness(host: Host) -> None:

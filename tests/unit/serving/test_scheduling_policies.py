@@ -160,6 +160,37 @@ async def test_among_models_the_oldest_goes_first_and_urgency_goes_before_age(sc
     assert set(order[2:]) == {2, 3}
 
 
+async def test_a_caller_may_lower_its_own_priority_and_not_raise_it(scheduler: Scheduler) -> None:
+    backend = Adder(batch_rows=1)
+    model = planned(backend, levels=9, default_level=3, top_level=3, instances=1)
+    held = await hold(scheduler, model, backend, runs=1)
+    background = await send(scheduler, model, (30,), priority=7)
+    first = await send(scheduler, model, (1,))
+    pushing = await send(scheduler, model, (2,), priority=1)
+    last = await send(scheduler, model, (3,))
+    backend.gate.set()
+    await asyncio.gather(held, background, first, pushing, last)
+    assert [batch[0][0] for batch in backend.batches[1:]] == [1, 2, 3, 30]
+
+
+async def test_models_of_another_rank_go_before_and_behind_what_waits_about_as_long(scheduler: Scheduler) -> None:
+    backend = Adder(batch_rows=1)
+    usual = planned(backend, "usual")
+    urgent = planned(backend, "urgent", levels=9, default_level=1, top_level=1, rank=-60)
+    patient = planned(backend, "patient", levels=9, default_level=9, top_level=9, rank=60)
+    held = await hold(scheduler, usual, backend)
+    waiting = [
+        await send(scheduler, patient, (4,), (5,)),
+        await send(scheduler, usual, (2,), (3,)),
+        await send(scheduler, urgent, (0,), (1,)),
+    ]
+    backend.gate.set()
+    await asyncio.gather(held, *waiting)
+    order = [batch[0][0] for batch in backend.batches[THREADS:]]
+    # Two threads: which of two neighbours is noted first is chance.
+    assert [set(order[place : place + 2]) for place in (0, 2, 4)] == [{0, 1}, {2, 3}, {4, 5}]
+
+
 async def test_without_levels_priorities_mean_nothing(scheduler: Scheduler) -> None:
     backend = Adder(batch_rows=1)
     model = planned(backend, instances=1)

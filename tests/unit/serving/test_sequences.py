@@ -66,7 +66,7 @@ async def test_a_sequence_stays_with_its_instance_in_order() -> None:
     model = HostedModel("counter", backend)
     model.load()
     backend.gate.clear()
-    tasks = [asyncio.create_task(ask(scheduler, model, 9000 + place)) for place in range(10)]
+    tasks: list[asyncio.Task[None]] = []
     for step in range(8):
         for sequence in range(1, 8):
             flags = {"sequence_start": step == 0, "sequence_end": step == 7}
@@ -107,39 +107,92 @@ async def test_one_instance_s_work_waits_while_others_are_free() -> None:
     await scheduler.close()
 
 
-def test_sequences_are_spread_and_end() -> None:
+START: dict[str, Parameter] = {"sequence_start": True}
+END: dict[str, Parameter] = {"sequence_end": True}
+
+
+def test_sequences_are_spread_and_end_with_their_last_answer() -> None:
     table = Sequences(2)
-    start: dict[str, Parameter] = {"sequence_start": True}
-    places = [table.instance_of({"sequence_id": number, **start}, "m") for number in (1, 2, 3, 4)]
-    assert sorted(place for place in places if place is not None) == [0, 0, 1, 1]
-    assert table.instance_of({"sequence_id": 3}, "m") == places[2]
-    assert table.instance_of({"sequence_id": 3, "sequence_end": True}, "m") == places[2]
+    places = [table.enter({"sequence_id": number, **START}, "m") for number in (1, 2, 3, 4)]
+    assert sorted(places) == [0, 0, 1, 1]
+    assert table.enter({"sequence_id": 3, **END}, "m") == places[2]
+    table.leave({"sequence_id": 3, **START}, begun=True)
+    assert len(table) == 4
+    table.leave({"sequence_id": 3, **END}, begun=True)
     assert len(table) == 3
-    assert table.instance_of({}, "m") is None
-    assert table.instance_of({"sequence_id": 0}, "m") is None
+
+
+def test_a_last_request_that_never_ran_ends_nothing() -> None:
+    table = Sequences(1)
+    table.enter({"sequence_id": "a", **START, **END}, "m")
+    table.leave({"sequence_id": "a", **START, **END}, begun=False)
+    assert len(table) == 1
 
 
 def test_a_sequence_may_begin_anew_under_its_name() -> None:
     table = Sequences(2)
-    first = table.instance_of({"sequence_id": "a", "sequence_start": True}, "m")
-    assert table.instance_of({"sequence_id": "a", "sequence_start": True}, "m") == first
+    first = table.enter({"sequence_id": "a", **START, **END}, "m")
+    assert table.enter({"sequence_id": "a", **START}, "m") == first
+    table.leave({"sequence_id": "a", **END}, begun=True)
     assert len(table) == 1
+    assert table.enter({"sequence_id": "a"}, "m") == first
 
 
 @pytest.mark.parametrize("name", [True, 1.5])
 def test_a_sequence_s_name_is_a_number_or_a_string(name: Parameter) -> None:
     with pytest.raises(Invalid) as refusal:
-        Sequences(1).instance_of({"sequence_id": name}, "m")
+        Sequences(1).enter({"sequence_id": name}, "m")
     assert refusal.value.param == "parameters.sequence_id"
 
 
-def test_silent_sequences_end_and_live_ones_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    table = Sequences(1)
+@pytest.mark.parametrize("parameters", [{}, {"sequence_id": 0}, {"sequence_id": ""}])
+def test_a_request_of_no_sequence_is_refused(parameters: dict[str, Parameter]) -> None:
+    with pytest.raises(Invalid, match="must specify a non-zero or non-empty correlation ID"):
+        Sequences(1).enter({**parameters, **START}, "m")
+
+
+class Clock:
+    """Stands still until it is told."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr(sequences.time, "monotonic", lambda: self.now)
+
+
+def test_silent_sequences_end_and_their_instances_are_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    table = Sequences(1, idle_seconds=10)
+    for name in ("silent", "waits", 7):
+        table.enter({"sequence_id": name, **START}, "m")
+    table.leave({"sequence_id": "silent"}, begun=True)
+    table.leave({"sequence_id": 7}, begun=True)
+    clock.now += 9
+    table.enter({"sequence_id": 7}, "m")
+    table.leave({"sequence_id": 7}, begun=True)
+    clock.now += 9
+    table.enter({"sequence_id": 7}, "m")
+    # The one whose request is not answered yet is not silent.
+    assert (len(table), table.take_ended(0), table.take_ended(0)) == (2, ("silent",), ())
+    with pytest.raises(Invalid, match="must specify the START flag"):
+        table.enter({"sequence_id": "silent"}, "m")
+    assert table.enter({"sequence_id": "waits"}, "m") == 0
+
+
+def test_live_sequences_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sequences, "MAX_SEQUENCES", 2)
+    table = Sequences(1)
     for name in ("a", "b"):
-        table.instance_of({"sequence_id": name, "sequence_start": True}, "m")
+        table.enter({"sequence_id": name, **START}, "m")
     with pytest.raises(Unavailable):
-        table.instance_of({"sequence_id": "c", "sequence_start": True}, "m")
-    monkeypatch.setattr(sequences, "IDLE_SECONDS", 0.0)
-    assert table.instance_of({"sequence_id": "c", "sequence_start": True}, "m") == 0
-    assert len(table) == 1
+        table.enter({"sequence_id": "c", **START}, "m")
+
+
+def test_an_instance_may_have_a_bound_of_its_own() -> None:
+    table = Sequences(2, per_instance=1)
+    assert {table.enter({"sequence_id": name, **START}, "m") for name in ("a", "b")} == {0, 1}
+    with pytest.raises(Unavailable, match="no place for one more"):
+        table.enter({"sequence_id": "c", **START}, "m")
+    table.enter({"sequence_id": "a", **END}, "m")
+    table.leave({"sequence_id": "a"}, begun=True)
+    table.leave({"sequence_id": "a", **END}, begun=True)
+    assert table.enter({"sequence_id": "c", **START}, "m") in (0, 1)

@@ -11,8 +11,11 @@ from pydantic import ValidationError
 from polyforge.kernel.errors import SettingsError
 from polyforge.registry.settings import ModelSettings
 from polyforge.serving.hints import EngineHints
+from polyforge.serving.lifecycle.roster import shape_of
+from polyforge.serving.plan import Plan
 from polyforge.serving.served import ServedModel
 from polyforge.serving.sources import BUILT_IN, BUILT_IN_FOLDER, ModelSource, model_sources, registered_sources
+from polyforge.serving.work import level_of
 
 
 def test_the_built_in_model_is_always_there() -> None:
@@ -44,6 +47,19 @@ def test_how_it_is_served_comes_with_it() -> None:
     (source,) = model_sources({"m": declared})[1:]
     hints = EngineHints("rerank", "cross_encoder", {"activation": "none"}, 3, 4, 2, isolated=True)
     assert source == ModelSource("m", Path("/srv/m"), hints, keep_warm=True, idle_seconds=60)
+
+
+def test_how_urgent_it_is_becomes_a_plan_that_no_caller_can_outdo() -> None:
+    declared = {"task": "embedding", "source": "file:///srv/m"}
+    (usual,) = model_sources({"m": ModelSettings.model_validate(declared)})[1:]
+    assert usual.plan == {}
+    (source,) = model_sources({"m": ModelSettings.model_validate({**declared, "priority": 3})})[1:]
+    plan = shape_of(source)(Plan(batch_rows=8))
+    assert (plan.levels, plan.default_level, plan.rank, plan.batch_rows) == (9, 3, -2, 8)
+    assert [level_of(plan, {"priority": asked}) for asked in (0, 1, 3, 4, 9, 10)] == [3, 3, 3, 4, 9, 3]
+    for wrong in (0, 10):
+        with pytest.raises(ValidationError):
+            ModelSettings.model_validate({**declared, "priority": wrong})
 
 
 def test_how_it_is_served_is_only_for_a_model_of_our_own() -> None:

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Sequence
 
+import msgspec
 import pytest
 
-from polyforge.kernel.errors import Cancelled, Invalid, PolyforgeError
+from polyforge.kernel.errors import Cancelled, Invalid, PolyforgeError, Unavailable
 from polyforge.kernel.tensors import TensorSpec, unpack_strings
 from polyforge.ports.model_backend import ModelRequest, Outputs, Signature
 from polyforge.serving.plan import Plan, default_plan
@@ -74,6 +75,46 @@ def test_runs_are_bounded_where_padding_costs_more_than_it_gains() -> None:
     plan = measure(Priced(TEXTS), 2, timed=priced(cost))
     assert plan.batch_rows > 1
     assert plan.batch_bytes == bound
+
+
+class Spreading(Priced):
+    """Its runs may be computed by several threads, `threads` at the moment."""
+
+    def __init__(self, refusal: PolyforgeError | None = None) -> None:
+        super().__init__(msgspec.structs.replace(TEXTS, batch_rows=1, spreads=True))
+        self.threads = 1
+        self._refusal = refusal
+
+    def spread(self, threads: int, alone: Callable[[], bool]) -> None:
+        if self._refusal and threads > 1:
+            raise self._refusal
+        self.threads = threads
+
+    def timed(self, gain: float) -> Timed:
+        return priced(lambda batch: 0.01 * len(batch) / (gain if self.threads > 1 else 1))
+
+
+def test_a_run_that_is_alone_gets_all_cores_where_that_is_worth_it() -> None:
+    backend = Spreading()
+    assert measure(backend, 4, timed=backend.timed(1.4)).threads_alone == 4
+    assert backend.threads == 1, "the plan decides what it is run with"
+
+
+def test_a_run_that_is_alone_gets_one_core_where_more_gain_little() -> None:
+    backend = Spreading()
+    assert measure(backend, 4, timed=backend.timed(1.1)).threads_alone == 1
+
+
+@pytest.mark.parametrize("refusal", [Unavailable("no memory"), Invalid("the file is gone")])
+def test_an_engine_that_cannot_spread_costs_no_other_finding(refusal: PolyforgeError) -> None:
+    backend = Spreading(refusal)
+    plan = measure(backend, 4, timed=backend.timed(2.0))
+    assert (plan.instances, plan.threads_alone) == (4, 1)
+
+
+def test_on_one_core_nothing_is_spread() -> None:
+    backend = Spreading()
+    assert measure(backend, 1, timed=backend.timed(2.0)).threads_alone == 1
 
 
 def test_rows_that_may_not_be_together_are_never_tried_together() -> None:

@@ -119,3 +119,31 @@ async def test_models_of_a_repository_leave_the_memory_and_come_back(host: Host)
     await control.load("add")
     await control.unload("other")
     assert [entry.reason for entry in control.index() if entry.name == "other"] == ["unloaded"]
+
+
+ECHO = """
+class Model:
+    inputs = {"x": ("FP32", [-1, 3])}
+    outputs = {"y": ("FP32", [-1, 3])}
+
+    def predict(self, inputs):
+        return {"y": inputs["x"] * 2}
+"""
+
+
+async def test_a_model_in_python_is_served_from_the_repository_and_not_from_a_request(host: Host) -> None:
+    (host.folder / "echo" / "1").mkdir(parents=True)
+    (host.folder / "echo" / "1" / "model.py").write_text(ECHO)
+    parameters = 'parameters { key: "run_seconds" value { string_value: "30" } }'
+    (host.folder / "echo" / "config.pbtxt").write_text(parameters + "instance_group { count: 2 }")
+    await host.control.load("echo")
+    assert await host.ask("echo", "x", 1, 2, 3) == (2, 4, 6)
+    model = host.repository.find("echo")
+    assert (model.signature.elsewhere, model.signature.instances) == (True, 2)
+    assert configuration_of(model)["backend"] == "python"
+    with pytest.raises(Invalid, match="its files are a program"):
+        await host.control.load("new", {"config": '{"backend": "python"}', "file:1/model.py": ECHO.encode()})
+    (host.folder / "echo" / "config.pbtxt").write_text(parameters + "sequence_batching { }")
+    with pytest.raises(Invalid, match="its class must say `stateful = True`"):
+        await host.control.load("echo")
+    assert await host.ask("echo", "x", 1, 2, 3) == (2, 4, 6)

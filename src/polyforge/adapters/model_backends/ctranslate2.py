@@ -8,7 +8,8 @@ Model files are checked before the library sees them, since it reads them withou
 import mmap
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final, Literal, cast
 
@@ -20,9 +21,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from polyforge.adapters.model_backends.engine.answering import answer_each
 from polyforge.adapters.model_backends.engine.arrays import Array, much_alike, tensor_of, texts_of
 from polyforge.adapters.model_backends.engine.files import inside, read_json
-from polyforge.adapters.model_backends.engine.pieces import SOURCE_NAMES, TARGET_NAMES, read_pieces
+from polyforge.adapters.model_backends.engine.pieces import SOURCE_NAMES, TARGET_NAMES, GrowingText, read_pieces
 from polyforge.dialects.ctranslate2_model import ModelFacts, check_model
-from polyforge.kernel.errors import Invalid, PolyforgeError
+from polyforge.kernel.errors import Invalid, NotSupported, PolyforgeError
 from polyforge.kernel.tensors import Parameter, Tensor, TensorSpec
 from polyforge.ports.model_backend import ModelRequest, Outputs, Signature
 
@@ -35,10 +36,12 @@ TRANSLATION = "translation"
 EMBEDDING = "embedding"
 TOKENS = "tokens"
 GENERATED = "generated_tokens"
+USUAL_END = "</s>"
 OWN_ROWS = 8
 """Texts of one request that are computed at once, unless the settings say otherwise."""
 MAX_REASON = 300
 TRIAL_TEXTS: Final = ("a first text to warm up with", "another", "a third one, which is longer than the others are")
+TRIAL_TOKENS: Final = 8
 VOCABULARIES: Final = ("shared_vocabulary.json", "source_vocabulary.json", "target_vocabulary.json", "vocabulary.json")
 TINY: Final = np.float32(1e-12)
 _ct2 = cast(Any, ctranslate2)
@@ -101,6 +104,20 @@ class _Answer(msgspec.Struct, frozen=True):
     vector: Array | None = None
 
 
+class _Part(msgspec.Struct, frozen=True):
+    """A part of one text's answer: so many pieces, and how many were read for it."""
+
+    text: str
+    read: int
+    count: int
+
+
+class _Config(msgspec.Struct):
+    """What config.json says of the end of an answer."""
+
+    eos_token: str | list[str] = USUAL_END
+
+
 class _Translator:
     """BYTES `text` [n] to BYTES `translation` [n], INT32 `tokens` [n] and `generated_tokens` [n].
 
@@ -115,6 +132,8 @@ class _Translator:
         self._model = model
         self._source = read_pieces(settings.folder, SOURCE_NAMES)
         self._target = read_pieces(settings.folder, TARGET_NAMES)
+        # What is best among several beams shows at the end.
+        self.streams = settings.beam_size == 1
         self.outputs = _text_outputs(TRANSLATION)
 
     def row(self, text: str, parameters: Mapping[str, Parameter]) -> _Row:
@@ -137,6 +156,15 @@ class _Translator:
         pieces = [each.hypotheses[0][len(row.prefix) :] for row, each in zip(rows, found, strict=True)]
         return [_Answer(self._target.join(each), len(each)) for each in pieces]
 
+    def steps(self, row: _Row) -> Generator[Any]:
+        """The library's steps of one answer, those of its prefix included."""
+        prefix = list(row.prefix) or None
+        return self._model.generate_tokens(list(row.pieces), prefix, max_input_length=0, **dict(row.options))
+
+    def grow(self) -> GrowingText:
+        """A text made of an answer's pieces."""
+        return GrowingText(self._target)
+
     def _language(self, parameters: Mapping[str, Parameter], name: str) -> tuple[str, ...]:
         asked = parameters.get(name)
         if asked is None:
@@ -155,6 +183,7 @@ class _Generator:
 
     given = TEXT_INPUT
     parameters: Final = frozenset({"max_tokens", "temperature", "top_k", "top_p"})
+    streams = True
 
     def __init__(self, settings: Settings, model: Any) -> None:
         self._settings = settings
@@ -186,12 +215,21 @@ class _Generator:
         pieces = [each.sequences[0] for each in found]
         return [_Answer(self._pieces.join(each), len(each)) for each in pieces]
 
+    def steps(self, row: _Row) -> Generator[Any]:
+        """The library's steps of one answer."""
+        return self._model.generate_tokens(list(row.pieces), **dict(row.options))
+
+    def grow(self) -> GrowingText:
+        """A text made of an answer's pieces."""
+        return GrowingText(self._pieces)
+
 
 class _Encoder:
     """BYTES `text` [n] to FP32 `embedding` [n, d] and INT32 `tokens` [n]."""
 
     given = TEXT
     parameters: Final = frozenset[str]()
+    streams = False
 
     def __init__(self, settings: Settings, model: Any) -> None:
         self._settings = settings
@@ -233,6 +271,7 @@ class Ctranslate2:
         self._settings = settings
         self._engine: _Translator | _Generator | _Encoder | None = None
         self._note: str | None = None
+        self._ends: frozenset[str] = frozenset()
 
     @property
     def signature(self) -> Signature:
@@ -245,6 +284,7 @@ class Ctranslate2:
             batch_rows=self._batch_rows,
             instances=self._instances,
             notes=(self._note,) if self._note else (),
+            streams=engine.streams,
         )
 
     def load(self) -> None:
@@ -266,6 +306,7 @@ class Ctranslate2:
             self._engine = kind(self._settings, model)
         except (IndexError, RuntimeError, ValueError) as error:
             raise Invalid(f"{MODEL}: {_reason(error, folder)}") from error
+        self._ends = _ends_of(folder)
         self._note = self._row_dependence()
 
     def warm_up(self) -> None:
@@ -275,6 +316,16 @@ class Ctranslate2:
     def run(self, batch: Sequence[ModelRequest]) -> list[Outputs | PolyforgeError]:
         """What the model makes of every request's texts, or what is wrong with it."""
         return answer_each(batch, self._read, self._compute, self._write)
+
+    def stream(self, request: ModelRequest) -> Generator[Outputs]:
+        """An answer in parts, text by text: parts of a text are to be joined, and counts to be added.
+
+        Closing this early ends the model's work after the token that it is at.
+        """
+        rows = self._read(request)
+        for place, row in enumerate(rows):
+            for part in self._parts(row):
+                yield tuple(_part_tensor(spec, len(rows), place, part) for spec in self._loaded.outputs)
 
     def close(self) -> None:
         """Let go of the model; what still runs ends first."""
@@ -296,7 +347,8 @@ class Ctranslate2:
         return self._settings.instances or _cores()
 
     def _trial_row(self, text: str) -> _Row:
-        few: dict[str, Parameter] = {"max_tokens": 8} if "max_tokens" in self._loaded.parameters else {}
+        most = min(TRIAL_TOKENS, self._settings.max_new_tokens)
+        few: dict[str, Parameter] = {"max_tokens": most} if "max_tokens" in self._loaded.parameters else {}
         return self._loaded.row(text, few)
 
     def _row_dependence(self) -> str | None:
@@ -321,12 +373,42 @@ class Ctranslate2:
             answers.update(zip(group, self._answered([rows[place] for place in group]), strict=True))
         return [answers[place] for place in range(len(rows))]
 
+    def _parts(self, row: _Row) -> Generator[_Part]:
+        """At least one; the first counts what was read."""
+        engine = self._loaded
+        if isinstance(engine, _Encoder):
+            raise NotSupported("an encoder gives one answer to a request")
+        text, read, count = engine.grow(), len(row.pieces), 0
+        told = False
+        for piece in self._pieces_of(engine, row):
+            count += 1
+            if part := text.add(piece):
+                yield _Part(part, 0 if told else read, count)
+                told, count = True, 0
+        rest = text.end()
+        if rest or count or not told:
+            yield _Part(rest, 0 if told else read, count)
+
+    def _pieces_of(self, engine: _Translator | _Generator, row: _Row) -> Generator[str]:
+        """The pieces of an answer as they come, without what it was told to begin with and the sign of its end."""
+        try:
+            with closing(engine.steps(row)) as steps:
+                for number, step in enumerate(steps):
+                    is_end = step.is_last and step.token in self._ends
+                    if number >= len(row.prefix) and not is_end:
+                        yield step.token
+        except (RuntimeError, ValueError, IndexError) as error:
+            raise self._cannot(error) from error
+
     def _answered(self, rows: Sequence[_Row]) -> list[_Answer]:
         try:
             return self._loaded.compute(rows)
         except (RuntimeError, ValueError, IndexError) as error:
-            reason = _reason(error, self._settings.folder)
-            raise Invalid(f"the model cannot compute this: {reason}", param=self._loaded.given) from error
+            raise self._cannot(error) from error
+
+    def _cannot(self, error: Exception) -> Invalid:
+        reason = _reason(error, self._settings.folder)
+        return Invalid(f"the model cannot compute this: {reason}", param=self._loaded.given)
 
     def _write(self, request: ModelRequest, rows: Sequence[_Row], answers: list[_Answer]) -> Outputs:
         del request
@@ -350,6 +432,16 @@ def _tensor(spec: TensorSpec, rows: Sequence[_Row], answers: Sequence[_Answer]) 
             return tensor_of(spec.name, spec.datatype, np.array([answer.text for answer in answers], object))
 
 
+def _part_tensor(spec: TensorSpec, rows: int, place: int, part: _Part) -> Tensor:
+    """A part of the answer to one of several texts; there is nothing of the others."""
+    if spec.datatype == "BYTES":
+        texts = [part.text if row == place else "" for row in range(rows)]
+        return tensor_of(spec.name, spec.datatype, np.array(texts, object))
+    counts = np.zeros(rows, np.int32)
+    counts[place] = part.read if spec.name == TOKENS else part.count
+    return tensor_of(spec.name, spec.datatype, counts)
+
+
 def _text_outputs(name: str) -> tuple[TensorSpec, ...]:
     counts = (TensorSpec(TOKENS, "INT32", (-1,)), TensorSpec(GENERATED, "INT32", (-1,)))
     return (TensorSpec(name, "BYTES", (-1,)), *counts)
@@ -370,6 +462,11 @@ def _number(parameters: Mapping[str, Parameter], name: str, usual: float, least:
     if isinstance(asked, bool | str) or not least <= asked <= most:
         raise Invalid(f"{name}: must be a number from {least:g} to {most:g}, not {asked!r:.40}", param=name)
     return asked
+
+
+def _ends_of(folder: Path) -> frozenset[str]:
+    ends = (read_json(folder, "config.json", _Config) or _Config()).eos_token
+    return frozenset([ends] if isinstance(ends, str) else ends)
 
 
 def _read_facts(folder: Path) -> ModelFacts:

@@ -5,7 +5,7 @@ what is computed together, and a trial on made-up inputs gave each row the same 
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -61,6 +61,7 @@ class Onnx:
             batch_rows=batch_rows,
             brief_bytes=self._brief_bytes(has_rows=batch_rows > 1),
             notes=(note,) if note else (),
+            spreads=self._graph.spreads,
         )
 
     def warm_up(self) -> None:
@@ -83,8 +84,12 @@ class Onnx:
             answers.update(self._answers({place: feeds[place] for place in group}))
         return [answers[place] for place in range(len(batch))]
 
+    def spread(self, threads: int, alone: Callable[[], bool]) -> None:
+        """From now on compute a run with so many threads if `alone` says, as it begins, that no other is under way."""
+        self._graph.spread(threads, alone)
+
     def close(self) -> None:
-        """Let go of the session."""
+        """Let go of the sessions."""
         self._graph.close()
         self._sample = None
 

@@ -38,7 +38,7 @@ class RemoteOip(RemoteModel[Settings]):
         settings = self._settings
         try:
             found = await client.metadata(
-                settings.model, version=settings.version, seconds=settings.answer_seconds, headers=settings.headers()
+                settings.model, version=settings.version, seconds=settings.answer_seconds, headers=self._headers()
             )
         except ModelNotFound as error:
             raise not_there(error) from error
@@ -55,7 +55,7 @@ class RemoteOip(RemoteModel[Settings]):
                 message,
                 version=settings.version,
                 seconds=settings.answer_seconds,
-                headers=settings.headers(),
+                headers=self._headers(),
             )
         except ModelNotFound as error:
             raise not_there(error) from error

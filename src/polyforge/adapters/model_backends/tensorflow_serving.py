@@ -49,7 +49,7 @@ class TensorflowServing(RemoteModel[Settings]):
     async def _describe(self, client: OipClient) -> Description:
         settings = self._settings
         path = wire.model_path(settings.model, settings.version, "/metadata")
-        answer = await client.ask(path, headers=settings.headers(), seconds=settings.answer_seconds)
+        answer = await client.ask(path, headers=self._headers(), seconds=settings.answer_seconds)
         if answer.status != OK:
             raise _error_of(answer)
         inputs, outputs = wire.decode_metadata(answer.body, settings.signature)
@@ -62,7 +62,7 @@ class TensorflowServing(RemoteModel[Settings]):
         columns = {name: _nested(tensor) for name, tensor in request.inputs.items()}
         body = wire.encode_request(columns, settings.signature, settings.form)
         path = wire.model_path(settings.model, settings.version, ":predict")
-        headers = {**settings.headers(), **_JSON}
+        headers = {**self._headers(), **_JSON}
         answer = await client.ask(path, body, headers, seconds=settings.answer_seconds)
         if answer.status != OK:
             raise _error_of(answer)

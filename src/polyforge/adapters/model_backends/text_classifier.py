@@ -11,12 +11,11 @@ import numpy as np
 from pydantic import Field
 
 from polyforge.adapters.model_backends.engine.activations import Activation, activate
-from polyforge.adapters.model_backends.engine.answering import answer_each
 from polyforge.adapters.model_backends.engine.arrays import Array, tensor_of, texts_of
-from polyforge.adapters.model_backends.engine.graph import PLATFORM, Port
-from polyforge.adapters.model_backends.engine.text_graph import TextGraph, TextSettings, only_scores
+from polyforge.adapters.model_backends.engine.text_graph import TextSettings
+from polyforge.adapters.model_backends.engine.text_model import WARM_UP_TEXT, TextModel, counted
 from polyforge.adapters.model_backends.engine.tokens import ModelConfig, Row, labels_of
-from polyforge.kernel.errors import Invalid, PolyforgeError
+from polyforge.kernel.errors import Invalid
 from polyforge.kernel.tensors import TensorSpec
 from polyforge.ports.model_backend import ModelRequest, Outputs, Signature
 
@@ -24,8 +23,6 @@ TEXT = "text"
 PAIR = "pair"
 SCORES = "scores"
 LABEL = "label"
-TOKENS = "tokens"
-WARM_UP_TEXT = "a first text to warm up with"
 
 
 class Settings(TextSettings):
@@ -37,56 +34,35 @@ class Settings(TextSettings):
     pairs: bool = Field(default=False, description="Classify pairs of texts: a premise and a hypothesis, say.")
 
 
-class TextClassifier:
+class TextClassifier(TextModel[Settings]):
     """One classifier: BYTES `text` [n] to FP32 `scores` [n, k], BYTES `label` [n], the likeliest, and INT32 `tokens`.
 
     For pairs there is a second input, BYTES `pair` [n]. The signature's `labels` names the k classes.
     """
 
+    dimensions = 2
+
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._text = TextGraph(settings)
+        super().__init__(settings)
         self._labels: tuple[str, ...] = ()
 
     @property
     def signature(self) -> Signature:
         """What the model takes and gives; only after `load`."""
-        texts = (TEXT, PAIR) if self._settings.pairs else (TEXT,)
-        return Signature(
-            platform=PLATFORM,
-            inputs=tuple(TensorSpec(name, "BYTES", (-1,)) for name in texts),
-            outputs=(
-                TensorSpec(SCORES, "FP32", (-1, len(self._labels))),
-                TensorSpec(LABEL, "BYTES", (-1,)),
-                TensorSpec(TOKENS, "INT32", (-1,)),
-            ),
-            batch_rows=self._text.batch_rows,
-            independent_rows=True,
-            labels={SCORES: self._labels},
-            notes=self._text.notes,
-        )
+        given = TensorSpec(SCORES, "FP32", (-1, len(self._labels))), TensorSpec(LABEL, "BYTES", (-1,))
+        return self._signed(self._texts, given, {SCORES: self._labels})
 
-    def load(self) -> None:
-        """Read the model's files and open the graph; Invalid says which file is wrong."""
-        self._text.load(_choose, _head)
-        (scores,) = self._compute(self._rows([(WARM_UP_TEXT,) * (2 if self._settings.pairs else 1)]))
+    def _begin(self) -> None:
+        (scores,) = self._compute(self._made_up())
         self._labels = labels_of(self._text.config, len(scores))
         self._activation()
 
-    def warm_up(self) -> None:
-        """Run once on made-up input."""
-        self._compute(self._text.vocabulary.rows([WARM_UP_TEXT]))
+    @property
+    def _texts(self) -> tuple[str, ...]:
+        return (TEXT, PAIR) if self._settings.pairs else (TEXT,)
 
-    def run(self, batch: Sequence[ModelRequest]) -> list[Outputs | PolyforgeError]:
-        """Scores, labels and token counts of every request, or what is wrong with it."""
-        return answer_each(batch, self._read, self._compute, self._write)
-
-    def close(self) -> None:
-        """Let go of the session."""
-        self._text.close()
-
-    def _compute(self, rows: Sequence[Row]) -> list[Array]:
-        return self._text.compute(rows, _head)
+    def _made_up(self) -> list[Row]:
+        return self._rows([(WARM_UP_TEXT,) * len(self._texts)])
 
     def _rows(self, texts: Sequence[tuple[str, ...]]) -> list[Row]:
         if self._settings.pairs:
@@ -94,32 +70,25 @@ class TextClassifier:
         return self._text.vocabulary.rows([text for (text,) in texts])
 
     def _read(self, request: ModelRequest) -> list[Row]:
-        names = (TEXT, PAIR) if self._settings.pairs else (TEXT,)
-        return self._rows(list(zip(*(texts_of(request.inputs[name]) for name in names), strict=True)))
+        return self._rows(list(zip(*(texts_of(request.inputs[name]) for name in self._texts), strict=True)))
 
     def _write(self, request: ModelRequest, rows: Sequence[Row], results: list[Array]) -> Outputs:
         del request
         logits = np.array(results, np.float32).reshape(len(rows), len(self._labels))
         scores = activate(self._activation(), logits)
         best = np.array([self._labels[place] for place in logits.argmax(axis=1)], object)
-        counts = np.array([len(row.ids) for row in rows], np.int32)
-        return tensor_of(SCORES, "FP32", scores), tensor_of(LABEL, "BYTES", best), tensor_of(TOKENS, "INT32", counts)
+        return tensor_of(SCORES, "FP32", scores), tensor_of(LABEL, "BYTES", best), counted(rows)
+
+    def _head(self, logits: Array, mask: Array) -> Array:
+        del mask
+        if logits.ndim != 2 or not logits.shape[1]:  # noqa: PLR2004  texts and their classes
+            raise Invalid(
+                f"the graph gives an array of shape {list(logits.shape)}; a classifier gives scores for each text"
+            )
+        return logits.astype(np.float32, copy=False)
 
     def _activation(self) -> Activation:
         return self._settings.activation or _said(self._text.config) or _usual(self._text.config, len(self._labels))
-
-
-def _choose(outputs: Sequence[Port]) -> str:
-    return only_scores(outputs, dimensions=2)
-
-
-def _head(logits: Array, mask: Array) -> Array:
-    del mask
-    if logits.ndim != 2 or not logits.shape[1]:  # noqa: PLR2004  texts and their classes
-        raise Invalid(
-            f"the graph gives an array of shape {list(logits.shape)}; a classifier gives scores for each text"
-        )
-    return logits.astype(np.float32, copy=False)
 
 
 def _said(config: ModelConfig) -> Activation | None:

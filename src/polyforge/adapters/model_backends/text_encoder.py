@@ -5,7 +5,7 @@ sentence_bert_config.json, config_sentence_transformers.json) beside tokenizer.j
 `Pooling` does. A graph that gives `sentence_embedding` has all of the model's modules in it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -143,6 +143,7 @@ class TextEncoder:
             outputs=(TensorSpec(OUTPUT, "FP32", (-1, self._width)), TensorSpec(TOKENS, "INT32", (-1,))),
             batch_rows=self._text.batch_rows,
             independent_rows=True,
+            spreads=self._text.spreads,
             notes=(*self._text.notes, *unsaid),
         )
 
@@ -163,8 +164,12 @@ class TextEncoder:
         """Vectors and token counts of every request, or what is wrong with it."""
         return answer_each(batch, self._read, self._encode, self._write)
 
+    def spread(self, threads: int, alone: Callable[[], bool]) -> None:
+        """From now on compute a run with so many threads if `alone` says, as it begins, that no other is under way."""
+        self._text.spread(threads, alone)
+
     def close(self) -> None:
-        """Let go of the session."""
+        """Let go of the sessions."""
         self._text.close()
 
     def _choose(self, outputs: Sequence[Port]) -> str:

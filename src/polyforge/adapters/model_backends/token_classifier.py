@@ -13,20 +13,17 @@ import numpy as np
 from pydantic import Field
 
 from polyforge.adapters.model_backends.engine.activations import activate
-from polyforge.adapters.model_backends.engine.answering import answer_each
 from polyforge.adapters.model_backends.engine.arrays import Array, tensor_of, texts_of
-from polyforge.adapters.model_backends.engine.graph import PLATFORM, Port
-from polyforge.adapters.model_backends.engine.text_graph import TextGraph, TextSettings, only_scores
+from polyforge.adapters.model_backends.engine.text_graph import TextSettings
+from polyforge.adapters.model_backends.engine.text_model import WARM_UP_TEXT, TextModel, counted
 from polyforge.adapters.model_backends.engine.tokens import Row, labels_of
-from polyforge.kernel.errors import Invalid, PolyforgeError
+from polyforge.kernel.errors import Invalid
 from polyforge.kernel.tensors import TensorSpec
 from polyforge.ports.model_backend import ModelRequest, Outputs, Signature
 
 TEXT = "text"
 ENTITIES = "entities"
-TOKENS = "tokens"
 NOTHING = "O"
-WARM_UP_TEXT = "a first text to warm up with"
 TOKEN_DIMENSIONS = 3
 
 
@@ -55,49 +52,29 @@ class _Piece(msgspec.Struct, frozen=True):
     end: int
 
 
-class TokenClassifier:
+class TokenClassifier(TextModel[Settings]):
     """One token classifier: BYTES `text` [n] to BYTES `entities` [n], each a JSON list, and INT32 `tokens` [n].
 
     An entity is an object with `label`, `score`, `start`, `end` (characters of the text) and `text`.
     """
 
+    dimensions = TOKEN_DIMENSIONS
+
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._text = TextGraph(settings)
+        super().__init__(settings)
         self._labels: tuple[str, ...] = ()
 
     @property
     def signature(self) -> Signature:
         """What the model takes and gives; only after `load`."""
-        return Signature(
-            platform=PLATFORM,
-            inputs=(TensorSpec(TEXT, "BYTES", (-1,)),),
-            outputs=(TensorSpec(ENTITIES, "BYTES", (-1,)), TensorSpec(TOKENS, "INT32", (-1,))),
-            batch_rows=self._text.batch_rows,
-            independent_rows=True,
-            notes=self._text.notes,
-        )
+        return self._signed((TEXT,), (TensorSpec(ENTITIES, "BYTES", (-1,)),))
 
-    def load(self) -> None:
-        """Read the model's files and open the graph; Invalid says which file is wrong."""
-        self._text.load(_choose, _head)
-        (logits,) = self._compute(self._text.vocabulary.rows([WARM_UP_TEXT]))
+    def _begin(self) -> None:
+        (logits,) = self._compute(self._made_up())
         self._labels = labels_of(self._text.config, logits.shape[-1])
 
-    def warm_up(self) -> None:
-        """Run once on made-up input."""
-        self._compute(self._text.vocabulary.rows([WARM_UP_TEXT]))
-
-    def run(self, batch: Sequence[ModelRequest]) -> list[Outputs | PolyforgeError]:
-        """What is in the texts of every request, or what is wrong with it."""
-        return answer_each(batch, self._read, self._compute, self._write)
-
-    def close(self) -> None:
-        """Let go of the session."""
-        self._text.close()
-
-    def _compute(self, rows: Sequence[Row]) -> list[Array]:
-        return self._text.compute(rows, _head)
+    def _made_up(self) -> list[Row]:
+        return self._text.vocabulary.rows([WARM_UP_TEXT])
 
     def _read(self, request: ModelRequest) -> list[Row]:
         return self._text.vocabulary.located(texts_of(request.inputs[TEXT]))
@@ -108,8 +85,14 @@ class TokenClassifier:
             msgspec.json.encode(self._entities(text, row, logits)).decode()
             for text, row, logits in zip(texts, rows, results, strict=True)
         ]
-        counts = np.array([len(row.ids) for row in rows], np.int32)
-        return tensor_of(ENTITIES, "BYTES", np.array(found, object)), tensor_of(TOKENS, "INT32", counts)
+        return tensor_of(ENTITIES, "BYTES", np.array(found, object)), counted(rows)
+
+    def _head(self, logits: Array, mask: Array) -> Array:
+        if logits.ndim != TOKEN_DIMENSIONS or logits.shape[:2] != mask.shape:
+            raise Invalid(
+                f"the graph gives an array of shape {list(logits.shape)}; there must be scores for each token"
+            )
+        return logits.astype(np.float32, copy=False)
 
     def _entities(self, text: str, row: Row, logits: Array) -> list[Entity]:
         pieces = list(self._pieces(row, activate("softmax", logits[: len(row.ids)])))
@@ -158,16 +141,6 @@ def _joined(pieces: Sequence[_Piece]) -> list[list[_Piece]]:
             groups.append([piece])
         before = kind
     return groups
-
-
-def _choose(outputs: Sequence[Port]) -> str:
-    return only_scores(outputs, dimensions=TOKEN_DIMENSIONS)
-
-
-def _head(logits: Array, mask: Array) -> Array:
-    if logits.ndim != TOKEN_DIMENSIONS or logits.shape[:2] != mask.shape:
-        raise Invalid(f"the graph gives an array of shape {list(logits.shape)}; there must be scores for each token")
-    return logits.astype(np.float32, copy=False)
 
 
 ADAPTER = TokenClassifier

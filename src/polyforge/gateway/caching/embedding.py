@@ -3,16 +3,15 @@
 import asyncio
 from typing import Final
 
-import numpy as np
-
 from polyforge.gateway.asking import Asking, asker_of
-from polyforge.gateway.caching.semantic import Vector, unit
 from polyforge.gateway.job import Job
 from polyforge.kernel.errors import PolyforgeError
+from polyforge.ports.likeness import Vector
 from polyforge.telemetry.logs import get_logger
 
 EMBED_SECONDS: Final = 2.0
 """How long a request waits for the vector of its question."""
+_FLOAT_BYTES: Final = 4
 _log = get_logger(__name__)
 
 
@@ -23,11 +22,11 @@ class Embedding:
         self._asking = asking
 
     async def embed(self, job: Job, model: str, text: str) -> Vector | None:
-        """The vector of a text, of length one; None where it cannot be had in a short time, for whatever reason."""
+        """The vector of a text; None where it cannot be had in a short time, for whatever reason."""
         try:
             async with asyncio.timeout(EMBED_SECONDS):
                 result = await self._asking.embed(asker_of(job), model, [text])
         except (PolyforgeError, TimeoutError) as error:
             _log.warning("a question could not be embedded", model=model, reason=str(error) or "it took too long")
             return None
-        return unit(np.frombuffer(memoryview(result.data), "<f4")[: result.dimensions])
+        return bytes(memoryview(result.data).cast("B")[: result.dimensions * _FLOAT_BYTES])

@@ -6,10 +6,11 @@ from typing import Final, Literal
 
 import msgspec
 
-from polyforge.gateway.caching.semantic import Question, Vector
+from polyforge.gateway.caching.semantic import Question
 from polyforge.gateway.caching.turns import Turn
 from polyforge.gateway.recorded import Recording
 from polyforge.kernel.errors import Invalid
+from polyforge.ports.likeness import Vector
 from polyforge.registry.caching import CacheRules
 
 CACHE_HEADER: Final = "x-polyforge-cache"

@@ -8,13 +8,14 @@ from typing import Final
 from polyforge.gateway.caching.keys import LARGE, exact_key, rewritten_key
 from polyforge.gateway.caching.lookup import Lookup, read_lookup
 from polyforge.gateway.caching.questions import question_of
-from polyforge.gateway.caching.semantic import SemanticIndex, Vector
+from polyforge.gateway.caching.semantic import SemanticIndex
 from polyforge.gateway.caching.turns import Turns
 from polyforge.gateway.job import Job
 from polyforge.gateway.recorded import Recorded, Recording, decode_recorded, encode_recorded, record_reply
 from polyforge.kernel.clock import Clock
 from polyforge.kernel.usage import Usage
 from polyforge.ports.cache import Cache
+from polyforge.ports.likeness import Likeness, Vector
 from polyforge.ports.provider import Reply, StreamEvent
 from polyforge.registry.caching import CacheRules, SemanticCacheSettings
 
@@ -29,16 +30,19 @@ _WAITING_SHARE: Final = 0.5
 MakeKey = Callable[[Job, CacheRules, str], str | None]
 Embed = Callable[[Job, str, str], Awaitable[Vector | None]]
 """Has a model embed a text for a job."""
+LoadLikeness = Callable[[], Callable[[], Likeness]]
+"""Loads what compares vectors, which takes a while and memory, and gives what makes one."""
 
 
 class AnswerCache:
     """What is kept of one installation's answers, as one gateway worker sees it."""
 
-    def __init__(self, cache: Cache, max_entry_bytes: int, clock: Clock) -> None:
+    def __init__(self, cache: Cache, max_entry_bytes: int, clock: Clock, load_likeness: LoadLikeness) -> None:
         self._cache = cache
         self._max_entry_bytes = max_entry_bytes
         self._clock = clock
-        self._questions = SemanticIndex()
+        self._load_likeness = load_likeness
+        self._questions: SemanticIndex | None = None
         self._turns = Turns()
 
     async def prepare(self, job: Job, rules: CacheRules, path: str, headers: Mapping[bytes, bytes]) -> None:
@@ -130,6 +134,9 @@ class AnswerCache:
         if question is None or vector is None:
             return None
         lookup.asked = (question, vector)
+        if self._questions is None:
+            make = await asyncio.to_thread(self._load_likeness)
+            self._questions = self._questions or SemanticIndex(make)
         if lookup.mode != "use":
             return None
         for key in self._questions.nearest(question, vector, settings.threshold):
@@ -154,7 +161,7 @@ class AnswerCache:
         if recorded is None:
             return
         self._cache.put(lookup.key, encode_recorded(recorded), lookup.ttl)
-        if lookup.asked is not None and lookup.rules.semantic is not None:
+        if self._questions is not None and lookup.asked is not None and lookup.rules.semantic is not None:
             self._questions.add(*lookup.asked, lookup.key, lookup.rules.semantic.max_entries)
 
 

@@ -2,10 +2,12 @@
 
 import asyncio
 import os
+import shutil
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from fnmatch import fnmatchcase
 from hashlib import sha256
+from pathlib import Path
 from typing import Final, TypeVar
 
 import msgspec
@@ -73,8 +75,14 @@ class Fetcher:
     async def fetch(self, reference: SourceReference, include: Sequence[str], progress: Progress) -> Fetched:
         """The artifact, fetched unless it is here; whoever asks for the same while it is being fetched waits for it.
 
-        Cancelled or failed half-way, it goes on from there the next time.
+        Cancelled or failed half-way, it goes on from there the next time. Unavailable when the disk does not take it.
         """
+        try:
+            return await self._fetch(reference, include, progress)
+        except OSError as error:
+            raise Unavailable(f"the folder of artifacts cannot be used: {error.strerror}") from error
+
+    async def _fetch(self, reference: SourceReference, include: Sequence[str], progress: Progress) -> Fetched:
         await asyncio.to_thread(self.folder.prepare)
         listing = await self.look(reference, include)
         key = _key(reference, listing, include)
@@ -120,10 +128,21 @@ class Fetcher:
         paths = await Download(self.folder, source, reference, listing, place, self._settings, progress).run()
         if listing.archive:
             progress.step = "unpacking"
-            unpacked = await unarchive(paths[listing.files[0].path], place / _UNPACKED, self._settings)
-            paths = _wanted(unpacked, include)
+            paths = _wanted(await self._unpacked(paths[listing.files[0].path], place / _UNPACKED), include)
         progress.step = "verifying"
         return await asyncio.to_thread(self.folder.commit, place, paths)
+
+    async def _unpacked(self, archive: Path, folder: Path) -> dict[str, Path]:
+        """The files of an archive, whose size nobody knows before: they may take what the disk has room for."""
+        free = await asyncio.to_thread(self.folder.free_bytes)
+        room = max(0, free - self._settings.keep_free_bytes)
+        if room >= self._settings.max_bytes:
+            return await unarchive(archive, folder, self._settings)
+        try:
+            return await unarchive(archive, folder, self._settings.model_copy(update={"max_bytes": room}))
+        except Invalid as error:
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+            raise Invalid(f"{error.message}, and the disk has room for no more than {room}", param="source") from error
 
     def _check(self, files: Sequence[SourceFile]) -> None:
         check_paths(file.path for file in files)

@@ -224,8 +224,9 @@ class ArtifactFolder:
     def remembered(self, key: str) -> Artifact | None:
         """What this key gave when it was fetched, if it is still here."""
         try:
-            digest = (self._root / "fetched" / key).read_text()
-        except FileNotFoundError:
+            digest = check_digest((self._root / "fetched" / key).read_text())
+        except (FileNotFoundError, UnicodeDecodeError, Invalid):
+            # There is none, or a power cut left a file without its content.
             return None
         return self.find(digest)
 

@@ -1,6 +1,7 @@
 """Finds files that run code when they are read: pickles, by their content and by the names that only they have."""
 
 import zipfile
+from io import FileIO
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +19,8 @@ _HEAD: Final = 8
 _NO_ZIP: Final = (zipfile.BadZipFile, OSError, ValueError, NotImplementedError)
 """What zipfile raises for files that it cannot read; the last for a version of the format that it does not know."""
 _MAX_MEMBERS: Final = 100_000
+MAX_DIRECTORY_BYTES: Final = 16 * 1024 * 1024
+"""What a zip file's list of contents may take: all of it is read into memory, and becomes ten times as much there."""
 REMEDY: Final = "give the model as ONNX, safetensors or in the engine's own format instead"
 
 
@@ -33,11 +36,23 @@ def refuse_pickle(path: str, file: Path) -> None:
         raise Invalid(f"{path}: holds a pickle, which runs code when it is read; {REMEDY}")
 
 
+class _Bounded(FileIO):
+    """A file of which zipfile reads the list of contents, at once and however long the file says that it is."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """As of any file; Invalid for more than a list of contents may have."""
+        if size is not None and size > MAX_DIRECTORY_BYTES:
+            raise Invalid(f"a zip file lists more than {MAX_DIRECTORY_BYTES} bytes of names")
+        return super().read(size) or b""
+
+
 def _holds_pickle(path: str, file: Path) -> bool:
     """PyTorch's files and archives of NumPy are zip files."""
     try:
-        with zipfile.ZipFile(file) as archive:
+        with _Bounded(file) as opened, zipfile.ZipFile(opened) as archive:
             names = archive.namelist()
+    except Invalid as error:
+        raise Invalid(f"{path}: {error.message}") from error
     except _NO_ZIP as error:
         raise Invalid(f"{path}: begins like a zip file, and is none") from error
     if len(names) > _MAX_MEMBERS:

@@ -31,6 +31,7 @@ _GRACE_SECONDS: Final = 5.0
 """How long the host keeps what no name leads to any more."""
 _RETRY_SECONDS: Final = 60.0
 _FETCHES: Final = 2
+_BROKEN: Final = "an unexpected error; the log has it"
 
 _log = get_logger(__name__)
 
@@ -93,6 +94,8 @@ class Reconciler:
         self._left: dict[str, float] = {}
         self._failed: dict[str, tuple[float, str]] = {}
         self._fetches: dict[str, asyncio.Task[None]] = {}
+        self._measured: dict[tuple[str, str], Mapping[str, Any]] = {}
+        """What this process said of versions, by kind of machine."""
         self._busy = True
         self._begun = False
 
@@ -186,7 +189,7 @@ class Reconciler:
         try:
             found = folder.find(digest)
         except Invalid as error:
-            self._failed[name] = (self._clock.monotonic() + _RETRY_SECONDS, error.message)
+            self._fail(name, error.message)
             return None
         if found is not None:
             folder.touch(digest)
@@ -196,11 +199,18 @@ class Reconciler:
         try:
             self._here[name] = await self._fetched(version)
             self._failed.pop(name, None)
-        except (PolyforgeError, OSError) as error:
-            self._failed[name] = (self._clock.monotonic() + _RETRY_SECONDS, str(error))
+        except PolyforgeError as error:
+            self._fail(name, error.message)
+        except Exception:  # noqa: BLE001  else it would be tried again at once, and nobody told
+            _log.exception("a version could not be fetched", version=name)
+            self._fail(name, _BROKEN)
         finally:
             del self._fetches[name]
             self.wake()
+
+    def _fail(self, name: str, reason: str) -> None:
+        """Let a version rest, and say why."""
+        self._failed[name] = (self._clock.monotonic() + _RETRY_SECONDS, reason)
 
     async def _fetched(self, version: Version) -> Artifact:
         """The same files as the machine had that added the version."""
@@ -268,12 +278,18 @@ class Reconciler:
         here = await asyncio.to_thread(self._tunings.read)
         for version in self._versions().values():
             known, measured = version.tuning or {}, here.get(version.artifact, {})
-            if any(known.get(kind) != found for kind, found in measured.items()):
+            told = {kind: found for kind, found in measured.items() if self._is_news(version, kind, found)}
+            if told:
                 async with self._database.write() as session:
-                    await TuningEditor(session).add(version.id, measured)
+                    await TuningEditor(session).add(version.id, told)
+                self._measured |= {(version.id, kind): found for kind, found in told.items()}
             for kind, found in known.items():
                 if kind not in measured:
                     await asyncio.to_thread(self._tunings.add, version.artifact, kind, found)
+
+    def _is_news(self, version: Version, kind: str, found: Mapping[str, Any]) -> bool:
+        """Each machine says its own once: two of a kind that measured apart would overwrite each other for ever."""
+        return found not in ((version.tuning or {}).get(kind), self._measured.get((version.id, kind)))
 
     def _serving(self, version: Version, found: HostState) -> Serving:
         now = self._clock.now()

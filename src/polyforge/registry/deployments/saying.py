@@ -23,6 +23,7 @@ _SEEN_SECONDS: Final = 60.0
 _DAY: Final = 86_400.0
 _HOST_NAME: Final = 80
 _TAIL: Final = 6
+_MOST_BYTES: Final = 4 * _HOST_NAME
 _NOBODY: Final = "0" * 26
 _ACTIONS: Final[dict[ServingState, str]] = {"ready": "model_version.ready", "failed": "model_version.failed"}
 """States that others are told of."""
@@ -42,7 +43,7 @@ class Sayings:
 
     async def begin(self) -> None:
         """Find the machine's name, or give it one."""
-        self.machine = await asyncio.to_thread(_name, self._named)
+        self.machine = await asyncio.to_thread(machine_name, self._named)
 
     async def say(self, servings: Sequence[Serving]) -> None:
         """Write down what is another than before; once a minute that the machine is there."""
@@ -87,16 +88,34 @@ class Sayings:
         await self._recorder.changed(session, caller, "models", action, subject, None, after)
 
 
-def _name(file: Path) -> str:
-    """The host's name, and what tells two installations on it apart."""
+def machine_name(file: Path) -> str:
+    """The name that a machine keeps in a file, made when there is none; Unavailable when it cannot be kept.
+
+    It is the host's, and what tells two installations on it apart.
+    """
     try:
-        if file.exists():
-            return file.read_text()
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        name = f"{socket.gethostname()[:_HOST_NAME]}-{new_ulid()[-_TAIL:].lower()}"
-        file.write_text(name)
-    except (OSError, UnicodeDecodeError) as error:
-        raise Unavailable(f"the name of this machine cannot be kept: {error}") from error
+        return _kept_name(file) or _new_name(file)
+    except OSError as error:
+        raise Unavailable(f"the name of this machine cannot be kept: {error.strerror}") from error
+
+
+def _kept_name(file: Path) -> str:
+    """Empty when there is none, or what a full disk or a power cut left of it."""
+    try:
+        with file.open("rb") as opened:
+            name = opened.read(_MOST_BYTES + 1)
+    except FileNotFoundError:
+        return ""
+    text = name.decode(errors="replace").strip()
+    return text if len(name) <= _MOST_BYTES and text.isprintable() else ""
+
+
+def _new_name(file: Path) -> str:
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    name = f"{socket.gethostname()[:_HOST_NAME]}-{new_ulid()[-_TAIL:].lower()}"
+    draft = file.with_name(f".{new_ulid()}")
+    draft.write_text(name)
+    draft.replace(file)
     return name
 
 

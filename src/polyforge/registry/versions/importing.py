@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from typing import Any, Final, cast
 
 import msgspec
+from sqlalchemy import ColumnElement, and_
 
 from polyforge.database.database import Database
 from polyforge.database.scopes import Scope
 from polyforge.database.sessions import WriteSession
 from polyforge.kernel.clock import Clock
-from polyforge.kernel.errors import PolyforgeError
+from polyforge.kernel.errors import Conflict, PolyforgeError
 from polyforge.kernel.ids import new_ulid
 from polyforge.ports.model_source import SourceReference
 from polyforge.registry.artifacts.downloading import Progress
@@ -95,8 +96,8 @@ class Importer:
             if self._clock.monotonic() - self._swept > _SWEEP_SECONDS:
                 self._swept = self._clock.monotonic()
                 await self.sweep()
-        except PolyforgeError as error:
-            _log.warning("imports of models wait", reason=error.message)
+        except (PolyforgeError, OSError) as error:
+            _log.warning("imports of models wait", reason=str(error))
 
     async def sweep(self) -> None:
         """Let go of what was fetched in part long ago, and of artifacts that have been of no use for a day."""
@@ -169,7 +170,11 @@ class Importer:
             _log.error("an import broke", import_id=wanted.id, reason=repr(failure), exc_info=failure)
             await self._fail(wanted, lease, _BROKEN)
         else:
-            await self._succeed(wanted, lease, *making.result())
+            try:
+                await self._succeed(wanted, lease, *making.result())
+            except Conflict as error:
+                # The alias that it was to have cannot be; trying it again would say the same for ever.
+                await self._fail(wanted, lease, error.message)
 
     async def _fail(self, wanted: ModelImport, lease: "_Lease", reason: str) -> None:
         async with self._database.write() as session:
@@ -260,6 +265,10 @@ class Importer:
         except PolyforgeError as error:
             await self._note(watch, {"error": error.message})
             return
+        except Exception:  # noqa: BLE001  one source's trouble is nobody else's
+            _log.exception("a watched source cannot be looked at", model_id=watch.model_id)
+            await self._note(watch, {"error": _BROKEN})
+            return
         if not listing.revision:
             await self._note(
                 watch, {"error": "the source does not tell one content from another; it cannot be watched"}
@@ -276,9 +285,7 @@ class Importer:
         if all(getattr(watch, name) == value for name, value in values.items()):
             return
         async with self._database.write() as session:
-            await ModelEditor(session, _scope(watch)).change(
-                model_watches, model_watches.c.model_id == watch.model_id, values
-            )
+            await ModelEditor(session, _scope(watch)).change(model_watches, _this(watch), values)
 
     async def _order(self, watch: Watch, revision: str) -> None:
         """Have a version made of what is new."""
@@ -286,12 +293,16 @@ class Importer:
         async with self._database.write() as session:
             editor = ModelEditor(session, _scope(watch))
             await editor.lock()
+            known = await editor.watch(watch.model_id)
+            if known is None or known.created_at != watch.created_at:
+                # While we looked, somebody took it away, or had another source watched.
+                return
             model = await _model(editor, watch.model_id)
             body = NewVersion(name=model.name, source=watch.source, include=watch.include, promote_to=watch.promote_to)
             wanted = new_import(caller, model, body, self._clock.now(), trusted=watch.trusted)
             await editor.add(model_imports, wanted)
             seen = {"revision": revision, "error": ""}
-            await editor.change(model_watches, model_watches.c.model_id == watch.model_id, seen)
+            await editor.change(model_watches, _this(watch), seen)
             after = {"source": watch.source, "import": wanted.id, "revision": revision}
             await self._tell(session, wanted, "model_import.requested", after)
 
@@ -352,6 +363,11 @@ async def _same(editor: ModelEditor, version: Version) -> Version | None:
         ):
             return known
     return None
+
+
+def _this(watch: Watch) -> ColumnElement[bool]:
+    """This watch, and not one that was set for the model since."""
+    return and_(model_watches.c.model_id == watch.model_id, model_watches.c.created_at == watch.created_at)
 
 
 def _progress(progress: Progress) -> dict[str, Any]:

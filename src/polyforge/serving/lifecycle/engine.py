@@ -13,6 +13,7 @@ from polyforge.ports.model_backend import (
     ProcessBackend,
     ProcessFacts,
     Signature,
+    SpreadingBackend,
     StreamingBackend,
 )
 
@@ -106,10 +107,20 @@ class Engine:
         """The answers to one request; only for a model whose signature says `streams`."""
         yield from cast(StreamingBackend, self._backend).stream(request)
 
+    def spread(self, threads: int, alone: Callable[[], bool]) -> None:
+        """As the backend's, for a run that is the only one in this process; for a model whose signature `spreads`."""
+        runs = self._runs
+        cast(SpreadingBackend, self._backend).spread(threads, lambda: len(runs) == 1 and alone())
+
     @property
     def processes(self) -> ProcessFacts | None:
         """The processes of the backend; None when it has none, or is not loaded."""
         return self._made.processes if isinstance(self._made, ProcessBackend) else None
+
+    @property
+    def back_in(self) -> float | None:
+        """Seconds until the backend's processes are expected to answer, while none is there; else None."""
+        return self._made.back_in if isinstance(self._made, ProcessBackend) else None
 
     def close(self) -> None:
         """Let go of the backend."""

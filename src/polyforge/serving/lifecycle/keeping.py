@@ -186,6 +186,13 @@ class Lifecycle:
         if error is not None:
             model.state, model.reason = "UNAVAILABLE", error.message
 
+    def try_again(self, models: Iterable[HostedModel]) -> None:
+        """Load those of the models that could not be loaded, for what kept them from it may have changed."""
+        for model in models:
+            kept = self._kept.get(model)
+            if kept is not None and kept.change is None and not model.resident and model.state == "UNAVAILABLE":
+                self._begin(kept, self._bring(kept))
+
     async def unload(self, model: HostedModel) -> None:
         """Let go of a model for good, once the requests that it has are answered. It takes no new ones already."""
         kept = self._kept.get(model)

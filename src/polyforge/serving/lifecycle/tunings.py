@@ -32,11 +32,17 @@ class Tuned(msgspec.Struct, frozen=True):
     batch_rows: int
     batch_bytes: int
     hints: str
+    threads_alone: int = 1
 
     @property
     def plan(self) -> Plan:
         """As a plan."""
-        return Plan(instances=self.instances, batch_rows=self.batch_rows, batch_bytes=self.batch_bytes)
+        return Plan(
+            instances=self.instances,
+            batch_rows=self.batch_rows,
+            batch_bytes=self.batch_bytes,
+            threads_alone=self.threads_alone,
+        )
 
 
 class Tunings:
@@ -57,7 +63,7 @@ class Tunings:
 
     def keep(self, source: ModelSource, plan: Plan) -> None:
         """Write down what was measured; a full disk is logged, and costs measuring again."""
-        tuned = Tuned(plan.instances, plan.batch_rows, plan.batch_bytes, hints_of(source))
+        tuned = Tuned(plan.instances, plan.batch_rows, plan.batch_bytes, hints_of(source), plan.threads_alone)
         try:
             write_state(self._path(source), tuned)
         except OSError as error:

@@ -1,20 +1,32 @@
 """A backend behind a Triton configuration: the engine computes, the configuration says what callers see of it."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Mapping, Sequence
+from typing import cast
 
 import msgspec
 
 from polyforge.kernel.errors import Invalid, PolyforgeError
-from polyforge.kernel.tensors import Tensor
-from polyforge.ports.model_backend import ModelBackend, ModelRequest, Outputs, Signature
+from polyforge.kernel.tensors import Parameter, Tensor
+from polyforge.ports.model_backend import (
+    ModelBackend,
+    ModelRequest,
+    Outputs,
+    ProcessBackend,
+    ProcessFacts,
+    Signature,
+    StreamingBackend,
+)
 from polyforge.serving.plan import Plan
 from polyforge.serving.triton import completion
 from polyforge.serving.triton.config import TensorConfig
 from polyforge.serving.triton.layout import TritonModel
 from polyforge.serving.triton.planning import planned
+from polyforge.serving.triton.sequencing import Controls
 from polyforge.serving.triton.warm_up import sample_request
 
 MAX_BATCH_ROWS_UNSAID = 1
+WARM_UP_SEQUENCE: Mapping[str, Parameter] = {"sequence_id": 1, "sequence_start": True, "sequence_end": True}
+"""Of a model that keeps state, before anybody else asks it."""
 
 
 class ConfiguredBackend:
@@ -27,6 +39,7 @@ class ConfiguredBackend:
         self.model = model
         self._engine = engine
         self._signature: Signature | None = None
+        self._controls: Controls | None = None
 
     @property
     def signature(self) -> Signature:
@@ -40,7 +53,16 @@ class ConfiguredBackend:
         self._engine.load()
         found = self._engine.signature
         self.model = completion.completed(self.model, found)
-        completion.check(self.model.config, found)
+        config = self.model.config
+        completion.check(config, found)
+        if config.sequence_batching is not None:
+            self._controls = Controls(config.name, config.sequence_batching, batched=config.batched)
+            completion.check_controls(config, self._controls.specs, found)
+        if config.model_transaction_policy.decoupled and not found.streams:
+            raise Invalid(
+                f"unable to load model '{config.name}': it is to be decoupled, and its class has no `stream`",
+                param="model_transaction_policy",
+            )
         self._signature = self._seen(found)
 
     def shaped(self, plan: Plan) -> Plan:
@@ -52,6 +74,8 @@ class ConfiguredBackend:
         self._engine.warm_up()
         for sample in self.model.config.warm_ups:
             request = sample_request(self.model, sample)
+            if self.signature.stateful:
+                request = msgspec.structs.replace(request, parameters=WARM_UP_SEQUENCE)
             for _ in range(max(1, sample.count)):
                 (answer,) = self.run([request])
                 if isinstance(answer, PolyforgeError):
@@ -59,12 +83,38 @@ class ConfiguredBackend:
 
     def run(self, batch: Sequence[ModelRequest]) -> list[Outputs | PolyforgeError]:
         """The outputs that the configuration names, in its shapes."""
-        answers = self._engine.run([self._to_engine(request) for request in batch])
-        return [answer if isinstance(answer, PolyforgeError) else self._to_caller(answer) for answer in answers]
+        if self._controls is None:
+            return self._run(batch)
+        answers: list[Outputs | PolyforgeError] = []
+        for request in batch:
+            try:
+                answers += self._run([self._controls.told(request)])
+            except Invalid as error:
+                answers.append(error)
+        return answers
+
+    def stream(self, request: ModelRequest) -> Generator[Outputs]:
+        """The answers to one request in the shapes of the configuration; only where the signature says `streams`."""
+        for outputs in cast(StreamingBackend, self._engine).stream(self._to_engine(request)):
+            yield self._to_caller(outputs)
+
+    @property
+    def processes(self) -> ProcessFacts | None:
+        """The processes of the engine; None when it has none."""
+        return self._engine.processes if isinstance(self._engine, ProcessBackend) else None
+
+    @property
+    def back_in(self) -> float | None:
+        """Seconds until the engine's processes are expected to answer, while none is there; else None."""
+        return self._engine.back_in if isinstance(self._engine, ProcessBackend) else None
 
     def close(self) -> None:
         """Let go of the engine."""
         self._engine.close()
+
+    def _run(self, batch: Sequence[ModelRequest]) -> list[Outputs | PolyforgeError]:
+        answers = self._engine.run([self._to_engine(request) for request in batch])
+        return [answer if isinstance(answer, PolyforgeError) else self._to_caller(answer) for answer in answers]
 
     def _seen(self, found: Signature) -> Signature:
         config = self.model.config
@@ -72,18 +122,20 @@ class ConfiguredBackend:
         batch_rows = min(found.batch_rows, config.max_batch_size)
         if batched and config.dynamic_batching is None:
             batch_rows = MAX_BATCH_ROWS_UNSAID
-        return Signature(
+        sequences = config.sequence_batching
+        return msgspec.structs.replace(
+            found,
             platform=config.platform_name,
             inputs=tuple(tensor.spec(batched=batched) for tensor in config.inputs),
             outputs=tuple(tensor.spec(batched=batched) for tensor in config.outputs),
             batch_rows=max(1, batch_rows) if batched else 0,
-            brief_bytes=found.brief_bytes,
             labels={**found.labels, **self.model.labels},
             notes=(*found.notes, *self.model.notes),
             max_rows=config.max_batch_size if batched else None,
             independent_rows=batched and (found.independent_rows or found.batch_rows > 1),
-            instances=found.instances,
-            stateful=found.stateful,
+            sequence_idle_seconds=sequences.idle_seconds if sequences else found.sequence_idle_seconds,
+            sequences_per_instance=sequences.per_instance if sequences else found.sequences_per_instance,
+            spreads=False,
         )
 
     def _to_engine(self, request: ModelRequest) -> ModelRequest:

@@ -33,10 +33,10 @@ def completed(model: TritonModel, signature: Signature) -> TritonModel:
         )
     if can_batch:
         values["max_batch_size"] = config.max_batch_size or DEFAULT_MAX_BATCH_SIZE
-        if values["max_batch_size"] > 1:
+        if values["max_batch_size"] > 1 and config.sequence_batching is None:
             values.setdefault("dynamic_batching", {})
     for name, given, found in (
-        ("input", config.inputs, signature.inputs),
+        ("input", config.inputs, _asked_of_callers(config, signature)),
         ("output", config.outputs, signature.outputs),
     ):
         if not given:
@@ -46,15 +46,37 @@ def completed(model: TritonModel, signature: Signature) -> TritonModel:
 
 def check(config: ModelConfig, signature: Signature) -> None:
     """Invalid when the engine's model takes or gives something else than the configuration says."""
-    if len(config.inputs) != len(signature.inputs):
-        names = ", ".join(spec.name for spec in signature.inputs)
+    inputs = _asked_of_callers(config, signature)
+    if len(config.inputs) != len(inputs):
+        names = ", ".join(spec.name for spec in inputs)
         raise Invalid(
             f"unable to load model '{config.name}', configuration expects {len(config.inputs)} inputs, model provides "
-            f"{len(signature.inputs)}: {names}",
+            f"{len(inputs)}: {names}",
             param="input",
         )
-    _check_tensors(config, config.inputs, signature.inputs, "input")
+    _check_tensors(config, config.inputs, inputs, "input")
     _check_tensors(config, config.outputs, signature.outputs, "output")
+
+
+def check_controls(config: ModelConfig, controls: Sequence[TensorSpec], signature: Signature) -> None:
+    """Invalid when the engine's model keeps no state, or has no such inputs for what the host tells it."""
+    if not signature.stateful:
+        raise Invalid(
+            f"unable to load model '{config.name}': it keeps no state; its class must say `stateful = True`",
+            param="sequence_batching",
+        )
+    _check_tensors(config, [_as_configured(spec, config) for spec in controls], signature.inputs, "control input")
+
+
+def _asked_of_callers(config: ModelConfig, signature: Signature) -> tuple[TensorSpec, ...]:
+    """The engine's inputs without those that tell it of sequences."""
+    told = config.sequence_batching.names if config.sequence_batching else ()
+    return tuple(spec for spec in signature.inputs if spec.name not in told)
+
+
+def _as_configured(spec: TensorSpec, config: ModelConfig) -> TensorConfig:
+    values = tensor_values(spec, batched=config.batched)
+    return TensorConfig(spec.name, values["data_type"], tuple(values["dims"]))
 
 
 def _check_tensors(

@@ -13,6 +13,8 @@ from polyforge.dialects import triton_config
 from polyforge.dialects.protobuf_schema import Values
 from polyforge.kernel.errors import Invalid
 from polyforge.kernel.tensors import Datatype, TensorSpec
+from polyforge.serving.triton import sequencing
+from polyforge.serving.triton.sequencing import SequenceBatching
 
 ENSEMBLE = "ensemble"
 MAX_WARM_UPS = 1000
@@ -178,6 +180,7 @@ class ModelConfig(
     outputs: tuple[TensorConfig, ...] = ()
     version_policy: VersionPolicy = VersionPolicy()
     dynamic_batching: DynamicBatching | None = None
+    sequence_batching: SequenceBatching | None = None
     ensemble_scheduling: Ensembling | None = None
     instance_group: tuple[InstanceGroup, ...] = ()
     default_model_filename: str = ""
@@ -236,6 +239,10 @@ def notes(values: Values) -> tuple[str, ...]:
     batching = values.get("dynamic_batching", {})
     if batching.get("max_queue_delay_microseconds"):
         found.append("dynamic_batching: max_queue_delay_microseconds is not followed: no request waits for a batch")
+    sequences: Values = values.get("sequence_batching", {})
+    direct: Values = sequences.get("direct", {})
+    if direct.get("max_queue_delay_microseconds") or direct.get("minimum_slot_utilization"):
+        found.append("sequence_batching: requests of sequences run one by one, so there is no batch to wait for")
     return tuple(found)
 
 
@@ -248,7 +255,6 @@ _LEFT_OUT = {
 }
 
 _REFUSED = {
-    "sequence_batching": "sequences keep state between requests, and the host keeps none",
     "batch_input": "inputs made from the batch are not supported",
     "batch_output": "outputs cut by the batch are not supported",
     "model_operations": "libraries with operations of their own are not loaded",
@@ -266,6 +272,8 @@ def _refuse(values: Values, config: ModelConfig) -> None:
             "per request",
             param="model_transaction_policy",
         )
+    if config.sequence_batching is not None:
+        sequencing.check(config.name, config.backend, config.sequence_batching, cached=config.response_cache.enable)
 
 
 def _check_tensors(tensors: tuple[TensorConfig, ...], kind: str) -> None:

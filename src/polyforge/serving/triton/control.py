@@ -6,7 +6,8 @@ goes; so no request fails, and the host stays ready.
 
 import asyncio
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from pathlib import Path, PurePosixPath
 from tempfile import mkdtemp
 from typing import Protocol
@@ -19,12 +20,17 @@ from polyforge.serving.repository import HostedModel, Repository
 from polyforge.serving.triton.backend import ConfiguredBackend
 from polyforge.serving.triton.ensemble import Ensemble
 from polyforge.serving.triton.layout import TritonModel, TritonRepository, check_name
+from polyforge.serving.triton.planning import planned
 from polyforge.telemetry.logs import get_logger
 
 UNLOADED = "unloaded"
 MAX_DEPTH = 8
 """How deep ensembles may be made of ensembles."""
 MAX_FILES = 256
+MAX_FAILURES = 1_000
+"""Names of which the host knows why they could not be loaded: any name may be asked for."""
+PROGRAMS = frozenset({"python"})
+"""Backends whose files are programs: they lie in the repository, and do not come with a request."""
 
 _log = get_logger(__name__)
 
@@ -77,12 +83,32 @@ class ModelControl:
         """Every model that is of the repository, or was loaded from files that came with a request."""
         return sorted({*self._loaded, *(self._source.names() if self._source else ())})
 
+    def serves(self, name: str) -> bool:
+        """Whether a model answers that was loaded from its folder in the repository."""
+        ours = name in self._loaded and name not in self._folders
+        return ours and any(version.ready for version in self._repository.versions(name))
+
+    @property
+    def failing(self) -> frozenset[str]:
+        """Names whose last load found nothing that can be served, of the repository or not."""
+        return frozenset(self._failures)
+
+    def ensembles_of(self, names: Collection[str]) -> list[str]:
+        """The served ensembles of the repository that are made of any of these models."""
+        return [
+            ensemble.name
+            for ensemble in self._loaded.values()
+            if self.serves(ensemble.name)
+            and ensemble.config.ensemble_scheduling is not None
+            and any(step.model_name in names for step in ensemble.config.ensemble_scheduling.step)
+        ]
+
     def index(self, *, only_ready: bool = False) -> list[oip.IndexEntry]:
         """Every model, loaded or not: those that were never loaded have a name alone, or the reason why."""
         known = [
-            oip.IndexEntry(model.name, model.version, model.state, model.reason)
+            oip.IndexEntry(model.name, model.version, *model.shown)
             for model in self._repository
-            if model.ready or not only_ready
+            if not only_ready or model.answers
         ]
         if only_ready:
             return known
@@ -155,14 +181,23 @@ class ModelControl:
             raise Invalid(f"failed to load '{name}': a model of this name is served that is not of the repository")
         try:
             model = await asyncio.to_thread(source.read, name, override)
+            if source is not self._source and model.config.backend in PROGRAMS:
+                raise Invalid(f"failed to load '{name}': its files are a program, which is not taken from requests")
             if model.is_ensemble:
                 await self._load_composing(model, (*within, name))
             fresh = [self._hosted(model, version) for version in model.versions]
         except PolyforgeError as error:
-            self._failures[name] = error.message
+            self._fail(name, error.message)
             raise
         self._failures.pop(name, None)
         await self._serve(model, fresh)
+
+    def _fail(self, name: str, reason: str) -> None:
+        """Keep in mind why a model could not be loaded, and forget that of the name that was asked for longest ago."""
+        self._failures.pop(name, None)
+        self._failures[name] = reason
+        if len(self._failures) > MAX_FAILURES:
+            del self._failures[next(iter(self._failures))]
 
     async def _load_composing(self, model: TritonModel, within: tuple[str, ...]) -> None:
         scheduling = model.config.ensemble_scheduling
@@ -195,7 +230,9 @@ class ModelControl:
 
     def _hosted(self, model: TritonModel, version: int) -> HostedModel:
         if model.is_ensemble:
-            return HostedModel(model.name, Ensemble(model, self._signature), str(version))
+            return HostedModel(
+                model.name, Ensemble(model, self._signature), str(version), shape=partial(planned, model.config)
+            )
         backend = ConfiguredBackend(model, self._make_engine(model, version))
         return HostedModel(model.name, backend, str(version), shape=backend.shaped)
 

@@ -41,6 +41,11 @@ class Ensemble:
             raise RuntimeError("the model is not loaded")
         return self._signature
 
+    @property
+    def steps(self) -> tuple[EnsembleStep, ...]:
+        """What it is made of."""
+        return self._steps
+
     def load(self) -> None:
         """Check it against the models that it is made of, which are loaded; Invalid says what does not fit."""
         config = self.model.config
@@ -76,6 +81,8 @@ class Ensemble:
                     waiting.remove(step)
                     call = _call(step, tensors, request.parameters, compute)
                     running[asyncio.ensure_future(call)] = step
+                if not running:
+                    break
                 done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     tensors.update(_renamed(task.result(), running[task].output_map))
@@ -84,7 +91,16 @@ class Ensemble:
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
-        return tuple(tensors[spec.name] for spec in self.signature.outputs)
+        return tuple(self._given(tensors, spec.name) for spec in self.signature.outputs)
+
+    def _given(self, tensors: Mapping[str, Tensor], name: str) -> Tensor:
+        """An output; Unavailable when a model was loaded anew since, and does not give it any more."""
+        if name not in tensors:
+            raise Unavailable(
+                f"ensemble '{self.model.name}': '{name}' is given by no step any more: a model that it is made of has"
+                " other outputs now; load the ensemble anew"
+            )
+        return tensors[name]
 
     def _composing(self, step: EnsembleStep) -> Signature:
         try:

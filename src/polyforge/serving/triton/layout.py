@@ -20,6 +20,8 @@ CONFIG_FILE = "config.pbtxt"
 MAX_FILE_BYTES = 16 * 1024 * 1024
 """Most bytes of a configuration or a label file."""
 MAX_MODELS = 10_000
+MAX_NAME_BYTES = 255
+"""As disks have it."""
 
 _BACKENDS = {
     "onnxruntime_onnx": "onnxruntime",
@@ -96,9 +98,14 @@ class TritonRepository:
         """One model, with `override` instead of its config.pbtxt; ModelNotFound when there is no such folder."""
         check_name(name)
         folder = self._folder / name
-        if not folder.is_dir():
-            raise ModelNotFound(f"failed to load '{name}', failed to poll from model repository", param="model")
-        return read_folder(folder, name, self._backends, override)
+        try:
+            if not folder.is_dir():
+                raise ModelNotFound(f"failed to load '{name}', failed to poll from model repository", param="model")
+            return read_folder(folder, name, self._backends, override)
+        except OSError as error:
+            raise Invalid(
+                f"failed to load '{name}': what is in its folder cannot be read: {error.strerror}", param="model"
+            ) from error
 
 
 def check_name(name: str) -> None:
@@ -107,6 +114,8 @@ def check_name(name: str) -> None:
         raise Invalid("Model name cannot be empty. Please enter a valid name to deploy.", param="model")
     if "/" in name or "\\" in name or "\0" in name or name in (".", ".."):
         raise Invalid("model name must not contain path traversal characters", param="model")
+    if len(name.encode(errors="replace")) > MAX_NAME_BYTES:
+        raise Invalid(f"a model's name has at most {MAX_NAME_BYTES} bytes", param="model")
 
 
 def read_folder(folder: Path, name: str, backends: Collection[str], override: Values | None = None) -> TritonModel:
@@ -215,8 +224,8 @@ def _labels(folder: Path, config: ModelConfig) -> dict[str, tuple[str, ...]]:
 
 def inside(folder: Path, name: str) -> Path:
     """A file of a model's folder by the name that its configuration gives; Invalid when it lies elsewhere."""
-    path = (folder / name).resolve()
-    if not path.is_relative_to(folder.resolve()):
+    path = folder if "\0" in name else (folder / name).resolve()
+    if path == folder or not path.is_relative_to(folder.resolve()):
         raise Invalid(f"'{name}' lies outside the folder of the model")
     return path
 

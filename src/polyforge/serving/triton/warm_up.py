@@ -15,6 +15,8 @@ from polyforge.serving.triton.layout import TritonModel, inside, read_bytes
 FOLDER = "warmup"
 MAX_BYTES = 256 * 1024 * 1024
 SEED = 0
+BLOCK = 4096
+"""Numbers that are made up before they come again."""
 
 
 def sample_request(model: TritonModel, sample: WarmUp) -> ModelRequest:
@@ -39,7 +41,7 @@ def _row(folder: Path, sample: WarmUp, name: str, given: WarmUpInput, datatype: 
     if given.input_data_file is not None:
         return _from_file(folder, sample, name, given.input_data_file, datatype, count)
     if datatype == "BYTES":
-        return pack_strings([b""] * count)
+        return pack_strings([b""]) * count
     if given.random_data is not None:
         return _random(datatype, count)
     return bytes(count * ITEM_BYTES[datatype])
@@ -60,7 +62,16 @@ def _from_file(folder: Path, sample: WarmUp, name: str, file: str, datatype: Dat
 
 
 def _random(datatype: Datatype, count: int) -> bytes:
-    """Fractions, and zeros and ones for whole numbers: larger ones would be no ids that a model knows."""
+    """Fractions, and zeros and ones for whole numbers: larger ones would be no ids that a model knows.
+
+    They come again after a while, since a number in Python takes many times the memory of one in a tensor.
+    """
+    block = _random_block(datatype, min(count, BLOCK))
+    whole, rest = divmod(count, BLOCK)
+    return block * whole + block[: rest * ITEM_BYTES[datatype]]
+
+
+def _random_block(datatype: Datatype, count: int) -> bytes:
     source = random.Random(SEED)
     if datatype in ("FP32", "FP64"):
         code = "f" if datatype == "FP32" else "d"

@@ -1,10 +1,10 @@
 """What becomes of an answer that is found."""
 
+import struct
 import threading
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 
 from polyforge.adapters.caches.memory import MemoryCache, Settings
@@ -19,6 +19,7 @@ from polyforge.kernel.clock import FakeClock
 from polyforge.kernel.tasks import InferenceRequest
 from polyforge.registry.caching import CacheRules
 from polyforge.tenancy.callers import Caller, KeyLimits
+from polyforge.wiring.caching import load_likeness
 
 CLOCK = FakeClock()
 RULES = CacheRules(True, 60.0, 60.0, "project", 1.0, None)
@@ -48,7 +49,7 @@ async def test_a_hit_is_charged_no_more_than_was_reserved_of_what_counts_it(
     asked = job(budget=budget, measures=measures)
     lookup = kept(cache, Recorded("body", "chat", "openai", 0.0, b"{}", price=100))
     lookup.body = asked.request.body
-    assert await AnswerCache(cache, 1024, CLOCK).reply(asked, lookup, NO_EMBED) is not None
+    assert await AnswerCache(cache, 1024, CLOCK, load_likeness).reply(asked, lookup, NO_EMBED) is not None
     assert asked.price == price
 
 
@@ -57,7 +58,7 @@ async def test_an_answer_of_another_version_is_a_miss() -> None:
     lookup = kept(cache, Recorded("chat", "chat", "openai", 0.0, b'{"no": "chat of ours"}'))
     asked = job()
     lookup.body = asked.request.body
-    assert await AnswerCache(cache, 1024, CLOCK).reply(asked, lookup, NO_EMBED) is None
+    assert await AnswerCache(cache, 1024, CLOCK, load_likeness).reply(asked, lookup, NO_EMBED) is None
     assert lookup.outcome == "miss"
 
 
@@ -69,7 +70,7 @@ async def test_a_large_body_that_was_rewritten_is_hashed_in_a_thread(monkeypatch
         return rewritten_key(*given)
 
     monkeypatch.setattr(service, "rewritten_key", noted)
-    cache = AnswerCache(MemoryCache(Settings(), CLOCK), 1024, CLOCK)
+    cache = AnswerCache(MemoryCache(Settings(), CLOCK), 1024, CLOCK, load_likeness)
     for size in (1, LARGE):
         lookup = Lookup(RULES, "use", 60.0, key="k")
         assert await cache.reply(job(b'{"a":"' + b"x" * size + b'"}'), lookup, NO_EMBED) is None
@@ -77,7 +78,7 @@ async def test_a_large_body_that_was_rewritten_is_hashed_in_a_thread(monkeypatch
 
 
 def test_conversations_of_one_question_take_no_room_for_more() -> None:
-    index, vector = SemanticIndex(), np.full(4, 0.5, np.float32)
+    index, vector = SemanticIndex(load_likeness()), struct.pack("<4f", 0.5, 0.5, 0.5, 0.5)
     for number in range(10):
         index.add(Question(f"p{number}", "t", facts_of("t")), vector, "k", 100)
-    assert sum(bucket.vectors.nbytes for bucket in index._buckets.values()) == 10 * vector.nbytes
+    assert index.nbytes == 10 * len(vector)

@@ -18,6 +18,7 @@ from polyforge.ports.provider import Reply
 from polyforge.registry.caching import CacheRules
 from polyforge.telemetry.hops import Hops
 from polyforge.tenancy.callers import Caller
+from polyforge.wiring.caching import load_likeness
 
 CLOCK = FakeClock()
 RULES = CacheRules(True, 60.0, 60.0, "project", 0.0, None)
@@ -29,7 +30,7 @@ class House:
     """A cache, and an upstream that answers when it is let."""
 
     def __init__(self, answer: Reply = ANSWER) -> None:
-        self.cache = AnswerCache(MemoryCache(Settings(), CLOCK), 1024, CLOCK)
+        self.cache = AnswerCache(MemoryCache(Settings(), CLOCK), 1024, CLOCK, load_likeness)
         self.answer = answer
         self.asked = 0
         self.failing = False

@@ -297,6 +297,22 @@ async def test_a_model_that_waits_for_others_is_tried_again_after_a_while(
     assert len(house.made["m"]) == (2 if answers else 1)
 
 
+async def test_models_that_failed_are_loaded_when_what_they_needed_is_there_and_no_others(house: House) -> None:
+    errors: list[BaseException | None] = [Unavailable("its key is not known yet"), None]
+    waits = house.model("waits", lambda: Adder(load_error=errors.pop(0)))
+    loaded, gone, strange = house.model("loaded"), house.model("gone"), HostedModel("strange", Adder())
+    await house.lifecycle.begin([waits, loaded, gone], lambda: None)
+    gone.state = "UNLOADING"
+    await house.lifecycle.unload(gone)
+    gone.state = "UNAVAILABLE"
+    house.lifecycle.try_again([waits, loaded, gone, strange])
+    house.lifecycle.try_again([waits])
+    await until(lambda: waits.ready)
+    await house.ask(waits)
+    assert {name: len(made) for name, made in house.made.items()} == {"waits": 2, "loaded": 1, "gone": 1}
+    assert not gone.resident
+
+
 async def test_runs_that_are_under_way_are_known(house: House) -> None:
     model = house.model("m")
     await house.lifecycle.load(model)

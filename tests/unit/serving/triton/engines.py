@@ -28,12 +28,14 @@ class Engine:
         *,
         batch_rows: int = 8,
         compute: Callable[[Tensor], Tensor] | None = None,
+        stateful: bool = False,
     ) -> None:
         self._signature = Signature(
             "onnxruntime_onnx",
             (TensorSpec("x", "FP32", tuple(taken)),),
             (TensorSpec("y", "FP32", tuple(given)),),
             batch_rows,
+            stateful=stateful,
         )
         self._compute = compute or (lambda x: Tensor("y", x.datatype, x.shape, x.data))
         self.requests: list[ModelRequest] = []

@@ -37,6 +37,7 @@ class TritonHost:
     """Everything of a host but its sockets. An engine whose file says `broken` cannot be loaded."""
 
     def __init__(self, folder: Path, *, cache_bytes: int = 0) -> None:
+        self.stateful = False
         self.engines: dict[tuple[str, int], list[Engine]] = {}
         self.repository = Repository([])
         self.scheduler = Scheduler(threads=2, max_queue=100, cache_bytes=cache_bytes)
@@ -58,7 +59,7 @@ class TritonHost:
     def make_engine(self, model: TritonModel, version: int) -> ModelBackend:
         if model.file(version).read_bytes() == b"broken":
             raise Invalid(f"{model.config.default_model_filename}: is no graph")
-        engine = Engine(compute=plus_one)
+        engine = Engine(compute=plus_one, stateful=self.stateful)
         self.engines.setdefault((model.name, version), []).append(engine)
         return engine
 

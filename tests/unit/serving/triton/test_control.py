@@ -3,16 +3,21 @@
 import asyncio
 import json
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from polyforge.dialects import oip
-from polyforge.kernel.errors import Invalid, ModelNotFound, Unavailable
+from polyforge.kernel.errors import Invalid, ModelNotFound, PolyforgeError, Unavailable
+from polyforge.kernel.tensors import TensorSpec
+from polyforge.ports.model_backend import ModelRequest, Outputs, Signature
 from polyforge.serving.inference import Inference
+from polyforge.serving.repository import HostedModel
+from polyforge.serving.triton.control import MAX_FAILURES
 from tests.unit.serving.backends import Adder, hosted
-from tests.unit.serving.triton.engines import floats, write_model
+from tests.unit.serving.triton.engines import Engine, floats, write_model
 from tests.unit.serving.triton.hosts import ENSEMBLE, IO, TritonHost
 
 
@@ -192,6 +197,58 @@ async def test_requests_to_load_that_make_no_sense(
         await host.control.load("new", parameters)
     assert complaint in caught.value.message
     assert not list(host.scratch.iterdir())
+
+
+@pytest.mark.parametrize("name", ["n" * 256, "ä" * 128])
+async def test_a_name_that_no_disk_has_is_refused(host: TritonHost, name: str) -> None:
+    with pytest.raises(Invalid, match="at most 255 bytes"):
+        await host.control.load(name)
+    assert len(host.control.index()) == 0
+
+
+async def test_names_that_are_made_up_are_not_all_kept(host: TritonHost) -> None:
+    for number in range(MAX_FAILURES + 10):
+        with pytest.raises(ModelNotFound):
+            await host.control.load(f"made-up-{number}")
+    kept = [entry.name for entry in host.control.index()]
+    assert len(kept) == MAX_FAILURES
+    assert f"made-up-{MAX_FAILURES + 9}" in kept
+
+
+@pytest.mark.parametrize("name", ["\\000", "n" * 300])
+@pytest.mark.parametrize("field", ["default_model_filename", "label_filename"])
+async def test_files_that_no_disk_has_harm_no_other_model(host: TritonHost, field: str, name: str) -> None:
+    named = f'{field}: "{name}"'
+    config = IO + named if field == "default_model_filename" else IO.replace('name: "y"', f'name: "y" {named}')
+    write_model(host.folder, "bad", config)
+    write_model(host.folder, "good", IO)
+    await host.control.load_all()
+    states = {entry.name: entry.state for entry in host.control.index()}
+    assert states == {"bad": "UNAVAILABLE", "good": "READY"}
+
+
+class Renamed(Engine):
+    """Its output has another name."""
+
+    @property
+    def signature(self) -> Signature:
+        return msgspec.structs.replace(super().signature, outputs=(TensorSpec("z", "FP32", (-1, 4)),))
+
+    def run(self, batch: Sequence[ModelRequest]) -> list[Outputs | PolyforgeError]:
+        return [(msgspec.structs.replace(request.inputs["x"], name="z"),) for request in batch]
+
+
+@pytest.mark.parametrize("changed", ["first", "second"])
+async def test_an_ensemble_whose_model_came_back_with_another_output_says_so(host: TritonHost, changed: str) -> None:
+    for name in ("first", "second"):
+        write_model(host.folder, name, IO)
+    write_model(host.folder, "both", ENSEMBLE, versions=())
+    await host.control.load("both")
+    other = HostedModel(changed, Renamed(), "1")
+    await host.scheduler.load(other)
+    host.repository.put(other)
+    with pytest.raises(Unavailable, match="ensemble 'both': 'c' is given by no step any more"):
+        await answer(host, "both", "a")
 
 
 async def test_models_of_others_are_left_alone(host: TritonHost) -> None:

@@ -111,7 +111,7 @@ def test_what_is_left_out_is_noted(tmp_path: Path) -> None:
         ('input [ { name: "x" data_type: TYPE_FP32 dims: 1 allow_ragged_batch: true } ]', "'allow_ragged_batch'"),
         ('input [ { name: "x" data_type: TYPE_FP32 dims: [4] reshape { shape: [2, 3] } } ]', "has different size"),
         ('input [ { name: "x" data_type: TYPE_FP32 dims: [-1, 4] reshape { shape: [4, -1] } } ]', "has different size"),
-        ("sequence_batching { direct {} }", "'sequence_batching' is not supported for model 'm'"),
+        ("sequence_batching { direct {} }", "'sequence_batching' is not supported for model 'm': only"),
         ("batch_input { kind: BATCH_ELEMENT_COUNT }", "'batch_input' is not supported"),
         ('model_operations { op_library_filename: "x.so" }', "'model_operations' is not supported"),
         ("model_transaction_policy { decoupled: true }", "'model_transaction_policy' is not supported"),

@@ -1,6 +1,7 @@
 """What a Triton configuration says of queues, instances and the cache is what the scheduler does."""
 
 import asyncio
+import struct
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from polyforge.serving.plan import Plan, QueuePolicy
 from polyforge.serving.triton.layout import TritonRepository
 from polyforge.serving.triton.planning import planned
 from tests.unit.serving.triton.engines import BACKENDS, floats, write_model
-from tests.unit.serving.triton.hosts import IO, TritonHost
+from tests.unit.serving.triton.hosts import ENSEMBLE, IO, TritonHost
 
 
 def plan_of(tmp_path: Path, config: str) -> Plan:
@@ -102,4 +103,62 @@ async def test_equal_requests_are_answered_from_the_cache_and_counted(tmp_path: 
         1,
         1,
     )
+    await host.scheduler.close()
+
+
+async def test_an_ensemble_s_answers_are_kept_until_one_of_its_models_is_loaded_anew(tmp_path: Path) -> None:
+    host = TritonHost(tmp_path, cache_bytes=10_000)
+    for name in ("first", "second"):
+        write_model(host.folder, name, IO)
+    write_model(host.folder, "both", ENSEMBLE + "response_cache { enable: true }", versions=())
+    outer = ENSEMBLE.replace('"second"', '"both"').replace('key: "x" value: "b"', 'key: "a" value: "b"')
+    write_model(host.folder, "more", outer.replace('key: "y" value: "c"', 'key: "c" value: "c"'), versions=())
+    host.scheduler.open()
+    await host.control.load_all()
+
+    added = {"both": 2, "more": 3}
+
+    async def ask(name: str, count: int) -> None:
+        asked = InferRequest({"a": floats("a", 1, 4)})
+        for _ in range(count):
+            answered = await host.app.inference.answer(host.repository.find(name), asked, stays)
+            assert struct.unpack("<4f", answered.outputs[0].data) == tuple(range(added[name], added[name] + 4))
+
+    def counted(name: str) -> tuple[int, int, int, int]:
+        (stats,) = host.app.statistics(name, None)["model_stats"]
+        each = stats["inference_stats"]
+        return (
+            each["success"]["count"],
+            each["cache_hit"]["count"],
+            each["cache_miss"]["count"],
+            stats["inference_count"],
+        )
+
+    await ask("both", 3)
+    assert (counted("both"), counted("first")) == ((3, 2, 1, 1), (1, 0, 0, 1))
+    await host.control.load("second")
+    await ask("both", 2)
+    assert (counted("both"), counted("first")) == ((5, 3, 2, 2), (2, 0, 0, 2))
+    # One that does not ask for it asks its models each time; the ensemble among them has its own answers.
+    await ask("more", 2)
+    assert (counted("more"), counted("both")) == ((2, 0, 0, 2), (7, 4, 3, 3))
+    await host.control.load("both")
+    await ask("both", 1)
+    assert counted("both") == (8, 4, 4, 4)
+    await host.scheduler.close()
+
+
+async def test_an_ensemble_with_a_model_that_keeps_state_is_asked_each_time(tmp_path: Path) -> None:
+    host = TritonHost(tmp_path, cache_bytes=10_000)
+    for name in ("first", "second"):
+        write_model(host.folder, name, IO)
+    write_model(host.folder, "both", ENSEMBLE + "response_cache { enable: true }", versions=())
+    host.stateful = True
+    host.scheduler.open()
+    await host.control.load_all()
+    model = host.repository.find("both")
+    asked = InferRequest({"a": floats("a", 1, 4)}, parameters={"sequence_id": 1, "sequence_start": True})
+    for _ in range(2):
+        await host.app.inference.answer(model, asked, stays)
+    assert [len(engine.requests) for engines in host.engines.values() for engine in engines] == [2, 2]
     await host.scheduler.close()

@@ -31,6 +31,7 @@ class WireRequest(msgspec.Struct, frozen=True):
 
     inputs: tuple[WireTensor, ...]
     parameters: dict[str, Parameter]
+    ended: tuple[int | str, ...] = ()
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -74,7 +75,11 @@ class BrokenAnswer(Exception):
 def encode_order(do: Literal["warm_up", "run", "stream"], requests: Iterable[ModelRequest] = ()) -> bytes:
     """The header of an order; `buffers_of` gives its payload."""
     wires = tuple(
-        WireRequest(tuple(_without_elements(tensor) for tensor in request.inputs.values()), dict(request.parameters))
+        WireRequest(
+            tuple(_without_elements(tensor) for tensor in request.inputs.values()),
+            dict(request.parameters),
+            request.ended,
+        )
         for request in requests
     )
     return msgspec.json.encode(Order(do, wires))

@@ -87,6 +87,11 @@ class ChildBackend:
         facts = self._pool.facts
         return ProcessFacts(facts.living, facts.own_bytes, facts.restarts, facts.endings)
 
+    @property
+    def back_in(self) -> float | None:
+        """Seconds until a process is expected to answer again, while none is there; None while one is."""
+        return self._pool.back_in
+
     def load(self) -> None:
         """Start the processes; Invalid when the model cannot be loaded, Unavailable when a process ends meanwhile."""
         try:
@@ -131,8 +136,10 @@ class ChildBackend:
         self._pool.close()
 
     def _run(self, batch: Sequence[ModelRequest]) -> list[Outputs | PolyforgeError]:
+        # A stateful model's requests come one by one.
+        place = batch[0].instance if self.signature.stateful else None
         try:
-            with self._pool.child() as child:
+            with self._pool.child(place) as child:
                 answers = self._answers(child, child.ask(*_order("run", batch)), len(batch))
         except PolyforgeError as error:
             return [error] * len(batch)

@@ -1,5 +1,6 @@
 """The JSON files beside a graph: sizes bounded, paths kept inside the artifact, errors that name the file."""
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TypeVar
@@ -12,6 +13,10 @@ MAX_JSON_BYTES = 64 * 1024 * 1024
 """The tokenizers of large vocabularies have some 35 MB."""
 HEAD_BYTES = 4096
 
+MAX_PATH_BYTES = 4096
+MAX_NAME_BYTES = 255
+"""No file system here has longer ones."""
+
 _T = TypeVar("_T")
 
 
@@ -20,6 +25,9 @@ def inside(folder: Path, base: Path, relative: str, where: str) -> Path:
     parts = PurePosixPath(relative)
     leads_out = "\0" in relative or parts.is_absolute() or PureWindowsPath(relative).drive or ".." in parts.parts
     path = base / parts
+    lengths = [len(name.encode(errors="surrogatepass")) for name in parts.parts]
+    if max(lengths, default=0) > MAX_NAME_BYTES or len(os.fspath(base)) + sum(lengths) + len(lengths) >= MAX_PATH_BYTES:
+        raise Invalid(f"{where}: {relative[:MAX_NAME_BYTES]!r}... is longer than a path can be")
     if leads_out or not path.resolve().is_relative_to(folder.resolve()):
         raise Invalid(f"{where}: {relative!r} leads out of the artifact's folder")
     return path

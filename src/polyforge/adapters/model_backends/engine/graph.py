@@ -2,7 +2,8 @@
 
 A session with one thread computes in the thread that calls it, and may be called from several: so one session serves as
 many one-thread instances as there are callers, with one copy of the weights. On a CPU that beats one session over all
-cores by up to two, and spinning threads would take the other instances' cores.
+cores by up to two, and spinning threads would take the other instances' cores. Whoever comes alone would be answered
+sooner by all cores: for him a second session can be opened, with the weights once more.
 """
 
 import mmap
@@ -36,6 +37,8 @@ MAX_FIXED_ELEMENTS = 2**31
 MAX_FOLDED_BYTES = 64 * 1024 * 1024
 """Of one constant that the engine computes while loading."""
 MAX_REASON = 300
+MAX_SPREAD_BYTES = 2**28
+"""Weights of larger graphs are not held twice."""
 SHRINK_RUNS = 64
 """After so many runs the arena is shrunk: it would keep what the largest run so far took, a gigabyte for long texts."""
 
@@ -84,6 +87,8 @@ _SOURCE_PLACE = re.compile(r"\S*\.(?:cc|h|cpp|hpp):\d+\s*")
 _ort = cast(Any, onnxruntime)
 _states = _ort.capi.onnxruntime_pybind11_state
 
+_Marks = tuple[tuple[int, int, int], ...]
+
 Device = Literal["cpu", "cuda", "tensorrt", "openvino"]
 
 
@@ -120,10 +125,15 @@ class Graph:
     def __init__(self, settings: GraphSettings) -> None:
         self._settings = settings
         self._session: Any = None
+        self._spread: Any = None
+        self._alone: Callable[[], bool] = lambda: False
+        self._checked: _Marks = ()
         self._runs = count(1)
         self.facts = GraphFacts({}, {}, ())
         self.trimmed = False
         """Whether it was opened without what only masks need."""
+        self.spreads = False
+        """Whether it may be opened a second time, for runs over several threads."""
         self.inputs: tuple[Port, ...] = ()
         self.outputs: tuple[Port, ...] = ()
 
@@ -138,12 +148,13 @@ class Graph:
         `never_padded`, asked once the file's facts are known, promises that no run masks anything: then what guards
         against masks is left out, and no answer changes.
         """
-        path = find_graph(self._settings.folder, self._settings.file)
-        name = path.relative_to(self._settings.folder).as_posix()
+        path, name = self._place()
         self.facts = check_graph(self._settings.folder, path, name)
+        self._checked = self._marks(path)
         trimmed = self._trimmed(path, name) if never_padded() else None
         self.trimmed = trimmed is not None
-        session = self._open(trimmed or os.fspath(path), name)
+        session = self._open(trimmed or os.fspath(path), name, self._settings.threads)
+        self.spreads = self._may_spread()
         try:
             self.inputs = tuple(_port(name, "input", node) for node in session.get_inputs())
             self.outputs = tuple(_port(name, "output", node) for node in session.get_outputs())
@@ -158,10 +169,8 @@ class Graph:
 
         Invalid when the graph cannot compute these inputs, Unavailable when the memory does not suffice.
         """
-        if self._session is None:
-            raise RuntimeError("the model is not loaded")
         try:
-            return cast(list[Array], self._session.run(outputs, feeds, self._run_options()))
+            return cast(list[Array], self._chosen().run(outputs, feeds, self._run_options()))
         except (_states.InvalidArgument, _states.RuntimeException, _states.Fail) as error:
             reason = _reason(error, self._settings.folder)
             if "alloc" in reason.lower():
@@ -169,9 +178,23 @@ class Graph:
             first = next(iter(feeds))
             raise Invalid(f"the model cannot compute these inputs: {reason}", param=first) from error
 
+    def spread(self, threads: int, alone: Callable[[], bool]) -> None:
+        """From now on compute a run with so many threads if `alone` says, as it begins, that no other is under way.
+
+        Invalid when the files are no more those that were checked and loaded.
+        """
+        self._spread = None
+        if threads > 1 and self.spreads:
+            path, name = self._place()
+            if self._marks(path) != self._checked:
+                raise Invalid(f"{name}: it has changed since it was loaded")
+            trimmed = self._trimmed(path, name) if self.trimmed else None
+            self._alone = alone
+            self._spread = self._open(trimmed or os.fspath(path), name, threads)
+
     def close(self) -> None:
-        """Let go of the session; what still runs ends first."""
-        self._session = None
+        """Let go of the sessions; what still runs ends first."""
+        self._session = self._spread = None
 
     def batch_dependence(self) -> str | None:
         """Why an answer would depend on what it is computed with, if an operator makes it so; None otherwise."""
@@ -181,6 +204,30 @@ class Graph:
         name = found[0]
         remedy = next((f"; {text}" for part, text in REMEDY.items() if part in name), "")
         return f"{self.facts.operators[name]} x {name} {BATCH_DEPENDENT[name]}{remedy}"
+
+    def _chosen(self) -> Any:
+        """The session for a run that begins now."""
+        session, spread = self._session, self._spread
+        if session is None:
+            raise RuntimeError("the model is not loaded")
+        return session if spread is None or not self._alone() else spread
+
+    def _place(self) -> tuple[Path, str]:
+        path = find_graph(self._settings.folder, self._settings.file)
+        return path, path.relative_to(self._settings.folder).as_posix()
+
+    def _marks(self, path: Path) -> _Marks:
+        """Of the graph's file and those of its weights: the size, when it was changed, and its number on the disk."""
+        beside = sorted({external.location for external in self.facts.external})
+        try:
+            found = [place.stat() for place in (path, *(path.parent / location for location in beside))]
+        except OSError as error:
+            raise Invalid(f"the graph's files cannot be read: {error.strerror}") from error
+        return tuple((each.st_size, each.st_mtime_ns, each.st_ino) for each in found)
+
+    def _may_spread(self) -> bool:
+        on_one_core = self._settings.device == "cpu" and self._settings.threads == 1
+        return on_one_core and sum(size for size, _, _ in self._checked) <= MAX_SPREAD_BYTES
 
     def _run_options(self) -> Any:
         """None, or for one run in SHRINK_RUNS the wish that unused memory be given back: an arena only ever grows."""
@@ -197,14 +244,14 @@ class Graph:
         with _mapped(path, name) as content:
             return without_nan_guards(content)
 
-    def _open(self, graph: str | bytes, name: str) -> Any:
+    def _open(self, graph: str | bytes, name: str, threads: int) -> Any:
         providers = _PROVIDERS[self._settings.device]
         if providers[0] not in _ort.get_available_providers():
             package = _PACKAGES.get(self._settings.device, "onnxruntime")
             raise Invalid(f"device: {self._settings.device} needs {package}; this onnxruntime has no {providers[0]}")
         try:
             # Its fallback would print to stdout, and run elsewhere than was asked for.
-            session = _ort.InferenceSession(graph, self._options(), providers=list(providers), enable_fallback=0)
+            session = _ort.InferenceSession(graph, self._options(threads), providers=list(providers), enable_fallback=0)
         except MemoryError:
             raise
         except Exception as error:  # the engine's errors have no class in common
@@ -213,19 +260,24 @@ class Graph:
             raise Invalid(f"device: {self._settings.device} is installed and cannot be used on this machine")
         return session
 
-    def _options(self) -> Any:
+    def _options(self, threads: int) -> Any:
         options = _ort.SessionOptions()
-        options.intra_op_num_threads = self._settings.threads
+        options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.enable_cpu_mem_arena = self._settings.arena
         # A pattern is kept for every shape that was ever seen, and texts have many.
         options.enable_mem_pattern = False
         options.log_severity_level = 4
-        for key in ("session.intra_op.allow_spinning", "session.inter_op.allow_spinning"):
-            options.add_session_config_entry(key, "0")
-        options.add_session_config_entry(
-            "optimization.constant_folding_max_output_size_in_bytes", str(MAX_FOLDED_BYTES)
-        )
+        has_machine = threads > self._settings.threads
+        entries = {
+            "session.intra_op.allow_spinning": "1" if has_machine else "0",
+            # Threads that go on spinning after a run would take the core of whoever comes next.
+            "session.force_spinning_stop": "1",
+            "session.inter_op.allow_spinning": "0",
+            "optimization.constant_folding_max_output_size_in_bytes": str(MAX_FOLDED_BYTES),
+        }
+        for key, value in entries.items():
+            options.add_session_config_entry(key, value)
         return options
 
 

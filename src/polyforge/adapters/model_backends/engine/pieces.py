@@ -12,6 +12,10 @@ from polyforge.kernel.errors import Invalid
 
 SOURCE_NAMES: Final = ("source.spm", "sentencepiece.model", "sentencepiece.bpe.model", "spm.model", "tokenizer.model")
 TARGET_NAMES: Final = ("target.spm", *SOURCE_NAMES)
+INCOMPLETE: Final = "\N{REPLACEMENT CHARACTER}"
+"""What a decoder puts where bytes of a character are missing, as they are before the next piece comes."""
+MOST_WAITING: Final = 16
+"""Pieces that wait to be a character; no character has so many bytes, so these are none."""
 _sentencepiece = cast(Any, sentencepiece)
 
 
@@ -25,6 +29,41 @@ class Pieces(Protocol):
     def join(self, pieces: Sequence[str]) -> str:
         """The text that pieces stand for, without special ones."""
         ...
+
+
+class GrowingText:
+    """The text of pieces that come one by one, given out in parts that are never taken back.
+
+    A part waits while its last character may still be incomplete. Only the last pieces are joined again, with one part
+    before them, since what a piece stands for depends on those beside it.
+    """
+
+    def __init__(self, pieces: Pieces) -> None:
+        self._join = pieces.join
+        self._window: list[str] = []
+        self._given = 0
+        """How many pieces of the window were given out as text."""
+
+    def add(self, piece: str) -> str:
+        """What can be given out now that there is this piece; nothing when more have to come."""
+        self._window.append(piece)
+        part = self._part()
+        patient = len(self._window) - self._given < MOST_WAITING
+        if patient and (not part or part.endswith(INCOMPLETE)):
+            return ""
+        if not part:
+            # Special ones, which stand for no text.
+            del self._window[self._given :]
+            return ""
+        self._window, self._given = self._window[self._given :], len(self._window) - self._given
+        return part
+
+    def end(self) -> str:
+        """What is left; no more pieces come."""
+        return self._part()
+
+    def _part(self) -> str:
+        return self._join(self._window)[len(self._join(self._window[: self._given])) :]
 
 
 class _Tokenizers:

@@ -10,8 +10,8 @@ import json
 import struct
 import sys
 import traceback
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
 
@@ -23,8 +23,12 @@ from polyforge.isolation.program import CannotServe, Program, Replies, Reply
 FILE: Final = "model.py"
 BATCH_ROWS: Final = 32
 """Rows that are worth one call of `batch`, where the model does not say."""
+IDLE_SECONDS: Final = 60.0
+"""After which a silent sequence is over, where the model does not say."""
 _LENGTH: Final = struct.Struct("<I")
 Arrays = dict[str, Any]
+Name = int | str
+"""Of a sequence."""
 
 
 class _Broken(Exception):
@@ -45,6 +49,50 @@ class _Asked(NamedTuple):
     inputs: Arrays
     parameters: Arrays
     problem: Reply | None = None
+
+
+class _NotBegun(ValueError):
+    """A request of a sequence that this process knows nothing of: the caller has to begin it anew."""
+
+    def __init__(self, name: Name) -> None:
+        super().__init__(
+            f"sequence {name} is not known: it was not begun, it has ended, or the process that had its state has; "
+            "begin it anew with the START flag"
+        )
+        self.param = "parameters.sequence_start"
+
+
+class _Sequences:
+    """The sequences whose state the model of this process has; its `end_sequence` is told of those that are over."""
+
+    def __init__(self, model: Any) -> None:
+        self._end_sequence: Callable[[Name], Any] = getattr(model, "end_sequence", lambda name: None)
+        self._begun: set[Name] = set()
+
+    @contextmanager
+    def turn(self, parameters: Arrays) -> Generator[None]:
+        """One request of a sequence; _NotBegun when the model has no state of it."""
+        name: Name = parameters["sequence_id"]
+        if parameters.get("sequence_start") is True:
+            # What is left of an earlier sequence of this name is not part of it.
+            self.end((name,))
+            self._begun.add(name)
+        elif name not in self._begun:
+            raise _NotBegun(name)
+        try:
+            yield
+        finally:
+            if parameters.get("sequence_end") is True:
+                self.end((name,))
+
+    def end(self, names: Iterable[Name]) -> None:
+        """Those of these sequences that were begun are over."""
+        for name in self._begun & set(names):
+            self._begun.remove(name)
+            try:
+                self._end_sequence(name)
+            except Exception:  # noqa: BLE001  the model's own code; no caller waits for this
+                traceback.print_exc()
 
 
 class Spec:
@@ -80,13 +128,16 @@ class PythonModel:
         }
         if not {"predict", "stream"} & self._methods.keys():
             raise CannotServe(f"{FILE}: class Model has neither `predict` nor `stream`")
+        self._sequences = _Sequences(self._model) if getattr(self._model, "stateful", False) else None
+        if self._sequences and self._methods.keys() != {"predict"}:
+            raise CannotServe(f"{FILE}: a stateful class Model has `predict` alone, neither `batch` nor `stream`")
         self._has_rows = all(spec.shape[:1] == (-1,) for spec in (*self._inputs.values(), *self._outputs.values()))
         if hasattr(kind, "load"):
             _guarded("load", self._model.load)
 
     def hello(self) -> bytes:
         """What it takes and gives."""
-        return _guarded("labels and batch_rows", self._hello)
+        return _guarded("labels, batch_rows and sequence_idle_seconds", self._hello)
 
     def _hello(self) -> bytes:
         signature: dict[str, Any] = {
@@ -96,6 +147,8 @@ class PythonModel:
             "batch_rows": self._batch_rows(),
             "labels": getattr(self._model, "labels", {}),
             "streams": "stream" in self._methods,
+            "stateful": self._sequences is not None,
+            "sequence_idle_seconds": _positive(getattr(self._model, "sequence_idle_seconds", IDLE_SECONDS)),
         }
         return json.dumps({"signature": signature}).encode()
 
@@ -150,9 +203,16 @@ class PythonModel:
         if "predict" not in self._methods:
             return _problem("not_supported", "this model answers in streams: generate_stream, or ModelStreamInfer")
         try:
-            return self._packed(self._methods["predict"](asked.inputs, asked.parameters), asked.inputs)
+            return self._packed(self._predicted(asked), asked.inputs)
         except Exception as error:  # noqa: BLE001  the model's own code
             return _failed(error)
+
+    def _predicted(self, asked: _Asked) -> Any:
+        predict = self._methods["predict"]
+        if self._sequences is None:
+            return predict(asked.inputs, asked.parameters)
+        with self._sequences.turn(asked.parameters):
+            return predict(asked.inputs, asked.parameters)
 
     def _stream(self, asked: _Asked) -> Generator[Reply]:
         if asked.problem is not None:
@@ -173,6 +233,8 @@ class PythonModel:
             at = end
 
     def _request(self, wire: dict[str, Any], payload: memoryview) -> _Asked:
+        if self._sequences is not None:
+            self._sequences.end(wire["ended"])
         inputs: Arrays = {}
         at = 0
         for tensor in wire["inputs"]:
@@ -256,6 +318,13 @@ def _guarded(what: str, call: Callable[[], Any]) -> Any:
     except Exception as error:
         traceback.print_exc()
         raise CannotServe(f"{FILE}: {what}: {type(error).__name__}: {error}") from error
+
+
+def _positive(seconds: Any) -> float:
+    number = float(seconds)
+    if not 0 < number < float("inf"):
+        raise ValueError("sequence_idle_seconds must be above 0")
+    return number
 
 
 def _with_parameters(method: Callable[..., Any]) -> Callable[[Any, Any], Any]:

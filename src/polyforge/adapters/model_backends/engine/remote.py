@@ -17,6 +17,8 @@ from polyforge.egress.oip_client import OipClient
 from polyforge.kernel.errors import Invalid, ModelNotFound, PolyforgeError, Unavailable, UpstreamFailed
 from polyforge.kernel.tensors import Tensor, TensorSpec
 from polyforge.ports.model_backend import ModelRequest, Outputs, Signature
+from polyforge.ports.secret_source import SecretSource
+from polyforge.secrets.following import FollowedSecrets
 from polyforge.secrets.references import SecretRef
 
 MAX_TENSORS = 1024
@@ -53,13 +55,6 @@ class RemoteSettings(BaseModel):
         if "@" in url:
             raise ValueError("must not have a user in it; use `key`")
         return url.rstrip("/")
-
-    def headers(self) -> Mapping[str, str]:
-        """What says who we are; SettingsError when the key is not where it should be."""
-        if self.key is None:
-            return {}
-        key = self.key.reveal()
-        return {self.key_header: f"Bearer {key}" if self.key_header == "authorization" else key}
 
 
 _S = TypeVar("_S", bound=RemoteSettings)
@@ -114,6 +109,19 @@ class RemoteModel(ABC, Generic[_S]):
         self._loop = LoopThread()
         self._client: OipClient | None = None
         self._signature: Signature | None = None
+        self._secrets = FollowedSecrets(settings.key)
+
+    def use_secrets(self, source: SecretSource) -> None:
+        """Ask there for a key that is `secret:name`, anew with each call."""
+        self._secrets.open(source)
+
+    def _headers(self) -> Mapping[str, str]:
+        """What says who we are; SettingsError, Unavailable or NotConfigured when the key cannot be had."""
+        settings = self._settings
+        if settings.key is None:
+            return {}
+        key = self._secrets.reveal(settings.key)
+        return {settings.key_header: f"Bearer {key}" if settings.key_header == "authorization" else key}
 
     @abstractmethod
     async def _describe(self, client: OipClient) -> Description:
@@ -167,6 +175,7 @@ class RemoteModel(ABC, Generic[_S]):
 
     def close(self) -> None:
         """Hang up."""
+        self._secrets.close()
         client, self._client = self._client, None
         if client is not None:
             self._loop.wait_for(client.close())

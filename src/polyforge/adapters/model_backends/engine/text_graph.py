@@ -90,8 +90,17 @@ class TextGraph:
             answers.update(zip(group, self._run([rows[place] for place in group], head), strict=True))
         return [answers[place] for place in range(len(rows))]
 
+    @property
+    def spreads(self) -> bool:
+        """Whether one run may be computed by several threads."""
+        return self._graph.spreads
+
+    def spread(self, threads: int, alone: Callable[[], bool]) -> None:
+        """From now on compute a run with so many threads if `alone` says, as it begins, that no other is under way."""
+        self._graph.spread(threads, alone)
+
     def close(self) -> None:
-        """Let go of the session."""
+        """Let go of the sessions."""
         self._graph.close()
 
     def _run(self, rows: Sequence[Row], head: Head) -> Array:

@@ -16,6 +16,7 @@ from polyforge.kernel.hidden import Hidden
 from polyforge.server.app import Application
 from polyforge.server.authentication import Authentication
 from polyforge.server.browser import Browser
+from polyforge.server.console.site import Console
 from polyforge.server.management import build_management
 from polyforge.tenancy import api as tenancy_api
 from polyforge.tenancy.admin_key import AdminKey
@@ -24,6 +25,7 @@ from polyforge.tenancy.key_cache import KeyCache
 from polyforge.tenancy.keys import new_secret
 from polyforge.tenancy.organizations import api as organizations_api
 from polyforge.tenancy.people import api as people_api
+from polyforge.tenancy.people.arriving import api as arriving_api
 from polyforge.tenancy.people.attempts import Attempts
 from polyforge.tenancy.people.callers import Principals
 from polyforge.tenancy.people.passwords import Argon2Profile
@@ -165,6 +167,7 @@ class House:
             [
                 tenancy_api.router(KeyService(self.database, self.clock, recorder(self.clock))),
                 usage_api.router(UsageService(self.database, self.clock), make_writer),
+                arriving_api.router(people.arrivals, people.sign_on, people.post, people.cookie),
                 people_api.ways_in(people.sign_in, people.links, people.cookie),
                 people_api.own_account(people.account, people.sessions, people.links, people.cookie, people.csrf),
                 people_api.users_router(people.users),
@@ -179,7 +182,8 @@ class House:
         no_tokens: Any = None
         authentication = Authentication(self.keys, no_tokens, browser, behind_proxy=behind_proxy)
         rest: Any = SimpleNamespace(endpoints={}, answers={}, managed=lambda *_: None, answer=lambda *_: b"{}")
-        return Application(rest, rest, rest, management, authentication, rest, rest, rest, rest)
+        console = Console(self.data / "no-console")
+        return Application(rest, rest, rest, management, authentication, rest, rest, rest, rest, console)
 
 
 @asynccontextmanager

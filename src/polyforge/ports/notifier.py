@@ -1,6 +1,6 @@
 """The port to whatever brings a message to somebody outside."""
 
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import msgspec
 
@@ -18,6 +18,9 @@ class Notice(msgspec.Struct, frozen=True):
 
 class Notifier(Protocol):
     """Brings messages. Built from its settings and the data folder, `Adapter(settings, data)`; that does no I/O."""
+
+    mails: ClassVar[bool]
+    """Whether messages reach people by themselves; else somebody has to fetch them for them."""
 
     async def open(self, secrets: SecretSource) -> None:
         """Get ready. Does not require anything else to be up. `secrets` is where `secret:name` is asked for."""

@@ -49,6 +49,7 @@ from polyforge.tenancy.limits.service import LimitService
 from polyforge.tenancy.organizations import api as organizations_api
 from polyforge.tenancy.payloads import api as payloads_api
 from polyforge.tenancy.people import api as people_api
+from polyforge.tenancy.people.arriving import api as arriving_api
 from polyforge.tenancy.people.sign_on import api as sign_on_api
 from polyforge.tenancy.people.tokens import api as tokens_api
 from polyforge.tenancy.request_logs import api as request_logs_api
@@ -166,6 +167,7 @@ def _authentication(platform: GatewayPlatform) -> Authentication:
 def _people(people: PeoplePlatform) -> list[APIRouter]:
     """The routes of people, of their ways in, and of who may do what in organizations."""
     return [
+        arriving_api.router(people.arrivals, people.sign_on, people.post, people.cookie),
         people_api.ways_in(people.sign_in, people.links, people.cookie),
         sign_on_api.router(people.sign_on, people.cookie, people.sign_on_cookie),
         people_api.own_account(people.account, people.sessions, people.links, people.cookie, people.csrf),

@@ -12,6 +12,7 @@ from polyforge.tenancy.organizations.roles import RoleService
 from polyforge.tenancy.organizations.service import OrganizationService
 from polyforge.tenancy.organizations.service_accounts import ServiceAccountService
 from polyforge.tenancy.people.account import AccountService
+from polyforge.tenancy.people.arriving.service import ArrivalService
 from polyforge.tenancy.people.attempts import Attempts
 from polyforge.tenancy.people.callers import Principals
 from polyforge.tenancy.people.cookies import CsrfKey, SessionCookie
@@ -61,6 +62,7 @@ class PeoplePlatform:
         self.account = AccountService(database, clock, recorder, self.sign_in, self.passwords, master)
         self.links = LinkService(tools, self.post, site)
         self.users = UserService(database, clock, recorder, self.passwords, self.links)
+        self.arrivals = ArrivalService(tools, self.users)
         self.organizations = OrganizationService(database, clock, recorder)
         self.roles = RoleService(database, clock, recorder)
         self.groups = GroupService(database, clock, recorder)

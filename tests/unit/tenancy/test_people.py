@@ -2,6 +2,7 @@
 
 import asyncio
 from functools import partial
+from typing import ClassVar
 
 import pytest
 from pyotp.totp import TOTP
@@ -99,6 +100,8 @@ def test_letters_carry_their_links_behind_the_part_that_servers_see() -> None:
 
 class Scripted:
     """A notifier that fails as often as told."""
+
+    mails: ClassVar[bool] = False
 
     def __init__(self, failures: int) -> None:
         self.failures = failures

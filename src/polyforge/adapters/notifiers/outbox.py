@@ -4,6 +4,7 @@ import asyncio
 from email.message import EmailMessage
 from email.policy import default
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -29,6 +30,8 @@ class Settings(BaseModel):
 
 class OutboxNotifier:
     """Writes one file per message."""
+
+    mails: ClassVar[bool] = False
 
     def __init__(self, settings: Settings, data: Path) -> None:
         self._keep = settings.keep

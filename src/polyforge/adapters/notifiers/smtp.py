@@ -12,7 +12,7 @@ from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
 from functools import partial
 from pathlib import Path
-from typing import Final, Literal
+from typing import ClassVar, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -53,6 +53,8 @@ class Settings(BaseModel):
 
 class SmtpNotifier:
     """Sends one e-mail per message, each over a connection of its own."""
+
+    mails: ClassVar[bool] = True
 
     def __init__(self, settings: Settings, data: Path) -> None:
         self._settings = settings

@@ -44,6 +44,8 @@ class Post:
 
     def __init__(self, notifier: Notifier, *, pauses: tuple[float, ...] = _PAUSES) -> None:
         self._notifier = notifier
+        self.mails = notifier.mails
+        """Whether messages reach people by themselves."""
         self._pauses = pauses
         self._letters: set[_Letter] = set()
         self._promised = 0

@@ -53,6 +53,19 @@ class UserService:
                 ask_to_verify(user)
         return user
 
+    async def create_first(self, caller: Caller, email: str, name: str, password: str) -> User:
+        """The first user of all, for whoever has the admin key; Conflict once there is one."""
+        kept = await self._passwords.hash(password, email, name)
+        async with self._database.write() as session:
+            editor, places = SystemUserEditor(session), OrganizationEditor(session, Scope(DEFAULT_ORGANIZATION_ID))
+            await places.lock()
+            if await editor.any():
+                raise no_longer_first()
+            user = await self._add(editor, email, name, kept, operator=True, verified=True)
+            await places.edit(MEMBERSHIPS).add(membership_row(user.id, "user", OWNER, None, user.created_at))
+            await self._record(session, caller, "user.created", user, None, {**_told(user), "role": OWNER})
+        return user
+
     async def _create(
         self, caller: Caller, email: str, name: str, password: str, role: str | None, *, operator: bool
     ) -> User:
@@ -197,6 +210,11 @@ async def _manageable(editor: SystemUserEditor, caller: Caller, user_id: str) ->
     if user.operator:
         _require_operating(caller)
     return user
+
+
+def no_longer_first() -> Conflict:
+    """What is said to who would be the first user, and is not."""
+    return Conflict("there is a user already: sign in, or ask an operator for an account")
 
 
 def _require_operating(caller: Caller) -> None:

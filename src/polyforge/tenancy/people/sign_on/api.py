@@ -29,12 +29,7 @@ def router(sign_on: SignOnService, session_cookie: SessionCookie, cookie: SignOn
     @routes.get("/api/v1/auth/providers")
     async def list_providers(origin: Anybody) -> ProviderList:
         """The identity providers that people may sign in with."""
-        return ProviderList(
-            data=[
-                ProviderView(name=name, label=provider.settings.label or name, start=f"{START}/{name}")
-                for name, provider in sign_on.providers.items()
-            ]
-        )
+        return ProviderList(data=provider_views(sign_on))
 
     @routes.get(START + "/{provider}", status_code=303, response_class=Response)
     async def begin_sign_on(
@@ -60,6 +55,14 @@ def router(sign_on: SignOnService, session_cookie: SessionCookie, cookie: SignOn
         return _redirect(return_to, session_cookie.issued(token, LONGEST_SECONDS), cookie.cleared())
 
     return routes
+
+
+def provider_views(sign_on: SignOnService) -> list[ProviderView]:
+    """The identity providers, as a sign-in page shows them."""
+    return [
+        ProviderView(name=name, label=provider.settings.label or name, start=f"{START}/{name}")
+        for name, provider in sign_on.providers.items()
+    ]
 
 
 def _redirect(where: str, *cookies: str) -> Response:

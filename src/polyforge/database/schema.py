@@ -10,7 +10,7 @@ from sqlalchemy import inspect as inspect_schema
 from polyforge.database.database import Database
 from polyforge.kernel.errors import SettingsError
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011", "0012", "0013")
+REVISIONS = tuple(f"{number:04}" for number in range(1, 15))
 """Every schema that this code knows, oldest first."""
 HEAD = REVISIONS[-1]
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from polyforge.database.events.settings import EventSettings
 from polyforge.database.settings import DatabaseSettings
+from polyforge.egress.settings import EgressSettings
 from polyforge.gateway.settings import GatewaySettings
 from polyforge.guardrails.rules import OnError
 from polyforge.kernel.errors import SettingsError
@@ -209,6 +210,7 @@ class Settings(BaseModel):
     database: DatabaseSettings = Field(default_factory=DatabaseSettings)
     events: EventSettings = Field(default_factory=EventSettings)
     secrets: SecretsSettings = Field(default_factory=SecretsSettings)
+    egress: EgressSettings = Field(default_factory=EgressSettings)
     audit: AuditSettings = Field(default_factory=AuditSettings)
     logs: LogSettings = Field(default_factory=LogSettings)
     telemetry: TelemetrySettings = Field(default_factory=TelemetrySettings)

@@ -413,6 +413,29 @@ async def test_another_browser_cannot_finish(house: House, provider: IdentityPro
     await victim.aclose()
 
 
+async def test_a_browser_that_cannot_be_signed_in_lands_on_the_sign_in_page(
+    house: House, provider: IdentityProvider
+) -> None:
+    """What others get as a problem: here somebody looks at the screen."""
+    house.browser.headers["accept"] = "text/html,application/xhtml+xml,*/*;q=0.8"
+
+    async def told(back: dict[str, str]) -> str:
+        answer = await house.come_back(back)
+        assert (answer.status_code, answer.headers["cache-control"]) == (303, "no-store")
+        assert "polyforge_session" not in house.browser.cookies
+        return answer.headers["location"]
+
+    back = provider.visit(await house.begin())
+    assert await told({"state": back["state"], "error": "access_denied"}) == "/sign-in?error=sign_on_refused"
+    assert await told(back) == "/sign-in?error=sign_on_over"
+    provider.person["groups"] = []
+    assert await told(provider.visit(await house.begin())) == "/sign-in?error=no_role"
+    unknown = await house.browser.get("/api/v1/auth/sign-on/nobody")
+    assert (unknown.status_code, unknown.headers["location"]) == (303, "/sign-in?error=not_found")
+    away = await house.browser.get(START, params={"return_to": "//evil.example"})
+    assert away.headers["location"] == "/sign-in?error=invalid_request"
+
+
 @pytest.mark.parametrize("missing", ["state", "code"])
 async def test_nothing_may_be_missing(house: House, provider: IdentityProvider, missing: str) -> None:
     back = provider.visit(await house.begin())

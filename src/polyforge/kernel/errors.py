@@ -94,6 +94,36 @@ class Denied(PolyforgeError):
     kind = "permission_error"
 
 
+class SignOnRefused(Denied):
+    """The identity provider did not sign somebody in: they gave up there, or are not let in by it."""
+
+    code = "sign_on_refused"
+
+
+class NoRole(Denied):
+    """Somebody has an account and may do nothing with it yet; an administrator gives roles."""
+
+    code = "no_role"
+
+
+class NoAccount(Denied):
+    """The identity provider knows somebody who has no account here, and the settings make none; invite them."""
+
+    code = "no_account"
+
+
+class AddressNotAllowed(Denied):
+    """The identity provider tells an e-mail address that is not verified, or that the settings keep out."""
+
+    code = "address_not_allowed"
+
+
+class SignOnOver(Invalid):
+    """A sign-on that this browser did not begin, that took too long or was used before; it has to begin again."""
+
+    code = "sign_on_over"
+
+
 class NotFound(PolyforgeError):
     """It does not exist, or it is hidden from this caller: the two look the same on purpose."""
 

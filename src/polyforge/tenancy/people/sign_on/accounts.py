@@ -14,7 +14,7 @@ from polyforge.database.database import Database
 from polyforge.database.scopes import Scope
 from polyforge.database.sessions import WriteSession
 from polyforge.kernel.clock import Clock
-from polyforge.kernel.errors import Conflict, Denied
+from polyforge.kernel.errors import AddressNotAllowed, Conflict, Denied, NoAccount
 from polyforge.kernel.ids import new_ulid
 from polyforge.kernel.sizes import NAME_LENGTH
 from polyforge.tenancy.audit.log import Subject
@@ -92,7 +92,9 @@ class _Admission:
         if known is not None:
             user = await self._users.by_id(known)
         elif email is None:
-            raise Denied("your identity provider has not verified your e-mail address, so you cannot be told apart")
+            raise AddressNotAllowed(
+                "your identity provider has not verified your e-mail address, so you cannot be told apart"
+            )
         else:
             user = await self._linked(identity, email)
         if user is None or user.disabled_at is not None:
@@ -118,7 +120,7 @@ class _Admission:
 
     async def _made(self, identity: Identity, email: str) -> User:
         if not self._settings.create_users:
-            raise Denied("you have no account here; ask for an invitation")
+            raise NoAccount("you have no account here; ask for an invitation")
         user = User(
             id=new_ulid(),
             email=email,
@@ -192,9 +194,9 @@ def _checked(settings: IdentityProviderSettings, identity: Identity) -> str | No
         try:
             email = _email.validate_python(identity.email)
         except ValidationError as error:
-            raise Denied("your e-mail address has characters that addresses here cannot have") from error
+            raise AddressNotAllowed("your e-mail address has characters that addresses here cannot have") from error
     if settings.allowed_domains and (email or "").rpartition("@")[2] not in settings.allowed_domains:
-        raise Denied("only people with an e-mail address of this organization may sign in this way")
+        raise AddressNotAllowed("only people with an e-mail address of this organization may sign in this way")
     return email
 
 

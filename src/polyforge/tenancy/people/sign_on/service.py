@@ -13,7 +13,7 @@ import msgspec
 
 from polyforge.database.database import Database
 from polyforge.kernel.clock import Clock
-from polyforge.kernel.errors import Denied, Invalid, NotFound
+from polyforge.kernel.errors import Invalid, NoRole, NotFound, SignOnOver, SignOnRefused
 from polyforge.kernel.ids import new_ulid
 from polyforge.ports.secret_source import SecretSource
 from polyforge.tenancy.callers import Origin
@@ -108,18 +108,18 @@ class SignOnService:
     async def finish(self, name: str, back: Return, cookie: str | None, origin: Origin) -> tuple[str, str]:
         """The token of a new session, and where to go now.
 
-        Invalid when this browser began no such sign-on, Denied when the provider or the settings keep somebody out,
+        SignOnOver when this browser began no such sign-on, Denied when the provider or the settings keep somebody out,
         UpstreamFailed when the provider's answer cannot be trusted.
         """
         provider = self._provider(name)
         begun = await self._begun(name, back.state, cookie)
         await provider.check_sender(back.iss)
         if back.error is not None or not back.code:
-            raise Denied("the identity provider did not sign you in")
+            raise SignOnRefused("the identity provider did not sign you in")
         identity = await provider.identity(back.code, begun.verifier, begun.nonce)
         user = await self._accounts.admit(name, provider.settings, identity, origin)
         if not (await self._sessions.caller_of(user, None)).scopes:
-            raise Denied("you have an account, but no role yet; ask an administrator for one")
+            raise NoRole("you have an account, but no role yet; ask an administrator for one")
         await self._attempts.succeeded([_limit(origin)])
         return await self._sessions.begin(user, origin, f"sign-on {name}"), begun.return_to
 
@@ -130,7 +130,7 @@ class SignOnService:
                 begun = await SystemSignOnEditor(session).use(hash_of(state), name, self._clock.now())
             if begun is not None:
                 return begun
-        raise Invalid("this sign-in was not begun in this browser, took too long, or was used before; begin again")
+        raise SignOnOver("this sign-in was not begun in this browser, took too long, or was used before; begin again")
 
     def _provider(self, name: str) -> Provider:
         provider = self.providers.get(name)

@@ -71,8 +71,10 @@ scorecard: $(VENV)/installed-dev ## Try faults and races on us and on other gate
 lock: $(VENV)/installed-dev ## Resolve the locks again (ARGS=--upgrade for newer versions)
 	$(LOCK) --group pyproject.toml:installer --output-file requirements/installer.lock $(ARGS)
 	$(LOCK) --group pyproject.toml:litellm --output-file requirements/litellm.lock $(ARGS)
+	$(LOCK) --group pyproject.toml:console --output-file requirements/console.lock $(ARGS)
 	$(LOCK) pyproject.toml --group build --output-file requirements/core.lock $(ARGS)
-	$(LOCK) pyproject.toml --group build --group dev --constraint requirements/core.lock --output-file requirements/dev.lock $(ARGS)
+	$(LOCK) pyproject.toml --group build --group dev --constraint requirements/core.lock \
+		--constraint requirements/console.lock --output-file requirements/dev.lock $(ARGS)
 
 .PHONY: clean
 clean: ## Remove .venv and caches (not the data folder)

@@ -17,7 +17,10 @@ from packaging.version import Version
 from tests.architecture.sources import ROOT, imported, importers, sources
 
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
-LOCKS = {name: (ROOT / "requirements" / f"{name}.lock").read_text() for name in ("installer", "core", "dev", "litellm")}
+LOCKS = {
+    name: (ROOT / "requirements" / f"{name}.lock").read_text()
+    for name in ("installer", "console", "core", "dev", "litellm")
+}
 DRIVERS = {"aiosqlite", "asyncpg"}
 """SQLAlchemy loads them by the name in the database's URL."""
 
@@ -109,6 +112,7 @@ def test_what_tests_and_tools_import_is_in_a_lock() -> None:
         ("core", ()),
         ("core", ("build",)),
         ("dev", ("dev",)),
+        ("console", ("console",)),
         ("installer", ("installer",)),
         ("litellm", ("litellm",)),
     ],
@@ -123,7 +127,9 @@ def test_locks_pin_what_is_declared(lock: str, groups: tuple[str, ...]) -> None:
 
 def test_the_locks_agree() -> None:
     core, dev = pins(LOCKS["core"]), pins(LOCKS["dev"])
+    console = pins(LOCKS["console"])
     assert {name: dev.get(name) for name in core} == core
+    assert {name: dev.get(name) for name in console} == console
 
 
 @pytest.mark.parametrize("lock", LOCKS)

@@ -7,9 +7,10 @@ from time import perf_counter_ns
 from typing import Any, Final
 
 from polyforge.dialects.oip_paths import is_oip
-from polyforge.kernel.errors import MethodNotAllowed, NotFound, PolyforgeError, TooLarge
+from polyforge.kernel.errors import MethodNotAllowed, PolyforgeError, TooLarge
 from polyforge.kernel.ids import new_ulid
 from polyforge.server.authentication import Authentication
+from polyforge.server.console.site import Console, send_page
 from polyforge.server.declared import OPEN_PREFIX
 from polyforge.server.errors import Rendered, opaque, render_anthropic, renderer_for
 from polyforge.server.exchange import Observer
@@ -62,6 +63,7 @@ class Application:
         well_known: WellKnown,
         conversations: Conversations,
         open_inference: OpenInference,
+        console: Console,
     ) -> None:
         self._inference = inference
         self._endpoints = inference.endpoints
@@ -73,6 +75,7 @@ class Application:
         self._well_known = well_known
         self._conversations = conversations
         self._open_inference = open_inference
+        self._console = console
 
     def drain(self) -> None:
         """Take no new traffic; what is under way goes on."""
@@ -143,16 +146,15 @@ class Application:
             status, told = await self._open_inference.answer(scope, receive)
             await send_whole(send, status, [(b"content-type", _JSON)], told)
             return
-        status, kind, body = await self._read_only(path, scope)
-        await send_whole(send, status, [(b"content-type", kind), *headers_of(path)], body)
-
-    async def _read_only(self, path: str, scope: Scope) -> tuple[int, bytes, bytes]:
         answer = self._answer_for(path)
         if answer is None:
-            raise NotFound(f"there is nothing at {path[:200]}")
+            page = await self._console.answer(scope)
+            await send_page(send, page)
+            return
         if scope["method"] not in ("GET", "HEAD"):
             raise MethodNotAllowed(f"{path[:200]} takes GET", allowed="GET")
-        return await answer(path, scope)
+        status, kind, body = await answer(path, scope)
+        await send_whole(send, status, [(b"content-type", kind), *headers_of(path)], body)
 
     def _answer_for(self, path: str) -> Callable[[str, Scope], Awaitable[tuple[int, bytes, bytes]]] | None:
         if path == MODELS_PATH or path.startswith(MODELS_PATH + "/"):

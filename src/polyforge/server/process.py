@@ -27,6 +27,7 @@ from polyforge.registry.versions import api as versions_api
 from polyforge.server.app import Application
 from polyforge.server.authentication import Authentication
 from polyforge.server.browser import Browser
+from polyforge.server.console.site import Console
 from polyforge.server.inference import Inference
 from polyforge.server.management import build_management
 from polyforge.server.models import Models
@@ -144,6 +145,7 @@ def create_app(platform: GatewayPlatform) -> Application:
         well_known,
         conversations,
         open_inference,
+        Console(),
     )
 
 

@@ -29,8 +29,8 @@ async function main() {
   const script = await (await reach("link.js")).text();
   vm.runInNewContext(script, { document: page, location: new URL(link), history, fetch: reach, URLSearchParams });
   if (parts.form?.submit) await parts.form.submit({ preventDefault() {} });
-  const { title, outcome, form } = parts;
-  console.log(JSON.stringify({ title: title.textContent, outcome: outcome.textContent, open: !form?.hidden, shown }));
+  const { title, outcome, form, onward } = parts;
+  console.log(JSON.stringify({ title: title.textContent, outcome: outcome.textContent, open: !form?.hidden, onward: onward?.hidden === false, shown }));
 }
 
 main();

@@ -62,6 +62,7 @@ def test_an_invitation_is_accepted_by_somebody_new_and_by_somebody_known(place: 
     assert "choose a name" in follow(link)["outcome"]
     accepted = follow(link, name="Ben", password=PASSWORD)
     assert (accepted["open"], accepted["outcome"][:26]) == (False, "The invitation is accepted")
+    assert accepted["onward"] is True
     assert signs_in(place, BEN, PASSWORD)
     again = follow(link, name="Ben", password=PASSWORD)
     assert (again["open"], "wrong, used" in again["outcome"]) == (True, True)

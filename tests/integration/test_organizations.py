@@ -71,6 +71,31 @@ async def elsewhere(home: House, owner: Visitor) -> str:
 # --- organizations and projects ---
 
 
+async def test_people_see_what_they_may_do_in_each_of_their_projects(home: House) -> None:
+    ann = await home.visitor().sign_in(ANN)
+    first = (await ann("GET", "/me", 200))["project_id"]
+    second = (await ann("POST", "/projects", 201, {"name": "second"}))["id"]
+    own = await ann("POST", "/roles", 201, {"name": "tester", "permissions": ["inference", "members:read"]})
+    ben_id = (await home.user(BEN))["id"]
+    ben = await home.visitor().sign_in(BEN)
+    assert (await ben("GET", "/me/projects", 200))["data"] == []
+    nowhere = await ben("GET", "/me", 200)
+    assert nowhere["organization_name"] is nowhere["project_name"] is None
+    for role, project in ((own["name"], first), ("analyst", second)):
+        await home.admin("POST", "/memberships", 201, {"principal_id": ben_id, "role": role, "project_id": project})
+    mine = {each["id"]: each for each in (await ben("GET", "/me/projects", 200))["data"]}
+    assert {each["organization_name"] for each in mine.values()} == {"default"}
+    assert mine[first]["permissions"] == ["inference"]
+    for project, each in mine.items():
+        me = await ben("GET", "/me", 200, **{"x-polyforge-project": project})
+        assert each["permissions"] == me["permissions"]
+        assert (me["organization_name"], me["project_name"]) == ("default", each["name"])
+    away = await elsewhere(home, ann)
+    theirs = {each["id"]: each["permissions"] for each in (await ann("GET", "/me/projects", 200))["data"]}
+    assert set(theirs) == {first, second, away}
+    assert theirs[away] == (await ann("GET", "/me", 200))["permissions"]
+
+
 async def test_an_organization_belongs_to_who_made_it_and_shows_nothing_of_others(home: House) -> None:
     ann = await home.visitor().sign_in(ANN)
     await home.user(BEN, "developer")
@@ -427,6 +452,29 @@ async def test_an_invitation_makes_an_account_once(home: House) -> None:
     assert me["user"]["operator"] is False
     assert me["permissions"] == sorted(BUILT_IN_ROLES["developer"].permissions)
     await ann("DELETE", f"/invitations/{made['id']}", 409)
+
+
+async def test_whoever_has_the_link_sees_what_the_invitation_is_to(home: House) -> None:
+    ann = await home.visitor().sign_in(ANN)
+    here = (await ann("GET", "/me", 200))["project_id"]
+    await ann("POST", "/invitations", 201, {"email": EVE, "role": "developer", "project_id": here})
+    link = {"token": await home.letter(EVE)}
+    shown = await home.visitor()("POST", "/auth/invitations/show", 200, link)
+    assert shown.pop("expires_at")
+    assert shown == {
+        "email": EVE,
+        "organization": "default",
+        "project": "default",
+        "role": "developer",
+        "account_needed": True,
+    }
+    await home.user(EVE)
+    shown = await home.visitor()("POST", "/auth/invitations/show", 200, link)
+    assert shown["account_needed"] is False
+    await home.visitor()("POST", "/auth/invitations/accept", 204, link)
+    used = await home.visitor()("POST", "/auth/invitations/show", 401, link)
+    wrong = await home.visitor()("POST", "/auth/invitations/show", 401, {"token": "x" * 43})
+    assert used["detail"] == wrong["detail"]
 
 
 async def test_an_account_that_an_invitation_made_is_in_the_audit_log(home: House, database: Database) -> None:

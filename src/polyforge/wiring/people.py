@@ -63,7 +63,7 @@ class PeoplePlatform:
         self.links = LinkService(tools, self.post, site)
         self.users = UserService(database, clock, recorder, self.passwords, self.links)
         self.arrivals = ArrivalService(tools, self.users)
-        self.organizations = OrganizationService(database, clock, recorder)
+        self.organizations = OrganizationService(database, clock, recorder, principals)
         self.roles = RoleService(database, clock, recorder)
         self.groups = GroupService(database, clock, recorder)
         self.members = MembershipService(database, clock, recorder)

@@ -58,6 +58,7 @@ async function submit(event) {
     part("form").hidden = await send();
     part("hint").textContent = "";
     part("outcome").textContent = purpose.done;
+    part("onward").hidden = !part("form").hidden;
   } catch (error) {
     part("outcome").textContent = error.message;
   } finally {

@@ -10,7 +10,7 @@ from polyforge.tenancy.callers import Caller, Origin
 from polyforge.tenancy.organizations.groups import GroupService
 from polyforge.tenancy.organizations.invitations import InvitationService
 from polyforge.tenancy.organizations.members import MembershipService, NamedMembership
-from polyforge.tenancy.organizations.records import CustomRole
+from polyforge.tenancy.organizations.records import CustomRole, OwnProject
 from polyforge.tenancy.organizations.roles import RoleService
 from polyforge.tenancy.organizations.schemas import (
     Acceptance,
@@ -18,6 +18,7 @@ from polyforge.tenancy.organizations.schemas import (
     GroupPage,
     GroupView,
     InvitationPage,
+    InvitationShown,
     InvitationView,
     IssuedServiceAccount,
     MemberPage,
@@ -33,6 +34,8 @@ from polyforge.tenancy.organizations.schemas import (
     NewServiceAccount,
     OrganizationPage,
     OrganizationView,
+    OwnProjectPage,
+    OwnProjectView,
     ProjectPage,
     ProjectView,
     RoleChange,
@@ -45,7 +48,7 @@ from polyforge.tenancy.organizations.schemas import (
 )
 from polyforge.tenancy.organizations.service import OrganizationService
 from polyforge.tenancy.organizations.service_accounts import ServiceAccountService
-from polyforge.tenancy.people.schemas import Id
+from polyforge.tenancy.people.schemas import Id, LinkToken
 from polyforge.tenancy.permission import Open, Permission, SignedIn
 from polyforge.tenancy.policy import BUILT_IN_ROLES
 from polyforge.tenancy.schemas import MAX_PAGE
@@ -104,6 +107,20 @@ def invitations_router(invitations: InvitationService) -> APIRouter:
         """Take an invitation back."""
         await invitations.revoke(caller, invitation_id)
         return Response(status_code=204)
+
+    @routes.post("/auth/invitations/show")
+    async def show_invitation(origin: Anybody, body: LinkToken, response: Response) -> InvitationShown:
+        """What an invitation is to, by its link; whether a name and a password are needed to accept it."""
+        response.headers["cache-control"] = "no-store"
+        shown = await invitations.show(body.token)
+        return InvitationShown(
+            email=shown.invitation.email,
+            organization=shown.organization,
+            project=shown.project,
+            role=shown.invitation.role,
+            expires_at=utc(shown.invitation.expires_at),
+            account_needed=shown.account_needed,
+        )
 
     @routes.post("/auth/invitations/accept", status_code=204)
     async def accept_invitation(origin: Anybody, body: Acceptance) -> Response:
@@ -213,10 +230,10 @@ def _add_projects(routes: APIRouter, organizations: OrganizationService) -> None
         return ProjectView.model_validate(_fields(await organizations.rename_project(caller, project_id, body.name)))
 
     @routes.get("/me/projects", tags=["me"])
-    async def list_my_projects(caller: Somebody, limit: Limit = 100, cursor: Cursor = None) -> ProjectPage:
-        """The projects, of whichever organization, that you may work in, newest first."""
+    async def list_my_projects(caller: Somebody, limit: Limit = 100, cursor: Cursor = None) -> OwnProjectPage:
+        """The projects, of whichever organization, that you may work in, newest first, and what you may do there."""
         found, following = await organizations.projects_of(caller, limit, cursor)
-        return ProjectPage(data=[ProjectView.model_validate(_fields(each)) for each in found], next_cursor=following)
+        return OwnProjectPage(data=[_own_project(each) for each in found], next_cursor=following)
 
 
 def _add_roles(routes: APIRouter, roles: RoleService) -> None:
@@ -324,6 +341,11 @@ def _add_memberships(routes: APIRouter, members: MembershipService) -> None:
         """Take a role away; the last owner keeps theirs."""
         await members.remove(caller, membership_id)
         return Response(status_code=204)
+
+
+def _own_project(own: OwnProject) -> OwnProjectView:
+    more = {"organization_name": own.organization_name, "permissions": sorted(own.permissions)}
+    return OwnProjectView.model_validate({**_fields(own.project), **more})
 
 
 def _membership(named: NamedMembership) -> MembershipView:

@@ -3,6 +3,8 @@
 from functools import partial
 from typing import Final
 
+import msgspec
+
 from polyforge.database.database import Database
 from polyforge.database.scopes import Scope
 from polyforge.database.sessions import ReadSession, WriteSession
@@ -40,6 +42,16 @@ from polyforge.tenancy.store import SystemStore
 INVITATION_SECONDS: Final = 7 * 86_400.0
 MAX_WAITING: Final = 1_000
 """Of one organization."""
+
+
+class ShownInvitation(msgspec.Struct, frozen=True):
+    """An invitation with what is needed to accept it."""
+
+    invitation: Invitation
+    organization: str
+    project: str | None
+    account_needed: bool
+    """Whether nobody has an account with its address yet."""
 
 
 class InvitationService:
@@ -120,6 +132,19 @@ class InvitationService:
             if before.revoked_at is None:
                 after = await editor.edit(INVITATIONS).change(invitation_id, {"revoked_at": self._clock.now()})
                 await record(self._recorder, session, caller, "invitation.revoked", _subject(after), before, after)
+
+    async def show(self, token: str) -> ShownInvitation:
+        """An invitation to whoever has its link, which only the invited have; WrongCredentials as in `accept`."""
+        async with self._database.read() as session:
+            invitation = await self._open(session, token)
+            user = await SystemUserStore(session).by_email(invitation.email)
+            scope = Scope(invitation.organization_id)
+            store = OrganizationStore(session, scope)
+            organization, project_id = await store.organization(), invitation.project_id
+            project = None if project_id is None else await store.rows(PROJECTS).get(project_id)
+        if user is not None and user.disabled_at is not None:
+            raise _dead()
+        return ShownInvitation(invitation, organization.name, project.name if project else None, user is None)
 
     async def accept(self, origin: Origin, token: str, name: str | None, password: str | None) -> None:
         """Give the role to the user of the invited address, whose account is made when there is none.

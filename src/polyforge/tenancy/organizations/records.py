@@ -69,6 +69,14 @@ class ServiceAccount(msgspec.Struct, frozen=True):
     disabled_at: float | None
 
 
+class OwnProject(msgspec.Struct, frozen=True):
+    """A project as somebody who works in it sees it."""
+
+    project: Project
+    organization_name: str
+    permissions: frozenset[str]
+
+
 class Invitation(msgspec.Struct, frozen=True):
     """A role that waits for somebody to accept it."""
 

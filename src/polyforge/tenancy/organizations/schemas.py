@@ -60,6 +60,20 @@ class ProjectView(BaseModel):
     created_at: datetime
 
 
+class OwnProjectView(ProjectView):
+    """A project that you may work in, and what you may do there."""
+
+    organization_name: str
+    permissions: list[str] = Field(description="In the project and in its organization.")
+
+
+class OwnProjectPage(BaseModel):
+    """Some of your projects, newest first."""
+
+    data: list[OwnProjectView]
+    next_cursor: str | None
+
+
 class ProjectPage(BaseModel):
     """Some projects, newest first."""
 
@@ -241,6 +255,19 @@ class InvitationPage(BaseModel):
 
     data: list[InvitationView]
     next_cursor: str | None
+
+
+class InvitationShown(BaseModel):
+    """An invitation, as whoever has its link sees it."""
+
+    email: str
+    organization: str
+    project: str | None = Field(description="null: the role is in the whole organization.")
+    role: str
+    expires_at: datetime
+    account_needed: bool = Field(
+        description="Whether to ask for a name and a password: there is no account with this address yet."
+    )
 
 
 class Acceptance(Body):

@@ -13,7 +13,7 @@ from polyforge.tenancy.audit.log import Subject
 from polyforge.tenancy.audit.recorder import Recorder
 from polyforge.tenancy.callers import Caller
 from polyforge.tenancy.defaults import DEFAULT_NAME
-from polyforge.tenancy.organizations.records import OWNER, Organization, Project
+from polyforge.tenancy.organizations.records import OWNER, Organization, OwnProject, Project
 from polyforge.tenancy.organizations.store import (
     MEMBERSHIPS,
     PROJECTS,
@@ -23,6 +23,7 @@ from polyforge.tenancy.organizations.store import (
     SystemOrganizationStore,
 )
 from polyforge.tenancy.organizations.telling import record
+from polyforge.tenancy.people.callers import Principals
 from polyforge.tenancy.people.paging import check_cursor, page_of
 from polyforge.tenancy.people.sessions import require_user
 from polyforge.tenancy.people.store import SystemUserStore
@@ -35,8 +36,9 @@ MAX_PROJECTS: Final = 1_000
 class OrganizationService:
     """Makes organizations, for operators, and projects, for their owners and admins."""
 
-    def __init__(self, database: Database, clock: Clock, recorder: Recorder) -> None:
+    def __init__(self, database: Database, clock: Clock, recorder: Recorder, principals: Principals) -> None:
         self._database = database
+        self._principals = principals
         self._clock = clock
         self._recorder = recorder
 
@@ -119,13 +121,17 @@ class OrganizationService:
             found = await OrganizationStore(session, _scope(caller)).rows(PROJECTS).page(limit + 1, cursor)
         return page_of(found, limit)
 
-    async def projects_of(self, caller: Caller, limit: int, cursor: str | None) -> tuple[list[Project], str | None]:
+    async def projects_of(self, caller: Caller, limit: int, cursor: str | None) -> tuple[list[OwnProject], str | None]:
         """The projects that the caller may work in, of whichever organization, newest first."""
         require_user(caller)
         check_cursor(cursor)
         async with self._database.read() as session:
-            found = await SystemOrganizationStore(session).projects_of(caller.key_id, limit + 1, cursor)
-        return page_of(found, limit)
+            store = SystemOrganizationStore(session)
+            page, following = page_of(await store.projects_of(caller.key_id, limit + 1, cursor), limit)
+            names = await store.names({project.organization_id for project in page})
+        places = [(project.organization_id, project.id) for project in page]
+        permissions = await self._principals.permissions(caller.key_id, places)
+        return [OwnProject(each, names[each.organization_id], permissions[each.id]) for each in page], following
 
     def _project(self, name: str) -> dict[str, Any]:
         return {"id": new_ulid(), "name": name, "created_at": self._clock.now()}

@@ -4,7 +4,7 @@ The stores built for a scope see nothing else. Those named System are for what s
 happens before there is a caller, and for what follows a person into every organization.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -233,6 +233,12 @@ class SystemOrganizationStore:
     async def name(self, organization_id: str) -> str | None:
         """The name of an organization."""
         return await self._session.scalar(select(organizations.c.name).where(organizations.c.id == organization_id))
+
+    async def names(self, organization_ids: Collection[str]) -> dict[str, str]:
+        """The names of some organizations, by id."""
+        columns = organizations.c
+        rows = await self._session.all(select(columns.id, columns.name).where(columns.id.in_(organization_ids)))
+        return {row["id"]: row["name"] for row in rows}
 
     async def reach(self, most: int) -> bool:
         """Whether there are `most` or more."""

@@ -27,7 +27,13 @@ from polyforge.tenancy.people.second_factor import (
 )
 from polyforge.tenancy.people.sessions import require_user
 from polyforge.tenancy.people.sign_in import SignInService, totp_seal
-from polyforge.tenancy.people.store import SystemLinkEditor, SystemSessionEditor, SystemUserEditor, SystemUserStore
+from polyforge.tenancy.people.store import (
+    SystemLinkEditor,
+    SystemPlaceStore,
+    SystemSessionEditor,
+    SystemUserEditor,
+    SystemUserStore,
+)
 
 ENROL_SECONDS: Final = 600.0
 
@@ -64,6 +70,11 @@ class AccountService:
         self._sign_in = sign_in
         self._passwords = passwords
         self._master = master
+
+    async def names_of_place(self, caller: Caller) -> tuple[str, str] | None:
+        """What the organization and the project are called in which the caller acts; None: nowhere."""
+        async with self._database.read() as session:
+            return await SystemPlaceStore(session).names(caller.organization_id, caller.project_id)
 
     async def user(self, caller: Caller) -> User:
         """The caller's account."""

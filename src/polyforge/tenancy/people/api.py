@@ -149,7 +149,8 @@ def _add_account(routes: APIRouter, account: AccountService, links: LinkService,
         """Who you are, where, and what you may do there."""
         response.headers["cache-control"] = "no-store"
         user = await account.user(caller) if caller.kind == "user" else None
-        return _me(caller, user, _session_of(request), csrf)
+        place = await account.names_of_place(caller)
+        return _me(caller, user, place, _session_of(request), csrf)
 
     @routes.patch("")
     async def change_me(caller: Somebody, body: NameChange) -> UserView:
@@ -265,14 +266,18 @@ def user_view(user: User) -> UserView:
     )
 
 
-def _me(caller: Caller, user: User | None, session: Session | None, csrf: CsrfKey) -> MeView:
+def _me(
+    caller: Caller, user: User | None, place: tuple[str, str] | None, session: Session | None, csrf: CsrfKey
+) -> MeView:
     return MeView(
         kind=caller.kind,
         id=caller.key_id,
         name=user.name if user else caller.key_name,
         user=user_view(user) if user else None,
         organization_id=caller.organization_id,
+        organization_name=place[0] if place else None,
         project_id=caller.project_id,
+        project_name=place[1] if place else None,
         permissions=sorted(caller.scopes),
         csrf=csrf.value(session.hash) if session else None,
     )

@@ -1,6 +1,6 @@
 """From a user or a service account to the caller that its requests act for, as memberships stand right now."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -59,6 +59,21 @@ class Principals:
             user_id=user["id"],
             group_ids=group_ids,
         )
+
+    async def permissions(self, user_id: str, places: Sequence[tuple[str, str]]) -> dict[str, frozenset[str]]:
+        """What a user may do in each of some projects, given as (organization, project), by the project's id."""
+        async with self._database.read() as session:
+            store = _PrincipalStore(session)
+            user = await store.user(user_id)
+            held = await store.memberships(user_id)
+            custom = await store.roles_of({organization_id for organization_id, _ in places}, held)
+        operator = user is not None and user["operator"]
+        return {
+            project_id: effective(
+                _grants(held, organization_id, custom[organization_id]), project_id, operator=operator
+            )
+            for organization_id, project_id in places
+        }
 
     async def of_service(self, account_id: str) -> Caller:
         """The caller of a service account in its project; Unauthenticated for one that is gone or disabled."""
@@ -129,10 +144,19 @@ class _PrincipalStore:
 
     async def custom_roles(self, organization_id: str, held: Sequence[Membership]) -> dict[str, list[str]]:
         """Permissions by name, of the organization's own roles among these memberships."""
-        names = {membership.role for membership in held if membership.organization_id == organization_id}
-        query = select(roles.c.name, roles.c.permissions)
-        rows = await self._session.all(query.where(roles.c.organization_id == organization_id, roles.c.name.in_(names)))
-        return {row["name"]: _names(row["permissions"]) for row in rows}
+        return (await self.roles_of({organization_id}, held))[organization_id]
+
+    async def roles_of(
+        self, organization_ids: Collection[str], held: Sequence[Membership]
+    ) -> dict[str, dict[str, list[str]]]:
+        """The same of some organizations, by their ids."""
+        names = {membership.role for membership in held if membership.organization_id in organization_ids}
+        query = select(roles.c.organization_id, roles.c.name, roles.c.permissions)
+        wanted = query.where(roles.c.organization_id.in_(organization_ids), roles.c.name.in_(names))
+        found: dict[str, dict[str, list[str]]] = {organization_id: {} for organization_id in organization_ids}
+        for row in await self._session.all(wanted):
+            found[row["organization_id"]][row["name"]] = _names(row["permissions"])
+        return found
 
 
 def _names(permissions: Any) -> list[str]:

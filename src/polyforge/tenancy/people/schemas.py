@@ -2,7 +2,7 @@
 
 import re
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
@@ -175,13 +175,19 @@ class UserPage(BaseModel):
 class MeView(BaseModel):
     """Who calls, and what they may do where they are."""
 
-    kind: str = Field(description="`user`, `key` or `service`.")
+    kind: Literal["key", "user", "service", "system"]
     id: str
     name: str
     user: UserView | None = None
     organization_id: str
+    organization_name: str | None = Field(
+        default=None, description="null: you are a member of no project, and can look after your own account only."
+    )
     project_id: str
-    permissions: list[str]
+    project_name: str | None = None
+    permissions: list[str] = Field(
+        description="What you may do in this project and its organization; GET /api/v1/me/projects tells it of others."
+    )
     csrf: str | None = Field(
         default=None, description="Send it as x-polyforge-csrf with every change that the cookie authenticates."
     )

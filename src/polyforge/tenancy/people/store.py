@@ -22,6 +22,7 @@ from polyforge.tenancy.people.tables import (
     users,
 )
 from polyforge.tenancy.people.tokens.store import end_tokens
+from polyforge.tenancy.tables import organizations, projects
 
 
 def holders_of(user_id: str) -> CompoundSelect[tuple[str]]:
@@ -85,6 +86,22 @@ class SystemUserStore:
     async def _one(self, which: ColumnElement[bool]) -> User | None:
         row = await self._session.first(select(users).where(which))
         return user_of(row) if row else None
+
+
+class SystemPlaceStore:
+    """What organizations and projects are called, whoever's they are."""
+
+    def __init__(self, session: ReadSession) -> None:
+        self._session = session
+
+    async def names(self, organization_id: str, project_id: str) -> tuple[str, str] | None:
+        """What an organization and one of its projects are called."""
+        same = (projects.c.organization_id == organizations.c.id) & (projects.c.id == project_id)
+        query = select(organizations.c.name, projects.c.name.label("project_name"))
+        row = await self._session.first(
+            query.select_from(organizations).join(projects, same).where(organizations.c.id == organization_id)
+        )
+        return None if row is None else (row["name"], row["project_name"])
 
 
 class SystemUserEditor(SystemUserStore):

@@ -1,0 +1,126 @@
+import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useNavigate } from "@tanstack/react-router";
+import { ChevronsUpDown, Languages, LogOut, Moon, Sun, UserRound } from "lucide-react";
+
+import { api, call, setCsrf } from "@/client/http";
+import { chooseLanguage, currentLanguage, LANGUAGES, useTexts } from "@/shared/lib/i18n";
+import { ME } from "@/shared/lib/me";
+import { useSession } from "@/shared/lib/session";
+import { setTheme, THEMES, useTheme } from "@/shared/lib/theme";
+import { Button, IconButton } from "@/shared/ui/button";
+import { messageOf } from "@/shared/ui/error-note";
+import { Menu } from "@/shared/ui/menu";
+import { toast } from "@/shared/ui/toast";
+
+export function LanguageMenu() {
+  const t = useTexts("shell");
+  return (
+    <Menu
+      trigger={
+        <IconButton label={t("language")}>
+          <Languages size={17} aria-hidden />
+        </IconButton>
+      }
+      items={LANGUAGES.map(({ code, name }) => ({
+        label: <span lang={code}>{name}</span>,
+        checked: code === currentLanguage(),
+        onSelect: () => void chooseLanguage(code),
+      }))}
+    />
+  );
+}
+
+export function ThemeMenu() {
+  const t = useTexts("shell");
+  const { theme, dark } = useTheme();
+  return (
+    <Menu
+      trigger={<IconButton label={t("theme.title")}>{dark ? <Moon size={17} aria-hidden /> : <Sun size={17} aria-hidden />}</IconButton>}
+      items={THEMES.map((name) => ({ label: t(`theme.${name}`), checked: name === theme, onSelect: () => setTheme(name) }))}
+    />
+  );
+}
+
+/** Ends the session here and in the browser. */
+export function useSignOut(): () => void {
+  const queries = useQueryClient();
+  const navigate = useNavigate();
+  const t = useTexts("common");
+  const signOut = useMutation({
+    mutationFn: () => call(api.POST("/api/v1/me/sign-out")),
+    onSuccess: async () => {
+      setCsrf(null);
+      queries.clear();
+      await navigate({ to: "/sign-in" });
+    },
+    onError: (error) => toast(messageOf(error, t), "danger"),
+  });
+  return () => signOut.mutate();
+}
+
+export function AccountMenu() {
+  const t = useTexts("shell");
+  const { me } = useSession();
+  const navigate = useNavigate();
+  const signOut = useSignOut();
+  return (
+    <Menu
+      trigger={
+        <IconButton label={t("account")} className="!bg-accent-soft !text-accent !rounded-full text-[12px]">
+          {me.name.slice(0, 2).toUpperCase()}
+        </IconButton>
+      }
+      header={
+        <>
+          <p className="font-semibold">{me.name}</p>
+          {me.user ? <p className="text-muted text-[12.5px]">{me.user.email}</p> : null}
+        </>
+      }
+      items={[
+        { label: t("profile"), icon: <UserRound size={15} aria-hidden />, onSelect: () => void navigate({ to: "/profile" }) },
+        { label: t("signOut"), icon: <LogOut size={15} aria-hidden />, onSelect: signOut, separated: true },
+      ]}
+    />
+  );
+}
+
+const MOST_PROJECTS = 100;
+
+/** Where one works; choosing another shows everything anew. */
+export function ProjectMenu() {
+  const t = useTexts("shell");
+  const common = useTexts("common");
+  const { me } = useSession();
+  const queries = useQueryClient();
+  const projects = useQuery({
+    queryKey: ["my-projects"],
+    queryFn: () => call(api.GET("/api/v1/me/projects", { params: { query: { limit: MOST_PROJECTS } } })),
+    staleTime: 60_000,
+  });
+  const choose = useMutation({
+    mutationFn: (id: string) => call(api.PUT("/api/v1/me/project", { body: { project_id: id } })),
+    onSuccess: async () => {
+      await queries.invalidateQueries({ queryKey: ME });
+      await queries.resetQueries({ predicate: (query) => query.queryKey[0] !== ME[0] });
+    },
+    onError: (error) => toast(messageOf(error, common), "danger"),
+  });
+  const known = projects.data?.data ?? [];
+  const current = known.find((project) => project.id === me.project_id);
+  return (
+    <Menu
+      align="start"
+      trigger={
+        <Button kind="ghost" aria-label={`${t("project")}: ${current?.name ?? ""}`}>
+          <span className="text-text max-w-52 truncate">{current?.name ?? t("project")}</span>
+          <ChevronsUpDown size={14} aria-hidden />
+        </Button>
+      }
+      items={known.map((project) => ({
+        label: project.name,
+        checked: project.id === me.project_id,
+        onSelect: () => choose.mutate(project.id),
+      }))}
+    />
+  );
+}

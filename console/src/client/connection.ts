@@ -1,0 +1,50 @@
+/** Whether the server can be reached: told by every call, and asked for while it cannot. */
+
+type Listener = () => void;
+
+const FIRST_WAIT_MS = 1_000;
+const LONGEST_WAIT_MS = 8_000;
+
+const listeners = new Set<Listener>();
+let reachable = true;
+let waitMs = FIRST_WAIT_MS;
+let timer: ReturnType<typeof setTimeout> | undefined;
+
+export function isReachable(): boolean {
+  return reachable;
+}
+
+export function onReachable(listener: Listener): () => void {
+  listeners.add(listener);
+  return () => listeners.delete(listener);
+}
+
+export function reportReachable(): void {
+  clearTimeout(timer);
+  timer = undefined;
+  waitMs = FIRST_WAIT_MS;
+  set(true);
+}
+
+export function reportUnreachable(): void {
+  set(false);
+  timer ??= setTimeout(ask, waitMs);
+}
+
+function set(value: boolean): void {
+  if (reachable === value) return;
+  reachable = value;
+  for (const listener of listeners) listener();
+}
+
+async function ask(): Promise<void> {
+  timer = undefined;
+  waitMs = Math.min(waitMs * 2, LONGEST_WAIT_MS);
+  try {
+    const response = await fetch("/livez", { cache: "no-store" });
+    if (response.ok) reportReachable();
+    else reportUnreachable();
+  } catch {
+    reportUnreachable();
+  }
+}

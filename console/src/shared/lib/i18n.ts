@@ -1,0 +1,62 @@
+import i18next from "i18next";
+import { initReactI18next, useTranslation } from "react-i18next";
+
+import { setLocale } from "./format";
+import { read, write } from "./stored";
+
+export const LANGUAGES = [
+  { code: "en", name: "English" },
+  { code: "hi", name: "हिन्दी" },
+] as const;
+export type Language = (typeof LANGUAGES)[number]["code"];
+
+/** All texts of one language: a catalogue for each part of the console. */
+export type Catalogue = Record<string, object>;
+type Load = (language: Language) => Promise<Catalogue>;
+
+let load: Load = async () => ({});
+
+function chosen(): Language {
+  const stored = read("language");
+  const wanted = stored ?? navigator.language.slice(0, 2);
+  return LANGUAGES.some((language) => language.code === wanted) ? (wanted as Language) : "en";
+}
+
+/** Load the texts of the language that the person chose, or else their browser. */
+export async function startTranslations(loader: Load): Promise<void> {
+  load = loader;
+  await i18next.use(initReactI18next).init({
+    lng: "en",
+    fallbackLng: "en",
+    resources: {},
+    interpolation: { escapeValue: false },
+    react: { useSuspense: false },
+  });
+  await addTexts("en");
+  await chooseLanguage(chosen());
+}
+
+async function addTexts(language: Language): Promise<void> {
+  const catalogue = await load(language);
+  for (const [part, texts] of Object.entries(catalogue)) i18next.addResourceBundle(language, part, texts, true, true);
+}
+
+export async function chooseLanguage(language: Language): Promise<void> {
+  await addTexts(language);
+  setLocale(language);
+  document.documentElement.lang = language;
+  write("language", language);
+  await i18next.changeLanguage(language);
+}
+
+export function currentLanguage(): Language {
+  return (i18next.language ?? "en") as Language;
+}
+
+export type Translate = (key: string, values?: Record<string, string | number>) => string;
+
+/** The texts of one part; `common:` before a key reaches what all parts share. */
+export function useTexts(part: string): Translate {
+  const { t } = useTranslation([part, "common"]);
+  return t as unknown as Translate;
+}

@@ -1,0 +1,42 @@
+import { type QueryKey, useInfiniteQuery } from "@tanstack/react-query";
+import { useMemo } from "react";
+
+import type { Page } from "@/client/paging";
+
+export interface List<Row> {
+  rows: readonly Row[];
+  loading: boolean;
+  error: unknown;
+  hasMore: boolean;
+  loadingMore: boolean;
+  loadMore: () => void;
+  retry: () => void;
+}
+
+/** A list of the API, read page by page as one scrolls; `read` gets the cursor of the next page. */
+export function useList<Row>(
+  key: QueryKey,
+  read: (cursor: string | undefined, signal: AbortSignal) => Promise<Page<Row>>,
+  options: { refetchMs?: number; enabled?: boolean } = {},
+): List<Row> {
+  const query = useInfiniteQuery({
+    queryKey: key,
+    queryFn: ({ pageParam, signal }) => read(pageParam, signal),
+    initialPageParam: undefined as string | undefined,
+    getNextPageParam: (last) => last.next_cursor ?? undefined,
+    ...(options.refetchMs === undefined ? {} : { refetchInterval: options.refetchMs }),
+    ...(options.enabled === undefined ? {} : { enabled: options.enabled }),
+  });
+  const rows = useMemo(() => query.data?.pages.flatMap((page) => page.data) ?? [], [query.data]);
+  return {
+    rows,
+    loading: query.isPending && query.fetchStatus !== "idle",
+    error: query.error,
+    hasMore: query.hasNextPage,
+    loadingMore: query.isFetchingNextPage,
+    loadMore: () => {
+      if (query.hasNextPage && !query.isFetchingNextPage) void query.fetchNextPage();
+    },
+    retry: () => void query.refetch(),
+  };
+}

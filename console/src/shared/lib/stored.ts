@@ -1,0 +1,20 @@
+/** What this browser remembers; where it may not remember, nothing is lost but the memory. */
+
+const PREFIX = "polyforge.";
+
+export function read(name: string): string | null {
+  try {
+    return localStorage.getItem(PREFIX + name);
+  } catch {
+    return null;
+  }
+}
+
+export function write(name: string, value: string): boolean {
+  try {
+    localStorage.setItem(PREFIX + name, value);
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,19 @@
+import { Lock } from "lucide-react";
+import type { ReactNode } from "react";
+
+import { useSession } from "@/shared/lib/session";
+import { useTexts } from "@/shared/lib/i18n";
+
+import { Empty } from "./empty";
+
+/** What is shown only to those who may; others learn which permission they lack. */
+export function Need({ permission, children }: { permission: string; children: ReactNode }) {
+  const { can } = useSession();
+  const t = useTexts("common");
+  if (can(permission)) return children;
+  return (
+    <Empty icon={Lock} title={t("notAllowed")}>
+      {t("notAllowedHint", { permission })}
+    </Empty>
+  );
+}

@@ -1,4 +1,4 @@
-import { Outlet, useLocation, useNavigate } from "@tanstack/react-router";
+import { Outlet, useNavigate, useRouter } from "@tanstack/react-router";
 import { useEffect } from "react";
 
 import { useMe } from "@/shared/lib/me";
@@ -14,13 +14,14 @@ export function SignedIn() {
   const { data: me, error, isPending, refetch } = useMe();
   const navigate = useNavigate();
   const t = useTexts("common");
-  const { pathname, searchStr } = useLocation();
+  const router = useRouter();
   const missing = me === null;
   useEffect(() => {
     if (!missing) return;
+    const { pathname, searchStr } = router.state.location;
     const then = pathname === "/" && searchStr === "" ? {} : { then: pathname + searchStr };
     void navigate({ to: "/sign-in", search: then as never, replace: true });
-  }, [missing, navigate, pathname, searchStr]);
+  }, [missing, navigate, router]);
 
   if (me) {
     return (

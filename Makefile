@@ -8,10 +8,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 LITELLM := $(VENV)/litellm
 CODE := src tests tools benchmarks
+BUILT := src/polyforge/server/console/static
 SOURCES := $(wildcard $(CODE))
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Only hashed wheels, no resolving and no building: what the lock says, or nothing.
 SYNC := $(PIP) install --quiet --no-compile --no-deps --only-binary :all: --require-hashes --requirement
+CONSOLE := $(BIN)/python tools/build_console.py
 COMPILE := $(BIN)/python -m compileall -q -j 0
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
 	--custom-compile-command "make lock"
@@ -19,7 +21,12 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --fork-s
 ##@ Use it
 .PHONY: up
 up: install ## Start Polyforge on http://127.0.0.1:8080 (ARGS="--port 9000" for options)
+	@$(CONSOLE) build --in-background
 	@$(BIN)/polyforge up $(ARGS)
+
+.PHONY: console
+console: install ## Build the console, which `make up` does in the background (Node comes as a wheel)
+	@$(CONSOLE) build
 
 .PHONY: install
 install: $(VENV)/installed ## Make .venv with Polyforge and what it needs, from the lock
@@ -27,17 +34,19 @@ install: $(VENV)/installed ## Make .venv with Polyforge and what it needs, from 
 ##@ Work on it
 .PHONY: test
 test: $(VENV)/installed-dev $(LITELLM)/installed ## Run the whole suite, with what it needs installed (ARGS="-k name" to choose)
-	@tools/need-programs postgres redis-server nginx wrk
+	@tools/need-programs postgres redis-server nginx wrk chromium fonts-noto-core
+	@$(CONSOLE) build
 	$(BIN)/python -m pytest $(ARGS)
 
 .PHONY: check
-check: $(VENV)/installed-dev ## Format, lint, types, import contract, licences, drift of the docs
+check: $(VENV)/installed-dev ## Format, lint, types, import contract, licences, drift of the docs, the console's own
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/ruff check $(SOURCES)
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
 	$(BIN)/lint-imports
 	$(BIN)/python tools/licences.py
 	$(BIN)/python tools/docs.py --check
+	$(CONSOLE) check
 
 .PHONY: fix
 fix: $(VENV)/installed-dev ## Format the code and mend what ruff can mend
@@ -77,8 +86,9 @@ lock: $(VENV)/installed-dev ## Resolve the locks again (ARGS=--upgrade for newer
 		--constraint requirements/console.lock --output-file requirements/dev.lock $(ARGS)
 
 .PHONY: clean
-clean: ## Remove .venv and caches (not the data folder)
+clean: ## Remove .venv, the built console and caches (not the data folder)
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache benchmarks/.peers
+	rm -rf console/node_modules console/dist $(BUILT) $(dir $(BUILT))build.json
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: help

@@ -101,6 +101,8 @@ def test_chat_answers_as_a_whole(place: Polyforge, provider: Upstream, key: Key,
         [],
     )
     assert reply["id"] == response.request_id
+    assert (reply["provider"], reply["deployment"]) == ("lab", model.removeprefix("lab/"))
+    assert float(response.headers["x-polyforge-cost-usd"]) == PRICE / 1_000_000
     assert reply["usage"] == {
         "input": 1_000,
         "cached_input": 100,
@@ -123,7 +125,8 @@ def test_chat_streams_named_events(place: Polyforge, provider: Upstream, key: Ke
     assert response.complete
     got = events(response)
     assert [name for name, _ in got] == ["start", "text", "text", "finish", "usage"]
-    assert got[0][1] == {"id": response.request_id, "model": model}
+    answered = {"provider": "lab", "deployment": model.removeprefix("lab/")}
+    assert got[0][1] == {"id": response.request_id, "model": model, **answered}
     assert "".join(data["text"] for name, data in got if name == "text") == "Hello there."
     assert (got[-1][1]["output"], got[-1][1]["cost_usd"]) == (500, PRICE / 1_000_000)
     (record,) = place.settled(key)

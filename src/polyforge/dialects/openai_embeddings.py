@@ -2,9 +2,10 @@
 
 import base64
 from array import array
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
+from msgspec import Meta
 
 from polyforge.dialects.bodies import decode_body
 from polyforge.dialects.end_users import read_end_user
@@ -17,29 +18,37 @@ from polyforge.kernel.usage import NO_USAGE, Usage, told
 _FLOAT_BYTES: Final = 4
 
 
-class _EmbeddingRequest(msgspec.Struct, gc=False):
+class EmbeddingRequest(msgspec.Struct, gc=False):
+    """Texts to be embedded, in OpenAI's form."""
+
     model: str
-    input: str | list[Any]
+    input: Annotated[str | list[Any], Meta(description="A text, texts, or lists of token ids.")]
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: int | None = None
     user: str | None = None
 
 
-class _Item(msgspec.Struct, gc=False):
+class EmbeddingItem(msgspec.Struct, gc=False):
+    """The vector of one text: numbers, or base64 of little-endian float32 where `encoding_format` says so."""
+
     index: int
     embedding: list[float] | str
     object: str = "embedding"
 
 
-class _Tokens(msgspec.Struct, gc=False):
+class EmbeddingTokens(msgspec.Struct, gc=False):
+    """What was used."""
+
     prompt_tokens: int
     total_tokens: int
 
 
-class _EmbeddingReply(msgspec.Struct, gc=False):
-    data: list[_Item]
+class EmbeddingReply(msgspec.Struct, gc=False):
+    """The vectors, in the order of the texts."""
+
+    data: list[EmbeddingItem]
     model: str
-    usage: _Tokens
+    usage: EmbeddingTokens
     object: str = "list"
 
 
@@ -53,11 +62,11 @@ class _Vectors(msgspec.Struct, gc=False):
 
 
 class _ReplyUsage(msgspec.Struct, gc=False):
-    usage: _Tokens | None = None
+    usage: EmbeddingTokens | None = None
     data: list[msgspec.Raw] | None = None
 
 
-_request = msgspec.json.Decoder(_EmbeddingRequest)
+_request = msgspec.json.Decoder(EmbeddingRequest)
 _reply = msgspec.json.Decoder(_ReplyUsage)
 _vectors = msgspec.json.Decoder(_Vectors)
 _encode = msgspec.json.Encoder().encode
@@ -93,8 +102,8 @@ def encode_embeddings(result: EmbeddingResult, model: str, encoding: Literal["fl
         base64.b64encode(row).decode() if encoding == "base64" else array("f", bytes(row)).tolist() for row in rows
     ]
     tokens = result.usage.input_total
-    items = [_Item(index, vector) for index, vector in enumerate(vectors)]
-    return _encode(_EmbeddingReply(items, model, _Tokens(tokens, tokens)))
+    items = [EmbeddingItem(index, vector) for index, vector in enumerate(vectors)]
+    return _encode(EmbeddingReply(items, model, EmbeddingTokens(tokens, tokens)))
 
 
 def read_vectors(body: bytes) -> EmbeddingResult:

@@ -29,6 +29,10 @@ class Answering(msgspec.Struct, frozen=True):
     """What the request used altogether, once that is settled."""
     price: Micros | None = None
     """What it is charged for."""
+    provider: str | None = None
+    """Who answers, for callers who may know."""
+    deployment: str | None = None
+    """What that provider calls the model."""
 
 
 class StreamWriter(Protocol):

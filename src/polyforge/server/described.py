@@ -9,14 +9,22 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from fastapi import FastAPI
 
+from polyforge.dialects.openai_embeddings import EmbeddingReply, EmbeddingRequest
 from polyforge.dialects.platform.replies import ChatReply, CompletionReply
 from polyforge.dialects.platform.requests import ChatBody, CompletionBody
 from polyforge.dialects.platform_code.operations import OPERATIONS
 
 _EVENTS: Final = """\
-Server-sent events: `start` {id, model}; `text` {text} and `reasoning` {text, signature?, encrypted?, id?} as they \
-come; `refusal` {text}; `tool_call` {type, id, name, arguments, signature}, each whole; `finish` {finish, \
-stop_sequence}; `usage`, where the provider tells it; or at any time, as the last, `error` with the problem."""
+Server-sent events: `start` {id, model, provider?, deployment?}; `text` {text} and `reasoning` {text, signature?, \
+encrypted?, id?} as they come; `refusal` {text}; `tool_call` {type, id, name, arguments, signature}, each whole; \
+`finish` {finish, stop_sequence}; `usage`, with `cost_usd`; or at any time, as the last, `error` with the problem."""
+_HEADERS: Final = {
+    "x-request-id": {"description": "The id under which /api/v1/requests has it.", "schema": {"type": "string"}},
+    "x-polyforge-cost-usd": {
+        "description": "What the call is charged for; of a stream, the event `usage` tells it.",
+        "schema": {"type": "number"},
+    },
+}
 _PROBLEM: Final = {
     "description": "What went wrong, as problem details (RFC 9457); `code` names it.",
     "content": {"application/problem+json": {"schema": {"type": "object", "required": ["status", "code", "detail"]}}},
@@ -35,6 +43,7 @@ class _Path(NamedTuple):
 _PATHS: Final = (
     _Path("/api/v1/chat", "chat", "inference", ChatBody, ChatReply, streams=True),
     _Path("/api/v1/completion", "complete", "inference", CompletionBody, CompletionReply, streams=True),
+    _Path("/api/v1/embeddings", "embed", "inference", EmbeddingRequest, EmbeddingReply, streams=False),
     *(_Path(each.path, f"{each.name}_code", "code", each.body, each.reply, streams=False) for each in OPERATIONS),
 )
 
@@ -75,5 +84,8 @@ def _operation(path: _Path, body: dict[str, Any], reply: dict[str, Any]) -> dict
         "security": [{"api_key": []}],
         "x-permission": "inference",
         "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
-        "responses": {"200": {"description": "The answer.", "content": answer}, "default": _PROBLEM},
+        "responses": {
+            "200": {"description": "The answer.", "headers": _HEADERS, "content": answer},
+            "default": _PROBLEM,
+        },
     }

@@ -145,5 +145,6 @@ ENDPOINTS: Final = (
         read_chat=platform_requests.read_completion,
         write=platform_replies.write_completion,
     ),
+    _platform(path="/api/v1/embeddings", decode=openai_embeddings.decode_embeddings),
     *map(_code_endpoint, OPERATIONS),
 )

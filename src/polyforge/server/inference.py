@@ -25,6 +25,7 @@ from polyforge.kernel.chat import ChatResult
 from polyforge.kernel.errors import Denied, Invalid, ModelNotFound, PolyforgeError, Unauthenticated, UpstreamFailed
 from polyforge.kernel.hidden import Hidden
 from polyforge.kernel.ids import new_ulid
+from polyforge.kernel.money import to_usd
 from polyforge.kernel.tasks import EmbeddingResult, InferenceRequest
 from polyforge.ports.provider import KEY_HEADER
 from polyforge.ports.tracing import Tracer
@@ -69,6 +70,7 @@ _CACHE_HEADER: Final = CACHE_HEADER.encode()
 _TAGS_HEADER: Final = TAGS_HEADER.encode()
 _KEY: Final = re.compile(rb"[\x21-\x7e]{1,512}")
 _FORWARDED: Final = re.compile(rb"[\x20-\x7e]{1,2000}")
+_COST_HEADER: Final = b"x-polyforge-cost-usd"
 _ESTIMATED: Final = (b"x-polyforge-estimated", b"true")
 _STREAM_HEADERS: Final = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -367,6 +369,7 @@ def _stream_headers(endpoint: Endpoint, job: Job) -> RawHeaders:
 
 def _answering(job: Job) -> Answering:
     request = job.request
+    place = job.attempts[-1].deployment if job.attempts and job.caller.may("models:read") else None
     return Answering(
         job.id,
         request.model,
@@ -376,6 +379,8 @@ def _answering(job: Job) -> Answering:
         keeps=request.keeps,
         used=job.usage if job.settled else None,
         price=job.price if job.settled else None,
+        provider=place.provider if place else None,
+        deployment=place.model if place else None,
     )
 
 
@@ -414,6 +419,8 @@ def _own_headers(endpoint: Endpoint, job: Job) -> RawHeaders:
     headers = [(name, request_id) for name in endpoint.id_headers]
     headers.append(overhead_header(job.hops))
     headers += _limits(job)
+    if endpoint.people and job.settled:
+        headers.append((_COST_HEADER, b"%.6f" % to_usd(job.price)))
     if job.lookup is not None:
         headers += _cache(job)
     if job.dropped:

@@ -16,7 +16,7 @@ def description() -> dict[str, Any]:
 
 def test_every_inference_path_of_the_platform_is_described(description: dict[str, Any]) -> None:
     served = {endpoint.path for endpoint in ENDPOINTS if endpoint.path.startswith("/api/")}
-    assert len(served) == 8
+    assert len(served) == 9
     assert served == set(description["paths"])
     for path in served:
         operation = description["paths"][path]["post"]

@@ -38,11 +38,17 @@ class UsageReply(msgspec.Struct, omit_defaults=True):
     cost_usd: Annotated[float | None, Meta(description="What the call is charged for.")] = None
 
 
+_Provider = Annotated[str | None, Meta(description="Who answered, for callers with `models:read`.")]
+_Deployment = Annotated[str | None, Meta(description="What that provider calls the model.")]
+
+
 class ChatReply(msgspec.Struct):
     """An answer. `content` is all of it in parts, `text` its prose, `tool_calls` the tools to call."""
 
     id: str
     model: str
+    provider: _Provider
+    deployment: _Deployment
     text: str
     content: list[Part]
     tool_calls: list[ToolCallPart]
@@ -56,15 +62,19 @@ class CompletionReply(msgspec.Struct):
 
     id: str
     model: str
+    provider: _Provider
+    deployment: _Deployment
     text: str
     finish: Finish
     stop_sequence: str | None
     usage: UsageReply
 
 
-class _Started(msgspec.Struct):
+class _Started(msgspec.Struct, omit_defaults=True):
     id: str
     model: str
+    provider: str | None = None
+    deployment: str | None = None
 
 
 class _Thought(msgspec.Struct, omit_defaults=True):
@@ -89,6 +99,8 @@ def write_chat(result: ChatResult, answering: Answering) -> bytes:
         ChatReply(
             answering.id,
             answering.model,
+            answering.provider,
+            answering.deployment,
             text_of(choice.content),
             write_blocks(choice.content),
             [write_call(block) for block in choice.content if isinstance(block, ToolCall)],
@@ -106,6 +118,8 @@ def write_completion(result: ChatResult, answering: Answering) -> bytes:
         CompletionReply(
             answering.id,
             answering.model,
+            answering.provider,
+            answering.deployment,
             text_of(choice.content),
             choice.finish,
             choice.stop_sequence,
@@ -140,7 +154,8 @@ class EventWriter:
     """
 
     def __init__(self, answering: Answering) -> None:
-        self._start = _event(b"start", _encode(_Started(answering.id, answering.model)))
+        started = _Started(answering.id, answering.model, answering.provider, answering.deployment)
+        self._start = _event(b"start", _encode(started))
         self._calls: dict[int, tuple[ToolCallStart, list[str]]] = {}
         self._used: Usage | None = None
         self._price: Micros | None = None

@@ -69,6 +69,7 @@ def test_a_native_crash_costs_a_moment_and_the_models_come_back_by_last_use(
         eventually(answers(place, key, model), f"{model} after the crash")
     (after,) = place.pids("models")
     assert after != before
+    # Nobody sent the request that crashed the host to it again.
     assert (tmp_path / "loads").read_text().split() == ["one", "two", "two", "one"]
 
 

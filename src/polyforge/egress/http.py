@@ -1,4 +1,4 @@
-"""HTTP/1.1 toward upstreams that the settings declare, with limits on time, size and connections.
+"""HTTP/1.1 toward upstreams that the settings declare or a guard watches, with limits on time, size and connections.
 
 Redirects are not followed (a declared endpoint is trusted, what it points to is not), proxies of the environment are
 not used, compression is not asked for, and nothing is retried here but a kept connection that turns out to be closed:
@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import certifi
 import httptools
 
+from polyforge.egress.guarding import guard_of_clients
 from polyforge.kernel.errors import SettingsError, Unavailable, UpstreamFailed
 
 _IDLE_SECONDS: Final = 55.0
@@ -31,15 +32,23 @@ _END_OF_HEAD: Final = b"\r\n\r\n"
 
 
 class ConnectionBroken(UpstreamFailed):
-    """The connection ended before the answer was whole."""
+    """The connection ended before the answer was whole; `unread` when nobody has read all of the request."""
+
+    def __init__(self, message: str, *, unread: bool = False) -> None:
+        super().__init__(message)
+        self.unread = unread
 
 
 class _Lost(Exception):
-    """The connection ended before the answer was whole; `began` when some of it had been read."""
+    """The connection ended before the answer was whole; `began` when some of it had been read.
 
-    def __init__(self, began: bool) -> None:
+    `unread` when nobody has read all of what was sent: then the system says so.
+    """
+
+    def __init__(self, began: bool, unread: bool) -> None:
         super().__init__("the connection was lost")
         self.began = began
+        self.unread = unread
 
 
 class _Connection(asyncio.Protocol):
@@ -76,7 +85,7 @@ class _Connection(asyncio.Protocol):
     def send(self, head: bytes, body: bytes) -> None:
         """Begin a call."""
         if self._transport is None:
-            raise _Lost(began=False)
+            raise _Lost(began=False, unread=True)
         self._reset()
         if len(body) < _JOIN_BYTES:
             self._transport.write(head + body)
@@ -171,7 +180,8 @@ class _Connection(asyncio.Protocol):
         self._transport = None
         if self.status >= _FIRST_FINAL and exc is None and self._ends_with_connection():
             self.complete = True
-        self._fail(_Lost(self.began))
+        unread = not self.began and isinstance(exc, BrokenPipeError | ConnectionResetError)
+        self._fail(_Lost(self.began, unread))
 
     def _ends_with_connection(self) -> bool:
         """Without a declared length the body lasts until the connection ends (RFC 9112 section 6.3)."""
@@ -232,7 +242,7 @@ class Answer:
                 await self._begin(connection)
                 return
             except _Lost as lost:
-                if lost.began:
+                if lost.began or not (lost.unread or self._client.resends):
                     raise _broken(lost) from lost
         try:
             await self._begin(await self._client.connect())
@@ -307,8 +317,10 @@ class HttpClient:
 
     `base_url` is http:// or https://; with `unix_socket` the connections go there instead of to its host. Without a
     `connect_timeout` only the caller's patience ends the wait for a connection. `ca` is a PEM file of the authorities
-    that may vouch for the upstream, instead of the usual ones; OSError when it cannot be used. With `address`
-    connections go to this IP address, whatever the host's name means by then.
+    that may vouch for the upstream, instead of the usual ones; OSError when it cannot be used. What is made within
+    `guarded` connects only to where the guard lets it, NotConfigured elsewhere. With `address` connections go to this
+    IP address, whatever the host's name means by then. Without `resends` a call on a kept connection that ends is sent
+    once more only where nobody has read it.
     """
 
     def __init__(
@@ -320,6 +332,7 @@ class HttpClient:
         unix_socket: str | None = None,
         ca: Path | None = None,
         address: str | None = None,
+        resends: bool = True,
     ) -> None:
         parts = urlsplit(base_url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -335,7 +348,9 @@ class HttpClient:
         self._type = _fields({_TYPE: headers[_TYPE]}) if _TYPE in headers else b""
         self._credentials = b""
         self._connect_timeout = connect_timeout
+        self._guard = guard_of_clients()
         self._unix_socket = unix_socket
+        self.resends = resends
         self._free = max_connections
         self._heads: dict[tuple[str, str], bytes] = {}
         self._kept: list[_Connection] = []
@@ -447,9 +462,11 @@ class HttpClient:
                 if self._unix_socket is not None:
                     _, connection = await loop.create_unix_connection(_Connection, self._unix_socket)
                 else:
-                    name = self._host if self._tls else None
+                    name, where = self._host if self._tls else None, self._address or self._host
+                    if self._guard is not None:
+                        where = await self._guard.pinned(where, self._port)
                     _, connection = await loop.create_connection(
-                        _Connection, self._address or self._host, self._port, ssl=self._tls, server_hostname=name
+                        _Connection, where, self._port, ssl=self._tls, server_hostname=name
                     )
         except TimeoutError as error:
             raise Unavailable("the upstream did not accept a connection in time") from error
@@ -477,4 +494,4 @@ def _line(name: str, value: str) -> bytes:
 
 def _broken(lost: _Lost) -> ConnectionBroken:
     where = "in the middle of its answer" if lost.began else "before it answered"
-    return ConnectionBroken(f"the upstream closed the connection {where}")
+    return ConnectionBroken(f"the upstream closed the connection {where}", unread=lost.unread)

@@ -12,6 +12,7 @@ from polyforge.dialects import oip
 from polyforge.dialects.oip_naming import renamed_error
 from polyforge.egress.http import Answer, ConnectionBroken, HttpClient
 from polyforge.kernel.errors import (
+    BrokenOff,
     Invalid,
     ModelFailed,
     ModelNotFound,
@@ -51,9 +52,10 @@ class OipAnswer(msgspec.Struct, gc=False):
 class OipClient:
     """Calls one model server, on a Unix socket or at `base_url`. Every failure is a `PolyforgeError`.
 
-    Unavailable when nobody listens, the connection breaks or the server says so; TimedOut; Invalid and ModelNotFound as
-    the server says; UpstreamFailed for anything else. A call on a kept connection that turns out to be closed is sent
-    once more on a fresh one, which inference allows because it changes nothing.
+    Unavailable when nobody listens, the connection breaks or the server says so, BrokenOff when it had read the request
+    then; TimedOut; Invalid and ModelNotFound as the server says; UpstreamFailed for anything else. A call on a kept
+    connection that turns out to be closed is sent once more on a fresh one, which inference allows because it changes
+    nothing; but not to our own host, on a socket, if it has read the request: it may have ended of it.
     """
 
     def __init__(
@@ -65,7 +67,9 @@ class OipClient:
         max_response_bytes: int = MAX_RESPONSE_BYTES,
     ) -> None:
         self._max_response_bytes = max_response_bytes
-        self._http = HttpClient(base_url, {}, None, max_connections, unix_socket=socket_path)
+        self._http = HttpClient(
+            base_url, {}, None, max_connections, unix_socket=socket_path, resends=socket_path is None
+        )
 
     async def close(self) -> None:
         """Hang up on kept connections; calls on their way finish."""
@@ -192,7 +196,8 @@ async def _within(seconds: float) -> AsyncGenerator[None]:
     except TimeoutError as error:
         raise TimedOut(f"the model server did not answer within {seconds:g} seconds") from error
     except ConnectionBroken as error:
-        raise Unavailable(f"the model server went away: {error.message}", retry_after=RETRY_SECONDS) from error
+        away = Unavailable if error.unread else BrokenOff
+        raise away(f"the model server went away: {error.message}", retry_after=RETRY_SECONDS) from error
     except Unavailable as error:
         raise Unavailable("the model server is not running", retry_after=RETRY_SECONDS) from error
 

@@ -23,6 +23,7 @@ from polyforge.gateway.wishes import ROUTE_HEADER
 from polyforge.kernel.chat import ChatRequest
 from polyforge.kernel.clock import Clock
 from polyforge.kernel.errors import (
+    BrokenOff,
     Invalid,
     LimitReached,
     ModelFailed,
@@ -222,6 +223,7 @@ class Dispatch:
             or turn + 1 >= self._settings.attempts
             or isinstance(error, RateLimited | TimedOut | UpstreamDenied | NotConfigured)
             or self._cooling_for(again) > 0
+            or any(attempt.broke_off and attempt.deployment is again for attempt in job.attempts)
             or Deadline.now() + pause >= job.deadline
         ):
             self._tell_recovery(job, found, error)
@@ -249,6 +251,7 @@ class Dispatch:
 
     def _note(self, job: Job, deployment: Deployment, error: PolyforgeError) -> None:
         job.attempts[-1].outcome = error.code
+        job.attempts[-1].broke_off = isinstance(error, BrokenOff)
         if isinstance(error, Invalid):
             self._streaks.pop(deployment.index, None)
             return

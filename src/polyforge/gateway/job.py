@@ -33,6 +33,8 @@ class Attempt(msgspec.Struct, gc=False):
     ended: int = 0
     outcome: str = "ok"
     """`ok`, or the code of the error."""
+    broke_off: bool = False
+    """What was computing the answer ended: it does not get this request again."""
 
 
 class Rejected(msgspec.Struct, gc=False):

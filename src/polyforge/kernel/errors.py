@@ -269,6 +269,10 @@ class Unavailable(PolyforgeError):
     retryable = True
 
 
+class BrokenOff(Unavailable):
+    """What was computing the answer ended. The request may be why: it is not sent there a second time."""
+
+
 class GuardrailFailed(Unavailable):
     """A guardrail could not judge, and what nobody has judged does not go through."""
 

@@ -99,6 +99,22 @@ async def test_connections_are_kept(client: HttpClient, upstream: Upstream) -> N
     assert upstream.connections == 1
 
 
+async def test_a_kept_connection_that_dies_unanswered_is_tried_once_more(
+    client: HttpClient, upstream: Upstream
+) -> None:
+    answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+
+    async def play(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(upstream.requests) == 2:
+            writer.transport.abort()
+        else:
+            writer.write(answer)
+
+    upstream.play = play
+    assert [await ask(client) for _ in range(2)] == [(200, b"ok")] * 2
+    assert (len(upstream.requests), upstream.connections) == (3, 2)
+
+
 async def test_informational_answers_are_passed_over(client: HttpClient, upstream: Upstream) -> None:
     upstream.says(
         b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n", b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok", pause=0.01

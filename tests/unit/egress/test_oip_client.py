@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import select
+import socket
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -10,6 +13,7 @@ import pytest
 from polyforge.dialects import oip
 from polyforge.egress.oip_client import OipClient
 from polyforge.kernel.errors import (
+    BrokenOff,
     Invalid,
     ModelNotFound,
     PolyforgeError,
@@ -150,19 +154,28 @@ async def test_a_kept_connection_that_was_closed_is_replaced(client: OipClient, 
     assert await infer(client) == b"cd"
 
 
-async def test_a_kept_connection_that_dies_unanswered_is_tried_once_more(client: OipClient, server: Server) -> None:
-    await infer(client)
-    seen = len(server.requests)
+async def test_a_call_on_a_kept_connection_that_nobody_read_is_sent_once_more(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen()
+        server = threading.Thread(target=answer_leave_unread_answer, args=(listener,))
+        server.start()
+        client = OipClient(str(tmp_path / "s"), max_connections=1)
+        assert [await infer(client) for _ in range(2)] == [b"cd"] * 2
+        await client.close()
+        await asyncio.to_thread(server.join)
 
-    async def hang_up(writer: asyncio.StreamWriter, body: bytes) -> None:
-        if len(server.requests) == seen + 1:
-            writer.transport.abort()
-            raise ConnectionError
-        await good(writer, body)
 
-    server.handle = hang_up
-    assert await infer(client) == b"cd"
-    assert len(server.requests) == seen + 2
+def answer_leave_unread_answer(listener: socket.socket) -> None:
+    """Answer a request, hang up with the next one unread, and answer what then comes."""
+    listener.settimeout(SECONDS)
+    for _ in range(2):
+        connection, _ = listener.accept()
+        with connection:
+            connection.settimeout(SECONDS)
+            connection.recv(65_536)
+            connection.sendall(answer())
+            select.select([connection], [], [], SECONDS)
 
 
 @pytest.mark.parametrize("warm", [False, True])
@@ -177,9 +190,10 @@ async def test_a_server_that_always_hangs_up_is_unavailable(client: OipClient, s
 
     server.handle = hang_up
     seen = len(server.requests)
-    with pytest.raises(Unavailable, match="before it answered"):
+    with pytest.raises(BrokenOff, match="before it answered"):
         await infer(client)
-    assert len(server.requests) == seen + 1 + warm
+    # Our own host may have ended of the request: it does not get it again.
+    assert len(server.requests) == seen + 1
 
 
 async def test_an_answer_that_is_cut_off_is_not_asked_for_again(client: OipClient, server: Server) -> None:
@@ -193,7 +207,7 @@ async def test_an_answer_that_is_cut_off_is_not_asked_for_again(client: OipClien
         raise ConnectionError
 
     server.handle = cut
-    with pytest.raises(Unavailable, match="in the middle"):
+    with pytest.raises(BrokenOff, match="in the middle"):
         await infer(client)
     assert len(server.requests) == 2
 

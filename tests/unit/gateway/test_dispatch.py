@@ -15,6 +15,7 @@ from polyforge.gateway.routing import Wish
 from polyforge.gateway.settings import GatewaySettings
 from polyforge.kernel.clock import FakeClock
 from polyforge.kernel.errors import (
+    BrokenOff,
     Invalid,
     NotConfigured,
     PolyforgeError,
@@ -130,6 +131,17 @@ async def test_another_deployment_answers(tmp_path: Path, failure: PolyforgeErro
 async def test_a_blip_of_the_only_deployment_is_tried_again(tmp_path: Path) -> None:
     only = Scripted(UpstreamFailed("x"), OK)
     assert await House(tmp_path, only).send() is OK
+
+
+async def test_what_ended_over_a_request_does_not_get_it_again_but_others_do(tmp_path: Path) -> None:
+    only = Scripted(BrokenOff("x"), OK)
+    with pytest.raises(BrokenOff):
+        await House(tmp_path / "one", only).send()
+    assert len(only.calls) == 1
+    first, second = Scripted(BrokenOff("x"), OK), Scripted(UpstreamFailed("x"), OK)
+    with pytest.raises(UpstreamFailed):
+        await House(tmp_path / "two", first, second).send()
+    assert (len(first.calls), len(second.calls)) == (1, 1)
 
 
 async def test_it_ends_after_the_allowed_attempts(tmp_path: Path) -> None:

@@ -144,6 +144,28 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/auth/first-user": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Create First User
+         * @description Make the first user with the admin key, and sign them in: sets the session's cookie. 409 once there is one.
+         *
+         *     The first user operates the installation and owns the default organization.
+         */
+        post: operations["create_first_user_api_v1_auth_first_user_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/auth/invitations/accept": {
         parameters: {
             query?: never;
@@ -158,6 +180,26 @@ export interface paths {
          * @description Accept an invitation by its link; makes your account where you have none yet.
          */
         post: operations["accept_invitation_api_v1_auth_invitations_accept_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/invitations/show": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Show Invitation
+         * @description What an invitation is to, by its link; whether a name and a password are needed to accept it.
+         */
+        post: operations["show_invitation_api_v1_auth_invitations_show_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -294,6 +336,8 @@ export interface paths {
         /**
          * Begin Sign On
          * @description Go to an identity provider to sign in; afterwards the browser is sent to `return_to`, a path of ours.
+         *
+         *     Where it does not work, a browser is sent to /sign-in?error=CODE, and others get the problem itself.
          */
         get: operations["begin_sign_on_api_v1_auth_sign_on__provider__get"];
         put?: never;
@@ -314,8 +358,30 @@ export interface paths {
         /**
          * Finish Sign On
          * @description Where the identity provider sends people back to: signs them in.
+         *
+         *     Where it does not work, a browser is sent to /sign-in?error=CODE, and others get the problem itself.
          */
         get: operations["finish_sign_on_api_v1_auth_sign_on__provider__callback_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/state": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Auth State
+         * @description What a sign-in page offers: the first user, a password, identity providers.
+         */
+        get: operations["get_auth_state_api_v1_auth_state_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -696,6 +762,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/embeddings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Texts to be embedded, in OpenAI's form. */
+        post: operations["embed"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/events": {
         parameters: {
             query?: never;
@@ -956,6 +1039,88 @@ export interface paths {
          * @description What each guardrail would do with a text. No model answers it; what guardrails ask models is charged for.
          */
         post: operations["test_guardrails_api_v1_guardrails_test_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/hosted-models": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Hosted Models
+         * @description What the model host has, of the models that the caller may use, by name. 503 while no host answers.
+         */
+        get: operations["list_hosted_models_api_v1_hosted_models_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/hosted-models/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Hosted Model
+         * @description One of them, with every version, its memory, its queue, and its batch and latency figures.
+         */
+        get: operations["get_hosted_model_api_v1_hosted_models__name__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/hosted-models/{name}/load": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Load Hosted Model
+         * @description Load a model, or load it anew from its folder; what answered before does so until the new one can.
+         *
+         *     Registered models have versions to promote instead: they are 404 here.
+         */
+        post: operations["load_hosted_model_api_v1_hosted_models__name__load_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/hosted-models/{name}/unload": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Unload Hosted Model
+         * @description Take no more requests for a model, answer those that it has, and let go of it.
+         */
+        post: operations["unload_hosted_model_api_v1_hosted_models__name__unload_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1263,7 +1428,7 @@ export interface paths {
         };
         /**
          * List My Projects
-         * @description The projects, of whichever organization, that you may work in, newest first.
+         * @description The projects, of whichever organization, that you may work in, newest first, and what you may do there.
          */
         get: operations["list_my_projects_api_v1_me_projects_get"];
         put?: never;
@@ -1570,6 +1735,34 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/models/{name}/declaration": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Model Declaration
+         * @description How a model was declared.
+         */
+        get: operations["get_model_declaration_api_v1_models__name__declaration_get"];
+        /**
+         * Change Model Declaration
+         * @description Make an added model what the body says, all of it.
+         */
+        put: operations["change_model_declaration_api_v1_models__name__declaration_put"];
+        post?: never;
+        /**
+         * Remove Model Declaration
+         * @description Take an added model away; requests under way are finished.
+         */
+        delete: operations["remove_model_declaration_api_v1_models__name__declaration_delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/models/{name}/deployments": {
         parameters: {
             query?: never;
@@ -1846,6 +2039,30 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/models/declarations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Model Declarations
+         * @description Every declared model by name: those of polyforge.yaml, and those that were added here.
+         */
+        get: operations["list_model_declarations_api_v1_models_declarations_get"];
+        put?: never;
+        /**
+         * Add Model Declaration
+         * @description Add a model for everybody; within seconds every worker answers to its name.
+         */
+        post: operations["add_model_declaration_api_v1_models_declarations_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/models/registered": {
         parameters: {
             query?: never;
@@ -1994,6 +2211,48 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/overview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Overview
+         * @description How everything does now: components, traffic, spending, and what needs attention, as the caller may know.
+         *
+         *     It is at most two seconds old.
+         */
+        get: operations["get_overview_api_v1_overview_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/overview/stream": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Follow Overview
+         * @description The same as server-sent events: an event `overview` at once and whenever it changed, else comments.
+         */
+        get: operations["follow_overview_api_v1_overview_stream_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/privacy/detect": {
         parameters: {
             query?: never;
@@ -2100,6 +2359,118 @@ export interface paths {
          * @description Rename a project.
          */
         patch: operations["rename_project_api_v1_projects__project_id__patch"];
+        trace?: never;
+    };
+    "/api/v1/provider-kinds": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Provider Kinds
+         * @description Every kind of provider, with the JSON schema of its settings.
+         */
+        get: operations["list_provider_kinds_api_v1_provider_kinds_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/providers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Providers
+         * @description Every provider by name: those of polyforge.yaml, and those that were added here.
+         */
+        get: operations["list_providers_api_v1_providers_get"];
+        put?: never;
+        /**
+         * Add Provider
+         * @description Add a provider; within seconds every worker has it. Its key is kept as a secret and never shown again.
+         */
+        post: operations["add_provider_api_v1_providers_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/providers/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Provider
+         * @description One provider.
+         */
+        get: operations["get_provider_api_v1_providers__name__get"];
+        /**
+         * Change Provider
+         * @description Make an added provider what the body says, all of it; a secret that stays is given as its `secret:name`.
+         */
+        put: operations["change_provider_api_v1_providers__name__put"];
+        post?: never;
+        /**
+         * Remove Provider
+         * @description Take an added provider away, with its keys; refused while models use it.
+         */
+        delete: operations["remove_provider_api_v1_providers__name__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/providers/{name}/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Test Known Provider
+         * @description Try a provider that is in force, as it is.
+         */
+        post: operations["test_known_provider_api_v1_providers__name__test_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/providers/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Test Provider
+         * @description Try a provider with one real call before it is added; up to 15 seconds. Nothing is kept.
+         */
+        post: operations["test_provider_api_v1_providers_test_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/api/v1/request-logs/dead-letters": {
@@ -2773,6 +3144,42 @@ export interface components {
             so_far: number;
         };
         /**
+         * AttentionView
+         * @description Something that somebody should look at.
+         */
+        AttentionView: {
+            /**
+             * Code
+             * @enum {string}
+             */
+            code: "budget_spent" | "budget_nearly_spent" | "deployment_cooling" | "model_failed" | "key_expires" | "records_dropped" | "component_down" | "component_degraded" | "no_provider" | "disk_nearly_full" | "console_not_built";
+            /**
+             * Hint
+             * @description What to do about it.
+             */
+            hint: string;
+            /**
+             * Link
+             * @description The list of the console where that is done.
+             */
+            link: ("/keys" | "/limits" | "/models" | "/providers" | "/requests" | "/settings" | "/usage" | "/audit" | "/registered-models") | null;
+            /**
+             * Message
+             * @description What is so.
+             */
+            message: string;
+            /**
+             * Severity
+             * @enum {string}
+             */
+            severity: "critical" | "warning" | "info";
+            /**
+             * Subject
+             * @description What it is about, so that two of one code can be told apart.
+             */
+            subject: string;
+        };
+        /**
          * AudioPart
          * @description Speech: base64 `data` in a `format` such as `wav`.
          */
@@ -2781,6 +3188,44 @@ export interface components {
             format: string;
             /** @enum {unknown} */
             type: "audio";
+        };
+        /**
+         * AuthState
+         * @description What a sign-in page needs to know. It tells of nobody, only whether there is anybody.
+         */
+        AuthState: {
+            /**
+             * Email
+             * @description Whether messages are e-mailed; else links are files in the data folder's outbox.
+             */
+            email: boolean;
+            /**
+             * First User Needed
+             * @description Nobody has an account yet: make the first with the admin key at /api/v1/auth/first-user.
+             */
+            first_user_needed: boolean;
+            password: components["schemas"]["PasswordRules"];
+            /** Product */
+            product: string;
+            /**
+             * Providers
+             * @description Identity providers to sign in with, beside the password.
+             */
+            providers: components["schemas"]["polyforge__tenancy__people__sign_on__schemas__ProviderView"][];
+            /** Version */
+            version: string;
+        };
+        /**
+         * BatchView
+         * @description The runs of one size since the host started.
+         */
+        BatchView: {
+            /** Mean Ms */
+            mean_ms: number;
+            /** Rows */
+            rows: number;
+            /** Runs */
+            runs: number;
         };
         /**
          * BlocksReply
@@ -2815,6 +3260,49 @@ export interface components {
              * @default []
              */
             thresholds?: number[];
+        };
+        /**
+         * BudgetView
+         * @description A budget that the caller's own calls count for.
+         */
+        BudgetView: {
+            /** Amount Usd */
+            amount_usd: number;
+            /**
+             * Hard
+             * @description Whether calls stop at it; else it only tells.
+             */
+            hard: boolean;
+            /**
+             * Id
+             * @description Of the key or of the limit.
+             */
+            id: string;
+            /**
+             * Kind
+             * @description The key's own, or a limit on money.
+             * @enum {string}
+             */
+            kind: "key" | "limit";
+            /** Left Usd */
+            left_usd: number;
+            /** Name */
+            name: string;
+            /** Percent */
+            percent: number;
+            /** Starts Again */
+            starts_again: string | null;
+            /**
+             * Subject
+             * @enum {string}
+             */
+            subject: "organization" | "project" | "group" | "user" | "key" | "model" | "provider" | "end_user";
+            /** Subject Id */
+            subject_id: string;
+            /** Used Usd */
+            used_usd: number;
+            /** Window */
+            window: string;
         };
         /**
          * CacheView
@@ -2923,10 +3411,14 @@ export interface components {
          */
         ChatReply: {
             content: (components["schemas"]["TextPart"] | components["schemas"]["ImagePart"] | components["schemas"]["FilePart"] | components["schemas"]["AudioPart"] | components["schemas"]["ReasoningPart"] | components["schemas"]["RefusalPart"] | components["schemas"]["ToolCallPart"] | components["schemas"]["ToolResultPart"])[];
+            /** @description What that provider calls the model. */
+            deployment: string | null;
             /** @enum {unknown} */
             finish: "content_filter" | "length" | "pause" | "refusal" | "stop" | "stop_sequence" | "tool_calls";
             id: string;
             model: string;
+            /** @description Who answered, for callers with `models:read`. */
+            provider: string | null;
             stop_sequence: string | null;
             text: string;
             tool_calls: components["schemas"]["ToolCallPart"][];
@@ -3079,13 +3571,78 @@ export interface components {
          * @description The text that answers a prompt.
          */
         CompletionReply: {
+            /** @description What that provider calls the model. */
+            deployment: string | null;
             /** @enum {unknown} */
             finish: "content_filter" | "length" | "pause" | "refusal" | "stop" | "stop_sequence" | "tool_calls";
             id: string;
             model: string;
+            /** @description Who answered, for callers with `models:read`. */
+            provider: string | null;
             stop_sequence: string | null;
             text: string;
             usage: components["schemas"]["UsageReply"];
+        };
+        /**
+         * ComponentView
+         * @description How one part of the installation does.
+         */
+        ComponentView: {
+            /**
+             * Backlog Bytes
+             * @description Of the journal: what is not in the database yet.
+             */
+            backlog_bytes: number | null;
+            /**
+             * Capacity Bytes
+             * @description Of caches and disks.
+             */
+            capacity_bytes: number | null;
+            /**
+             * Detail
+             * @description What there is to know of it, in words.
+             */
+            detail: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "gateway" | "model_host" | "database" | "journal" | "cache" | "export" | "disk";
+            /**
+             * Lag Events
+             * @description Of exports of the audit log: events that the sink lacks.
+             */
+            lag_events: number | null;
+            /**
+             * Lag Seconds
+             * @description Of the journal and of exports: how long the oldest has waited.
+             */
+            lag_seconds: number | null;
+            /**
+             * Latency Ms
+             * @description How long it took to answer just now, of what was asked.
+             */
+            latency_ms: number | null;
+            /**
+             * Name
+             * @description Tells parts of one kind apart, as in `gateway-0`.
+             */
+            name: string;
+            /**
+             * Started At
+             * @description Of processes.
+             */
+            started_at: string | null;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "ok" | "degraded" | "down";
+            /**
+             * Used Bytes
+             * @description Of caches and disks.
+             */
+            used_bytes: number | null;
         };
         /**
          * ConfigurationContent
@@ -3222,6 +3779,34 @@ export interface components {
             source: "file" | "rollback";
             /** Version */
             version: number;
+        };
+        /**
+         * CoolingView
+         * @description A deployment that is left alone for a while.
+         */
+        CoolingView: {
+            /**
+             * Cause
+             * @enum {string}
+             */
+            cause: "failure" | "rate" | "quota";
+            /**
+             * Deployment
+             * @description The provider's own name of the model.
+             */
+            deployment: string;
+            /**
+             * Model
+             * @description The name that callers use.
+             */
+            model: string;
+            /** Provider */
+            provider: string;
+            /**
+             * Seconds
+             * @description How long it is left alone still.
+             */
+            seconds: number;
         };
         /**
          * CorrectionPage
@@ -3425,6 +4010,36 @@ export interface components {
             saved_usd: number;
         };
         /**
+         * DayView
+         * @description What a day's calls came to, in UTC, up to a time; the same sums as `GET /api/v1/usage` has.
+         */
+        DayView: {
+            /** Cost Usd */
+            cost_usd: number;
+            /** Errors */
+            errors: number;
+            /** Input Tokens */
+            input_tokens: number;
+            /** Mean Seconds */
+            mean_seconds: number;
+            /** Output Tokens */
+            output_tokens: number;
+            /** Price Usd */
+            price_usd: number;
+            /** Requests */
+            requests: number;
+            /**
+             * Since
+             * Format: date-time
+             */
+            since: string;
+            /**
+             * Until
+             * Format: date-time
+             */
+            until: string;
+        };
+        /**
          * DeadLetterPage
          * @description Some dead letters, newest first.
          */
@@ -3468,6 +4083,91 @@ export interface components {
              * @default
              */
             reason?: string;
+        };
+        /**
+         * DeclarationList
+         * @description Every declared model, by name.
+         */
+        DeclarationList: {
+            /** Data */
+            data: components["schemas"]["DeclarationView"][];
+        };
+        /**
+         * DeclarationView
+         * @description A model as it was declared.
+         */
+        DeclarationView: {
+            /** Changed At */
+            changed_at: string | null;
+            /** Changed By */
+            changed_by: string | null;
+            /**
+             * Created At
+             * @description Null: it is declared in the file.
+             */
+            created_at: string | null;
+            /**
+             * Created By
+             * @description The id of the key, user or service account.
+             */
+            created_by: string | null;
+            /**
+             * Declared In
+             * @description `file`: polyforge.yaml, and read-only here; `api`: added here.
+             * @enum {string}
+             */
+            declared_in: "file" | "api";
+            /**
+             * Error
+             * @description Why it is left out, though it was added; null: it is in force.
+             */
+            error: string | null;
+            /** Name */
+            name: string;
+            /**
+             * Settings
+             * @description As in `models` of polyforge.yaml.
+             */
+            settings: {
+                [key: string]: unknown;
+            };
+        };
+        /**
+         * DeploymentCapabilities
+         * @description What a deployment can do; what is not said is taken to be possible.
+         */
+        DeploymentCapabilities: {
+            /**
+             * Structured Output
+             * @description Whether its answers can follow a JSON schema.
+             */
+            structured_output?: boolean | null;
+            /**
+             * Tools
+             * @description Whether it can be offered tools.
+             */
+            tools?: boolean | null;
+            /**
+             * Vision
+             * @description Whether it takes images and files.
+             */
+            vision?: boolean | null;
+        };
+        /**
+         * DeploymentLimits
+         * @description What a deployment can take.
+         */
+        DeploymentLimits: {
+            /**
+             * Context
+             * @description Most tokens of input and output together.
+             */
+            context?: number | null;
+            /**
+             * Output
+             * @description Most output tokens.
+             */
+            output?: number | null;
         };
         /**
          * DeploymentPage
@@ -3523,6 +4223,74 @@ export interface components {
              * @description null: it points nowhere any more.
              */
             version: number | null;
+        };
+        /**
+         * DeploymentSettings
+         * @description One place that can answer for a model.
+         */
+        DeploymentSettings: {
+            capabilities?: components["schemas"]["DeploymentCapabilities"];
+            /** @description What the provider charges us; default: its published price, if there is one. */
+            cost?: components["schemas"]["Prices"] | null;
+            /**
+             * Cost As
+             * @description Costs what the catalogue of prices says of `seller/model`, where the name alone does not tell.
+             */
+            cost_as?: string | null;
+            /**
+             * Hardware
+             * @description What it runs on.
+             */
+            hardware?: ("cpu" | "gpu") | null;
+            limits?: components["schemas"]["DeploymentLimits"];
+            /**
+             * Model
+             * @description The provider's own name; default: what the caller asked for.
+             */
+            model?: string | null;
+            /**
+             * Priority
+             * @description Lower is tried first; the next only when the lower cannot answer.
+             * @default 0
+             */
+            priority?: number;
+            /**
+             * Provider
+             * @description A name from `providers`.
+             */
+            provider: string;
+            /**
+             * Region
+             * @description Where data goes, as in `eu`.
+             */
+            region?: string | null;
+            /**
+             * Tags
+             * @description What callers may choose it by.
+             * @default []
+             */
+            tags?: string[];
+            /**
+             * Weight
+             * @description Share of the traffic among deployments of the same priority.
+             * @default 1
+             */
+            weight?: number;
+        };
+        /**
+         * DeploymentsView
+         * @description How the deployments do of the models that the caller may use.
+         */
+        DeploymentsView: {
+            /** Cooling */
+            cooling: number;
+            /**
+             * Cooling Now
+             * @description Those that cool, at most 50.
+             */
+            cooling_now: components["schemas"]["CoolingView"][];
+            /** Ready */
+            ready: number;
         };
         /**
          * DeploymentView
@@ -3628,6 +4396,50 @@ export interface components {
              * @description Whether the address has been shown to be theirs.
              */
             verified: boolean;
+        };
+        /**
+         * EmbeddingItem
+         * @description The vector of one text: numbers, or base64 of little-endian float32 where `encoding_format` says so.
+         */
+        EmbeddingItem: {
+            embedding: number[] | string;
+            index: number;
+            /** @default embedding */
+            object?: string;
+        };
+        /**
+         * EmbeddingReply
+         * @description The vectors, in the order of the texts.
+         */
+        EmbeddingReply: {
+            data: components["schemas"]["EmbeddingItem"][];
+            model: string;
+            /** @default list */
+            object?: string;
+            usage: components["schemas"]["EmbeddingTokens"];
+        };
+        /**
+         * EmbeddingRequest
+         * @description Texts to be embedded, in OpenAI's form.
+         */
+        EmbeddingRequest: {
+            /** @default null */
+            dimensions?: number | null;
+            /** @default null */
+            encoding_format?: ("base64" | "float") | null;
+            /** @description A text, texts, or lists of token ids. */
+            input: string | unknown[];
+            model: string;
+            /** @default null */
+            user?: string | null;
+        };
+        /**
+         * EmbeddingTokens
+         * @description What was used.
+         */
+        EmbeddingTokens: {
+            prompt_tokens: number;
+            total_tokens: number;
         };
         /**
          * ErasedView
@@ -3856,6 +4668,73 @@ export interface components {
             score: number | null;
         };
         /**
+         * FiguresView
+         * @description What a version did since the host started, as Triton's statistics have it.
+         */
+        FiguresView: {
+            /**
+             * Batches
+             * @description By rows, smallest first.
+             */
+            batches: components["schemas"]["BatchView"][];
+            /** Cache Hits */
+            cache_hits: number;
+            /** Cache Misses */
+            cache_misses: number;
+            /** Cancelled */
+            cancelled: number;
+            /**
+             * Failed
+             * @description Requests that were taken and got an error.
+             */
+            failed: number;
+            /**
+             * Mean Batch Rows
+             * @description Rows per run; null: there was no run.
+             */
+            mean_batch_rows: number | null;
+            /**
+             * Mean Compute Ms
+             * @description The part of it that they were computed.
+             */
+            mean_compute_ms: number | null;
+            /**
+             * Mean Queue Ms
+             * @description The part of it that requests waited for a thread.
+             */
+            mean_queue_ms: number | null;
+            /**
+             * Mean Request Ms
+             * @description From arrival to answer.
+             */
+            mean_request_ms: number | null;
+            /**
+             * Rejected
+             * @description Requests that were not taken because too many waited.
+             */
+            rejected: number;
+            /**
+             * Rows
+             * @description Rows computed.
+             */
+            rows: number;
+            /**
+             * Runs
+             * @description Runs of the model.
+             */
+            runs: number;
+            /**
+             * Succeeded
+             * @description Requests answered.
+             */
+            succeeded: number;
+            /**
+             * Timed Out
+             * @description Those among `failed` that waited for too long.
+             */
+            timed_out: number;
+        };
+        /**
          * FilePart
          * @description A document: a `url`, base64 `data` of a `media_type`, or the `id` of one that the provider holds.
          */
@@ -3900,6 +4779,26 @@ export interface components {
             summary: string;
             /** @description Of all attempts. */
             usage: components["schemas"]["UsageReply"];
+        };
+        /**
+         * FirstUser
+         * @description The first user, who operates the installation and owns the default organization.
+         */
+        FirstUser: {
+            /** Email */
+            email: string;
+            /**
+             * Key
+             * @description The admin key: POLYFORGE_ADMIN_KEY, or what the file admin.key in the data folder holds.
+             */
+            key: string;
+            /** Name */
+            name: string;
+            /**
+             * Password
+             * @description 12 to 200 characters, not made of common words or of the name or address.
+             */
+            password: string;
         };
         /**
          * FixBody
@@ -4251,6 +5150,166 @@ export interface components {
             /** Name */
             name: string;
         };
+        /**
+         * HostedModelPage
+         * @description Some models of the host, by name.
+         */
+        HostedModelPage: {
+            /** Data */
+            data: components["schemas"]["HostedModelView"][];
+            /**
+             * Next Cursor
+             * @description Pass it as `cursor` for the models after these; null: there are none.
+             */
+            next_cursor: string | null;
+        };
+        /**
+         * HostedModelView
+         * @description A model that our own model host computes.
+         */
+        HostedModelView: {
+            /**
+             * Host Name
+             * @description What the host calls it.
+             */
+            host_name: string;
+            /** Last Used At */
+            last_used_at: string | null;
+            /**
+             * Memory Bytes
+             * @description Of all versions.
+             */
+            memory_bytes: number;
+            /**
+             * Name
+             * @description What callers call it.
+             */
+            name: string;
+            /**
+             * Origin
+             * @description Where it comes from; only what is not `registered` can be loaded and unloaded.
+             * @enum {string}
+             */
+            origin: "declared" | "registered" | "repository";
+            /** Queue */
+            queue: number;
+            /**
+             * State
+             * @description Of the version that does best.
+             * @enum {string}
+             */
+            state: "LOADING" | "READY" | "UNLOADING" | "UNAVAILABLE";
+            /**
+             * Versions
+             * @description Newest first; empty for a model of the repository that was never loaded.
+             */
+            versions: components["schemas"]["HostedVersionView"][];
+        };
+        /**
+         * HostedVersionView
+         * @description One version of a model, as the host has it.
+         */
+        HostedVersionView: {
+            /**
+             * Answers
+             * @description Whether a request would be answered now.
+             */
+            answers: boolean;
+            figures: components["schemas"]["FiguresView"];
+            /**
+             * Instances
+             * @description Runs under way at once, at most; 0: as many as the host has threads.
+             */
+            instances: number;
+            /**
+             * Last Used At
+             * @description When it last answered; null: not since the host started.
+             */
+            last_used_at: string | null;
+            /** Load Failures */
+            load_failures: number;
+            /** Loads */
+            loads: number;
+            /**
+             * Max Batch Rows
+             * @description Rows in one run, at most; 0 and 1: every request alone.
+             */
+            max_batch_rows: number;
+            /**
+             * Memory Bytes
+             * @description Memory that is counted for it.
+             */
+            memory_bytes: number;
+            /**
+             * Platform
+             * @description What computes it; empty as long as that is not known.
+             */
+            platform: string;
+            /**
+             * Processes
+             * @description Processes that compute it; 0: it is computed in the host's own.
+             */
+            processes: number;
+            /**
+             * Queue
+             * @description Requests that wait for a thread now.
+             */
+            queue: number;
+            /**
+             * Reason
+             * @description Why it does not answer; empty: it does.
+             */
+            reason: string;
+            /**
+             * Resident
+             * @description Whether it is in memory; one that is not is loaded when it is asked.
+             */
+            resident: boolean;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "LOADING" | "READY" | "UNLOADING" | "UNAVAILABLE";
+            /**
+             * Unloads
+             * @description How often it left the memory, by reason.
+             */
+            unloads: {
+                [key: string]: number;
+            };
+            /** Version */
+            version: string;
+        };
+        /**
+         * HourView
+         * @description The last hour of the project's calls.
+         */
+        HourView: {
+            /** Errors */
+            errors: number;
+            /** Input Tokens */
+            input_tokens: number;
+            /**
+             * Minutes
+             * @description Sixty, the oldest first; the last one is under way.
+             */
+            minutes: components["schemas"]["MinuteView"][];
+            /** Output Tokens */
+            output_tokens: number;
+            /** P50 Ms */
+            p50_ms: number | null;
+            /** P95 Ms */
+            p95_ms: number | null;
+            /** Refused */
+            refused: number;
+            /** Requests */
+            requests: number;
+            /**
+             * Since
+             * Format: date-time
+             */
+            since: string;
+        };
         /** HTTPValidationError */
         HTTPValidationError: {
             /** Detail */
@@ -4332,6 +5391,33 @@ export interface components {
             data: components["schemas"]["InvitationView"][];
             /** Next Cursor */
             next_cursor: string | null;
+        };
+        /**
+         * InvitationShown
+         * @description An invitation, as whoever has its link sees it.
+         */
+        InvitationShown: {
+            /**
+             * Account Needed
+             * @description Whether to ask for a name and a password: there is no account with this address yet.
+             */
+            account_needed: boolean;
+            /** Email */
+            email: string;
+            /**
+             * Expires At
+             * Format: date-time
+             */
+            expires_at: string;
+            /** Organization */
+            organization: string;
+            /**
+             * Project
+             * @description null: the role is in the whole organization.
+             */
+            project: string | null;
+            /** Role */
+            role: string;
         };
         /**
          * InvitationView
@@ -4563,24 +5649,15 @@ export interface components {
             tpm: number | null;
         };
         /**
-         * KindList
-         * @description All of it.
+         * KnownProviderTest
+         * @description How to try a provider that is there.
          */
-        KindList: {
-            /** Data */
-            data: components["schemas"]["KindView"][];
-        };
-        /**
-         * KindView
-         * @description What can be looked for.
-         */
-        KindView: {
-            /** Description */
-            description: string;
-            /** Group */
-            group: string;
-            /** Name */
-            name: string;
+        KnownProviderTest: {
+            /**
+             * Model
+             * @description A model of it to ask for a word; default: ask which models it has.
+             */
+            model?: string | null;
         };
         /**
          * LimitChanges
@@ -4851,18 +5928,98 @@ export interface components {
             id: string;
             /**
              * Kind
-             * @description `user`, `key` or `service`.
+             * @enum {string}
              */
-            kind: string;
+            kind: "key" | "user" | "service" | "system";
             /** Name */
             name: string;
             /** Organization Id */
             organization_id: string;
-            /** Permissions */
+            /**
+             * Organization Name
+             * @description null: you are a member of no project, and can look after your own account only.
+             */
+            organization_name?: string | null;
+            /**
+             * Permissions
+             * @description What you may do in this project and its organization; GET /api/v1/me/projects tells it of others.
+             */
             permissions: string[];
             /** Project Id */
             project_id: string;
+            /** Project Name */
+            project_name?: string | null;
             user?: components["schemas"]["UserView"] | null;
+        };
+        /**
+         * MinuteView
+         * @description The calls that began in one minute.
+         */
+        MinuteView: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Errors */
+            errors: number;
+            /** Input Tokens */
+            input_tokens: number;
+            /** Output Tokens */
+            output_tokens: number;
+            /**
+             * P50 Ms
+             * @description Half of the calls took at most so long, to within 2.5 %.
+             */
+            p50_ms: number | null;
+            /** P95 Ms */
+            p95_ms: number | null;
+            /**
+             * Refused
+             * @description Requests that were turned away before they were calls; not among `requests`.
+             */
+            refused: number;
+            /** Requests */
+            requests: number;
+        };
+        /**
+         * ModelCacheSettings
+         * @description Which answers are kept and given again.
+         */
+        ModelCacheSettings: {
+            /**
+             * Exact
+             * @description Give the answer to the same request again, whatever its temperature.
+             * @default true
+             */
+            exact?: boolean;
+            /**
+             * Max Ttl
+             * @description The longest time that callers may ask for, in seconds.
+             * @default 86400
+             */
+            max_ttl?: number;
+            /**
+             * Partition
+             * @description Who shares answers: the keys of a project, or each key with nobody.
+             * @default project
+             * @enum {string}
+             */
+            partition?: "project" | "key";
+            /**
+             * Price
+             * @description What callers are charged for a hit, as a share of the answer's price.
+             * @default 0
+             */
+            price?: number;
+            /** @description Give the answers to questions again that mean the same. */
+            semantic?: components["schemas"]["SemanticCacheSettings"] | null;
+            /**
+             * Ttl
+             * @description How long an answer is kept, in seconds.
+             * @default 3600
+             */
+            ttl?: number;
         };
         /**
          * ModelCacheView
@@ -4941,10 +6098,122 @@ export interface components {
             data: components["schemas"]["ModelView"][];
         };
         /**
+         * ModelSettings
+         * @description A name that callers use. `name/*` stands for every model of one provider.
+         */
+        ModelSettings: {
+            /**
+             * Backend
+             * @description What computes a local model; default: what its files call for.
+             */
+            backend?: string | null;
+            /**
+             * Batch Rows
+             * @description Most rows in one run of a local model; 1: every request alone.
+             */
+            batch_rows?: number | null;
+            /** @description Which answers are kept and given again; default: `cache.default`. */
+            cache?: components["schemas"]["ModelCacheSettings"] | null;
+            /**
+             * Deployments
+             * @description What answers for it.
+             * @default []
+             */
+            deployments?: components["schemas"]["DeploymentSettings"][];
+            /**
+             * Guardrails
+             * @description Names from `guardrails` that its calls have to pass, beside those that all do.
+             * @default []
+             */
+            guardrails?: string[];
+            /**
+             * Idle Unload
+             * @description Seconds without a request after which a local model leaves the memory; default: `serving.idle_unload`.
+             */
+            idle_unload?: number | null;
+            /**
+             * Instances
+             * @description Runs of a local model at the same time; default: one per core.
+             */
+            instances?: number | null;
+            /**
+             * Isolated
+             * @description Run a local model in processes of its own.
+             * @default false
+             */
+            isolated?: boolean;
+            /**
+             * Keep Warm
+             * @description Keep a local model in memory, though nobody uses it or others need the room.
+             * @default false
+             */
+            keep_warm?: boolean;
+            /**
+             * On Context Overflow
+             * @description What to do when a provider finds the prompt too long: tell the caller, or try the deployments with a larger `limits.context`.
+             * @default refuse
+             * @enum {string}
+             */
+            on_context_overflow?: "refuse" | "larger";
+            /**
+             * Options
+             * @description Settings of a local model's backend.
+             */
+            options?: {
+                [key: string]: unknown;
+            };
+            /** @description What callers are charged; default: the cost of the deployment. */
+            price?: components["schemas"]["Prices"] | null;
+            /**
+             * Priority
+             * @description How urgent requests for a local model are beside those for others: 1 most, 9 least; default: as 5. A caller's own `priority` can only be a larger number.
+             */
+            priority?: number | null;
+            routing?: components["schemas"]["RoutingSettings"];
+            /**
+             * Source
+             * @description A model of our own model host: `file:///folder`, or `https://host` for one that another server computes.
+             */
+            source?: string | null;
+            /**
+             * Task
+             * @default chat
+             * @enum {string}
+             */
+            task?: "chat" | "completion" | "embedding" | "rerank" | "classification" | "image_classification" | "image_generation" | "transcription" | "speech" | "translation" | "language_detection" | "tabular_prediction" | "tokenization" | "moderation" | "inference";
+            /**
+             * Threads
+             * @description Threads of one run of a local model; default: one.
+             */
+            threads?: number | null;
+        };
+        /**
+         * ModelToday
+         * @description What the calls of one model came to today.
+         */
+        ModelToday: {
+            /** Errors */
+            errors: number;
+            /** Model */
+            model: string;
+            /** Price Usd */
+            price_usd: number;
+            /** Requests */
+            requests: number;
+            /** Total Tokens */
+            total_tokens: number;
+        };
+        /**
          * ModelView
          * @description A name that callers use, and what answers for it.
          */
         ModelView: {
+            /**
+             * Declared In
+             * @description `file`: polyforge.yaml; `api`: added there for all; `project`: registered by the project; `package`: comes with Polyforge.
+             * @enum {string}
+             */
+            declared_in: "file" | "api" | "project" | "package";
             /** Deployments */
             deployments: components["schemas"]["DeploymentView"][];
             /** Name */
@@ -5069,6 +6338,101 @@ export interface components {
              * @description The usage record of a call: its request id.
              */
             record_id?: string | null;
+        };
+        /**
+         * NewDeclaration
+         * @description A model to add: a name that callers use, and what answers for it, as in `models` of polyforge.yaml.
+         */
+        NewDeclaration: {
+            /**
+             * Backend
+             * @description What computes a local model; default: what its files call for.
+             */
+            backend?: string | null;
+            /**
+             * Batch Rows
+             * @description Most rows in one run of a local model; 1: every request alone.
+             */
+            batch_rows?: number | null;
+            /** @description Which answers are kept and given again; default: `cache.default`. */
+            cache?: components["schemas"]["ModelCacheSettings"] | null;
+            /**
+             * Deployments
+             * @description What answers for it.
+             * @default []
+             */
+            deployments?: components["schemas"]["DeploymentSettings"][];
+            /**
+             * Guardrails
+             * @description Names from `guardrails` that its calls have to pass, beside those that all do.
+             * @default []
+             */
+            guardrails?: string[];
+            /**
+             * Idle Unload
+             * @description Seconds without a request after which a local model leaves the memory; default: `serving.idle_unload`.
+             */
+            idle_unload?: number | null;
+            /**
+             * Instances
+             * @description Runs of a local model at the same time; default: one per core.
+             */
+            instances?: number | null;
+            /**
+             * Isolated
+             * @description Run a local model in processes of its own.
+             * @default false
+             */
+            isolated?: boolean;
+            /**
+             * Keep Warm
+             * @description Keep a local model in memory, though nobody uses it or others need the room.
+             * @default false
+             */
+            keep_warm?: boolean;
+            /**
+             * Name
+             * @description What callers call it; `prefix/*`: every model of one provider.
+             */
+            name: string;
+            /**
+             * On Context Overflow
+             * @description What to do when a provider finds the prompt too long: tell the caller, or try the deployments with a larger `limits.context`.
+             * @default refuse
+             * @enum {string}
+             */
+            on_context_overflow?: "refuse" | "larger";
+            /**
+             * Options
+             * @description Settings of a local model's backend.
+             */
+            options?: {
+                [key: string]: unknown;
+            };
+            /** @description What callers are charged; default: the cost of the deployment. */
+            price?: components["schemas"]["Prices"] | null;
+            /**
+             * Priority
+             * @description How urgent requests for a local model are beside those for others: 1 most, 9 least; default: as 5. A caller's own `priority` can only be a larger number.
+             */
+            priority?: number | null;
+            routing?: components["schemas"]["RoutingSettings"];
+            /**
+             * Source
+             * @description A model of our own model host: `file:///folder`, or `https://host` for one that another server computes.
+             */
+            source?: string | null;
+            /**
+             * Task
+             * @default chat
+             * @enum {string}
+             */
+            task?: "chat" | "completion" | "embedding" | "rerank" | "classification" | "image_classification" | "image_generation" | "transcription" | "speech" | "translation" | "language_detection" | "tabular_prediction" | "tokenization" | "moderation" | "inference";
+            /**
+             * Threads
+             * @description Threads of one run of a local model; default: one.
+             */
+            threads?: number | null;
         };
         /**
          * NewFeedback
@@ -5288,6 +6652,29 @@ export interface components {
             token: string;
         };
         /**
+         * NewProvider
+         * @description A provider to add.
+         */
+        NewProvider: {
+            /**
+             * Name
+             * @description What deployments call it.
+             */
+            name: string;
+            /**
+             * Settings
+             * @description What `GET /api/v1/provider-kinds` says of its kind. A secret is given as it is, and kept as a secret; or as `secret:name`.
+             */
+            settings?: {
+                [key: string]: unknown;
+            };
+            /**
+             * Use
+             * @description Its kind, as `GET /api/v1/provider-kinds` names it.
+             */
+            use: string;
+        };
+        /**
          * NewRole
          * @description A role to make.
          */
@@ -5471,6 +6858,72 @@ export interface components {
             name: string;
         };
         /**
+         * Overview
+         * @description How everything does now, as far as the caller may know.
+         */
+        Overview: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /**
+             * Attention
+             * @description The most severe first; at most 100.
+             */
+            attention: components["schemas"]["AttentionView"][];
+            /** Budgets */
+            budgets: components["schemas"]["BudgetView"][];
+            /**
+             * Components
+             * @description Null without the permission `metrics:read`.
+             */
+            components: components["schemas"]["ComponentView"][] | null;
+            deployments: components["schemas"]["DeploymentsView"];
+            /**
+             * State
+             * @description The worst of all components, as far as they are shown; else `ok`.
+             * @enum {string}
+             */
+            state: "ok" | "degraded" | "down";
+            /** @description Null without the permission `usage:read`. */
+            traffic: components["schemas"]["TrafficView"] | null;
+        };
+        /**
+         * OwnProjectPage
+         * @description Some of your projects, newest first.
+         */
+        OwnProjectPage: {
+            /** Data */
+            data: components["schemas"]["OwnProjectView"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
+        /**
+         * OwnProjectView
+         * @description A project that you may work in, and what you may do there.
+         */
+        OwnProjectView: {
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Id */
+            id: string;
+            /** Name */
+            name: string;
+            /** Organization Id */
+            organization_id: string;
+            /** Organization Name */
+            organization_name: string;
+            /**
+             * Permissions
+             * @description In the project and in its organization.
+             */
+            permissions: string[];
+        };
+        /**
          * PartView
          * @description A request or an answer.
          */
@@ -5521,6 +6974,16 @@ export interface components {
             password?: string;
         };
         /**
+         * PasswordRules
+         * @description How long a password may be; it must not be made of common words, or of its owner's name or address, either.
+         */
+        PasswordRules: {
+            /** Max Length */
+            max_length: number;
+            /** Min Length */
+            min_length: number;
+        };
+        /**
          * PayloadView
          * @description What was asked and answered. What guardrails masked is masked here.
          */
@@ -5551,6 +7014,26 @@ export interface components {
             request: components["schemas"]["PartView"];
         };
         /**
+         * KindList
+         * @description All of it.
+         */
+        polyforge__gateway__guarding__schemas__KindList: {
+            /** Data */
+            data: components["schemas"]["polyforge__gateway__guarding__schemas__KindView"][];
+        };
+        /**
+         * KindView
+         * @description What can be looked for.
+         */
+        polyforge__gateway__guarding__schemas__KindView: {
+            /** Description */
+            description: string;
+            /** Group */
+            group: string;
+            /** Name */
+            name: string;
+        };
+        /**
          * AttemptView
          * @description A deployment that would be tried.
          */
@@ -5566,6 +7049,98 @@ export interface components {
             provider: string;
             /** Why */
             why: string;
+        };
+        /**
+         * KindList
+         * @description Every kind of provider.
+         */
+        polyforge__operations__additions__schemas__KindList: {
+            /** Data */
+            data: components["schemas"]["polyforge__operations__additions__schemas__KindView"][];
+        };
+        /**
+         * KindView
+         * @description A kind of provider, and what its form asks for.
+         */
+        polyforge__operations__additions__schemas__KindView: {
+            /** Description */
+            description: string;
+            /**
+             * Error
+             * @description Why it cannot be used on this machine.
+             */
+            error: string | null;
+            /** Label */
+            label: string;
+            /**
+             * Name
+             * @description What `use` names it.
+             */
+            name: string;
+            /**
+             * Secrets
+             * @description Which of the settings are secrets.
+             */
+            secrets: string[];
+            /**
+             * Settings
+             * @description JSON schema of its settings.
+             */
+            settings: {
+                [key: string]: unknown;
+            };
+        };
+        /**
+         * ProviderList
+         * @description Every provider, by name.
+         */
+        polyforge__operations__additions__schemas__ProviderList: {
+            /** Data */
+            data: components["schemas"]["polyforge__operations__additions__schemas__ProviderView"][];
+        };
+        /**
+         * ProviderView
+         * @description A provider; its secrets as references, stars for those that are written out in the file.
+         */
+        polyforge__operations__additions__schemas__ProviderView: {
+            /** Changed At */
+            changed_at: string | null;
+            /** Changed By */
+            changed_by: string | null;
+            /**
+             * Created At
+             * @description Null: it is declared in the file.
+             */
+            created_at: string | null;
+            /**
+             * Created By
+             * @description The id of the key, user or service account.
+             */
+            created_by: string | null;
+            /**
+             * Declared In
+             * @description `file`: polyforge.yaml, and read-only here; `api`: added here.
+             * @enum {string}
+             */
+            declared_in: "file" | "api";
+            /**
+             * Error
+             * @description Why it is left out, though it was added; null: it is in force.
+             */
+            error: string | null;
+            /**
+             * Models
+             * @description Names of the models that have a deployment there.
+             */
+            models: string[];
+            /** Name */
+            name: string;
+            /** Settings */
+            settings: {
+                [key: string]: unknown;
+            };
+            /** Use */
+            use: string;
         };
         /**
          * EventPage
@@ -5729,6 +7304,32 @@ export interface components {
             outcome: string;
             /** Provider */
             provider: string;
+        };
+        /**
+         * ProviderList
+         * @description What a sign-in page offers beside the password.
+         */
+        polyforge__tenancy__people__sign_on__schemas__ProviderList: {
+            /** Data */
+            data: components["schemas"]["polyforge__tenancy__people__sign_on__schemas__ProviderView"][];
+        };
+        /**
+         * ProviderView
+         * @description A way to sign in.
+         */
+        polyforge__tenancy__people__sign_on__schemas__ProviderView: {
+            /**
+             * Label
+             * @description What to write on the button.
+             */
+            label: string;
+            /** Name */
+            name: string;
+            /**
+             * Start
+             * @description Where the button leads to; add `?return_to=/path`.
+             */
+            start: string;
         };
         /**
          * Prices
@@ -5897,30 +7498,45 @@ export interface components {
             version: number;
         };
         /**
-         * ProviderList
-         * @description What a sign-in page offers beside the password.
+         * ProviderBody
+         * @description What a provider is, all of it.
          */
-        ProviderList: {
-            /** Data */
-            data: components["schemas"]["ProviderView"][];
+        ProviderBody: {
+            /**
+             * Settings
+             * @description What `GET /api/v1/provider-kinds` says of its kind. A secret is given as it is, and kept as a secret; or as `secret:name`.
+             */
+            settings?: {
+                [key: string]: unknown;
+            };
+            /**
+             * Use
+             * @description Its kind, as `GET /api/v1/provider-kinds` names it.
+             */
+            use: string;
         };
         /**
-         * ProviderView
-         * @description A way to sign in.
+         * ProviderTest
+         * @description A provider to try, which need not be added.
          */
-        ProviderView: {
+        ProviderTest: {
             /**
-             * Label
-             * @description What to write on the button.
+             * Model
+             * @description A model of it to ask for a word; default: ask which models it has.
              */
-            label: string;
-            /** Name */
-            name: string;
+            model?: string | null;
             /**
-             * Start
-             * @description Where the button leads to; add `?return_to=/path`.
+             * Settings
+             * @description What `GET /api/v1/provider-kinds` says of its kind. A secret is given as it is, and kept as a secret; or as `secret:name`.
              */
-            start: string;
+            settings?: {
+                [key: string]: unknown;
+            };
+            /**
+             * Use
+             * @description Its kind, as `GET /api/v1/provider-kinds` names it.
+             */
+            use: string;
         };
         /**
          * RatesView
@@ -6458,6 +8074,25 @@ export interface components {
             grace_seconds?: number;
         };
         /**
+         * RoutingSettings
+         * @description Which of several deployments answers.
+         */
+        RoutingSettings: {
+            /**
+             * Exploration
+             * @description With `least_latency`: the share of requests whose order is left to chance, to measure the others.
+             * @default 0.05
+             */
+            exploration?: number;
+            /**
+             * Strategy
+             * @description The order within a priority: by chance in proportion to the weights, the quickest first, or the cheapest first for the tokens of the request.
+             * @default weighted
+             * @enum {string}
+             */
+            strategy?: "weighted" | "least_latency" | "least_cost";
+        };
+        /**
          * SealedWith
          * @description How much one master key has sealed.
          */
@@ -6588,6 +8223,43 @@ export interface components {
              * @description 1 when it was made, one more with every change.
              */
             version: number;
+        };
+        /**
+         * SemanticCacheSettings
+         * @description Answers to questions that mean the same. Off unless configured.
+         */
+        SemanticCacheSettings: {
+            /**
+             * Languages
+             * @description What it was made for; questions in other languages or scripts are not looked up, because unrelated ones look alike to it.
+             * @default english
+             * @enum {string}
+             */
+            languages?: "english" | "latin" | "any";
+            /**
+             * Max Characters
+             * @description Longest question that is looked up.
+             * @default 2000
+             */
+            max_characters?: number;
+            /**
+             * Max Entries
+             * @description Most questions that one gateway worker remembers.
+             * @default 10000
+             */
+            max_entries?: number;
+            /**
+             * Model
+             * @description The embedding model that compares questions; each question is a call of it, on the caller's key.
+             * @default polyforge/static-minilm
+             */
+            model?: string;
+            /**
+             * Threshold
+             * @description Least cosine similarity of two questions.
+             * @default 0.95
+             */
+            threshold?: number;
         };
         /**
          * ServiceAccountChange
@@ -6822,6 +8494,21 @@ export interface components {
             user?: string;
         };
         /**
+         * TestError
+         * @description What went wrong when a provider was tried.
+         */
+        TestError: {
+            /** Code */
+            code: string;
+            /**
+             * Hint
+             * @description What to do about it.
+             */
+            hint: string;
+            /** Message */
+            message: string;
+        };
+        /**
          * TestRequest
          * @description A text to try guardrails on.
          */
@@ -6845,6 +8532,25 @@ export interface components {
             stage?: "input" | "output";
             /** Text */
             text: string;
+        };
+        /**
+         * TestResult
+         * @description What came of trying a provider.
+         */
+        TestResult: {
+            error: components["schemas"]["TestError"] | null;
+            /**
+             * Latency Ms
+             * @description How long the call took.
+             */
+            latency_ms: number;
+            /**
+             * Models
+             * @description The models that it lists; null: it was not asked for them.
+             */
+            models: string[] | null;
+            /** Ok */
+            ok: boolean;
         };
         /**
          * TestView
@@ -7227,6 +8933,21 @@ export interface components {
              * @description Whose counter; needed where each subject has one of its own.
              */
             subject_id?: string | null;
+        };
+        /**
+         * TrafficView
+         * @description What the project's calls came to.
+         */
+        TrafficView: {
+            hour: components["schemas"]["HourView"];
+            today: components["schemas"]["DayView"];
+            /**
+             * Top Models
+             * @description The five that came to most today.
+             */
+            top_models: components["schemas"]["ModelToday"][];
+            /** @description Up to the same time of the day. */
+            yesterday: components["schemas"]["DayView"];
         };
         /**
          * Transfer
@@ -8019,6 +9740,39 @@ export interface operations {
             };
         };
     };
+    create_first_user_api_v1_auth_first_user_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FirstUser"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SignInView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     accept_invitation_api_v1_auth_invitations_accept_post: {
         parameters: {
             query?: never;
@@ -8038,6 +9792,39 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    show_invitation_api_v1_auth_invitations_show_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LinkToken"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvitationShown"];
+                };
             };
             /** @description Validation Error */
             422: {
@@ -8129,7 +9916,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["ProviderList"];
+                    "application/json": components["schemas"]["polyforge__tenancy__people__sign_on__schemas__ProviderList"];
                 };
             };
         };
@@ -8286,6 +10073,26 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_auth_state_api_v1_auth_state_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuthState"];
                 };
             };
         };
@@ -8599,6 +10406,10 @@ export interface operations {
             /** @description The answer. */
             200: {
                 headers: {
+                    /** @description What the call is charged for; of a stream, the event `usage` tells it. */
+                    "x-polyforge-cost-usd"?: number;
+                    /** @description The id under which /api/v1/requests has it. */
+                    "x-request-id"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -8633,6 +10444,10 @@ export interface operations {
             /** @description The answer. */
             200: {
                 headers: {
+                    /** @description What the call is charged for; of a stream, the event `usage` tells it. */
+                    "x-polyforge-cost-usd"?: number;
+                    /** @description The id under which /api/v1/requests has it. */
+                    "x-request-id"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -8666,6 +10481,10 @@ export interface operations {
             /** @description The answer. */
             200: {
                 headers: {
+                    /** @description What the call is charged for; of a stream, the event `usage` tells it. */
+                    "x-polyforge-cost-usd"?: number;
+                    /** @description The id under which /api/v1/requests has it. */
+                    "x-request-id"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -8699,6 +10518,10 @@ export interface operations {
             /** @description The answer. */
             200: {
                 headers: {
+                    /** @description What the call is charged for; of a stream, the event `usage` tells it. */
+                    "x-polyforge-cost-usd"?: number;
+                    /** @description The id under which /api/v1/requests has it. */
+                    "x-request-id"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -8732,6 +10555,10 @@ export interface operations {
             /** @description The answer. */
             200: {
                 headers: {
+                    /** @description What the call is charged for; of a stream, the event `usage` tells it. */
+                    "x-polyforge-cost-usd"?: number;
+                    /** @description The id under which /api/v1/requests has it. */
+                    "x-request-id"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -8765,6 +10592,10 @@ export interface operations {
             /** @description The answer. */
             200: {
                 headers: {
+                    /** @description What the call is charged for; of a stream, the event `usage` tells it. */
+                    "x-polyforge-cost-usd"?: number;
+                    /** @description The id under which /api/v1/requests has it. */
+                    "x-request-id"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -8798,6 +10629,10 @@ export interface operations {
             /** @description The answer. */
             200: {
                 headers: {
+                    /** @description What the call is charged for; of a stream, the event `usage` tells it. */
+                    "x-polyforge-cost-usd"?: number;
+                    /** @description The id under which /api/v1/requests has it. */
+                    "x-request-id"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -8831,6 +10666,10 @@ export interface operations {
             /** @description The answer. */
             200: {
                 headers: {
+                    /** @description What the call is charged for; of a stream, the event `usage` tells it. */
+                    "x-polyforge-cost-usd"?: number;
+                    /** @description The id under which /api/v1/requests has it. */
+                    "x-request-id"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -9081,6 +10920,43 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    embed: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EmbeddingRequest"];
+            };
+        };
+        responses: {
+            /** @description The answer. */
+            200: {
+                headers: {
+                    /** @description What the call is charged for; of a stream, the event `usage` tells it. */
+                    "x-polyforge-cost-usd"?: number;
+                    /** @description The id under which /api/v1/requests has it. */
+                    "x-request-id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EmbeddingReply"];
+                };
+            };
+            /** @description What went wrong, as problem details (RFC 9457); `code` names it. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": Record<string, never>;
                 };
             };
         };
@@ -9655,6 +11531,135 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["TestAnswer"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    list_hosted_models_api_v1_hosted_models_get: {
+        parameters: {
+            query?: {
+                cursor?: string | null;
+                limit?: number;
+                /** @description Only models whose names hold this. */
+                search?: string;
+                /** @description Only models in this state. */
+                state?: ("LOADING" | "READY" | "UNLOADING" | "UNAVAILABLE") | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HostedModelPage"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_hosted_model_api_v1_hosted_models__name__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HostedModelView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    load_hosted_model_api_v1_hosted_models__name__load_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HostedModelView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    unload_hosted_model_api_v1_hosted_models__name__unload_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HostedModelView"];
                 };
             };
             /** @description Validation Error */
@@ -10363,7 +12368,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["ProjectPage"];
+                    "application/json": components["schemas"]["OwnProjectPage"];
                 };
             };
             /** @description Validation Error */
@@ -10892,6 +12897,101 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["DeploymentRecord"];
                 };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_model_declaration_api_v1_models__name__declaration_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeclarationView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    change_model_declaration_api_v1_models__name__declaration_put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ModelSettings"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeclarationView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    remove_model_declaration_api_v1_models__name__declaration_delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description Validation Error */
             422: {
@@ -11479,6 +13579,59 @@ export interface operations {
             };
         };
     };
+    list_model_declarations_api_v1_models_declarations_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeclarationList"];
+                };
+            };
+        };
+    };
+    add_model_declaration_api_v1_models_declarations_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewDeclaration"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeclarationView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     list_registered_models_api_v1_models_registered_get: {
         parameters: {
             query?: {
@@ -11846,6 +13999,58 @@ export interface operations {
             };
         };
     };
+    get_overview_api_v1_overview_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Overview"];
+                };
+            };
+        };
+    };
+    follow_overview_api_v1_overview_stream_get: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description As browsers send it when they resume; the stream begins anew. */
+                "last-event-id"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": string;
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     detect_api_v1_privacy_detect_post: {
         parameters: {
             query?: never;
@@ -11894,7 +14099,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["KindList"];
+                    "application/json": components["schemas"]["polyforge__gateway__guarding__schemas__KindList"];
                 };
             };
         };
@@ -12050,6 +14255,242 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ProjectView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    list_provider_kinds_api_v1_provider_kinds_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["polyforge__operations__additions__schemas__KindList"];
+                };
+            };
+        };
+    };
+    list_providers_api_v1_providers_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["polyforge__operations__additions__schemas__ProviderList"];
+                };
+            };
+        };
+    };
+    add_provider_api_v1_providers_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewProvider"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["polyforge__operations__additions__schemas__ProviderView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_provider_api_v1_providers__name__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["polyforge__operations__additions__schemas__ProviderView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    change_provider_api_v1_providers__name__put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ProviderBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["polyforge__operations__additions__schemas__ProviderView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    remove_provider_api_v1_providers__name__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    test_known_provider_api_v1_providers__name__test_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["KnownProviderTest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TestResult"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    test_provider_api_v1_providers_test_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ProviderTest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TestResult"];
                 };
             };
             /** @description Validation Error */

@@ -88,7 +88,7 @@ function Sections({ onChosen }: { onChosen: () => void }) {
     <nav aria-label={texts("menu")} className="flex grow flex-col gap-4 overflow-y-auto px-2.5 py-2">
       {navigation(can).map(({ group, places }) => (
         <div key={group}>
-          <p className="text-faint px-2.5 pb-1 text-[11.5px] font-semibold tracking-wide">{texts(`groups.${group}`)}</p>
+          <p className="text-faint px-2.5 pb-0.5 text-[11.5px] leading-5 font-semibold">{texts(`groups.${group}`)}</p>
           {places.map(({ path, part, label, icon: Icon }) => (
             <Link
               key={path}

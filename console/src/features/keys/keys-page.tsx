@@ -51,8 +51,8 @@ export default function KeysPage() {
   const edited = list.rows.find((key) => key.id === state.edit);
 
   const columns: Column<Key>[] = [
-    { id: "name", title: t("name"), width: "minmax(12rem, 2fr)", cell: (key) => <span className="font-medium">{key.name}</span> },
-    { id: "prefix", title: t("key"), width: "minmax(9rem, 1fr)", cell: (key) => <code className="text-muted font-mono text-[12.5px]">{key.prefix}…</code> },
+    { id: "name", title: t("name"), width: "minmax(10rem, 2fr)", cell: (key) => <span className="font-medium">{key.name}</span> },
+    { id: "prefix", title: t("key"), width: "minmax(7.5rem, 1fr)", cell: (key) => <code className="text-muted font-mono text-[12.5px]">{key.prefix}…</code> },
     { id: "state", title: t("state"), cell: (key) => <KeyState of={key} /> },
     { id: "budget", title: t("budget"), right: true, width: "minmax(9rem, 1fr)", cell: (key) => (key.budget_usd === null ? common("none") : `${formatUsd(key.budget_usd)} ${t(`period.${key.budget_period}`)}`) },
     { id: "rpm", title: t("rpm"), right: true, cell: (key) => (key.rpm === null ? common("none") : formatNumber(key.rpm)) },

@@ -13,12 +13,13 @@ import { Skeleton } from "./skeleton";
 const ROW_HEIGHT = 41;
 const NEAR_THE_END = 12;
 const FIRST_ROWS = 6;
+const DEFAULT_WIDTH = "minmax(6rem, 1fr)";
 
 export interface Column<Row> {
   id: string;
   title: string;
   cell: (row: Row) => ReactNode;
-  /** A CSS grid track, e.g. `minmax(12rem, 2fr)`; default `minmax(6rem, 1fr)`. */
+  /** A CSS grid track with its least width in rem, e.g. `minmax(12rem, 2fr)` or `3rem`; default `minmax(6rem, 1fr)`. */
   width?: string;
   right?: boolean;
   /** Whether the server can sort by it, under this column's id. */
@@ -68,11 +69,12 @@ export function DataTable<Row>({ label, columns, list, rowKey, empty, onOpen, so
   if (list.loading) return <Waiting />;
   if (rows.length === 0) return <div className="bg-surface border-line rounded-box border">{empty}</div>;
 
-  const tracks = columns.map((column) => column.width ?? "minmax(6rem, 1fr)").join(" ");
+  const widths = columns.map((column) => column.width ?? DEFAULT_WIDTH);
+  const tracks = widths.join(" ");
   return (
     <div className="bg-surface border-line rounded-box shadow-box flex min-w-0 flex-col border">
-      <div ref={scrolled} className="overflow-auto" style={{ maxHeight: height }}>
-        <div role="table" aria-label={label} aria-rowcount={hasMore ? -1 : rows.length + 1} className="min-w-max">
+      <div ref={scrolled} className="overflow-auto rounded-t-[inherit]" style={{ maxHeight: height }}>
+        <div role="table" aria-label={label} aria-rowcount={hasMore ? -1 : rows.length + 1} style={{ minWidth: `${leastRem(widths)}rem` }}>
           <div role="row" aria-rowindex={1} className="bg-sunken border-line sticky top-0 z-10 grid border-b" style={{ gridTemplateColumns: tracks }}>
             {columns.map((column) => (
               <HeaderCell key={column.id} column={column} sorting={sorting} />
@@ -162,6 +164,11 @@ function openOrMove(event: KeyboardEvent<HTMLDivElement>, open: () => void): voi
     event.preventDefault();
     sibling.focus();
   }
+}
+
+/** How narrow the table may get before it scrolls sideways: the sum of the least widths. */
+export function leastRem(widths: readonly string[]): number {
+  return widths.reduce((sum, width) => sum + Number.parseFloat(/([\d.]+)rem/.exec(width)?.[1] ?? "6"), 0);
 }
 
 function Waiting() {

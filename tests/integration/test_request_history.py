@@ -56,7 +56,7 @@ def test_a_call_and_a_stream_are_told_with_their_hops(gateway: Polyforge, key: K
     for request in (whole, streamed):
         found = gateway.api("GET", f"/requests/{request['id']}").json
         names = [hop["name"] for hop in found["hops"]]
-        assert names == ["server", "auth", "dialect", "admission", "guardrails", "routing", "dispatch"]
+        assert names == ["server", "auth", "dialect", "admission", "guardrails", "routing", "dispatch", "settlement"]
         assert found["path"] == CHAT
         assert [attempt["outcome"] for attempt in found["tried"]] == ["ok"]
         assert found["upstream_ms"] <= sum(hop["microseconds"] for hop in found["hops"]) / 1000

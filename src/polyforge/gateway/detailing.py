@@ -1,13 +1,19 @@
 """How a job went, as the ledger keeps it: every request pays for this, so it puts together what is there as it is."""
 
+from time import perf_counter_ns
+
 from polyforge.gateway.job import Job
-from polyforge.telemetry.hops import Hops
+from polyforge.telemetry.hops import HOPS, Hops
 from polyforge.tenancy.ledger.details import Tried, encode_details
 
 
 def details_of(job: Job) -> bytes:
     """The blob of a job that is being settled."""
     hops, trace = job.hops, job.trace
+    marks = hops.marks
+    if len(marks) == len(HOPS):
+        # The settlement as far as it got: what is left of it is to write this down.
+        marks = [*marks, perf_counter_ns()]
     tried: list[Tried] = []
     for attempt in job.attempts:
         deployment = attempt.deployment
@@ -15,7 +21,7 @@ def details_of(job: Job) -> bytes:
     return encode_details(
         (
             job.path,
-            hops.marks,
+            marks,
             hops.waited,
             tried,
             job.first_token_ns,

@@ -81,7 +81,7 @@ class RequestView(RequestSummary):
     characters: int
     estimated: bool = Field(description="Whether tokens were estimated because the provider told none.")
     saved_usd: float = Field(description="What it would have cost, had its answer not been kept.")
-    hops: list[HopView] = Field(description="Empty once the details' time is up. The last, settlement, is not told.")
+    hops: list[HopView] = Field(description="Empty once the details' time is up; fewer than eight when it ended early.")
     upstream_ms: float = Field(description="The part of its time that upstreams took.")
     tried: list[AttemptView]
     guardrails: list[FoundView]

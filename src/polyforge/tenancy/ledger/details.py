@@ -25,7 +25,7 @@ class FoundDetail(msgspec.Struct, frozen=True, gc=False):
 
 
 class Details(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What is known when a call is settled; its last hop, the settlement itself, is not over then."""
+    """What is known when a call is settled; its last hop, the settlement itself, is all but over then."""
 
     path: str
     """As it is declared, without anything that callers make up."""

@@ -1,45 +1,15 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
-import { ChevronsUpDown, Languages, LogOut, Moon, Sun, UserRound } from "lucide-react";
+import { ChevronsUpDown, LogOut, UserRound } from "lucide-react";
 
 import { api, call, setCsrf } from "@/client/http";
-import { chooseLanguage, currentLanguage, LANGUAGES, useTexts } from "@/shared/lib/i18n";
+import { useTexts } from "@/shared/lib/i18n";
 import { ME } from "@/shared/lib/me";
 import { useSession } from "@/shared/lib/session";
-import { setTheme, THEMES, useTheme } from "@/shared/lib/theme";
 import { Button, IconButton } from "@/shared/ui/button";
 import { messageOf } from "@/shared/ui/error-note";
 import { Menu } from "@/shared/ui/menu";
 import { toast } from "@/shared/ui/toast";
-
-export function LanguageMenu() {
-  const t = useTexts("shell");
-  return (
-    <Menu
-      trigger={
-        <IconButton label={t("language")}>
-          <Languages size={17} aria-hidden />
-        </IconButton>
-      }
-      items={LANGUAGES.map(({ code, name }) => ({
-        label: <span lang={code}>{name}</span>,
-        checked: code === currentLanguage(),
-        onSelect: () => void chooseLanguage(code),
-      }))}
-    />
-  );
-}
-
-export function ThemeMenu() {
-  const t = useTexts("shell");
-  const { theme, dark } = useTheme();
-  return (
-    <Menu
-      trigger={<IconButton label={t("theme.title")}>{dark ? <Moon size={17} aria-hidden /> : <Sun size={17} aria-hidden />}</IconButton>}
-      items={THEMES.map((name) => ({ label: t(`theme.${name}`), checked: name === theme, onSelect: () => setTheme(name) }))}
-    />
-  );
-}
 
 /** Ends the session here and in the browser. */
 export function useSignOut(): () => void {

@@ -8,9 +8,10 @@ import { classes } from "@/shared/lib/classes";
 import { useTexts } from "@/shared/lib/i18n";
 import { useSession } from "@/shared/lib/session";
 import { Button, IconButton } from "@/shared/ui/button";
+import { LanguageMenu, ThemeMenu } from "@/shared/ui/preferences";
 import { Toasts } from "@/shared/ui/toast";
 
-import { AccountMenu, LanguageMenu, ProjectMenu, ThemeMenu } from "./menus";
+import { AccountMenu, ProjectMenu } from "./menus";
 import { navigation } from "./navigation";
 import { Offline } from "./offline";
 import { Palette } from "./palette";

@@ -23,6 +23,8 @@ export class ApiError extends Error {
 
 /** The server could not be reached at all. */
 export const UNREACHABLE = "unreachable";
+/** A password, a code or a link was wrong: the session, where there is one, goes on. */
+export const WRONG_CREDENTIALS = "wrong_credentials";
 
 const SAFE = new Set(["GET", "HEAD", "OPTIONS"]);
 const GATEWAY_DOWN = new Set([502, 504]);

@@ -1,6 +1,6 @@
 import { MutationCache, QueryCache, QueryClient } from "@tanstack/react-query";
 
-import { ApiError } from "@/client/http";
+import { ApiError, WRONG_CREDENTIALS } from "@/client/http";
 import { onReachable, isReachable } from "@/client/connection";
 
 import { ME } from "./me";
@@ -12,7 +12,7 @@ const KEPT_MS = 5 * 60_000;
 /** What was read is kept a while; a session that ended shows the sign-in page, whoever noticed it. */
 export function createQueries(): QueryClient {
   const noticed = (error: unknown) => {
-    if (error instanceof ApiError && error.status === 401) client.setQueryData(ME, null);
+    if (error instanceof ApiError && error.status === 401 && error.code !== WRONG_CREDENTIALS) client.setQueryData(ME, null);
   };
   const client = new QueryClient({
     queryCache: new QueryCache({ onError: noticed }),

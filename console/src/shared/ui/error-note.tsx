@@ -1,20 +1,28 @@
 import { CircleAlert } from "lucide-react";
 import type { ReactNode } from "react";
 
-import { ApiError, UNREACHABLE } from "@/client/http";
+import { ApiError, UNREACHABLE, WRONG_CREDENTIALS } from "@/client/http";
 import { type Translate, useTexts } from "@/shared/lib/i18n";
 
 import { Button } from "./button";
 
+interface Props {
+  error: unknown;
+  /** What happened in better words than the server's. */
+  message?: string;
+  onRetry?: () => void;
+  children?: ReactNode;
+}
+
 /** What happened, in the server's words, and how to go on. */
-export function ErrorNote({ error, onRetry, children }: { error: unknown; onRetry?: () => void; children?: ReactNode }) {
+export function ErrorNote({ error, message, onRetry, children }: Props) {
   const t = useTexts("common");
   const known = error instanceof ApiError ? error : null;
   return (
     <div role="alert" className="bg-danger-soft text-text rounded-box flex items-start gap-2.5 px-3.5 py-3">
       <CircleAlert aria-hidden size={17} className="text-danger mt-0.5 shrink-0" />
       <div className="min-w-0 grow">
-        <p className="font-medium break-words">{messageOf(error, t)}</p>
+        <p className="font-medium break-words">{message ?? messageOf(error, t)}</p>
         <p className="text-muted text-[13px]">{howToGoOn(known, t)}</p>
         {known?.requestId ? (
           <p className="text-muted mt-1 font-mono text-[12px]">{t("requestId", { id: known.requestId })}</p>
@@ -38,6 +46,7 @@ export function messageOf(error: unknown, t: Translate): string {
 function howToGoOn(error: ApiError | null, t: Translate): string {
   if (error === null) return t("error.reload");
   if (error.code === UNREACHABLE) return t("error.unreachableHint");
+  if (error.code === WRONG_CREDENTIALS) return t("error.checkTyped");
   if (error.status === 401) return t("error.signInAgain");
   if (error.status === 403) return t("error.askAdmin");
   if (error.status === 404) return t("error.gone");

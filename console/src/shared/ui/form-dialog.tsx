@@ -1,13 +1,13 @@
-import { type FormEvent, type ReactNode, useState } from "react";
+import type { ReactNode } from "react";
 
-import { ApiError } from "@/client/http";
 import { useTexts } from "@/shared/lib/i18n";
 
 import { Button, type ButtonKind } from "./button";
 import { Dialog } from "./dialog";
 import { ErrorNote } from "./error-note";
+import { type FieldErrors, useSubmission } from "./submission";
 
-export type FieldErrors = Readonly<Record<string, string>>;
+export type { FieldErrors } from "./submission";
 
 interface Props {
   open: boolean;
@@ -26,29 +26,14 @@ interface Props {
 /** A form in a dialog, or a question before something that cannot be undone: it stays open until the server agreed. */
 export function FormDialog(props: Props) {
   const t = useTexts("common");
-  const [error, setError] = useState<unknown>(null);
-  const [busy, setBusy] = useState(false);
-  const fields = fieldErrors(error);
+  const sent = useSubmission(props.onSubmit);
 
   function close() {
-    setError(null);
+    sent.reset();
     props.onClose();
   }
 
-  async function submit(event: FormEvent) {
-    event.preventDefault();
-    setBusy(true);
-    setError(null);
-    try {
-      await props.onSubmit();
-    } catch (failure) {
-      setError(failure);
-    } finally {
-      setBusy(false);
-    }
-  }
-
-  const body = props.children?.(fields);
+  const body = props.children?.(sent.fields);
   return (
     <Dialog
       open={props.open}
@@ -57,21 +42,16 @@ export function FormDialog(props: Props) {
       {...(props.description === undefined ? {} : { description: props.description })}
       {...(props.wide === undefined ? {} : { wide: props.wide })}
     >
-      <form onSubmit={submit} className="flex flex-col gap-4" noValidate>
+      <form onSubmit={sent.onSubmit} className="flex flex-col gap-4" noValidate>
         {body}
-        {error === null ? null : <ErrorNote error={error} />}
+        {sent.error === null ? null : <ErrorNote error={sent.error} />}
         <div className="flex justify-end gap-2">
           <Button onClick={close}>{t("cancel")}</Button>
-          <Button type="submit" kind={props.kind ?? "primary"} busy={busy} disabled={props.disabled ?? false}>
+          <Button type="submit" kind={props.kind ?? "primary"} busy={sent.busy} disabled={props.disabled ?? false}>
             {props.submit}
           </Button>
         </div>
       </form>
     </Dialog>
   );
-}
-
-/** Which field the server's refusal is about, by the name that the API gives it. */
-export function fieldErrors(error: unknown): FieldErrors {
-  return error instanceof ApiError && error.param ? { [error.param]: error.message } : {};
 }

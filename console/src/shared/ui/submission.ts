@@ -1,0 +1,35 @@
+import { useMutation } from "@tanstack/react-query";
+import type { FormEvent } from "react";
+
+import { ApiError } from "@/client/http";
+
+export type FieldErrors = Readonly<Record<string, string>>;
+
+export interface Submission {
+  error: unknown;
+  fields: FieldErrors;
+  busy: boolean;
+  onSubmit: (event: FormEvent) => void;
+  /** Forget what went wrong. */
+  reset: () => void;
+}
+
+/** What a form does when it is sent: one try at a time, and what the server refused at the field that it names. */
+export function useSubmission(act: () => Promise<unknown>): Submission {
+  const { mutate, error, isPending, reset } = useMutation({ mutationFn: act });
+  return {
+    error,
+    fields: fieldErrors(error),
+    busy: isPending,
+    onSubmit: (event) => {
+      event.preventDefault();
+      if (!isPending) mutate();
+    },
+    reset,
+  };
+}
+
+/** Which field the server's refusal is about, by the name that the API gives it. */
+export function fieldErrors(error: unknown): FieldErrors {
+  return error instanceof ApiError && error.param ? { [error.param]: error.message } : {};
+}

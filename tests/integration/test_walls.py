@@ -14,7 +14,7 @@ from sqlalchemy import insert, select
 from polyforge.database.scopes import Scope
 from polyforge.kernel.clock import SystemClock
 from polyforge.kernel.ids import new_ulid
-from polyforge.server.process import create_app
+from polyforge.server.process import create_app, has_console
 from polyforge.tenancy.callers import ALL, Caller, Origin
 from polyforge.tenancy.defaults import DEFAULT_ORGANIZATION_ID, DEFAULT_PROJECT_ID
 from polyforge.tenancy.payloads.records import Offered, Part, Payload
@@ -24,6 +24,7 @@ from polyforge.tenancy.policy import BUILT_IN_ROLES, LEVELS
 from polyforge.tenancy.schemas import NewKey
 from polyforge.tenancy.tables import organizations, projects
 from polyforge.wiring.gateway import GatewayPlatform
+from polyforge.wiring.overview import OverviewPlatform
 from polyforge.wiring.process import ProcessSpec
 from polyforge.wiring.starting import begin
 from tests.support.application import client_of
@@ -42,8 +43,10 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/api/v1/budgets"): {"name": "wall too", "subject": "key", "amount_usd": 1, "window": "day"},
 }
 """Bodies that the shortest one that the schema accepts would not do for."""
-SHARED = {"models"}
+SHARED = {"models", "hosted-models"}
 """Collections of what the installation declares for everybody; which of it a key may use is the key's to say."""
+STREAMS = {"/api/v1/events", "/api/v1/overview/stream"}
+"""What does not end by itself."""
 Make = Callable[["World", "Tenant"], Awaitable[str]]
 
 
@@ -335,7 +338,7 @@ async def world(place: Place) -> AsyncIterator[World]:
         platform = GatewayPlatform(begin(spec), spec, SystemClock())
         await platform.open()
         try:
-            async with client_of(create_app(platform)) as client:
+            async with client_of(create_app(platform, OverviewPlatform(platform, spec, has_console))) as client:
                 made = World(platform, client)
                 await made.settle()
                 yield made
@@ -349,6 +352,9 @@ def expected(route: Route, credential: Credential | None, owner: Tenant, target:
         return {401}
     if route.permission is not None and route.permission not in credential.permissions:
         return {403}
+    if route.path.startswith("/api/v1/hosted-models"):
+        # No model host runs beside this application.
+        return {503}
     if route.collection is None or not route.tenants:
         return FINE | {404}
     if target is None or not _reaches(route, owner, target):
@@ -371,8 +377,7 @@ def _reaches(route: Route, owner: Tenant, target: Tenant) -> bool:
 async def _random_calls_end_as_the_policy_says(world: World, calls: int) -> None:
     dice = random.Random(7)
     tried: set[tuple[str, str, int]] = set()
-    streams = {"/api/v1/events"}
-    routes = [route for route in world.routes if route.path not in streams and route.permission]
+    routes = [route for route in world.routes if route.path not in STREAMS and route.permission]
     for _ in range(calls):
         route, owner = dice.choice(routes), dice.choice(world.tenants)
         credential = dice.choice([None, *owner.credentials])
@@ -422,7 +427,7 @@ def _told(response: httpx.Response, identity: str) -> dict[str, Any]:
 
 async def _lists_hold_nothing_foreign(world: World) -> None:
     for route in world.routes:
-        if route.method != "GET" or route.collection is not None or route.path == "/api/v1/events" or not route.tenants:
+        if route.method != "GET" or route.collection is not None or route.path in STREAMS or not route.tenants:
             continue
         for owner in world.tenants:
             text = (await world.call(route, "", owner.strongest, owner)).text

@@ -17,12 +17,14 @@ from polyforge.kernel.errors import Invalid, ModelNotFound, PolyforgeError, Upst
 from polyforge.kernel.hosted_names import is_hosted, split_deployed
 from polyforge.kernel.tasks import Task, TensorRequest
 from polyforge.registry.catalog import LOCAL, Catalog, Model
+from polyforge.serving.reporting import VersionReport, decode_reports
 from polyforge.tenancy.callers import Caller
 
 SECONDS: Final = 10.0
 LOADING_SECONDS: Final = 600.0
 METRICS_SECONDS: Final = 2.0
 _NAMES_PATH: Final = "/v2/repository/polyforge/names"
+_REPORTS_PATH: Final = "/v2/repository/polyforge/models"
 _IN_TOKENS: Final[frozenset[Task]] = frozenset(
     {"chat", "completion", "embedding", "rerank", "classification", "translation", "language_detection", "moderation"}
 )
@@ -89,13 +91,13 @@ class HostedModels:
         """The statistics of every model of the host, by the names that the caller knows or else by the host's."""
         answer = await self._client.ask("/v2/models/stats", seconds=SECONDS)
         _check(answer)
-        return _renamed(answer.body, {hosted: names[0] for hosted, names in _known(catalog, caller).items()})
+        return _renamed(answer.body, {hosted: names[0] for hosted, names in known_names(catalog, caller).items()})
 
     async def index(self, catalog: Catalog, caller: Caller, body: bytes) -> bytes:
         """The models of the host that the caller may use, as the repository's index tells of them."""
         answer = await self._client.ask("/v2/repository/index", body, seconds=SECONDS)
         _check(answer)
-        known = _known(catalog, caller)
+        known = known_names(catalog, caller)
         repository = await self._ask_names() if self._has_repository else frozenset[str]()
         told: list[oip.IndexEntry] = []
         for entry in oip.decode_index(answer.body):
@@ -138,6 +140,17 @@ class HostedModels:
             return b""
         return answer.body if answer.status == OK else b""
 
+    async def reports(self) -> tuple[list[VersionReport], frozenset[str]]:
+        """Everything that the host tells of its models, by its own names, and the names of its repository."""
+        asked = self._client.ask(_REPORTS_PATH, b"{}", seconds=SECONDS)
+        names = self._ask_names() if self._has_repository else _no_names()
+        answer, of_repository = await asyncio.gather(asked, names)
+        _check(answer)
+        try:
+            return decode_reports(answer.body), of_repository
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise UpstreamFailed("the model host's answer about its models cannot be read") from error
+
     async def _is_of_repository(self, name: str) -> bool:
         if not self._has_repository or is_hosted(name):
             return False
@@ -165,7 +178,11 @@ def _may_hold_texts(request: TensorRequest) -> bool:
     return not request.operation.startswith("infer") or oip.holds_texts(request.body, request.header_length)
 
 
-def _known(catalog: Catalog, caller: Caller) -> dict[str, list[str]]:
+async def _no_names() -> frozenset[str]:
+    return frozenset()
+
+
+def known_names(catalog: Catalog, caller: Caller) -> dict[str, list[str]]:
     """What a caller calls the models of the host, by the host's names."""
     known: dict[str, list[str]] = {}
     for model in catalog.listed(caller.project_id):

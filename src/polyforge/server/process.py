@@ -16,6 +16,7 @@ from polyforge.gateway.comparing import Comparing
 from polyforge.gateway.guarding import api as guarding_api
 from polyforge.gateway.guarding.trying import Trying
 from polyforge.gateway.guide import ModelGuide
+from polyforge.gateway.hosting import api as hosting_api
 from polyforge.gateway.operating import HostOperations
 from polyforge.gateway.tokenizing import api as tokenizing_api
 from polyforge.gateway.tokenizing.service import TokenizingService, tokenizer_files
@@ -23,10 +24,13 @@ from polyforge.kernel.clock import SystemClock
 from polyforge.operations.configuration import api as configuration_api
 from polyforge.operations.events import api as events_api
 from polyforge.operations.flags import api as flags_api
+from polyforge.operations.overview import api as overview_api
 from polyforge.registry.versions import api as versions_api
 from polyforge.server.app import Application
 from polyforge.server.authentication import Authentication
 from polyforge.server.browser import Browser
+from polyforge.server.console.site import FOLDER as CONSOLE_FOLDER
+from polyforge.server.console.site import INDEX as CONSOLE_INDEX
 from polyforge.server.console.site import Console
 from polyforge.server.inference import Inference
 from polyforge.server.management import build_management
@@ -61,6 +65,7 @@ from polyforge.tokens.encodings import Encodings
 from polyforge.wiring.gateway import GatewayPlatform
 from polyforge.wiring.http_server import SupervisedServer
 from polyforge.wiring.listening import grpc_listener
+from polyforge.wiring.overview import OverviewPlatform
 from polyforge.wiring.people import PeoplePlatform
 from polyforge.wiring.process import ProcessSpec
 from polyforge.wiring.settings import Settings
@@ -75,7 +80,7 @@ _LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 _log = get_logger(__name__)
 
 
-def create_app(platform: GatewayPlatform) -> Application:
+def create_app(platform: GatewayPlatform, overview: OverviewPlatform) -> Application:
     """The ASGI application over a platform."""
     settings = platform.settings
     access = platform.lines if settings.telemetry.access_log else None
@@ -119,6 +124,8 @@ def create_app(platform: GatewayPlatform) -> Application:
             tokens_api.router(platform.token_service),
             *_people(platform.people),
             vault_api.router(platform.vault_service, platform.sealing),
+            hosting_api.router(overview.hosted),
+            overview_api.router(overview.service, overview.streams),
             events_api.router(platform.operations.event_service),
             flags_api.router(platform.operations.flag_service),
             configuration_api.router(platform.operations.configuration_service),
@@ -147,6 +154,11 @@ def create_app(platform: GatewayPlatform) -> Application:
         open_inference,
         Console(),
     )
+
+
+def has_console() -> bool:
+    """Whether this installation has the console's pages."""
+    return (CONSOLE_FOLDER / CONSOLE_INDEX[1:]).is_file()
 
 
 def _limit_service(platform: GatewayPlatform) -> LimitService:
@@ -185,12 +197,14 @@ def _is_private(settings: Settings) -> bool:
     return settings.server.host in _LOOPBACK and not settings.server.behind_proxy
 
 
-def _server(platform: GatewayPlatform, app: Application, grpc: Any | None, spec: ProcessSpec) -> SupervisedServer:
+def _server(
+    platform: GatewayPlatform, overview: OverviewPlatform, app: Application, grpc: Any | None, spec: ProcessSpec
+) -> SupervisedServer:
     settings = platform.settings
     tls = settings.server.tls
     return SupervisedServer(
         app,
-        drain=partial(_drain, app, grpc, platform),
+        drain=partial(_drain, app, grpc, platform, overview),
         drain_seconds=settings.server.drain_seconds,
         announce=spec.announce_ready,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
@@ -199,12 +213,13 @@ def _server(platform: GatewayPlatform, app: Application, grpc: Any | None, spec:
     )
 
 
-def _drain(app: Application, grpc: Any | None, platform: GatewayPlatform) -> None:
+def _drain(app: Application, grpc: Any | None, platform: GatewayPlatform, overview: OverviewPlatform) -> None:
     """Take nothing new; streams of events, which have no end of their own, end now, and what is to be mailed soon."""
     app.drain()
     if grpc is not None:
         grpc.drain(platform.settings.server.drain_seconds)
     platform.operations.event_service.drain()
+    overview.streams.drain()
     # Half of the time: what comes after the post, and the model host, must end before the supervisor loses patience.
     platform.people.post.drain(platform.settings.server.drain_seconds / 2)
 
@@ -224,9 +239,10 @@ async def _serve(platform: GatewayPlatform, listener: socket.socket, spec: Proce
     await platform.open()
     patience.cancel()
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, platform.operations.configuration.reload)
-    app = create_app(platform)
+    overview = OverviewPlatform(platform, spec, has_console)
+    app = create_app(platform, overview)
     grpc = grpc_listener(platform.settings, app, shared=spec.workers > 1)
-    server = _server(platform, app, grpc, spec)
+    server = _server(platform, overview, app, grpc, spec)
     if grpc is not None:
         await grpc.open()
     _spare_the_collector()
@@ -252,6 +268,7 @@ async def _serve(platform: GatewayPlatform, listener: socket.socket, spec: Proce
         for task in background:
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)
+        await overview.close()
         await platform.close()
 
 

@@ -30,7 +30,8 @@ from polyforge.serving.inference import Answered, Inference
 from polyforge.serving.lifecycle.figures import life_text
 from polyforge.serving.lifecycle.keeping import Lifecycle
 from polyforge.serving.lifecycle.roster import Roster
-from polyforge.serving.processes import process_text
+from polyforge.serving.processes import living, process_text
+from polyforge.serving.reporting import VersionReport, encode_reports, report_of
 from polyforge.serving.repository import HostedModel, Repository
 from polyforge.serving.scheduler import Scheduler
 from polyforge.serving.statistics import ModelReport, prometheus_text, triton_statistics
@@ -280,6 +281,8 @@ class OipApp:
                 )
             case ["polyforge", "names"]:
                 return _json([] if self._control is None else self._control.names())
+            case ["polyforge", "models"]:
+                return Response(200, encode_reports(self.reports()))
             case ["polyforge", "refresh"] if self._roster is not None:
                 self._roster.refresh()
             case ["polyforge", "secrets"] if self._secrets is not None:
@@ -296,6 +299,15 @@ class OipApp:
             case _:
                 raise NotFound("Not Found")
         return Response(200, b"")
+
+    def reports(self) -> list[VersionReport]:
+        """Everything that is known of each version of each model."""
+        lived = [] if self._lifecycle is None else self._lifecycle.lives(self.repository)
+        lives = {(life.model, life.version): life for life in lived}
+        return [
+            report_of(model, lives.get((model.name, model.version)), self._scheduler.waiting(model), living(model))
+            for model in self.repository
+        ]
 
     def index(self, *, only_ready: bool) -> list[oip.IndexEntry]:
         """Every model, or those that answer."""

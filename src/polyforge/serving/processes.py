@@ -30,6 +30,12 @@ def process_text(models: Iterable[HostedModel]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def living(model: HostedModel) -> int:
+    """How many processes compute a model that has any for itself."""
+    facts = _facts_of(model)
+    return 0 if facts is None else facts.living
+
+
 def _facts_of(model: HostedModel) -> ProcessFacts | None:
     return model.backend.processes if isinstance(model.backend, ProcessBackend) else None
 

@@ -88,6 +88,12 @@ class KeyService:
             keys = await KeyStore(session, _scope(caller)).page(limit + 1, cursor, include_revoked, created_by)
         return keys[:limit], keys[limit - 1].id if len(keys) > limit else None
 
+    async def expiring(self, caller: Caller, within_seconds: float, limit: int) -> list[ApiKey]:
+        """Up to `limit` of the project's keys that stop working soon, the first ones first."""
+        now = self._clock.now()
+        async with self._database.read(_scope(caller)) as session:
+            return await KeyStore(session, _scope(caller)).expiring(now, now + within_seconds, limit)
+
     async def change(self, caller: Caller, key_id: str, body: KeyChanges) -> ApiKey:
         """The key with what `body` sets; Conflict when it has been revoked."""
         values = self._limits(body, body.model_fields_set)

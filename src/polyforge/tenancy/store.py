@@ -49,6 +49,16 @@ class KeyStore:
 
         return [_key_of(row) for row in await self._keys.all(refine=refine)]
 
+    async def expiring(self, since: float, until: float, limit: int) -> list[ApiKey]:
+        """Up to `limit` keys that stop working between two moments, the first ones first."""
+        columns = api_keys.c
+
+        def refine(query: Select[Any]) -> Select[Any]:
+            query = query.where(columns.expires_at > since, columns.expires_at <= until, columns.revoked_at.is_(None))
+            return query.order_by(columns.expires_at, columns.id).limit(limit)
+
+        return [_key_of(row) for row in await self._keys.all(refine=refine)]
+
     async def names(self, key_ids: Sequence[str]) -> dict[str, str]:
         """Names by id, of those keys that belong to the project."""
         columns = api_keys.c

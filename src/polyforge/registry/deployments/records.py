@@ -31,6 +31,15 @@ class Serving(msgspec.Struct, frozen=True, kw_only=True):
     seen_at: float
 
 
+class FailedServing(msgspec.Struct, frozen=True):
+    """A version that a machine cannot serve."""
+
+    model: str
+    number: int
+    machine: str
+    reason: str
+
+
 class WantedModel(msgspec.Struct, frozen=True):
     """A model with the versions of it that are to answer; `default` is what its name alone stands for."""
 

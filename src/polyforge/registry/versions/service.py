@@ -12,7 +12,7 @@ from polyforge.database.scopes import Scope
 from polyforge.database.sessions import WriteSession
 from polyforge.kernel.clock import Clock
 from polyforge.kernel.errors import Conflict, Denied, NotFound
-from polyforge.registry.deployments.records import SEEN_SECONDS, Serving, wanted_of
+from polyforge.registry.deployments.records import SEEN_SECONDS, FailedServing, Serving, wanted_of
 from polyforge.registry.versions.pointing import HISTORY, Pointing, way_back
 from polyforge.registry.versions.records import LIVE, Alias, ModelDeployment, RegisteredModel, Version
 from polyforge.registry.versions.schemas import ModelChange
@@ -104,6 +104,17 @@ class ModelRegistry:
             model = found_model(await store.find(name), name)
             found = await store.deployments(model.id, limit + 1, before, alias)
         return found[:limit], found[limit - 1].id if len(found) > limit else None
+
+    async def failing(self, caller: Caller, limit: int) -> list[FailedServing]:
+        """Up to `limit` versions of the project's models that some machine cannot serve, the latest first."""
+        async with self._reading(caller) as store:
+            found = await store.failed_servings(self._clock.now() - SEEN_SECONDS, limit)
+            names = await store.names(sorted({each.model_id for each in found})) if found else {}
+        return [
+            FailedServing(names[each.model_id], each.number, each.machine, each.reason)
+            for each in found
+            if each.model_id in names
+        ]
 
     async def change(self, caller: Caller, name: str, body: ModelChange) -> Shown:
         """Set its description, or which of its aliases are protected; the latter is for who may approve."""

@@ -132,6 +132,17 @@ class ModelStore:
         where = and_(columns.model_id == model_id, columns.seen_at >= seen_since)
         return await self._all(model_servings, Serving, where, columns.machine)
 
+    async def failed_servings(self, seen_since: float, limit: int) -> list[Serving]:
+        """Up to `limit` of what machines could not serve that said so since then."""
+        columns = model_servings.c
+        where = and_(columns.state == "failed", columns.seen_at >= seen_since)
+        return await self._all(model_servings, Serving, where, columns.changed_at.desc(), limit)
+
+    async def names(self, model_ids: Sequence[str]) -> dict[str, str]:
+        """Names of models by their ids."""
+        found = await self._all(registered_models, RegisteredModel, registered_models.c.id.in_(model_ids))
+        return {model.id: model.name for model in found}
+
     async def count(self, table: Table, where: ColumnElement[bool]) -> int:
         """How many rows of the project match."""
 

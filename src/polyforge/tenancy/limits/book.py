@@ -132,6 +132,12 @@ class LimitBook:
         measures = {each.measure for each in (*counters, *end_users, *providers)}
         return Rules(tuple(counters), tuple(end_users), tuple(providers), frozenset(measures))
 
+    def budgets_of(self, caller: Caller) -> list[tuple[Limit, str]]:
+        """The limits on money that count for every call of a caller, whatever its model, and for whom they count."""
+        mine = [*self._of_organization.get(None, ()), *self._of_organization.get(caller.organization_id, ())]
+        mine = [limit for limit in mine if limit.measure == "money" and limit.subject != "model"]
+        return [(limit, subject) for limit in mine if limit.covers(caller) for subject in limit.subjects(caller, "")]
+
     def counter(self, limit: Limit, subject_id: str) -> Counter:
         """The counter of a limit for one subject."""
         known = self._known.get((limit.id, subject_id))

@@ -1,0 +1,1 @@
+"""How the installation and a project do right now, on one page: what home shows."""

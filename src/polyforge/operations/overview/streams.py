@@ -1,0 +1,166 @@
+"""The overview as server-sent events: at once, whenever it changed, and a comment now and then where it did not."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any, Final, cast
+
+import msgspec
+
+from polyforge.database.events.store import Event
+from polyforge.database.events.tail import EventTail
+from polyforge.kernel.clock import Clock
+from polyforge.kernel.errors import PolyforgeError, Unavailable
+from polyforge.operations.overview.schemas import Overview
+from polyforge.operations.overview.service import FRESH_SECONDS, OverviewService
+from polyforge.tenancy.callers import Caller
+
+HEARTBEAT_SECONDS: Final = 15.0
+LONGEST_SECONDS: Final = 900.0
+"""After so long a stream ends, and who goes on must show again that they may."""
+MOST_PER_PROJECT: Final = 50
+MOST: Final = 500
+_SETTLING_SECONDS: Final = 2.0
+"""By then every process knows what a caller may do since it was changed."""
+_RETRY_MILLISECONDS: Final = 2_000
+_RETRY_SECONDS: Final = 5.0
+_MOST_CHANGED: Final = 10_000
+_BUSY_FIGURES: Final = {
+    "at",
+    "until",
+    "latency_ms",
+    "used_bytes",
+    "backlog_bytes",
+    "lag_seconds",
+    "seconds",
+    "detail",
+    "message",
+}
+"""What is never twice the same: alone it is no change worth telling."""
+
+
+class OverviewStream:
+    """One reader of the overview. It holds nothing, so that a slow reader costs nothing."""
+
+    def __init__(self, owner: "OverviewStreams", caller: Caller, began: float) -> None:
+        self.caller = caller
+        self.began = began
+        self.ended = asyncio.Event()
+        self._owner = owner
+
+    def frames(self) -> AsyncGenerator[bytes]:
+        """The stream as bytes: whole events and comments."""
+        return self._owner.frames(self)
+
+
+class OverviewStreams:
+    """All streams of this process. They end when it drains, and soon when what their caller may do may have changed."""
+
+    def __init__(
+        self,
+        service: OverviewService,
+        tail: EventTail,
+        clock: Clock,
+        *,
+        every_seconds: float = FRESH_SECONDS,
+        heartbeat_seconds: float = HEARTBEAT_SECONDS,
+    ) -> None:
+        self._service = service
+        self._clock = clock
+        self._every = every_seconds
+        self._heartbeat = heartbeat_seconds
+        self._open: set[OverviewStream] = set()
+        self._changed: dict[str | None, float] = {}
+        self._draining = False
+        tail.listen(["keys", "people"], self._heard)
+
+    def subscribe(self, caller: Caller) -> OverviewStream:
+        """A new stream, to be released; Unavailable when there are too many."""
+        if self._draining or len(self._open) >= MOST:
+            raise Unavailable("there are as many streams of the overview as there may be", retry_after=_RETRY_SECONDS)
+        if sum(other.caller.project_id == caller.project_id for other in self._open) >= MOST_PER_PROJECT:
+            message = f"the project has {MOST_PER_PROJECT} streams of the overview already; close one"
+            raise Unavailable(message, retry_after=_RETRY_SECONDS)
+        stream = OverviewStream(self, caller, self._clock.monotonic())
+        self._open.add(stream)
+        return stream
+
+    def release(self, stream: OverviewStream) -> None:
+        """Nobody reads it any more."""
+        self._open.discard(stream)
+
+    def drain(self) -> None:
+        """End every stream, and begin no other."""
+        self._draining = True
+        for stream in self._open:
+            stream.ended.set()
+
+    async def frames(self, stream: OverviewStream) -> AsyncGenerator[bytes]:
+        """What a stream sends until it is over."""
+        yield b"retry: %d\n\n" % _RETRY_MILLISECONDS
+        told: object = None
+        said_at = self._clock.monotonic()
+        number = 0
+        while not self._is_over(stream):
+            overview = await _looked(self._service, stream.caller)
+            if overview is not None and (now := _gist(overview)) != told:
+                told, said_at, number = now, self._clock.monotonic(), number + 1
+                yield b"event: overview\nid: %d\ndata: %b\n\n" % (number, overview.model_dump_json().encode())
+            elif self._clock.monotonic() - said_at >= self._heartbeat:
+                said_at = self._clock.monotonic()
+                yield b": nothing changed\n\n"
+            await self._pause(stream)
+
+    async def _pause(self, stream: OverviewStream) -> None:
+        try:
+            async with asyncio.timeout(self._every):
+                await stream.ended.wait()
+        except TimeoutError:
+            return
+
+    def _is_over(self, stream: OverviewStream) -> bool:
+        now, caller = self._clock.monotonic(), stream.caller
+        if stream.ended.is_set() or now - stream.began >= LONGEST_SECONDS:
+            return True
+        if caller.expires_at is not None and self._clock.now() >= caller.expires_at:
+            return True
+        # One that began just after a change may have been let in by what was known before.
+        changes = (self._changed.get(name) for name in (None, caller.organization_id))
+        return any(
+            change is not None
+            and stream.began < change + _SETTLING_SECONDS
+            and now >= (change if stream.began < change else change + _SETTLING_SECONDS)
+            for change in changes
+        )
+
+    def _heard(self, events: Sequence[Event]) -> None:
+        """Something happened to keys or people of these organizations; no events: anything may have."""
+        now = self._clock.monotonic()
+        places = {event.organization_id for event in events} or {None}
+        self._changed = {name: at for name, at in self._changed.items() if now - at < LONGEST_SECONDS}
+        if len(self._changed) + len(places) > _MOST_CHANGED:
+            self._changed, places = {}, {None}
+        self._changed.update(dict.fromkeys(places, now))
+
+
+async def _looked(service: OverviewService, caller: Caller) -> Overview | None:
+    try:
+        return await service.look(caller)
+    except PolyforgeError:
+        # Too many look at once: the next turn tells.
+        return None
+
+
+def _gist(overview: Overview) -> bytes:
+    """What two overviews are compared by."""
+    return msgspec.json.encode(_without_busy(overview.model_dump(mode="json")))
+
+
+def _without_busy(part: Any) -> Any:
+    match part:
+        case dict():
+            named = cast("dict[str, Any]", part)
+            return {name: _without_busy(value) for name, value in named.items() if name not in _BUSY_FIGURES}
+        case list():
+            return [_without_busy(each) for each in cast("list[Any]", part)]
+        case _:
+            return part

@@ -57,6 +57,16 @@ fix: $(VENV)/installed-dev ## Format the code and mend what ruff can mend
 docs: $(VENV)/installed-dev ## Write the generated pages of docs/reference
 	$(BIN)/python tools/docs.py
 
+.PHONY: client
+client: $(VENV)/installed-dev ## Write what the console knows of the API, after a change of the API
+	$(BIN)/python tools/console_client.py
+
+.PHONY: screenshots
+screenshots: $(VENV)/installed-dev ## Write the pictures of the console in docs/images
+	@tools/need-programs chromium
+	@$(CONSOLE) build
+	$(BIN)/python tools/screenshots.py
+
 .PHONY: soak
 soak: $(VENV)/installed-dev ## Run the long tests at their full counts (`make test` runs a tenth)
 	@tools/need-programs postgres redis-server nginx wrk

@@ -12,6 +12,7 @@ export function IssuedKeyDialog({ issued, onClose }: { issued: Schemas["IssuedKe
   return (
     <Dialog
       open
+      wide
       onClose={onClose}
       title={t("issued", { name: issued.name })}
       description={t("issuedHint")}

@@ -1,0 +1,51 @@
+"""A server of its own for a tool, with embedded storage in a folder that the tool gives."""
+
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, NamedTuple
+
+STOP_SECONDS: Final = 60
+
+
+class Server(NamedTuple):
+    """A server that answers."""
+
+    url: str
+    admin_key: str
+
+
+@contextmanager
+def running(folder: Path, *options: str) -> Generator[Server]:
+    """`polyforge up` on a free port, until the tool is done with it; SystemExit when it does not start."""
+    admin_key = f"pf-{secrets.token_urlsafe(24)}"
+    command = [
+        sys.executable,
+        "-m",
+        "polyforge.cli.main",
+        "up",
+        "--data",
+        str(folder / "data"),
+        "--port",
+        "0",
+        *options,
+    ]
+    environment = {**os.environ, "POLYFORGE_ADMIN_KEY": admin_key}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)
+    try:
+        yield Server(_address(process), admin_key)
+    finally:
+        process.terminate()
+        process.wait(STOP_SECONDS)
+
+
+def _address(process: "subprocess.Popen[str]") -> str:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("ready "):
+            return line.split()[1]
+    raise SystemExit("the server did not start; try `polyforge up` and read what it says")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 STOP_SECONDS: Final = 60
+LAST_CHARACTERS: Final = 2_000
 
 
 class Server(NamedTuple):
@@ -35,17 +36,19 @@ def running(folder: Path, *options: str) -> Generator[Server]:
         *options,
     ]
     environment = {**os.environ, "POLYFORGE_ADMIN_KEY": admin_key}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)
+    log = folder / "server.log"
+    with log.open("w") as errors:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment)
     try:
-        yield Server(_address(process), admin_key)
+        yield Server(_address(process, log), admin_key)
     finally:
         process.terminate()
         process.wait(STOP_SECONDS)
 
 
-def _address(process: "subprocess.Popen[str]") -> str:
+def _address(process: "subprocess.Popen[str]", log: Path) -> str:
     assert process.stdout is not None
     for line in process.stdout:
         if line.startswith("ready "):
             return line.split()[1]
-    raise SystemExit("the server did not start; try `polyforge up` and read what it says")
+    raise SystemExit(f"the server did not start:\n{log.read_text(errors='replace')[-LAST_CHARACTERS:]}")

@@ -31,7 +31,8 @@ INSTALL_SECONDS = 900
 BUILD_SECONDS = 900
 PAUSE = 0.2
 MOST_SOURCES = 20_000
-TOLD_LINES = 15
+TOLD_LINES = 30
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 NOT_SOURCES = frozenset({"node_modules", "dist", "coverage"})
 
 
@@ -292,7 +293,7 @@ def last_words(log: TextIO, began: int) -> str:
         return ""
     with open(log.name, errors="replace") as written:
         written.seek(began)
-        lines = [line.rstrip() for line in written.readlines()[1:] if line.strip()]
+        lines = [COLOURS.sub("", line).rstrip() for line in written.readlines()[1:] if line.strip()]
     return "".join(f"\n  {line}" for line in lines[-TOLD_LINES:])
 
 

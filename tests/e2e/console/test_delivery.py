@@ -1,0 +1,59 @@
+"""The console comes to the browser small, whole, from here alone, and to every path that is its own."""
+
+import json
+
+from playwright.sync_api import expect
+
+from tests.support.browser import Window
+from tests.support.clients import call
+from tests.support.site import Site
+
+FIRST_PAGE_BYTES = 500_000
+
+
+def test_the_first_page_is_small_and_whole(window: Window, empty_site: Site) -> None:
+    sizes: dict[str, int] = {}
+    encodings: dict[str, str | None] = {}
+    session = window.context.new_cdp_session(window.page)
+    session.send("Network.enable")
+    paths: dict[str, str] = {}
+    session.on("Network.responseReceived", lambda told: paths.update({told["requestId"]: told["response"]["url"]}))
+    session.on(
+        "Network.loadingFinished",
+        lambda told: sizes.update({paths.get(told["requestId"], ""): told["encodedDataLength"]}),
+    )
+    window.page.on("response", lambda answer: encodings.update({answer.url: answer.headers.get("content-encoding")}))
+    window.open("/")
+    expect(window.page.locator("#root")).not_to_be_empty()
+    window.page.wait_for_load_state("networkidle")
+    window.shoot("first-page")
+    assert sum(sizes.values()) < FIRST_PAGE_BYTES, json.dumps(sizes, indent=1)
+    scripts = {url: encoding for url, encoding in encodings.items() if url.endswith((".js", ".css"))}
+    assert scripts
+    assert [url for url, encoding in scripts.items() if encoding not in ("gzip", "br")] == []
+
+
+def test_a_page_can_be_loaded_at_its_own_address(window: Window, site: Site) -> None:
+    site.sign_in(window, path="/keys")
+    expect(window.page.get_by_role("heading", level=1)).to_be_visible()
+    assert window.page.url == f"{site.url}/keys"
+
+
+def test_errors_of_programs_stay_theirs(empty_site: Site) -> None:
+    for path in ("/v1/nothing", "/api/v1/nothing", "/assets/nothing.js"):
+        answer = call(empty_site.url, path, key=empty_site.server.admin_key, headers={"accept": "text/html"})
+        assert answer.status == 404
+        assert "json" in answer.headers["content-type"]
+
+
+def test_what_the_browser_has_is_not_sent_again(window: Window) -> None:
+    assets: set[str] = set()
+    window.page.on("response", lambda answer: assets.add(answer.url) if "/assets/" in answer.url else None)
+    window.open("/")
+    expect(window.page.locator("#root")).not_to_be_empty()
+    ask = window.context.request
+    page = ask.get(f"{window.site}/")
+    again = ask.get(f"{window.site}/", headers={"if-none-match": page.headers["etag"]})
+    assert (page.status, again.status, again.body()) == (200, 304, b"")
+    assert assets
+    assert [url for url in assets if "immutable" not in ask.get(url).headers["cache-control"]] == []

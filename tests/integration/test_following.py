@@ -6,15 +6,18 @@ from typing import Any, cast
 import pytest
 
 from polyforge.database.database import Database
+from polyforge.database.events.log import append_event
 from polyforge.database.events.store import SystemEvents
 from polyforge.database.events.tail import EventTail
 from polyforge.database.sessions import ReadSession
 from polyforge.gateway.lineup import Lineup, Lineups
 from polyforge.kernel.clock import FakeClock
 from polyforge.kernel.errors import SettingsError, Unavailable
+from polyforge.operations.additions.content import Additions, Key
+from polyforge.operations.additions.store import AdditionEditor, AdditionRow
 from polyforge.operations.configuration.content import Digests
 from polyforge.operations.configuration.following import Following
-from polyforge.operations.configuration.source import Declared, Stamp
+from polyforge.operations.configuration.source import Built, Declared, Stamp
 from polyforge.operations.configuration.store import ConfigurationRow, SystemConfigurations
 from polyforge.operations.configuration.versions import Versions
 from tests.support.databases import Place
@@ -42,10 +45,11 @@ class Broken(Database):
 
 
 class Served:
-    """What stands for a lineup: the sections that it was built from."""
+    """What stands for a lineup: the sections that it was built from, and what was added."""
 
-    def __init__(self, sections: Mapping[str, Any]) -> None:
+    def __init__(self, sections: Mapping[str, Any], added: Additions) -> None:
         self.sections = sections
+        self.added = added
 
 
 class Swaps:
@@ -53,9 +57,12 @@ class Swaps:
 
     def __init__(self) -> None:
         self.sections: list[str] = []
+        self.added: list[str] = []
 
     async def swap(self, lineup: Lineup) -> None:
-        self.sections.append(cast(Served, lineup).sections["models"]["name"])
+        served = cast(Served, lineup)
+        self.sections.append(served.sections.get("models", {}).get("name", ""))
+        self.added = sorted(served.added.models)
 
 
 class File:
@@ -83,10 +90,11 @@ class File:
     def needs_restart(self, sections: Mapping[str, Any]) -> tuple[str, ...]:
         return ()
 
-    def build(self, sections: Mapping[str, Any]) -> Lineup:
-        if sections["models"]["name"] in self.unusable:
+    def build(self, sections: Mapping[str, Any], added: Additions) -> Built:
+        if sections.get("models", {}).get("name") in self.unusable:
             raise SettingsError("providers.lab.api_key: the environment variable LAB_KEY is not set")
-        return cast(Lineup, Served(sections))
+        left_out: dict[Key, str] = {("model", name): "does not fit" for name in added.models if name in self.unusable}
+        return Built(cast(Lineup, Served(sections, added.without(frozenset(left_out)))), left_out)
 
 
 class Process:
@@ -107,10 +115,11 @@ class Process:
             self.file, lineups, self.versions, digests, self.tail, speaks=speaks, look_seconds=0.02
         )
 
-    async def open(self) -> "Process":
+    async def open(self, *, with_file: bool = True) -> "Process":
         await self.database.open()
         await self.tail.open()
-        await self.following.open(self.file.read(), self.file.stamp())
+        declared, stamp = (self.file.read(), self.file.stamp()) if with_file else (None, self.file.stamp())
+        await self.following.open(declared, stamp)
         return self
 
     async def close(self) -> None:
@@ -123,6 +132,26 @@ class Process:
             lambda: (self.following.version, self.swaps.sections[-1:]) == (version, [name]), f"{name} as {version}"
         )
 
+    async def add(self, name: str) -> None:
+        """What the API does about a model, but for looking whether it fits."""
+        row = AdditionRow(
+            kind="model",
+            name=name,
+            content="{}",
+            created_at=NOW,
+            created_by="0" * 26,
+            changed_at=NOW,
+            changed_by="0" * 26,
+        )
+        async with self.database.write() as session:
+            editor = AdditionEditor(session)
+            await editor.lock()
+            await editor.put(row)
+            await append_event(session, "settings", "model.added", name, at=NOW)
+
+    async def adds(self, *names: str) -> None:
+        await eventually_async(lambda: self.swaps.added == list(names), f"{names} beside what is declared")
+
     async def rows(self) -> list[ConfigurationRow]:
         async with self.database.read() as session:
             store = SystemConfigurations(session)
@@ -134,9 +163,9 @@ class Process:
 async def processes(place: Place) -> AsyncIterator[Any]:
     made: list[Process] = []
 
-    async def make(name: str, **options: Any) -> Process:
+    async def make(name: str, *, with_file: bool = True, **options: Any) -> Process:
         made.append(Process(place, name, **options))
-        return await made[-1].open()
+        return await made[-1].open(with_file=with_file)
 
     yield make
     for process in made:
@@ -285,3 +314,48 @@ async def test_a_rollback_is_followed_and_outlives_the_same_file(processes: Any)
     assert worker.following.version == 3
     worker.file.set("c")
     await again.runs("c", 4)
+
+
+async def test_what_is_added_is_heard_of_by_every_worker_and_stays_when_the_file_changes(processes: Any) -> None:
+    workers = [await processes("a") for _ in range(3)]
+    await workers[0].add("more")
+    for worker in workers:
+        await worker.adds("more")
+    workers[0].file.set("b")
+    await workers[0].runs("b", 2)
+    assert workers[0].swaps.added == ["more"]
+    await workers[1].add("most")
+    for worker in workers:
+        await worker.adds("more", "most")
+    late = await processes("b")
+    await late.adds("more", "most")
+
+
+async def test_what_is_added_is_there_without_any_file(processes: Any) -> None:
+    worker = await processes("a", with_file=False)
+    await worker.add("more")
+    await worker.adds("more")
+    assert worker.following.version is None
+
+
+async def test_what_is_added_and_does_not_fit_is_left_out_and_the_rest_runs(processes: Any) -> None:
+    worker = await processes("a")
+    worker.file.unusable.add("bad")
+    await worker.add("bad")
+    await worker.add("good")
+    await worker.adds("good")
+    assert worker.following.left_out == {("model", "bad"): "does not fit"}
+
+
+async def test_what_is_added_is_taken_beside_what_runs_where_the_newest_version_does_not_work(processes: Any) -> None:
+    here, there = await processes("a"), await processes("a")
+    there.file.unusable.add("b")
+    here.file.set("b")
+    await here.runs("b", 2)
+    await there.add("more")
+    await there.adds("more")
+    assert there.swaps.sections[-1] == "a"
+    there.file.unusable.clear()
+    here.file.set("c")
+    await there.runs("c", 3)
+    assert there.swaps.added == ["more"]

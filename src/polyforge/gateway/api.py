@@ -149,6 +149,7 @@ def _model(model: Model, guide: ModelGuide, caller: Caller) -> ModelView:
         task=model.task,
         strategy=model.strategy,
         on_context_overflow="larger" if model.widens else "refuse",
+        declared_in=model.declared_in,
         deployments=[_deployment(place, health, now, costs) for place in model.deployments],
     )
 

@@ -59,6 +59,10 @@ class Lineup:
         """How its deployments do."""
         return self._health
 
+    def provider(self, name: str) -> Provider | None:
+        """One of the providers; None when there is none of this name."""
+        return self._providers.get(name)
+
     def counting(self, model: Model, request: InferenceRequest) -> Model | None:
         """The model where its providers count the tokens of a request, which costs nothing; None where none does."""
         places = [place for place in model.deployments if self._counts(place, request)]

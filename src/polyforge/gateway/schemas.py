@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field
 
 from polyforge.gateway.health import Cause
 from polyforge.kernel.tasks import Task
+from polyforge.registry.catalog import Origin
 from polyforge.registry.settings import Hardware, Strategy
 
 
@@ -78,6 +79,10 @@ class ModelView(BaseModel):
     task: Task
     strategy: Strategy
     on_context_overflow: Literal["refuse", "larger"]
+    declared_in: Origin = Field(
+        description="`file`: polyforge.yaml; `api`: added there for all; `project`: registered by the project;"
+        " `package`: comes with Polyforge."
+    )
     deployments: list[DeploymentView]
 
 

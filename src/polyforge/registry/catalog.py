@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from itertools import count
+from typing import Literal
 
 import msgspec
 
@@ -21,6 +22,8 @@ LOCAL = "local"
 REGISTERED = "registered"
 """What stands for the registered models where something is the same for all."""
 _CACHED_WILDCARDS = 10_000
+Origin = Literal["file", "api", "project", "package"]
+"""Where a model was declared: in polyforge.yaml, over the API for all, by a project for itself, or it came along."""
 
 
 class Deployment(msgspec.Struct, frozen=True, gc=False):
@@ -77,6 +80,7 @@ class Model(msgspec.Struct, frozen=True, gc=False):
     """Names of those that its calls have to pass, beside those that all do."""
     cache: CacheRules | None = None
     """Which answers are kept and given again; None: none."""
+    declared_in: Origin = "file"
 
     def does(self, task: Task) -> bool:
         """Whether it answers requests of this task; a chat model also completes."""
@@ -215,15 +219,18 @@ def build_catalog(
     costs: Costs = UnknownCosts(),  # noqa: B008  # it holds nothing
     registered: Answering = NothingRegistered(),  # noqa: B008  # it holds nothing
     template: ModelSettings | None = None,
+    origins: Mapping[str, Origin] = {},
 ) -> Catalog:
     """Resolve the settings against what the providers can do; SettingsError names a deployment that cannot work.
 
     `costs` tells of those that nobody declared; `unknown_cost` stands in where it does not know either, and None
-    refuses such calls. `template` is how the models are used that projects registered; None: not at all.
+    refuses such calls. `template` is how the models are used that projects registered; None: not at all. `origins` says
+    where models were declared, where that is not the file.
     """
     builder = _Builder(capabilities, unknown_cost, costs)
-    built = {name: builder.model(name, model) for name, model in models.items()}
-    return Catalog(built, costs, registered, None if template is None else builder.model(REGISTERED, template))
+    built = {name: builder.model(name, model, origins.get(name, "file")) for name, model in models.items()}
+    shared = None if template is None else builder.model(REGISTERED, template, "project")
+    return Catalog(built, costs, registered, shared)
 
 
 class _Builder:
@@ -235,7 +242,7 @@ class _Builder:
         self._costs = costs
         self._numbers = count()
 
-    def model(self, name: str, model: ModelSettings) -> Model:
+    def model(self, name: str, model: ModelSettings, origin: Origin) -> Model:
         places = model.deployments
         if model.source is not None:
             places = (DeploymentSettings(provider=LOCAL, model=name),)
@@ -252,6 +259,7 @@ class _Builder:
             simple=len(deployments) == 1 and deployments[0].takes_all,
             guardrails=model.guardrails,
             cache=rules_of(model.cache, _tag(deployments)),
+            declared_in=origin,
         )
 
     def _deployment(

@@ -17,6 +17,7 @@ from polyforge.database.events.tail import EventTail
 from polyforge.database.metadata import metadata
 from polyforge.database.pruning import ExpiryPruning
 from polyforge.database.upgrading import ensure_current
+from polyforge.egress.guarding import Guard
 from polyforge.gateway.dispatch import Dispatch
 from polyforge.gateway.guarding.hop import Guarding
 from polyforge.gateway.health import Health
@@ -27,10 +28,11 @@ from polyforge.gateway.settlement import Settlement
 from polyforge.kernel.clock import Clock
 from polyforge.kernel.errors import PolyforgeError, SettingsError, Unavailable
 from polyforge.kernel.prices import PriceList
+from polyforge.operations.additions.content import NOTHING_ADDED, Additions
 from polyforge.ports.provider import Capabilities, Provider
 from polyforge.ports.tracing import Tracer
 from polyforge.registry.answering import Answering
-from polyforge.registry.catalog import LOCAL, Catalog, build_catalog
+from polyforge.registry.catalog import LOCAL, Catalog, Origin, build_catalog
 from polyforge.registry.costs import Costs
 from polyforge.registry.settings import DeploymentSettings, ModelSettings
 from polyforge.registry.tariffs import ESTIMATED, tariff_of
@@ -55,6 +57,8 @@ from polyforge.telemetry.tracing import NullTracer
 from polyforge.tenancy.admin_key import admin_key
 from polyforge.tenancy.audit.recorder import Recorder
 from polyforge.tenancy.bootstrap import install
+from polyforge.tenancy.conversations.records import CONTENT_BELONGS_TO, TITLE_BELONGS_TO
+from polyforge.tenancy.conversations.tables import conversations
 from polyforge.tenancy.defaults import DEFAULT_ORGANIZATION_ID
 from polyforge.tenancy.history.pruning import HistoryPruning
 from polyforge.tenancy.idempotency.service import BELONGS_TO as IDEMPOTENT_BELONGS_TO
@@ -84,6 +88,7 @@ from polyforge.tenancy.vault.sealing import SealedColumn, Sealing
 from polyforge.tenancy.vault.service import VaultService
 from polyforge.tenancy.vault.tables import secrets
 from polyforge.wiring import adapters
+from polyforge.wiring.adding import guarded_provider
 from polyforge.wiring.audit import AuditPlatform
 from polyforge.wiring.caching import CachePlatform, check_embedders, with_default
 from polyforge.wiring.guardrails import check_models, rulebook_of
@@ -109,6 +114,8 @@ SEALED: Final = (
     SealedColumn(responses, "sealed", RESPONSE_BELONGS_TO, rows=8),
     SealedColumn(idempotent_requests, "sealed", IDEMPOTENT_BELONGS_TO, rows=8),
     SealedColumn(request_payloads, "sealed", PAYLOAD_BELONGS_TO, rows=8),
+    SealedColumn(conversations, "title", TITLE_BELONGS_TO),
+    SealedColumn(conversations, "content", CONTENT_BELONGS_TO, rows=8),
 )
 """Every column of sealed values."""
 
@@ -171,7 +178,16 @@ class GatewayPlatform:
             self.address,
         )
         self.operations = OperationsPlatform(
-            start, self.database, clock, self.recorder, self.events, self.master, self.lineups, self._lineup, spec.index
+            start,
+            self.database,
+            clock,
+            self.recorder,
+            self.events,
+            self.master,
+            self.declared_secrets,
+            self.lineups,
+            self._lineup,
+            spec.index,
         )
         self.people = PeoplePlatform(
             settings, self.database, clock, self.master, self.recorder, self.principals, self.attempts, self.address
@@ -223,12 +239,13 @@ class GatewayPlatform:
     def _declares(self, name: str) -> bool:
         return self.lineups.current.catalog.knows(name)
 
-    def _lineup(self, settings: Settings) -> Lineup:
+    def _lineup(self, settings: Settings, added: Additions = NOTHING_ADDED) -> Lineup:
         """What serves the models of some settings; SettingsError when they do not work."""
-        providers = _providers(settings, self._spec)
-        catalog = _catalog(settings, providers, costs_of(settings, providers, self.clock), self.registry.answering)
+        providers = _providers(settings, self._spec, added)
+        costs = costs_of(settings, providers, self.clock)
+        catalog = _catalog(settings, providers, costs, self.registry.answering, added)
         half_life = self.settings.gateway.latency_half_life_seconds
-        health = Health(_health_path(settings, self._spec), catalog.deployment_count(), self.clock, half_life)
+        health = Health(_health_path(settings, self._spec, added), catalog.deployment_count(), self.clock, half_life)
         rulebook = rulebook_of(settings)
         check_models(rulebook, catalog)
         dispatch = Dispatch(self.settings.gateway, providers, health, self.limits.limiting, self.clock)
@@ -241,7 +258,7 @@ class GatewayPlatform:
             catalog,
             self.clock,
         )
-        return Lineup(catalog, providers, _digests(settings), health, rulebook, gateway)
+        return Lineup(catalog, providers, _digests(settings, added), health, rulebook, gateway)
 
     async def _prepare_lineup(self, lineup: Lineup) -> None:
         """Before requests run on it: its names in the metrics, and the secrets that it was the first to ask for."""
@@ -397,25 +414,30 @@ def _log_drain_error(error: PolyforgeError) -> None:
     _log.error("usage records wait in the journal", reason=error.message)
 
 
-def _health_path(settings: Settings, spec: ProcessSpec) -> Path:
+def _health_path(settings: Settings, spec: ProcessSpec, added: Additions) -> Path:
     """One file per content of what is declared: the workers that serve the same number deployments alike."""
-    content = settings.model_dump_json(include={"models", "providers"})
+    content = settings.model_dump_json(include={"models", "providers"}) + str(sorted(added.changed.items()))
     return Path(spec.runtime) / f"health-{sha256(content.encode()).hexdigest()[:16]}"
 
 
-def _digests(settings: Settings) -> dict[str, bytes]:
+def _digests(settings: Settings, added: Additions) -> dict[str, bytes]:
     """What tells providers of one name apart when their settings differ. Our own model host changes with a restart."""
-    declared = {name: chosen.model_dump_json() for name, chosen in settings.providers.items()}
+    changed = added.changed
+    declared = {name: f"{chosen.model_dump_json()} {changed.get(name)}" for name, chosen in settings.providers.items()}
     return {name: sha256(f"{name} {content}".encode()).digest() for name, content in {**declared, LOCAL: ""}.items()}
 
 
-def _providers(settings: Settings, spec: ProcessSpec) -> dict[str, Provider]:
+def _providers(settings: Settings, spec: ProcessSpec, added: Additions) -> dict[str, Provider]:
     if LOCAL in settings.providers:
         raise SettingsError(f"providers.{LOCAL}: this name is our own model host's; choose another")
+    guard, patience = Guard(settings.egress.allow), settings.gateway.timeouts.connect
     built: dict[str, Provider] = {}
     for name, chosen in settings.providers.items():
+        if name in added.providers:
+            built[name] = guarded_provider(f"providers.{name}", chosen, patience, guard)
+            continue
         adapter, adapter_settings = adapters.find("providers", f"providers.{name}", chosen)
-        built[name] = adapter(adapter_settings, settings.gateway.timeouts.connect)
+        built[name] = adapter(adapter_settings, patience)
     host = local.Settings(
         socket=spec.model_socket or str(Path(spec.runtime) / NO_SOCKET),
         max_texts=settings.serving.max_batch_texts,
@@ -426,7 +448,9 @@ def _providers(settings: Settings, spec: ProcessSpec) -> dict[str, Provider]:
     return built
 
 
-def _catalog(settings: Settings, providers: Mapping[str, Provider], costs: Costs, registered: Answering) -> Catalog:
+def _catalog(
+    settings: Settings, providers: Mapping[str, Provider], costs: Costs, registered: Answering, added: Additions
+) -> Catalog:
     capabilities: dict[str, Capabilities] = {name: provider.capabilities for name, provider in providers.items()}
     place = DeploymentSettings(provider=LOCAL, model=BUILT_IN)
     builtin = {BUILT_IN_MODEL: ModelSettings(task="embedding", deployments=(place,))}
@@ -435,9 +459,9 @@ def _catalog(settings: Settings, providers: Mapping[str, Provider], costs: Costs
     refuse = settings.gateway.unknown_price == "refuse"
     models = {name: with_default(model, settings.cache) for name, model in settings.models.items()}
     template = with_default(ModelSettings(task="embedding", deployments=(place,)), settings.cache)
-    catalog = build_catalog(
-        {**builtin, **models}, capabilities, None if refuse else unknown, costs, registered, template
-    )
+    origins: dict[str, Origin] = {BUILT_IN_MODEL: "package", **dict.fromkeys(added.models, "api")}
+    unknown_cost = None if refuse else unknown
+    catalog = build_catalog({**builtin, **models}, capabilities, unknown_cost, costs, registered, template, origins)
     check_embedders(models, catalog)
     return catalog
 

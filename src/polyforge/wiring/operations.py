@@ -5,6 +5,7 @@ from polyforge.database.events.pruning import Pruning
 from polyforge.database.events.tail import EventTail
 from polyforge.gateway.lineup import Lineups
 from polyforge.kernel.clock import Clock
+from polyforge.operations.additions.keeping import Keeper
 from polyforge.operations.configuration.content import Digests
 from polyforge.operations.configuration.following import Following
 from polyforge.operations.configuration.service import ConfigurationService
@@ -14,6 +15,9 @@ from polyforge.operations.flags.flags import Flags
 from polyforge.operations.flags.service import FlagService
 from polyforge.secrets.sealing import MasterKeys
 from polyforge.tenancy.audit.recorder import Recorder
+from polyforge.tenancy.vault.declared import DeclaredSecrets
+from polyforge.tenancy.vault.service import VaultService
+from polyforge.wiring.adding import AdditionPlatform, ProviderWorkshop
 from polyforge.wiring.settings_file import Build, SettingsFile
 from polyforge.wiring.starting import Start
 
@@ -29,6 +33,7 @@ class OperationsPlatform:
         recorder: Recorder,
         tail: EventTail,
         master: MasterKeys,
+        secrets: DeclaredSecrets,
         lineups: Lineups,
         build: Build,
         index: int,
@@ -43,6 +48,11 @@ class OperationsPlatform:
         self._start = start
         self._file = SettingsFile(start, build)
         self.configuration = Following(self._file, lineups, versions, digests, tail, speaks=index == 0)
+        workshop = ProviderWorkshop(self._file, start.settings)
+        keeper = Keeper(database, clock, recorder, self.configuration, workshop)
+        self.added = AdditionPlatform(
+            keeper, workshop, VaultService(database, clock, recorder, master), lineups, secrets
+        )
         self.configuration_service = ConfigurationService(database, versions, self._file, self.configuration)
 
     async def open(self) -> None:

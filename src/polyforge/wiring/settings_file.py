@@ -6,8 +6,10 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from polyforge.gateway.lineup import Lineup
+from polyforge.kernel.errors import SettingsError
+from polyforge.operations.additions.content import NOTHING_ADDED, SECTION, Additions, Key
 from polyforge.operations.configuration.content import SECTIONS, Path, sections_of
-from polyforge.operations.configuration.source import Declared, Source
+from polyforge.operations.configuration.source import Built, Declared, Source
 from polyforge.registry.settings import HOSTING, ModelSettings
 from polyforge.secrets.references import SecretRef
 from polyforge.serving.sources import model_sources
@@ -17,8 +19,8 @@ from polyforge.wiring.starting import Stamp, Start, keep, stamp_of
 
 _MOST_DIFFERENCES: Final = 100
 
-Build = Callable[[Settings], Lineup]
-"""What serves the models and providers of some settings; SettingsError when they do not work."""
+Build = Callable[[Settings, Additions], Lineup]
+"""What serves the models and providers of some settings, which hold these additions; SettingsError when it cannot."""
 
 
 class SettingsFile(Source):
@@ -34,7 +36,7 @@ class SettingsFile(Source):
         if start.stamp is None:
             return None
         sections = sections_of(start.declared)
-        return Declared(sections, _literals(start.settings), (), start.changed_at)
+        return Declared(sections, literals_of(start.settings), (), start.changed_at)
 
     def stamp(self) -> Stamp | None:
         """The state of the file; None when there is none."""
@@ -48,7 +50,7 @@ class SettingsFile(Source):
         tree = parse(text, path)
         settings, _ = compose(tree, str(path), self._start.overrides)
         model_sources(settings.models)
-        literals = _literals(settings)
+        literals = literals_of(settings)
         waiting = [*_differences(self._start.settings, settings, ""), *self._sources(settings.models)]
         keep(text, self._start.copy)
         changed_at = 0.0 if stamp is None else stamp[0] / 1e9
@@ -56,18 +58,35 @@ class SettingsFile(Source):
 
     def needs_restart(self, sections: Mapping[str, Any]) -> tuple[str, ...]:
         """The local models that these sections ask for and the model host does not serve as they say."""
-        return tuple(self._sources(self._settings(sections).models))[:_MOST_DIFFERENCES]
+        return tuple(self._sources(self.settings(sections).models))[:_MOST_DIFFERENCES]
 
-    def build(self, sections: Mapping[str, Any]) -> Lineup:
-        """What serves these sections; local models stay as the model host has them."""
-        settings = self._settings(sections)
+    def build(self, sections: Mapping[str, Any], added: Additions) -> Built:
+        """What serves these sections and what was added; local models stay as the model host has them.
+
+        What an error blames is left out, so each turn of the loop has fewer additions than the one before.
+        """
+        left_out = dict(_hidden(self.settings(sections), added))
+        while True:
+            kept = added.without(frozenset(left_out))
+            try:
+                return Built(self._lineup(sections, kept), left_out)
+            except SettingsError as error:
+                if not kept.named():
+                    raise
+                left_out |= _blamed(error.message, kept)
+
+    def _lineup(self, sections: Mapping[str, Any], added: Additions) -> Lineup:
+        settings = self.settings(sections, added)
         models = {name: self._servable(name, model) for name, model in settings.models.items()}
         served = {name: model for name, model in models.items() if model is not None}
-        return self._build(settings.model_copy(update={"models": served}))
+        return self._build(settings.model_copy(update={"models": served}), added)
 
-    def _settings(self, sections: Mapping[str, Any]) -> Settings:
-        """The settings of this process with other sections."""
-        settings, _ = compose({**self._start.declared, **sections}, str(self._start.path), self._start.overrides)
+    def settings(self, sections: Mapping[str, Any], added: Additions = NOTHING_ADDED) -> Settings:
+        """The settings of this process with other sections, and what was added under them."""
+        tree = {**self._start.declared, **sections}
+        if added != NOTHING_ADDED:
+            tree |= {name: {**added.of(kind), **(tree.get(name) or {})} for kind, name in SECTION.items()}
+        settings, _ = compose(tree, str(self._start.path), self._start.overrides)
         return settings
 
     def _servable(self, name: str, model: ModelSettings) -> ModelSettings | None:
@@ -85,6 +104,34 @@ class SettingsFile(Source):
                 if before[setting] != now[setting]:
                     yield f"models.{name}.{setting}"
                     break
+
+
+def _hidden(declared: Settings, added: Additions) -> Iterator[tuple[Key, str]]:
+    """What was added under a name that is declared too."""
+    for kind, section in SECTION.items():
+        for name in added.of(kind):
+            if name in getattr(declared, section):
+                yield (kind, name), f"{section}.{name}: is declared in polyforge.yaml, which counts"
+
+
+def _blamed(message: str, added: Additions) -> dict[Key, str]:
+    """The additions that an error names, and the models of providers among them; all, if it names none."""
+    found: dict[Key, str] = {}
+    for line in message.splitlines():
+        named = [
+            key for key in added.named() if line.startswith(tuple(f"{SECTION[key[0]]}.{key[1]}{end}" for end in ".:"))
+        ]
+        if named:
+            found[max(named, key=lambda key: len(key[1]))] = line
+    for name, model in added.models.items():
+        gone = next((use for use in _used_by(model) if ("provider", use) in found), None)
+        if gone is not None:
+            found.setdefault(("model", name), f"models.{name}: its provider {gone!r} is left out")
+    return found or dict.fromkeys(added.named(), message)
+
+
+def _used_by(model: Mapping[str, Any]) -> list[str]:
+    return [place["provider"] for place in model.get("deployments") or ()]
 
 
 def _hosting(model: ModelSettings | None) -> dict[str, object]:
@@ -106,15 +153,15 @@ def _differences(before: BaseModel, now: BaseModel, path: str) -> Iterator[str]:
             yield here
 
 
-def _literals(settings: Settings) -> frozenset[Path]:
+def literals_of(settings: Settings) -> frozenset[Path]:
     """Where the settings of providers hold a secret that is written out; SettingsError when they are wrong."""
     found: set[Path] = set()
     for name, chosen in settings.providers.items():
-        found |= set(_literals_of(name, chosen))
+        found |= set(_literals_in(name, chosen))
     return frozenset(found)
 
 
-def _literals_of(name: str, chosen: Chosen) -> Iterator[Path]:
+def _literals_in(name: str, chosen: Chosen) -> Iterator[Path]:
     _, settings = adapters.find("providers", f"providers.{name}", chosen)
     for field, value in settings:
         if isinstance(value, SecretRef) and not str(value).startswith(("env:", "file:", "secret:")):

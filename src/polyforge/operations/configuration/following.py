@@ -1,4 +1,4 @@
-"""Brings what is declared into force in one process: what the file says, and what the other machines took.
+"""Brings what is declared into force in one process: what the file says, what the other machines took, what was added.
 
 The file is looked at several times a second, and at once when somebody asks (SIGHUP). A file that is wrong changes
 nothing. While the database is down, a change of the file holds on this machine only, and is recorded later.
@@ -6,15 +6,17 @@ nothing. While the database is down, a change of the file holds on this machine 
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from polyforge.database.events.store import Event
 from polyforge.database.events.tail import EventTail
-from polyforge.gateway.lineup import Lineup, Lineups
+from polyforge.gateway.lineup import Lineups
 from polyforge.kernel.errors import PolyforgeError, SettingsError, Unavailable
+from polyforge.operations.additions.content import EVENTS as ADDITIONS
+from polyforge.operations.additions.content import NOTHING_ADDED, Key
 from polyforge.operations.configuration.content import Digests, Sections, decode, is_masked
-from polyforge.operations.configuration.source import Declared, Source, Stamp
+from polyforge.operations.configuration.source import Built, Declared, Source, Stamp
 from polyforge.operations.configuration.store import ConfigurationRow
 from polyforge.operations.configuration.versions import EVENTS, Versions
 from polyforge.telemetry.logs import get_logger
@@ -63,8 +65,11 @@ class Following:
         self._refusal: str | None = None
         # Of this process: what it runs, what is built already, what it could not take.
         self._running: Sections = {}
-        self._built: tuple[Sections, Lineup] | None = None
+        self._added = self._applied = NOTHING_ADDED
+        self._built: tuple[Sections, Built] | None = None
         self._objected = 0
+        self.left_out: Mapping[Key, str] = {}
+        """What was added and does not fit beside what is declared, and why."""
         self.version: int | None = None
         """The version that this process runs; None while that is not recorded."""
         tail.listen(["settings"], self._hear)
@@ -89,13 +94,18 @@ class Following:
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
 
+    @property
+    def sections(self) -> Sections:
+        """What is declared and in force in this process."""
+        return self._running
+
     def reload(self) -> None:
         """Take the file now, and build everything anew even when nothing in it changed: keys in files may have."""
         self._asked = True
         self._wake.set()
 
     def _hear(self, events: Sequence[Event]) -> None:
-        if not events or any(event.kind.startswith(EVENTS) for event in events):
+        if not events or any(event.kind.startswith((EVENTS, *ADDITIONS)) for event in events):
             self._reachable = self._heard = True
             self._wake.set()
 
@@ -125,6 +135,8 @@ class Following:
         if row is not None:
             self._alone = False
             await self._take(row, anew)
+        elif self._added != self._applied:
+            await self._swap(self._running)
 
     # The file
 
@@ -144,20 +156,20 @@ class Following:
         self._taken = stamp
         try:
             declared = await asyncio.to_thread(self._source.read)
-            lineup = await asyncio.to_thread(self._source.build, declared.sections)
+            built = await asyncio.to_thread(self._source.build, declared.sections, NOTHING_ADDED)
         except SettingsError as error:
             self._refuse(_said(error))
             return False
-        self._accept(declared, lineup)
+        self._accept(declared, built)
         return asked
 
-    def _accept(self, declared: Declared, lineup: Lineup) -> None:
+    def _accept(self, declared: Declared, built: Built) -> None:
         if declared.needs_restart:
             _log.warning("settings have changed that need a restart", settings=list(declared.needs_restart))
         self._file = declared
         self._offered = self._at_start = self._wrong = False
         self._refusal = None
-        self._built = (declared.sections, lineup)
+        self._built = (declared.sections, built)
         self._objected = 0
 
     def _refuse(self, reason: str) -> None:
@@ -174,18 +186,21 @@ class Following:
         if self._refusal is not None:
             await self._versions.refuse(self._refusal)
             self._refusal = None
+        heard, self._heard = self._heard or anew, False
+        try:
+            return await self._read(heard)
+        except Unavailable:
+            self._heard = self._heard or heard
+            raise
+
+    async def _read(self, heard: bool) -> ConfigurationRow | None:
+        if heard:
+            self._added = await self._versions.added()
         if self._file is not None and not self._offered:
             row = await self._versions.offer(self._file, only_newer=self._at_start)
             self._offered, self._at_start = True, False
             return row
-        if not (self._heard or anew):
-            return None
-        self._heard = False
-        try:
-            return await self._versions.active()
-        except Unavailable:
-            self._heard = True
-            raise
+        return await self._versions.active() if heard else None
 
     async def _run_alone(self, anew: bool) -> None:
         """Without the database, the file of this machine counts on this machine."""
@@ -200,10 +215,12 @@ class Following:
     async def _take(self, row: ConfigurationRow, anew: bool) -> None:
         """Run a version, unless it runs already or was tried in vain."""
         if not anew and row.version in (self.version, self._objected):
+            if self._added != self._applied:
+                await self._swap(self._running)
             return
         try:
             sections = self._sections(row)
-            if anew or sections != self._running:
+            if anew or (sections, self._added) != (self._running, self._applied):
                 await self._swap(sections)
         except (PolyforgeError, OSError) as error:
             await self._object_to(row, _said(error))
@@ -230,13 +247,17 @@ class Following:
             await self._versions.object_to(row.version, reason)
 
     async def _swap(self, sections: Sections) -> None:
+        # Noted first, so that what cannot be swapped in is tried once and not again and again.
+        self._applied = self._added
         built, self._built = self._built, None
-        if built is not None and built[0] is sections:
-            lineup = built[1]
+        if built is not None and built[0] is sections and self._added == NOTHING_ADDED:
+            made = built[1]
         else:
-            lineup = await asyncio.to_thread(self._source.build, sections)
-        await self._lineups.swap(lineup)
-        self._running = sections
+            made = await asyncio.to_thread(self._source.build, sections, self._added)
+        await self._lineups.swap(made.lineup)
+        self._running, self.left_out = sections, made.left_out
+        for (kind, name), reason in made.left_out.items():
+            _log.warning("what was added does not fit beside what is declared", kind=kind, name=name, reason=reason)
 
 
 def _said(error: Exception) -> str:

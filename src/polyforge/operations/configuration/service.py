@@ -8,6 +8,7 @@ import msgspec
 from polyforge.database.database import Database
 from polyforge.database.sessions import ReadSession
 from polyforge.kernel.errors import Conflict, NotFound, SettingsError
+from polyforge.operations.additions.content import NOTHING_ADDED
 from polyforge.operations.configuration.content import decode, is_masked
 from polyforge.operations.configuration.following import Following
 from polyforge.operations.configuration.source import Source
@@ -72,7 +73,7 @@ class ConfigurationService:
                 "refer to them with env:, file: or secret:, and return to such a version"
             )
         try:
-            await asyncio.to_thread(self._source.build, sections)
+            await asyncio.to_thread(self._source.build, sections, NOTHING_ADDED)
         except SettingsError as error:
             raise Conflict(f"version {version} does not work any more: {error.message}") from error
         needs_restart = self._source.needs_restart(sections)

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import msgspec
 
 from polyforge.gateway.lineup import Lineup
+from polyforge.operations.additions.content import Additions, Key
 from polyforge.operations.configuration.content import Path
 
 Stamp = tuple[int, int, int]
@@ -25,6 +26,14 @@ class Declared(msgspec.Struct, frozen=True):
     """When the file was last changed, seconds since the epoch."""
 
 
+class Built(msgspec.Struct, frozen=True):
+    """What serves some sections, not opened, and what of the additions does not fit beside them."""
+
+    lineup: Lineup
+    left_out: Mapping[Key, str]
+    """And why."""
+
+
 class Source(Protocol):
     """Reads the file, and builds what serves the models that it declares. Its methods block: call them in a thread."""
 
@@ -40,6 +49,9 @@ class Source(Protocol):
         """Paths of what these sections ask for and this process cannot take."""
         ...
 
-    def build(self, sections: Mapping[str, Any]) -> Lineup:
-        """What serves these sections, not opened; SettingsError when they do not work here."""
+    def build(self, sections: Mapping[str, Any], added: Additions) -> Built:
+        """What serves these sections, and under them what was added; SettingsError when the sections do not work here.
+
+        An addition that the sections declare too, or that does not work beside them, is left out.
+        """
         ...

@@ -14,6 +14,8 @@ from polyforge.database.events.log import append_event
 from polyforge.database.sessions import WriteSession
 from polyforge.kernel.clock import Clock
 from polyforge.kernel.sizes import NAME_LENGTH
+from polyforge.operations.additions.content import Additions
+from polyforge.operations.additions.store import SystemAdditions, gathered
 from polyforge.operations.configuration.content import Digests, encode, mask
 from polyforge.operations.configuration.source import Declared
 from polyforge.operations.configuration.store import ConfigurationEditor, ConfigurationRow, SystemConfigurations
@@ -42,6 +44,11 @@ class Versions:
         """The version in force; None before the first."""
         async with self._database.read() as session:
             return await SystemConfigurations(session).active()
+
+    async def added(self) -> Additions:
+        """What the API added beside the files."""
+        async with self._database.read() as session:
+            return gathered(await SystemAdditions(session).rows())
 
     async def offer(self, declared: Declared, *, only_newer: bool = False) -> ConfigurationRow | None:
         """Record what the file declares, unless that is known already; the version that is now in force.

@@ -21,6 +21,7 @@ from polyforge.gateway.operating import HostOperations
 from polyforge.gateway.tokenizing import api as tokenizing_api
 from polyforge.gateway.tokenizing.service import TokenizingService, tokenizer_files
 from polyforge.kernel.clock import SystemClock
+from polyforge.operations.additions import api as additions_api
 from polyforge.operations.configuration import api as configuration_api
 from polyforge.operations.events import api as events_api
 from polyforge.operations.flags import api as flags_api
@@ -116,6 +117,7 @@ def create_app(platform: GatewayPlatform, overview: OverviewPlatform) -> Applica
             limits_api.router(_limit_service(platform)),
             cache_api.router(platform.cache.administration),
             versions_api.router(platform.registry.models, platform.registry.imports, platform.registry.wake),
+            _additions(platform),
             gateway_api.usage_router(Comparing(platform.usage.service, platform.lineups)),
             gateway_api.router(ModelGuide(platform.lineups, settings.gateway, platform.clock)),
             guarding_api.router(Trying(platform.lineups)),
@@ -159,6 +161,11 @@ def create_app(platform: GatewayPlatform, overview: OverviewPlatform) -> Applica
 def has_console() -> bool:
     """Whether this installation has the console's pages."""
     return (CONSOLE_FOLDER / CONSOLE_INDEX[1:]).is_file()
+
+
+def _additions(platform: GatewayPlatform) -> APIRouter:
+    added = platform.operations.added
+    return additions_api.router(added.providers, added.models, added.trying)
 
 
 def _limit_service(platform: GatewayPlatform) -> LimitService:

@@ -6,7 +6,8 @@ import type { Me } from "./session";
 
 export const ME = ["me"] as const;
 
-async function readMe(): Promise<Me | null> {
+/** Who is signed in, asked anew. */
+export async function readMe(): Promise<Me | null> {
   try {
     const me = await call(api.GET("/api/v1/me"));
     setCsrf(me.csrf ?? null);

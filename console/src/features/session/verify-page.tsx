@@ -1,0 +1,34 @@
+import { useQueryClient } from "@tanstack/react-query";
+import { useNavigate } from "@tanstack/react-router";
+
+import { api, call } from "@/client/http";
+import { useTexts } from "@/shared/lib/i18n";
+import { ME } from "@/shared/lib/me";
+import { Form } from "@/shared/ui/form";
+
+import { useLinkToken } from "./arriving";
+import { BrokenLink } from "./broken-link";
+import { Welcome } from "./welcome";
+import { useInWords } from "./words";
+
+export default function VerifyPage() {
+  const t = useTexts("session");
+  const inWords = useInWords();
+  const token = useLinkToken();
+  const queries = useQueryClient();
+  const navigate = useNavigate();
+
+  async function submit() {
+    if (token === null) return;
+    await call(api.POST("/api/v1/auth/verify", { body: { token } }));
+    await queries.invalidateQueries({ queryKey: ME });
+    await navigate({ to: "/sign-in", search: { done: "verified" } as never, replace: true });
+  }
+
+  return (
+    <Welcome title={t("verify.title")} about={t("verify.about")}>
+      {/* Not at once: programs that look into letters follow links too. */}
+      {token === null ? <BrokenLink /> : <Form wide submit={t("verify.submit")} onSubmit={submit} explain={(error) => inWords(error, "linkDead")} />}
+    </Welcome>
+  );
+}

@@ -5,8 +5,9 @@ application says beside its answer, such as how long to wait, comes back as trai
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import aclosing
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Generator
+from contextlib import aclosing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +25,11 @@ from polyforge.telemetry.logs import get_logger
 MAX_IN_STREAM: Final = 64
 """Requests of one stream that are under way at once; the next is read when one is answered."""
 INTERNAL: Final = "something went wrong on our side; the log has the details"
+REFUSING_SECONDS: Final = 5.0
+"""At most, before what listens is closed: whoever asks just then is told CANCELLED, which callers do not try again."""
+QUIET_SECONDS: Final = 0.2
+"""Without a new call, for the callers to have heard that they have to go elsewhere."""
+ENDING: Final = "this server is about to end; try again"
 _FORWARDED: Final = frozenset({"authorization", "x-api-key", "api-key", "idempotency-key", "traceparent", "user-agent"})
 _OWN: Final = "x-polyforge-"
 _TOLD: Final = (b"x-request-id", b"retry-after", b"retry-after-ms", b"x-should-retry")
@@ -72,6 +78,7 @@ class GrpcListener:
     def __init__(self, settings: Settings, app: App) -> None:
         self._settings = settings
         self._service = OipService(app)
+        self._calls = _Calls()
         self._server: grpc.aio.Server | None = None
         self._ending: asyncio.Future[None] | None = None
         self.port = 0
@@ -92,15 +99,23 @@ class GrpcListener:
         self._server = server
 
     def drain(self, seconds: float) -> None:
-        """Take no more calls; those under way have so many seconds to end."""
+        """Refuse new calls from now on; those under way have so many seconds to end."""
+        self._calls.refuses = True
         if self._server is not None and self._ending is None:
-            self._ending = asyncio.ensure_future(self._server.stop(seconds))
+            self._ending = asyncio.ensure_future(self._end(self._server, seconds))
 
     async def close(self) -> None:
         """Once what is being drained has ended, or else at once."""
         self.drain(0.0)
         if self._ending is not None:
             await self._ending
+
+    async def _end(self, server: Any, seconds: float) -> None:
+        deadline = asyncio.get_running_loop().time() + seconds
+        with suppress(TimeoutError):
+            async with asyncio.timeout(min(seconds, REFUSING_SECONDS)):
+                await self._calls.quiet()
+        await server.stop(max(0.0, deadline - asyncio.get_running_loop().time()))
 
     def _bind(self, server: Any) -> int:
         given = self._settings
@@ -120,7 +135,7 @@ class GrpcListener:
 
     def _handlers(self) -> tuple[Any, ...]:
         methods: dict[str, Any] = {
-            name: _unary(method, MESSAGES[f"{name}Request"], MESSAGES[f"{name}Response"])
+            name: _unary(method, MESSAGES[f"{name}Request"], MESSAGES[f"{name}Response"], self._calls)
             for name, method in self._service.methods().items()
         }
         methods["ModelStreamInfer"] = _rpc.stream_stream_rpc_method_handler(
@@ -128,8 +143,9 @@ class GrpcListener:
             request_deserializer=MESSAGES["ModelInferRequest"].FromString,
             response_serializer=MESSAGES["ModelStreamInferResponse"].SerializeToString,
         )
+        # Asked by whoever wants to know whether to send calls here: that is answered to the end.
         check = _unary(
-            self._check_health, HEALTH_MESSAGES["HealthCheckRequest"], HEALTH_MESSAGES["HealthCheckResponse"]
+            self._check_health, HEALTH_MESSAGES["HealthCheckRequest"], HEALTH_MESSAGES["HealthCheckResponse"], _Calls()
         )
         return (
             _rpc.method_handlers_generic_handler(SERVICE, methods),
@@ -137,11 +153,18 @@ class GrpcListener:
         )
 
     async def _check_health(self, _: Any, caller: Caller) -> Any:
-        ready = await self._service.ready(caller)
+        ready = not self._calls.refuses and await self._service.ready(caller)
         return HEALTH_MESSAGES["HealthCheckResponse"](status="SERVING" if ready else "NOT_SERVING")
 
     async def _stream(self, received: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
         """Answers in the order of the requests, which are computed beside each other; an error ends no stream."""
+        await self._calls.admit(context)
+        with self._calls.under_way():
+            async with aclosing(self._answers(received, context)) as answers:
+                async for answer in answers:
+                    yield answer
+
+    async def _answers(self, received: AsyncIterator[Any], context: Any) -> AsyncGenerator[Any]:
         requests: asyncio.Queue[asyncio.Queue[Any] | None] = asyncio.Queue()
         room = asyncio.Semaphore(MAX_IN_STREAM)
         started: set[asyncio.Task[None]] = set()
@@ -189,20 +212,52 @@ class GrpcListener:
         await answers.put(None)
 
 
-def _unary(method: Method, request: Any, response: Any) -> Any:
-    async def answer(message: Any, context: Any) -> Any:
-        caller = _caller_of(context)
+class _Calls:
+    """The calls under way. Once it `refuses`, new ones are sent elsewhere."""
+
+    def __init__(self) -> None:
+        self.refuses = False
+        self._count = 0
+        self._latest = 0.0
+
+    async def admit(self, context: Any) -> None:
+        """Abort a call that comes too late."""
+        self._latest = time.monotonic()
+        if self.refuses:
+            context.set_trailing_metadata((("retry-after", "1"),))
+            await context.abort(grpc.StatusCode.UNAVAILABLE, ENDING)
+
+    @contextmanager
+    def under_way(self) -> Generator[None]:
+        """Count a call as long as it lasts."""
+        self._count += 1
         try:
-            found = await method(message, caller)
-        except PolyforgeError as error:
-            _tell(context, caller)
-            await context.abort(_CODES.get(error.status, grpc.StatusCode.INTERNAL), error.message)
-        except Exception:  # noqa: BLE001  the last stop: opaque to the caller, whole in the log
-            _log.exception("a request failed", method=request.DESCRIPTOR.name)
-            await context.abort(grpc.StatusCode.INTERNAL, INTERNAL)
-        else:
-            _tell(context, caller)
-            return found
+            yield
+        finally:
+            self._count -= 1
+
+    async def quiet(self) -> None:
+        """Until no call is under way, and none has come for a moment."""
+        while self._count or time.monotonic() - self._latest < QUIET_SECONDS:  # noqa: ASYNC110  a moment has no event
+            await asyncio.sleep(QUIET_SECONDS / 4)
+
+
+def _unary(method: Method, request: Any, response: Any, calls: _Calls) -> Any:
+    async def answer(message: Any, context: Any) -> Any:
+        await calls.admit(context)
+        caller = _caller_of(context)
+        with calls.under_way():
+            try:
+                found = await method(message, caller)
+            except PolyforgeError as error:
+                _tell(context, caller)
+                await context.abort(_CODES.get(error.status, grpc.StatusCode.INTERNAL), error.message)
+            except Exception:  # noqa: BLE001  the last stop: opaque to the caller, whole in the log
+                _log.exception("a request failed", method=request.DESCRIPTOR.name)
+                await context.abort(grpc.StatusCode.INTERNAL, INTERNAL)
+            else:
+                _tell(context, caller)
+                return found
 
     return _rpc.unary_unary_rpc_method_handler(
         answer, request_deserializer=request.FromString, response_serializer=response.SerializeToString

@@ -12,10 +12,12 @@ import grpc
 import grpc.aio
 import pytest
 
-from polyforge.adapters.listeners.grpc import GrpcListener, Settings
+from polyforge.adapters.listeners.grpc import ENDING, GrpcListener, Settings
 from polyforge.adapters.listeners.oip.messages import HEALTH_MESSAGES, MESSAGES
 from polyforge.kernel.errors import SettingsError
 from tests.support.certificates import self_signed
+
+NOT_SERVING = 2
 
 
 class App:
@@ -43,6 +45,15 @@ def stub(channel: grpc.aio.Channel, method: str) -> Stub:
         request_serializer=request.SerializeToString,
         response_deserializer=response.FromString,
     )
+
+
+async def health(channel: grpc.aio.Channel) -> Any:
+    check: Stub = channel.unary_unary(
+        "/grpc.health.v1.Health/Check",
+        request_serializer=HEALTH_MESSAGES["HealthCheckRequest"].SerializeToString,
+        response_deserializer=HEALTH_MESSAGES["HealthCheckResponse"].FromString,
+    )
+    return await check(HEALTH_MESSAGES["HealthCheckRequest"]())
 
 
 @asynccontextmanager
@@ -103,18 +114,13 @@ async def test_an_error_has_its_code_and_says_when_to_come_back(status: int, cod
     }
 
 
-@pytest.mark.parametrize(("status", "told"), [(200, 1), (503, 2)])
+@pytest.mark.parametrize(("status", "told"), [(200, 1), (503, NOT_SERVING)])
 async def test_health_is_the_applications(status: int, told: int) -> None:
     async with (
         listening(App(status)) as listener,
         grpc.aio.insecure_channel(f"127.0.0.1:{listener.port}") as channel,
     ):
-        check: Stub = channel.unary_unary(
-            "/grpc.health.v1.Health/Check",
-            request_serializer=HEALTH_MESSAGES["HealthCheckRequest"].SerializeToString,
-            response_deserializer=HEALTH_MESSAGES["HealthCheckResponse"].FromString,
-        )
-        answer = await check(HEALTH_MESSAGES["HealthCheckRequest"]())
+        answer = await health(channel)
     assert answer.status == told
 
 
@@ -177,9 +183,38 @@ async def test_what_is_under_way_ends_and_nothing_new_begins() -> None:
         call = asyncio.ensure_future(stub(channel, "ServerLive")(MESSAGES["ServerLiveRequest"]()))
         await begun.wait()
         listener.drain(30)
+        assert (await health(channel)).status == NOT_SERVING
         async with grpc.aio.insecure_channel(f"127.0.0.1:{listener.port}") as other:
-            with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await stub(other, "ServerLive")(MESSAGES["ServerLiveRequest"](), timeout=10)
-        assert caught.value.code().name == "UNAVAILABLE"
+            for each in (channel, other):
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await stub(each, "ServerLive")(MESSAGES["ServerLiveRequest"](), timeout=20)
+                # Neither CANCELLED, which callers do not try again, nor a connection that breaks.
+                assert (caught.value.code().name, caught.value.details()) == ("UNAVAILABLE", ENDING)
+                assert ("retry-after", "1") in list(caught.value.trailing_metadata())
+        may_end.set()
+        assert (await call).live
+
+
+async def test_a_stream_that_begins_while_it_ends_is_sent_elsewhere() -> None:
+    begun, may_end = asyncio.Event(), asyncio.Event()
+
+    class Slow(App):
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            begun.set()
+            await may_end.wait()
+            await super().__call__(scope, receive, send)
+
+    async with listening(Slow()) as listener, grpc.aio.insecure_channel(f"127.0.0.1:{listener.port}") as channel:
+        call = asyncio.ensure_future(stub(channel, "ServerLive")(MESSAGES["ServerLiveRequest"]()))
+        await begun.wait()
+        listener.drain(30)
+        stream: Any = channel.stream_stream(
+            "/inference.GRPCInferenceService/ModelStreamInfer",
+            request_serializer=MESSAGES["ModelInferRequest"].SerializeToString,
+            response_deserializer=MESSAGES["ModelStreamInferResponse"].FromString,
+        )
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stream(timeout=20).read()
+        assert (caught.value.code().name, caught.value.details()) == ("UNAVAILABLE", ENDING)
         may_end.set()
         assert (await call).live

@@ -147,7 +147,7 @@ class Application:
             await send_whole(send, status, [(b"content-type", _JSON)], told)
             return
         answer = self._answer_for(path)
-        if answer is None:
+        if answer is None or (path in PAGES and await self._console.has_page(scope)):
             page = await self._console.answer(scope)
             await send_page(send, page)
             return

@@ -194,6 +194,16 @@ async def test_without_a_build_the_page_says_what_to_do(tmp_path: Path) -> None:
         assert "make console" in await place.page()
 
 
+@pytest.mark.parametrize("path", ["/auth/verify", "/auth/reset", "/auth/invitation"])
+async def test_links_of_messages_lead_into_the_console_once_there_is_one(folder: Path, path: str) -> None:
+    web = client_of(console_application(Console(folder)))
+    assert (await web.get(path, headers=BROWSER)).content == PAGE
+    assert "link.js" in (await web.get(path)).text
+    assert (await web.get("/auth/link.js", headers=PLAIN)).headers["content-type"].startswith("text/javascript")
+    before_it_is_built = client_of(console_application(Console(folder / "nowhere")))
+    assert "link.js" in (await before_it_is_built.get(path, headers=BROWSER)).text
+
+
 async def test_while_it_is_being_built_the_page_comes_back_by_itself(tmp_path: Path) -> None:
     place = Unbuilt(tmp_path)
     place.say("building", os.getpid(), log="build/console.log")

@@ -68,6 +68,13 @@ class Console:
             return await self._without_console()
         return await _answer_with(file, headers, _FOREVER if path.startswith(_ASSETS) else _ASK_FIRST)
 
+    async def has_page(self, scope: Scope) -> bool:
+        """Whether it has a page for this request; never before it is built."""
+        if not _wants_page(scope["path"], first_values(scope["headers"])):
+            return False
+        await self._look()
+        return INDEX in self._table
+
     async def _look(self) -> None:
         """Read the folder when there is another build in it than the one that was read."""
         async with self._reading:

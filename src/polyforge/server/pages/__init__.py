@@ -1,4 +1,7 @@
-"""The pages that links in messages lead to. They know nothing of anybody: the browser brings the link's secret."""
+"""The pages that links in messages lead to while there is no console, which has pages of its own at these paths.
+
+They know nothing of anybody: the browser brings the link's secret.
+"""
 
 import asyncio
 from collections.abc import Mapping

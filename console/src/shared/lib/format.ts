@@ -67,6 +67,18 @@ export function formatClock(iso: string | null | undefined): string {
   return new Intl.DateTimeFormat(locale, { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false }).format(new Date(iso));
 }
 
+const TICKS = {
+  day: { month: "short", day: "numeric" },
+  minute: { hour: "2-digit", minute: "2-digit", hour12: false },
+  moment: { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", hour12: false },
+} as const satisfies Record<string, Intl.DateTimeFormatOptions>;
+
+/** A place on the time axis of a chart; `seconds` since 1970. */
+export function formatTick(seconds: number, unit: keyof typeof TICKS, utc: boolean): string {
+  const zone = utc ? { timeZone: "UTC" } : {};
+  return new Intl.DateTimeFormat(locale, { ...TICKS[unit], ...zone }).format(seconds * 1_000);
+}
+
 const STEPS: readonly (readonly [Intl.RelativeTimeFormatUnit, number])[] = [
   ["year", 31_536_000],
   ["month", 2_592_000],

@@ -7,6 +7,7 @@ import { useTexts } from "@/shared/lib/i18n";
 import type { List } from "@/shared/lib/lists";
 
 import { Button } from "./button";
+import { Empty } from "./empty";
 import { ErrorNote } from "./error-note";
 import { Skeleton } from "./skeleton";
 
@@ -48,7 +49,7 @@ interface Props<Row> {
 export function DataTable<Row>({ label, columns, list, rowKey, empty, onOpen, sorting, height = "max(16rem, calc(100vh - 17rem))" }: Props<Row>) {
   const t = useTexts("common");
   const scrolled = useRef<HTMLDivElement>(null);
-  const { rows, hasMore, loadingMore, loadMore } = list;
+  const { rows, hasMore, loadingMore, loadMore, readsOn = true } = list;
   const virtual = useVirtualizer({
     count: rows.length,
     getScrollElement: () => scrolled.current,
@@ -62,11 +63,12 @@ export function DataTable<Row>({ label, columns, list, rowKey, empty, onOpen, so
   const items = virtual.getVirtualItems();
   const last = items.at(-1)?.index ?? -1;
   useEffect(() => {
-    if (hasMore && !loadingMore && last >= rows.length - NEAR_THE_END) loadMore();
-  }, [hasMore, loadingMore, last, rows.length, loadMore]);
+    if (hasMore && readsOn && !loadingMore && last >= rows.length - NEAR_THE_END) loadMore();
+  }, [hasMore, readsOn, loadingMore, last, rows.length, loadMore]);
 
   if (list.error && rows.length === 0) return <ErrorNote error={list.error} onRetry={list.retry} />;
-  if (list.loading) return <Waiting />;
+  if (list.loading || (rows.length === 0 && hasMore && readsOn)) return <Waiting />;
+  if (rows.length === 0 && hasMore) return <NothingSoFar list={list} />;
   if (rows.length === 0) return <div className="bg-surface border-line rounded-box border">{empty}</div>;
 
   const widths = columns.map((column) => column.width ?? DEFAULT_WIDTH);
@@ -169,6 +171,25 @@ function openOrMove(event: KeyboardEvent<HTMLDivElement>, open: () => void): voi
 /** How narrow the table may get before it scrolls sideways: the sum of the least widths. */
 export function leastRem(widths: readonly string[]): number {
   return widths.reduce((sum, width) => sum + Number.parseFloat(/([\d.]+)rem/.exec(width)?.[1] ?? "6"), 0);
+}
+
+/** Much was looked through for what was asked, and nothing was found; there is more. */
+function NothingSoFar({ list }: { list: List<unknown> }) {
+  const t = useTexts("common");
+  return (
+    <div className="bg-surface border-line rounded-box border">
+      <Empty
+        title={t("nothingSoFar")}
+        action={
+          <Button busy={list.loadingMore} onClick={list.loadMore}>
+            {t("lookFurther")}
+          </Button>
+        }
+      >
+        {t("nothingSoFarHint")}
+      </Empty>
+    </div>
+  );
 }
 
 function Waiting() {

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -130,6 +131,30 @@ async def test_a_list_has_pages_newest_first_and_leaves_ended_keys_out(api: Api)
     assert not any("key" in key for key in everything["data"])
 
 
+async def test_a_list_can_begin_with_the_oldest(api: Api) -> None:
+    for number in range(3):
+        await api("POST", "/keys", 201, {"name": f"k{number}"})
+    first = await api("GET", "/keys?sort=created&limit=2", 200)
+    second = await api("GET", f"/keys?sort=created&limit=2&cursor={first['next_cursor']}", 200)
+    names = [key["name"] for page in (first, second) for key in page["data"]]
+    assert (names, second["next_cursor"]) == (["admin", "k0", "k1", "k2"], None)
+
+
+async def test_keys_are_found_by_a_part_of_their_names(api: Api) -> None:
+    for name in ("Web shop", "web_100%", "Éclair", "मोबाइल ऐप"):
+        await api("POST", "/keys", 201, {"name": name})
+
+    async def found(search: str) -> list[str]:
+        return [key["name"] for key in (await api("GET", "/keys?search=" + quote(search), 200))["data"]]
+
+    assert await found("WEB") == ["web_100%", "Web shop"]
+    assert await found("_100%") == ["web_100%"]
+    assert await found("b_s") == []
+    assert await found("Écl") == ["Éclair"]
+    assert await found("ऐप") == ["मोबाइल ऐप"]
+    assert await found("") == ["मोबाइल ऐप", "Éclair", "web_100%", "Web shop", "admin"]
+
+
 async def test_a_key_tells_who_made_it(api: Api) -> None:
     me = "0" * 25 + "9"
     api.caller = structs.replace(caller(ALL), key_id=me)
@@ -148,7 +173,10 @@ async def test_a_key_tells_who_made_it(api: Api) -> None:
     assert (await api("GET", f"/keys/{ADMIN_KEY_ID}", 200))["created_by"] is None
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=1001", "limit=x", "cursor=" + "x" * 27, "created_by=" + "x" * 27])
+@pytest.mark.parametrize(
+    "query",
+    ["limit=0", "limit=1001", "limit=x", "sort=hash", "search=%00", "cursor=" + "x" * 27, "created_by=" + "x" * 27],
+)
 async def test_a_wrong_page_is_refused(api: Api, query: str) -> None:
     await api("GET", f"/keys?{query}", 422)
 

@@ -1,13 +1,13 @@
 """Routes of keys."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query, Response
 
 from polyforge.kernel.clock import utc
 from polyforge.kernel.money import to_usd
 from polyforge.tenancy.callers import Caller
-from polyforge.tenancy.keys import ApiKey, Secret
+from polyforge.tenancy.keys import ApiKey, Secret, WhichKeys
 from polyforge.tenancy.permission import Permission
 from polyforge.tenancy.schemas import (
     MAX_PAGE,
@@ -46,9 +46,17 @@ def _add_keys(routes: APIRouter, keys: KeyService) -> None:
         created_by: Annotated[
             str | None, Query(max_length=26, description="Those that this user, service account or key made.")
         ] = None,
+        search: Annotated[
+            str,
+            Query(
+                max_length=200, pattern=r"^[^\x00]*$", description="Only those whose names hold this, in whatever case."
+            ),
+        ] = "",
+        sort: Annotated[Literal["created", "-created"], Query(description="`-created`: newest first.")] = "-created",
     ) -> KeyPage:
-        """The project's keys, newest first."""
-        page, following = await keys.page(caller, limit, cursor, include_revoked, created_by)
+        """The project's keys. A cursor goes on in the order, and with the filters, of the page that gave it."""
+        which = WhichKeys(include_revoked, created_by, search, oldest_first=sort == "created")
+        page, following = await keys.page(caller, which, limit, cursor)
         return KeyPage(data=[_view(key) for key in page], next_cursor=following)
 
     @routes.get("/keys/{key_id}", tags=["keys"])

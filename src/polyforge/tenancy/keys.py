@@ -63,6 +63,17 @@ class ApiKey(msgspec.Struct, frozen=True, gc=False):
     """Rises with every change of any key, in the order of the commits."""
 
 
+class WhichKeys(msgspec.Struct, frozen=True):
+    """Which keys a list is to have, and in which order."""
+
+    include_revoked: bool = False
+    created_by: str | None = None
+    """Those that this user, service account or key made; None: whoever made them."""
+    search: str = ""
+    """Those whose names hold this, in whatever case."""
+    oldest_first: bool = False
+
+
 class Owner(msgspec.Struct, frozen=True, gc=False):
     """The user who made a key, and the user's groups in the key's organization."""
 

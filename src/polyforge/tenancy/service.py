@@ -16,7 +16,7 @@ from polyforge.kernel.money import from_usd
 from polyforge.tenancy.audit.log import Subject
 from polyforge.tenancy.audit.recorder import Recorder
 from polyforge.tenancy.callers import Caller
-from polyforge.tenancy.keys import ADMIN_KEY_ID, ApiKey, Secret, new_secret
+from polyforge.tenancy.keys import ADMIN_KEY_ID, ApiKey, Secret, WhichKeys, new_secret
 from polyforge.tenancy.schemas import KeyChanges, KeyLimitsBody, NewKey
 from polyforge.tenancy.store import KeyEditor, KeyStore
 
@@ -71,21 +71,13 @@ class KeyService:
             return await KeyStore(session, _scope(caller)).get(key_id)
 
     async def page(
-        self,
-        caller: Caller,
-        limit: int,
-        cursor: str | None = None,
-        include_revoked: bool = False,
-        created_by: str | None = None,
+        self, caller: Caller, which: WhichKeys, limit: int, cursor: str | None = None
     ) -> tuple[list[ApiKey], str | None]:
-        """Up to `limit` keys, newest first, and the cursor of the next page, None after the last.
-
-        With `created_by`, those that this user, service account or key made.
-        """
+        """Up to `limit` of the keys that are asked for, and the cursor of the next page, None after the last."""
         if cursor is not None and not _is_id(cursor):
             raise Invalid("the cursor is not one that a list gave", param="cursor")
         async with self._database.read(_scope(caller)) as session:
-            keys = await KeyStore(session, _scope(caller)).page(limit + 1, cursor, include_revoked, created_by)
+            keys = await KeyStore(session, _scope(caller)).page(which, limit + 1, cursor)
         return keys[:limit], keys[limit - 1].id if len(keys) > limit else None
 
     async def expiring(self, caller: Caller, within_seconds: float, limit: int) -> list[ApiKey]:

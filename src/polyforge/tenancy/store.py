@@ -14,7 +14,7 @@ from polyforge.database.counting import generations, take_number
 from polyforge.database.scopes import Scope, ScopedReader, ScopedWriter
 from polyforge.database.sessions import ReadSession, WriteSession
 from polyforge.kernel.errors import NotFound
-from polyforge.tenancy.keys import ApiKey, Owner
+from polyforge.tenancy.keys import ApiKey, Owner, WhichKeys
 from polyforge.tenancy.people.tables import group_members, users
 from polyforge.tenancy.tables import api_keys, organizations, projects
 
@@ -35,17 +35,20 @@ class KeyStore:
             raise NotFound(f"there is no key {key_id!r}")
         return _key_of(row)
 
-    async def page(self, limit: int, before: str | None, include_revoked: bool, created_by: str | None) -> list[ApiKey]:
-        """Up to `limit` keys, newest first, older than the id `before`, of whoever made them or of one maker."""
+    async def page(self, which: WhichKeys, limit: int, after: str | None) -> list[ApiKey]:
+        """Up to `limit` of those that are asked for, in the order of their ids, after the id `after`."""
+        columns = api_keys.c
 
         def refine(query: Select[Any]) -> Select[Any]:
-            if before is not None:
-                query = query.where(api_keys.c.id < before)
-            if not include_revoked:
-                query = query.where(api_keys.c.revoked_at.is_(None))
-            if created_by is not None:
-                query = query.where(api_keys.c.created_by == created_by)
-            return query.order_by(api_keys.c.id.desc()).limit(limit)
+            if after is not None:
+                query = query.where(columns.id > after if which.oldest_first else columns.id < after)
+            if not which.include_revoked:
+                query = query.where(columns.revoked_at.is_(None))
+            if which.created_by is not None:
+                query = query.where(columns.created_by == which.created_by)
+            if which.search:
+                query = query.where(_holds(columns.name, which.search))
+            return query.order_by(columns.id if which.oldest_first else columns.id.desc()).limit(limit)
 
         return [_key_of(row) for row in await self._keys.all(refine=refine)]
 
@@ -192,3 +195,10 @@ def _key_of(row: RowMapping) -> ApiKey:
     values["scopes"] = tuple(row["scopes"])
     values["models"] = None if row["models"] is None else tuple(row["models"])
     return ApiKey(**values)
+
+
+def _holds(text: ColumnElement[str], part: str) -> ColumnElement[bool]:
+    """Whether a text holds another, in whatever case; not LIKE, which takes some characters for others."""
+    lowered = func.lower(text)
+    # SQLite makes only ASCII small.
+    return or_(func.replace(text, part, "") != text, func.replace(lowered, part.lower(), "") != lowered)

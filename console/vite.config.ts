@@ -3,7 +3,8 @@ import react from "@vitejs/plugin-react";
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
 
-const GATEWAY = process.env.POLYFORGE_URL ?? "http://127.0.0.1:8080";
+// The host stays what the browser calls it: changes from another origin are refused.
+const gateway = { target: process.env.POLYFORGE_URL ?? "http://127.0.0.1:8080", changeOrigin: false };
 
 export default defineConfig({
   plugins: [react(), tailwindcss()],
@@ -16,7 +17,7 @@ export default defineConfig({
     chunkSizeWarningLimit: 400,
     reportCompressedSize: false,
   },
-  server: { proxy: { "/api": GATEWAY, "/v1": GATEWAY, "/livez": GATEWAY } },
+  server: { proxy: { "/api": gateway, "/v1": gateway, "/livez": gateway } },
   // Tests of components ask for a page themselves: `@vitest-environment jsdom` in their first line.
   test: { environment: "node", globals: true, include: ["src/**/*.test.{ts,tsx}"] },
 });

@@ -1,7 +1,8 @@
 """The commands of flags, configurations and events against a running installation."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +14,11 @@ from polyforge.cli.main import app
 from tests.conftest import Serve
 from tests.support.server import Polyforge
 from tests.support.settings import solo
+from tests.support.upstream import Upstream
 from tests.support.waiting import eventually
 
 Run = Callable[..., str]
+PROVIDER_KEY = "provider-key-1234567890"
 
 
 def settings(*models: str) -> dict[str, Any]:
@@ -26,7 +29,15 @@ def settings(*models: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def site(serve: Serve) -> Polyforge:
-    return serve(settings("first"))
+    return serve({**settings("first"), "egress": {"allow": ["127.0.0.1"]}})
+
+
+@pytest.fixture
+def provider() -> Iterator[Upstream]:
+    """A provider that takes one key."""
+    upstream = Upstream(PROVIDER_KEY).start()
+    yield upstream
+    upstream.stop()
 
 
 @pytest.fixture
@@ -60,6 +71,57 @@ def test_flags_are_set_shown_removed_and_brought_back(run: Run) -> None:
     run("flag", "rollback", "search", "1")
     assert [flag["share"] for flag in json.loads(run("flag", "list", "--json"))] == [25.0]
     assert len(json.loads(run("flag", "history", "search", "--json"))) == 4
+
+
+def test_providers_are_added_tried_listed_and_removed(
+    run: Run, provider: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ADDED_KEY", "wrong-key-1234567890")
+    address = f"base_url={provider.url}"
+    assert "polyforge provider test added" in run(
+        "provider", "add", "added", "openai", "--set", address, "--key-from-env", "ADDED_KEY"
+    )
+    rows = [line.split() for line in run("provider", "list").splitlines()]
+    assert rows == [
+        ["name", "kind", "declared", "in", "models", "trouble"],
+        ["added", "openai", "api", "-", "-"],
+        ["lab", "openai", "file", "first", "-"],
+    ]
+    with pytest.raises(CommandError, match="does not take the key"):
+        eventually(lambda: _answers(run), "the provider to be there")
+    run("provider", "rm", "added")
+    path = tmp_path / "key"
+    path.write_text(f"{PROVIDER_KEY}\n")
+    limits = ("--set", "max_connections=7")
+    made = run("provider", "add", "added", "openai", "--set", address, *limits, "--key-from-file", str(path), "--json")
+    assert json.loads(made)["settings"]["max_connections"] == 7
+    eventually(lambda: _works(run), "the other key to count")
+    assert "gpt-upstream" in run("provider", "test", "added")
+    assert "openai" in run("provider", "kinds")
+    run("provider", "rm", "added")
+    with pytest.raises(CommandError, match=r"polyforge\.yaml"):
+        run("provider", "rm", "lab")
+    with pytest.raises(CommandError, match="NAME=VALUE"):
+        run("provider", "add", "other", "openai", "--set", "nonsense")
+
+
+def _answers(run: Run) -> bool:
+    """Whether it is in force, whatever it answers but that it is not there, or that its key is not."""
+    try:
+        run("provider", "test", "added")
+    except CommandError as error:
+        if "there is no" in str(error) or "not known yet" in str(error):
+            return False
+        raise
+    return True
+
+
+def _works(run: Run) -> bool:
+    try:
+        run("provider", "test", "added")
+    except CommandError:
+        return False
+    return True
 
 
 def test_versions_are_listed_shown_reloaded_and_rolled_back(run: Run, site: Polyforge) -> None:

@@ -1,7 +1,5 @@
 """`polyforge secret`: secrets over the management API, and new master keys."""
 
-import os
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +10,7 @@ from polyforge.cli.errors import CommandError, Refused
 from polyforge.cli.lazy import plain_app
 from polyforge.cli.options import DEFAULT, Data, Json, Key, Url, connect
 from polyforge.cli.output import print_json, print_table, show_all, to_minute
+from polyforge.cli.values import read_secret
 from polyforge.secrets.master import new_master_key
 
 app = plain_app("Set, list and remove secrets, and renew what seals them.")
@@ -41,7 +40,7 @@ def set_secret(
     """Make a secret or change it. The value comes from a file, the environment, a pipe, or is asked for."""
     body = _users(project, all_projects, no_project)
     if not keep_value:
-        body["value"] = _value(from_file, from_env)
+        body["value"] = read_secret(from_file, from_env)
     client = connect(url, key, data)
     secret = _put(client, name, body)
     if as_json:
@@ -99,33 +98,6 @@ def _users(project: list[str] | None, all_projects: bool, no_project: bool) -> d
     if all_projects:
         return {"projects": None}
     return {"projects": project or []} if project or no_project else {}
-
-
-def _value(from_file: Path | None, from_env: str | None) -> str:
-    """The value, without the line break that files and pipes end with."""
-    if from_file is not None and from_env is not None:
-        raise CommandError("give --from-file or --from-env, not both")
-    if from_env is not None:
-        value = os.environ.get(from_env, "")
-    elif from_file is not None:
-        value = _read(from_file)
-    elif sys.stdin.isatty():
-        value = str(typer.prompt("value", hide_input=True))
-    else:
-        value = sys.stdin.read()
-    value = value.removesuffix("\n").removesuffix("\r")
-    if not value:
-        raise CommandError("the value is empty")
-    return value
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError as error:
-        raise CommandError(f"cannot read {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise CommandError(f"{path} is not text in UTF-8") from error
 
 
 def _row(secret: dict[str, Any]) -> list[object]:

@@ -43,6 +43,11 @@ def settings_class(adapter: Any) -> type[BaseModel]:
     return import_module(adapter.__module__).Settings
 
 
+def about(adapter: Any) -> str:
+    """What an adapter is, in the one line that its file begins with."""
+    return (import_module(adapter.__module__).__doc__ or adapter.__module__).strip().splitlines()[0]
+
+
 def load(port: str, path: str, name: str) -> Any:
     """The adapter's class; SettingsError when there is none of this name, or a library that it needs is missing."""
     plugin = next(iter(entry_points(group=f"polyforge.{port}", name=name)), None)

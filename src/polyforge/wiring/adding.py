@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from importlib import import_module
 from typing import Any, Final, cast, get_args
 
 from pydantic import BaseModel
@@ -107,7 +106,7 @@ def _kind(name: str) -> ProviderKind:
     except SettingsError as error:
         return ProviderKind(name, name, "", {}, (), error.message.removeprefix(f"{_PATH}.use: "))
     settings = adapters.settings_class(adapter)
-    description = (import_module(adapter.__module__).__doc__ or name).strip().splitlines()[0]
+    description = adapters.about(adapter)
     secrets = tuple(_secrets(settings))
     return ProviderKind(name, _label(description), description, _schema(settings, secrets), secrets, None)
 

@@ -24,7 +24,7 @@ export function Field({
       </label>
       {children({ id, "aria-describedby": note, "aria-invalid": error ? true : undefined })}
       {note ? (
-        <p id={note} role={error ? "alert" : undefined} className={error ? "text-danger text-[12.5px]" : "text-muted text-[12.5px]"}>
+        <p id={note} role={error ? "alert" : undefined} className={error ? "text-danger text-[12.5px] first-letter:uppercase" : "text-muted text-[12.5px]"}>
           {error || hint}
         </p>
       ) : null}

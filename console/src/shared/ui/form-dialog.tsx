@@ -5,7 +5,7 @@ import { useTexts } from "@/shared/lib/i18n";
 import { Button, type ButtonKind } from "./button";
 import { Dialog } from "./dialog";
 import { ErrorNote } from "./error-note";
-import { type FieldErrors, useSubmission } from "./submission";
+import { type FieldErrors, UNLESS_AT_A_FIELD, useSubmission } from "./submission";
 
 export type { FieldErrors } from "./submission";
 
@@ -44,7 +44,11 @@ export function FormDialog(props: Props) {
     >
       <form onSubmit={sent.onSubmit} className="flex flex-col gap-4" noValidate>
         {body}
-        {sent.error === null ? null : <ErrorNote error={sent.error} />}
+        {sent.error === null ? null : (
+          <div className={UNLESS_AT_A_FIELD}>
+            <ErrorNote error={sent.error} />
+          </div>
+        )}
         <div className="flex justify-end gap-2">
           <Button onClick={close}>{t("cancel")}</Button>
           <Button type="submit" kind={props.kind ?? "primary"} busy={sent.busy} disabled={props.disabled ?? false}>

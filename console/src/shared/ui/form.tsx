@@ -2,7 +2,7 @@ import type { ReactNode } from "react";
 
 import { Button, type ButtonKind } from "./button";
 import { ErrorNote } from "./error-note";
-import { type FieldErrors, useSubmission } from "./submission";
+import { type FieldErrors, UNLESS_AT_A_FIELD, useSubmission } from "./submission";
 
 interface Props {
   submit: string;
@@ -24,7 +24,11 @@ export function Form({ submit, onSubmit, children, disabled, kind = "primary", w
   return (
     <form onSubmit={sent.onSubmit} className="flex flex-col gap-4" noValidate>
       {children?.(sent.fields)}
-      {sent.error === null ? null : <ErrorNote error={sent.error} {...(words === undefined ? {} : { message: words })} />}
+      {sent.error === null ? null : (
+        <div className={UNLESS_AT_A_FIELD}>
+          <ErrorNote error={sent.error} {...(words === undefined ? {} : { message: words })} />
+        </div>
+      )}
       <Button type="submit" kind={kind} busy={sent.busy} disabled={disabled ?? false} className={wide ? "w-full" : "self-start"}>
         {submit}
       </Button>

@@ -5,6 +5,9 @@ import { ApiError } from "@/client/http";
 
 export type FieldErrors = Readonly<Record<string, string>>;
 
+/** For the note below a form: what is said at a field is not said twice. */
+export const UNLESS_AT_A_FIELD = "[form:has([aria-invalid=true])_&]:hidden";
+
 export interface Submission {
   error: unknown;
   fields: FieldErrors;

@@ -1,6 +1,7 @@
 """What pyproject.toml declares, what the locks pin, and what the code imports must be one thing."""
 
 import ast
+import json
 import re
 import sys
 import tomllib
@@ -21,6 +22,8 @@ LOCKS = {
     name: (ROOT / "requirements" / f"{name}.lock").read_text()
     for name in ("installer", "console", "core", "dev", "litellm")
 }
+NEEDED = ("dependencies", "devDependencies", "optionalDependencies")
+"""What a package of npm's names as needed, on some platform at least."""
 DRIVERS = {"aiosqlite", "asyncpg"}
 """SQLAlchemy loads them by the name in the database's URL."""
 
@@ -141,3 +144,11 @@ def test_locks_hold_hashes_and_no_addresses(lock: str) -> None:
     entries = re.split(r"^(?=[\w.-]+==)", text, flags=re.MULTILINE)[1:]
     assert entries
     assert not [entry.split()[0] for entry in entries if "--hash=sha256:" not in entry]
+
+
+def test_the_consoles_lock_holds_every_package_for_every_platform() -> None:
+    """npm leaves out, without a word, what its registry did not have at that moment; `npm ci` then fails elsewhere."""
+    lock: dict[str, dict[str, Any]] = json.loads((ROOT / "console" / "package-lock.json").read_text())["packages"]
+    there = {path.rpartition("node_modules/")[2] for path in lock}
+    wanted = {name for facts in lock.values() for kind in NEEDED for name in facts.get(kind, {})}
+    assert wanted <= there, "pin a version that all platforms have, then run `npm install` in console/"

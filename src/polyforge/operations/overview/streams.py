@@ -24,6 +24,8 @@ _SETTLING_SECONDS: Final = 2.0
 _RETRY_MILLISECONDS: Final = 2_000
 _RETRY_SECONDS: Final = 5.0
 _MOST_CHANGED: Final = 10_000
+_ALL_KEYS: Final = "every key"
+_ALL_PEOPLE: Final = "everybody"
 _BUSY_FIGURES: Final = {
     "at",
     "until",
@@ -69,9 +71,10 @@ class OverviewStreams:
         self._every = every_seconds
         self._heartbeat = heartbeat_seconds
         self._open: set[OverviewStream] = set()
-        self._changed: dict[str | None, float] = {}
+        self._changed: dict[str, float] = {}
         self._draining = False
-        tail.listen(["keys", "people"], self._heard)
+        tail.listen(["keys"], self._heard_of_keys)
+        tail.listen(["people"], self._heard_of_people)
 
     def subscribe(self, caller: Caller) -> OverviewStream:
         """A new stream, to be released; Unavailable when there are too many."""
@@ -124,7 +127,8 @@ class OverviewStreams:
         if caller.expires_at is not None and self._clock.now() >= caller.expires_at:
             return True
         # One that began just after a change may have been let in by what was known before.
-        changes = (self._changed.get(name) for name in (None, caller.organization_id))
+        names = (_ALL_KEYS, caller.key_id) if caller.kind == "key" else (_ALL_PEOPLE, caller.organization_id)
+        changes = (self._changed.get(name) for name in names)
         return any(
             change is not None
             and stream.began < change + _SETTLING_SECONDS
@@ -132,14 +136,20 @@ class OverviewStreams:
             for change in changes
         )
 
-    def _heard(self, events: Sequence[Event]) -> None:
-        """Something happened to keys or people of these organizations; no events: anything may have."""
+    def _heard_of_keys(self, events: Sequence[Event]) -> None:
+        """Something happened to these keys; no events: anything may have."""
+        self._note({event.resource_id for event in events} or {_ALL_KEYS})
+
+    def _heard_of_people(self, events: Sequence[Event]) -> None:
+        """Something happened to people of these organizations; no events: anything may have."""
+        self._note({event.organization_id or _ALL_PEOPLE for event in events} or {_ALL_PEOPLE})
+
+    def _note(self, names: set[str]) -> None:
         now = self._clock.monotonic()
-        places = {event.organization_id for event in events} or {None}
         self._changed = {name: at for name, at in self._changed.items() if now - at < LONGEST_SECONDS}
-        if len(self._changed) + len(places) > _MOST_CHANGED:
-            self._changed, places = {}, {None}
-        self._changed.update(dict.fromkeys(places, now))
+        if len(self._changed) + len(names) > _MOST_CHANGED:
+            self._changed, names = {}, {_ALL_KEYS, _ALL_PEOPLE}
+        self._changed.update(dict.fromkeys(names, now))
 
 
 async def _looked(service: OverviewService, caller: Caller) -> Overview | None:

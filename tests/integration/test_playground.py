@@ -165,3 +165,26 @@ def test_no_other_site_can_spend_a_persons_money(place: Polyforge, browser: http
 
 def test_a_cookie_is_no_key_on_the_paths_of_programs(browser: httpx.Client) -> None:
     assert browser.post("/v1/chat/completions", json=conversation()).status_code == 401
+
+
+def test_a_conversation_is_saved_found_again_and_changed(browser: httpx.Client) -> None:
+    me = browser.get("/api/v1/me").json()
+    path, content = "/api/v1/conversations", {"panes": [{"model": "talker", "messages": []}]}
+    made = browser.post(path, json={"title": "First", "content": content})
+    assert made.status_code == 201, made.text
+    saved = made.json()
+    assert (saved["own"], saved["owner"], saved["version"]) == (True, {"id": me["id"], "name": "Ann"}, 1)
+    assert browser.get(path).json() == {"data": [saved], "next_cursor": None}
+    assert browser.get(path, params={"whose": "shared"}).json()["data"] == []
+    one = f"{path}/{saved['id']}"
+    assert browser.get(one).json() == {**saved, "content": content}
+    changed = browser.patch(one, json={"version": 1, "shared": True})
+    assert (changed.status_code, changed.json()["version"], changed.json()["title"]) == (200, 2, "First")
+    stale = browser.patch(one, json={"version": 1, "title": "Second"})
+    assert (stale.status_code, "version 2" in stale.json()["detail"]) == (409, True)
+    assert browser.patch(one, json={"version": 2}).status_code == 400
+    assert browser.patch(one, json={"version": 2, "title": ""}).status_code == 400
+    deep = b'{"title": "x", "content": {"a": ' + b"[" * 5_000 + b"]" * 5_000 + b"}}"
+    assert browser.post(path, content=deep, headers={"content-type": "application/json"}).status_code == 400
+    assert browser.delete(one).status_code == 204
+    assert browser.get(one).status_code == 404

@@ -38,6 +38,7 @@ WALLED = {
     "registered_models",
     "request_feedback",
     "request_payloads",
+    "conversations",
     "responses",
     "roles",
     "secrets",

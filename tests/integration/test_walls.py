@@ -40,6 +40,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("PATCH", "/api/v1/service-accounts/{account_id}"): {"role": "viewer"},
     ("POST", "/api/v1/limits"): {"name": "wall", "subject": "key", "measure": "money", "amount": 1, "window": "day"},
     ("POST", "/api/v1/requests/{request_id}/feedback"): {"rating": 1},
+    ("PATCH", "/api/v1/conversations/{conversation_id}"): {"version": 1, "shared": False},
     ("POST", "/api/v1/budgets"): {"name": "wall too", "subject": "key", "amount_usd": 1, "window": "day"},
 }
 """Bodies that the shortest one that the schema accepts would not do for."""
@@ -47,6 +48,8 @@ SHARED = {"models", "hosted-models"}
 """Collections of what the installation declares for everybody; which of it a key may use is the key's to say."""
 STREAMS = {"/api/v1/events", "/api/v1/overview/stream"}
 """What does not end by itself."""
+PERSONAL = {"conversations"}
+"""Collections of what all of the project see, and only who made it changes."""
 Make = Callable[["World", "Tenant"], Awaitable[str]]
 
 
@@ -309,6 +312,11 @@ async def _request(world: World, tenant: Tenant) -> str:
     return call.id
 
 
+async def _conversation(world: World, tenant: Tenant) -> str:
+    body = {"title": f"chat {new_ulid()}", "shared": True, "content": {"panes": []}}
+    return (await world.make(tenant, "/conversations", body))["id"]
+
+
 MAKERS: dict[str, Make] = {
     "keys": _key,
     "secrets": _secret,
@@ -323,6 +331,7 @@ MAKERS: dict[str, Make] = {
     "limits": _limit,
     "budgets": _limit,
     "requests": _request,
+    "conversations": _conversation,
 }
 """From a collection to what makes one thing of it in a tenant; a new collection needs one."""
 
@@ -359,6 +368,8 @@ def expected(route: Route, credential: Credential | None, owner: Tenant, target:
         return FINE | {404}
     if target is None or not _reaches(route, owner, target):
         return {404}
+    if route.collection in PERSONAL and not route.harmless:
+        return FINE | {403}
     # Of an answer speaks the key that asked, and people.
     two_things = route.path.count("{") > 1 or route.path.endswith("/feedback")
     return FINE | {404} if two_things else FINE

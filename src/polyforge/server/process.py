@@ -47,6 +47,7 @@ from polyforge.telemetry.families import REFUSALS_DROPPED
 from polyforge.telemetry.logs import configure, get_logger
 from polyforge.tenancy import api as tenancy_api
 from polyforge.tenancy.audit import api as audit_api
+from polyforge.tenancy.conversations import api as conversations_api
 from polyforge.tenancy.corrections import api as corrections_api
 from polyforge.tenancy.erasing import api as erasing_api
 from polyforge.tenancy.history import api as history_api
@@ -112,6 +113,7 @@ def create_app(platform: GatewayPlatform, overview: OverviewPlatform) -> Applica
             corrections_api.router(platform.usage.corrections),
             history_api.router(platform.usage.history, platform.usage.feedback),
             payloads_api.router(platform.payloads.service),
+            conversations_api.router(platform.payloads.conversations),
             erasing_api.router(platform.payloads.erasing),
             request_logs_api.router(platform.logs.service(platform.recorder)),
             limits_api.router(_limit_service(platform)),

@@ -11,6 +11,7 @@ from polyforge.registry.deployments import tables as deployments
 from polyforge.registry.versions import tables as models
 from polyforge.tenancy import tables as tenancy
 from polyforge.tenancy.audit import tables as audit
+from polyforge.tenancy.conversations import tables as conversations
 from polyforge.tenancy.history import tables as history
 from polyforge.tenancy.idempotency import tables as idempotency
 from polyforge.tenancy.limits import tables as limits
@@ -34,6 +35,7 @@ ROOMS = (
     idempotency,
     history,
     payloads,
+    conversations,
     models,
     deployments,
     configuration,

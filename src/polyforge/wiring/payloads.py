@@ -6,6 +6,7 @@ from polyforge.database.database import Database
 from polyforge.kernel.clock import Clock
 from polyforge.secrets.sealing import MasterKeys
 from polyforge.tenancy.audit.recorder import Recorder
+from polyforge.tenancy.conversations.service import ConversationService
 from polyforge.tenancy.erasing.service import ErasingService
 from polyforge.tenancy.payloads.policy import PayloadPolicy
 from polyforge.tenancy.payloads.service import PayloadService
@@ -14,7 +15,7 @@ from polyforge.tenancy.payloads.writer import PayloadWriter
 
 
 class PayloadPlatform:
-    """The rooms around payloads. `dropped` counts those that are not kept because too many waited."""
+    """The rooms around payloads and saved conversations. `dropped` counts payloads left out: too many waited."""
 
     def __init__(
         self,
@@ -28,4 +29,5 @@ class PayloadPlatform:
         self.policy = PayloadPolicy(settings)
         self.writer = PayloadWriter(settings, database, clock, master, dropped)
         self.service = PayloadService(database, clock, recorder, master)
+        self.conversations = ConversationService(database, clock, recorder, master)
         self.erasing = ErasingService(database, recorder, master)

@@ -21,10 +21,15 @@ class Erased(msgspec.Struct, frozen=True):
     """Rows of the ledger that lost a name."""
     payloads: int = 0
     feedback: int = 0
+    conversations: int = 0
     place: Place | None = None
 
     def then(self, more: "Erased") -> "Erased":
         """This and what was done after it."""
         return Erased(
-            self.requests + more.requests, self.payloads + more.payloads, self.feedback + more.feedback, more.place
+            self.requests + more.requests,
+            self.payloads + more.payloads,
+            self.feedback + more.feedback,
+            self.conversations + more.conversations,
+            more.place,
         )

@@ -19,7 +19,7 @@ MOST_STEPS: Final = 10
 
 
 class ErasingService:
-    """Removes payloads and feedback, and puts pseudonyms in the place of end users: every sum stays what it was."""
+    """Removes payloads, feedback and saved conversations, and names end users by pseudonyms: every sum stays."""
 
     def __init__(self, database: Database, recorder: Recorder, master: MasterKeys) -> None:
         self._database = database
@@ -57,7 +57,12 @@ class ErasingService:
         """The audit log, which forgets nothing, gets the pseudonym."""
         name = person.name if person.kind == "user" else rename(person.name)
         subject = Subject(person.kind, name, caller.organization_id, caller.project_id)
-        told = {"requests": done.requests, "payloads": done.payloads, "feedback": done.feedback}
+        told = {
+            "requests": done.requests,
+            "payloads": done.payloads,
+            "feedback": done.feedback,
+            "conversations": done.conversations,
+        }
         async with self._database.write() as session:
             complete = {**told, "complete": done.place is None}
             await self._recorder.noted(session, caller, "requests.deleted", subject, complete)

@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, RowMapping, Select, Table, select
 
 from polyforge.database.scopes import Scope, ScopedReader, ScopedWriter
 from polyforge.database.sessions import ReadSession, WriteSession
+from polyforge.tenancy.conversations.tables import conversations
 from polyforge.tenancy.erasing.records import Erased, Person
 from polyforge.tenancy.history.records import END, Place, Which
 from polyforge.tenancy.history.store import HistoryStore, within
@@ -60,11 +61,13 @@ class PersonEditor:
         """Take a page of payloads and feedback away, and names off these rows; what was done, and where to go on."""
         payloads = await self._delete(request_payloads, self._payloads())
         heard = await self._remove_feedback([row["id"] for row in rows])
-        said = await self._remove_said() if self._person.kind == "user" else 0
+        is_user = self._person.kind == "user"
+        said = await self._remove_said() if is_user else 0
+        saved = await self._remove_saved() if is_user else 0
         requests = await self._rename(rows, rename)
-        if following is None and PAGE in (payloads, said):
+        if following is None and PAGE in (payloads, said, saved):
             following = END
-        return Erased(requests, payloads, heard + said, following)
+        return Erased(requests, payloads, heard + said, saved, following)
 
     async def rename_series(self, after: str, rename: Rename) -> str | None:
         """Take the next page of names after one off the series, of which the sums stay; the last, None: no more."""
@@ -100,6 +103,10 @@ class PersonEditor:
     async def _remove_said(self) -> int:
         """A page of what a user said of anybody's requests."""
         return await self._delete(request_feedback, request_feedback.c.given_by == self._person.name)
+
+    async def _remove_saved(self) -> int:
+        """A page of the conversations that a user saved."""
+        return await self._delete(conversations, conversations.c.owner_id == self._person.name)
 
     async def _delete(self, table: Table, mine: ColumnElement[bool]) -> int:
         """Remove a page of rows."""

@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, CompoundSelect, delete, insert, literal, o
 from sqlalchemy.exc import IntegrityError
 
 from polyforge.database.sessions import ReadSession, WriteSession
+from polyforge.tenancy.conversations.tables import conversations
 from polyforge.tenancy.people.records import IDLE_SECONDS, NOBODY, Session, User, session_of, user_of
 from polyforge.tenancy.people.tables import (
     group_members,
@@ -146,6 +147,7 @@ class SystemUserEditor(SystemUserStore):
         for table in (group_members, identities, links, sessions):
             await self._writer.change(delete(table).where(table.c.user_id == user_id))
         await self._writer.change(delete(refresh_tokens).where(refresh_tokens.c.principal_id == user_id))
+        await self._writer.change(delete(conversations).where(conversations.c.owner_id == user_id))
         await self._writer.change(delete(users).where(users.c.id == user_id))
 
 

@@ -1,22 +1,18 @@
-import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { useQueryClient } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
 import { useCallback, useEffect, useState } from "react";
 
-import { api, ApiError, call } from "@/client/http";
+import { ApiError } from "@/client/http";
+import { AUTH_STATE } from "@/shared/lib/auth-state";
 import { useTexts } from "@/shared/lib/i18n";
 import { ME, readMe, useMe } from "@/shared/lib/me";
-
-/** What the sign-in page offers: whether there is anybody yet, identity providers, rules for passwords. */
-export function useAuthState() {
-  return useQuery({ queryKey: ["auth-state"], queryFn: () => call(api.GET("/api/v1/auth/state")) });
-}
 
 /** After a sign-in: forget what somebody else may have seen here, and read who it is now. */
 export function useArrived(): () => Promise<void> {
   const queries = useQueryClient();
   const t = useTexts("session");
   return useCallback(async () => {
-    queries.removeQueries({ predicate: ({ queryKey }) => queryKey[0] !== ME[0] && queryKey[0] !== "auth-state" });
+    queries.removeQueries({ predicate: ({ queryKey }) => queryKey[0] !== ME[0] && queryKey[0] !== AUTH_STATE[0] });
     const me = await queries.fetchQuery({ queryKey: ME, queryFn: readMe, staleTime: 0 });
     if (me === null) throw new ApiError(t("noCookie"), 0, "no_cookie");
   }, [queries, t]);

@@ -1,8 +1,8 @@
 import { Link } from "@tanstack/react-router";
 
 import { useTexts } from "@/shared/lib/i18n";
+import { Notice } from "@/shared/ui/notice";
 
-import { Notice } from "./notes";
 
 /** A link of a message that came without its secret. */
 export function BrokenLink() {

@@ -3,16 +3,18 @@ import { useState } from "react";
 
 import { api, call } from "@/client/http";
 import { brand } from "@/shared/brand/brand";
+import { useAuthState } from "@/shared/lib/auth-state";
 import { useTexts } from "@/shared/lib/i18n";
 import { ErrorNote } from "@/shared/ui/error-note";
 import { Field } from "@/shared/ui/field";
 import { Form } from "@/shared/ui/form";
 import { Input } from "@/shared/ui/input";
+import { NewPassword } from "@/shared/ui/new-password";
+import { Notice } from "@/shared/ui/notice";
 import { PasswordInput } from "@/shared/ui/password-input";
 
-import { useArrived, useAuthState, useOnward } from "./arriving";
-import { NewPassword } from "./new-password";
-import { Notice, WaitingForm } from "./notes";
+import { useArrived, useOnward } from "./arriving";
+import { WaitingForm } from "./waiting-form";
 import { Welcome } from "./welcome";
 import { useInWords } from "./words";
 

@@ -2,13 +2,13 @@ import { Link } from "@tanstack/react-router";
 import { useState } from "react";
 
 import { api, call } from "@/client/http";
+import { useAuthState } from "@/shared/lib/auth-state";
 import { useTexts } from "@/shared/lib/i18n";
 import { Field } from "@/shared/ui/field";
 import { Form } from "@/shared/ui/form";
 import { Input } from "@/shared/ui/input";
+import { Notice } from "@/shared/ui/notice";
 
-import { useAuthState } from "./arriving";
-import { Notice } from "./notes";
 import { Welcome } from "./welcome";
 import { useInWords } from "./words";
 

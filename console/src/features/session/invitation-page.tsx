@@ -12,11 +12,12 @@ import { Facts } from "@/shared/ui/facts";
 import { Field } from "@/shared/ui/field";
 import { Form } from "@/shared/ui/form";
 import { Input } from "@/shared/ui/input";
+import { NewPassword } from "@/shared/ui/new-password";
+import { Notice } from "@/shared/ui/notice";
 
 import { useArrived, useLinkToken } from "./arriving";
 import { BrokenLink } from "./broken-link";
-import { NewPassword } from "./new-password";
-import { Notice, WaitingForm } from "./notes";
+import { WaitingForm } from "./waiting-form";
 import { Welcome } from "./welcome";
 import { useInWords } from "./words";
 

@@ -5,10 +5,10 @@ import { useState } from "react";
 import { api, call, setCsrf } from "@/client/http";
 import { useTexts } from "@/shared/lib/i18n";
 import { Form } from "@/shared/ui/form";
+import { NewPassword } from "@/shared/ui/new-password";
 
 import { useLinkToken } from "./arriving";
 import { BrokenLink } from "./broken-link";
-import { NewPassword } from "./new-password";
 import { Welcome } from "./welcome";
 import { useInWords } from "./words";
 

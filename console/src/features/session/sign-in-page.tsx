@@ -3,6 +3,7 @@ import { useEffect, useState } from "react";
 
 import { api, call, type Schemas } from "@/client/http";
 import { brand } from "@/shared/brand/brand";
+import { useAuthState } from "@/shared/lib/auth-state";
 import { useTexts } from "@/shared/lib/i18n";
 import { useUrlState } from "@/shared/lib/url-state";
 import { Button } from "@/shared/ui/button";
@@ -10,11 +11,12 @@ import { ErrorNote } from "@/shared/ui/error-note";
 import { Field } from "@/shared/ui/field";
 import { Form } from "@/shared/ui/form";
 import { Input } from "@/shared/ui/input";
+import { Notice } from "@/shared/ui/notice";
 import { PasswordInput } from "@/shared/ui/password-input";
 
-import { ownPath, useArrived, useAuthState, useOnward } from "./arriving";
-import { Notice, WaitingForm } from "./notes";
+import { ownPath, useArrived, useOnward } from "./arriving";
 import { SecondStep } from "./second-step";
+import { WaitingForm } from "./waiting-form";
 import { Welcome } from "./welcome";
 import { useInWords } from "./words";
 

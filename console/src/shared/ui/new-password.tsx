@@ -1,8 +1,8 @@
+import { useAuthState } from "@/shared/lib/auth-state";
 import { useTexts } from "@/shared/lib/i18n";
-import { Field } from "@/shared/ui/field";
-import { PasswordInput } from "@/shared/ui/password-input";
 
-import { useAuthState } from "./arriving";
+import { Field } from "./field";
+import { PasswordInput } from "./password-input";
 
 interface Props {
   label: string;
@@ -14,7 +14,7 @@ interface Props {
 
 /** A password to choose, with the rules told before they are broken. */
 export function NewPassword({ label, value, onChange, error, autoFocus }: Props) {
-  const t = useTexts("session");
+  const t = useTexts("common");
   const { data } = useAuthState();
   const hint = data ? t("passwordRules", { least: data.password.min_length, most: data.password.max_length }) : t("passwordRulesWaiting");
   return (

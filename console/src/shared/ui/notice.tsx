@@ -1,8 +1,6 @@
 import { CircleAlert, CircleCheck } from "lucide-react";
 import type { ReactNode } from "react";
 
-import { Skeleton } from "@/shared/ui/skeleton";
-
 /** Something to know before one goes on. */
 export function Notice({ tone, children }: { tone: "ok" | "warn"; children: ReactNode }) {
   const Icon = tone === "ok" ? CircleCheck : CircleAlert;
@@ -10,17 +8,6 @@ export function Notice({ tone, children }: { tone: "ok" | "warn"; children: Reac
     <div role="status" className={`rounded-box flex items-start gap-2.5 px-3.5 py-3 ${tone === "ok" ? "bg-ok-soft" : "bg-warn-soft"}`}>
       <Icon aria-hidden size={17} className={`mt-0.5 shrink-0 ${tone === "ok" ? "text-ok" : "text-warn"}`} />
       <div className="min-w-0">{children}</div>
-    </div>
-  );
-}
-
-/** The place of a form that is still on its way. */
-export function WaitingForm({ label }: { label: string }) {
-  return (
-    <div aria-busy="true" aria-label={label} role="status" className="flex flex-col gap-4">
-      <Skeleton className="h-9 w-full" />
-      <Skeleton className="h-9 w-full" />
-      <Skeleton className="h-9 w-full" />
     </div>
   );
 }

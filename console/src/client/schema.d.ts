@@ -702,6 +702,58 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/conversations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Conversations
+         * @description Saved conversations, the latest changed first.
+         */
+        get: operations["list_conversations_api_v1_conversations_get"];
+        put?: never;
+        /**
+         * Create Conversation
+         * @description Save a conversation of the playground, for yourself or for all of the project.
+         */
+        post: operations["create_conversation_api_v1_conversations_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/conversations/{conversation_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Conversation
+         * @description One conversation, your own or a shared one, with its content.
+         */
+        get: operations["get_conversation_api_v1_conversations__conversation_id__get"];
+        put?: never;
+        post?: never;
+        /**
+         * Remove Conversation
+         * @description Delete one of your own.
+         */
+        delete: operations["remove_conversation_api_v1_conversations__conversation_id__delete"];
+        options?: never;
+        head?: never;
+        /**
+         * Change Conversation
+         * @description Change one of your own; 409 when it was changed since the version that you have seen.
+         */
+        patch: operations["change_conversation_api_v1_conversations__conversation_id__patch"];
+        trace?: never;
+    };
     "/api/v1/costs": {
         parameters: {
             query?: never;
@@ -1180,7 +1232,7 @@ export interface paths {
         };
         /**
          * List Keys
-         * @description The project's keys, newest first.
+         * @description The project's keys. A cursor goes on in the order, and with the filters, of the page that gave it.
          */
         get: operations["list_keys_api_v1_keys_get"];
         put?: never;
@@ -2549,7 +2601,7 @@ export interface paths {
         post?: never;
         /**
          * Delete Requests
-         * @description Remove a person's payloads and feedback, and put a pseudonym in the place of the end user of each request.
+         * @description Remove a person's payloads, feedback and conversations, and name the end user of requests by a pseudonym.
          *
          *     What was used stays counted. A call does a bounded part of it: call again until there is no `next_cursor`.
          */
@@ -3781,6 +3833,115 @@ export interface components {
             version: number;
         };
         /**
+         * ConversationChange
+         * @description What to change about a conversation: what is left out stays.
+         */
+        ConversationChange: {
+            /**
+             * Content
+             * @description The panes as the playground has them: models, parameters, system prompt, messages. Any JSON object, of at most 1000000 bytes.
+             */
+            content?: {
+                [key: string]: unknown;
+            };
+            /**
+             * Shared
+             * @default false
+             */
+            shared?: boolean;
+            /** Title */
+            title?: string;
+            /**
+             * Version
+             * @description The one that you have seen; 409 when there is a later one.
+             */
+            version: number;
+        };
+        /**
+         * ConversationPage
+         * @description Some conversations, the latest changed first.
+         */
+        ConversationPage: {
+            /** Data */
+            data: components["schemas"]["ConversationSummary"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
+        /**
+         * ConversationSummary
+         * @description A conversation without its content.
+         */
+        ConversationSummary: {
+            /**
+             * Bytes
+             * @description Of the content.
+             */
+            bytes: number;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Id */
+            id: string;
+            /**
+             * Own
+             * @description Whether it is yours, so that you may change and delete it.
+             */
+            own: boolean;
+            owner: components["schemas"]["OwnerView"];
+            /** Shared */
+            shared: boolean;
+            /** Title */
+            title: string;
+            /**
+             * Updated At
+             * Format: date-time
+             */
+            updated_at: string;
+            /** Version */
+            version: number;
+        };
+        /**
+         * ConversationView
+         * @description A conversation with its content.
+         */
+        ConversationView: {
+            /**
+             * Bytes
+             * @description Of the content.
+             */
+            bytes: number;
+            /** Content */
+            content: {
+                [key: string]: unknown;
+            };
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Id */
+            id: string;
+            /**
+             * Own
+             * @description Whether it is yours, so that you may change and delete it.
+             */
+            own: boolean;
+            owner: components["schemas"]["OwnerView"];
+            /** Shared */
+            shared: boolean;
+            /** Title */
+            title: string;
+            /**
+             * Updated At
+             * Format: date-time
+             */
+            updated_at: string;
+            /** Version */
+            version: number;
+        };
+        /**
          * CoolingView
          * @description A deployment that is left alone for a while.
          */
@@ -4446,6 +4607,11 @@ export interface components {
          * @description What one call did.
          */
         ErasedView: {
+            /**
+             * Conversations
+             * @description Conversations that a user saved and that were removed.
+             */
+            conversations: number;
             /**
              * Feedback
              * @description Feedback that was removed.
@@ -6302,6 +6468,27 @@ export interface components {
             window?: string;
         };
         /**
+         * NewConversation
+         * @description A conversation to save.
+         */
+        NewConversation: {
+            /**
+             * Content
+             * @description The panes as the playground has them: models, parameters, system prompt, messages. Any JSON object, of at most 1000000 bytes.
+             */
+            content: {
+                [key: string]: unknown;
+            };
+            /**
+             * Shared
+             * @description Whether everybody who may call models in the project sees it.
+             * @default false
+             */
+            shared?: boolean;
+            /** Title */
+            title: string;
+        };
+        /**
          * NewCorrection
          * @description What a call, or the calls of a key in a period, came to beyond what was written down.
          */
@@ -6888,6 +7075,19 @@ export interface components {
             state: "ok" | "degraded" | "down";
             /** @description Null without the permission `usage:read`. */
             traffic: components["schemas"]["TrafficView"] | null;
+        };
+        /**
+         * OwnerView
+         * @description Who saved a conversation.
+         */
+        OwnerView: {
+            /** Id */
+            id: string;
+            /**
+             * Name
+             * @description null: a key or a service account, or somebody who is gone.
+             */
+            name: string | null;
         };
         /**
          * OwnProjectPage
@@ -7867,7 +8067,7 @@ export interface components {
             guardrails: components["schemas"]["FoundView"][];
             /**
              * Hops
-             * @description Empty once the details' time is up. The last, settlement, is not told.
+             * @description Empty once the details' time is up; fewer than eight when it ended early.
              */
             hops: components["schemas"]["HopView"][];
             /** Http Status */
@@ -10782,6 +10982,168 @@ export interface operations {
             };
         };
     };
+    list_conversations_api_v1_conversations_get: {
+        parameters: {
+            query?: {
+                cursor?: string | null;
+                limit?: number;
+                /** @description Your own, or all that are shared in the project. */
+                whose?: "mine" | "shared";
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ConversationPage"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    create_conversation_api_v1_conversations_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewConversation"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ConversationSummary"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_conversation_api_v1_conversations__conversation_id__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                conversation_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ConversationView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    remove_conversation_api_v1_conversations__conversation_id__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                conversation_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    change_conversation_api_v1_conversations__conversation_id__patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                conversation_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ConversationChange"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ConversationSummary"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     get_costs_api_v1_costs_get: {
         parameters: {
             query?: {
@@ -11775,6 +12137,10 @@ export interface operations {
                 cursor?: string | null;
                 include_revoked?: boolean;
                 limit?: number;
+                /** @description Only those whose names hold this, in whatever case. */
+                search?: string;
+                /** @description `-created`: newest first. */
+                sort?: "created" | "-created";
             };
             header?: never;
             path?: never;

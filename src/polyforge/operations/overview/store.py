@@ -3,10 +3,11 @@
 from collections import defaultdict
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, ColumnElement, RowMapping, Select, case, func, literal
+from sqlalchemy import BigInteger, ColumnElement, RowMapping, Select, case, cast, func, literal
 
 from polyforge.database.scopes import Scope, ScopedReader
 from polyforge.database.sessions import ReadSession
+from polyforge.database.settings import Dialect
 from polyforge.operations.overview.traffic import LONGEST_STEP, MINUTE, STEPS, Minute, Slice, minute_of
 from polyforge.tenancy.ledger.records import CORRECTION, REFUSED
 from polyforge.tenancy.ledger_rows import FAILED
@@ -19,12 +20,13 @@ _REFUSED_STEP: Final = -1
 class TrafficStore:
     """The calls of one project."""
 
-    def __init__(self, session: ReadSession, scope: Scope) -> None:
+    def __init__(self, session: ReadSession, scope: Scope, dialect: Dialect) -> None:
+        self._dialect: Dialect = dialect
         self._calls = ScopedReader(session, scope, usage_records)
 
     async def minutes(self, first: int, last: int) -> dict[int, Minute]:
         """The minutes since the epoch from `first` to `last` in which there was something."""
-        minute, step = _minute(first, last), _step()
+        minute, step = _minute(self._dialect), _step()
 
         def refine(query: Select[Any]) -> Select[Any]:
             query = query.where(_columns.started_at >= first * MINUTE, _columns.started_at < (last + 1) * MINUTE)
@@ -53,12 +55,10 @@ def _minute_of(rows: list[RowMapping]) -> Minute:
     return minute_of(slices, refused)
 
 
-def _minute(first: int, last: int) -> ColumnElement[int]:
-    """The minute in which a call began, by where minutes begin: databases do not agree on how to round."""
-    begun = [
-        (_columns.started_at >= _written(minute * MINUTE), _written(minute)) for minute in range(last, first - 1, -1)
-    ]
-    return case(*begun, else_=_written(first))
+def _minute(dialect: Dialect) -> ColumnElement[int]:
+    """The minute in which a call began. SQLite cuts off what is behind the point, where PostgreSQL would round."""
+    minutes = _columns.started_at / _written(MINUTE)
+    return cast(minutes if dialect == "sqlite" else func.floor(minutes), BigInteger)
 
 
 def _step() -> ColumnElement[int]:

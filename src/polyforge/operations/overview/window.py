@@ -43,7 +43,7 @@ class TrafficWindow:
         else:
             start = max(first, last - NEWEST + 1)
         async with self._database.read(scope) as session:
-            found = await TrafficStore(session, scope).minutes(start, last)
+            found = await TrafficStore(session, scope, self._database.dialect).minutes(start, last)
         older = {minute: calls for minute, calls in known.minutes.items() if first <= minute < start}
         minutes = {**older, **found}
         self._keep(scope, _Hour(minutes, known.read_at))

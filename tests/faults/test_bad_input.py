@@ -296,14 +296,14 @@ def test_a_chunked_body_is_as_good_as_any(house: Polyforge, key: Key) -> None:
 )
 def test_broken_framing_is_refused(house: Polyforge, key: Key, headers: dict[str, str]) -> None:
     request = request_bytes("POST", CHAT, key=key.key, body=body_of(CHAT), headers=headers)
-    with RawCall(house.url, request, timeout=5) as one:
+    with RawCall(house.url, request) as one:
         response = one.read_all()
     assert 400 <= response.status < 500 or response.failure == "closed", response
 
 
 @pytest.mark.parametrize("garbage", [b"\x16\x03\x01\x02\x00\x01\x00", b"GARBAGE\r\n\r\n", b"GET\r\n\r\n", b"\0" * 1000])
 def test_what_is_no_http(house: Polyforge, garbage: bytes) -> None:
-    with RawCall(house.url, garbage, timeout=5) as one:
+    with RawCall(house.url, garbage) as one:
         response = one.read_all()
     assert 400 <= response.status < 500 or response.failure in ("closed", "not HTTP")
 

@@ -41,6 +41,7 @@ from tests.support.python_models import (
     wait_for,
     write_model,
 )
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc, which only Linux has")
 
@@ -136,10 +137,14 @@ def test_idle_ones_that_are_killed_cost_no_answer_while_another_lives(model: Pyt
 def test_what_it_writes_reaches_the_log_in_measure(model: Python, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         assert numbers(ask(model, PRINT)) == [PRINT + 1]
-        time.sleep(0.2)
-    lines = [record for record in caplog.records if record.getMessage() == "a model wrote"]
-    assert 0 < len(lines) <= 250
-    assert numbers(ask(model, FINE)) == [FINE + 1]
+        eventually(lambda: written(caplog), "a line in the log")
+        assert numbers(ask(model, FINE)) == [FINE + 1]
+    assert written(caplog) <= 250
+
+
+def written(caplog: pytest.LogCaptureFixture) -> int:
+    """How many lines of the model are in the log."""
+    return [record.getMessage() for record in caplog.records].count("a model wrote")
 
 
 @pytest.mark.parametrize("what", [DUMB, ASK])
@@ -157,16 +162,20 @@ def test_its_own_bug_is_opaque_to_the_caller_and_whole_in_the_log(
 ) -> None:
     with caplog.at_level(logging.INFO):
         bug, refused, fine = model.run([order(BUG), order(REFUSE), order(FINE)])
-        time.sleep(0.3)
+        told = eventually(lambda: told_of("KeyError: 'a bug'", caplog), "the bug in the log")
     assert isinstance(bug, PolyforgeError)
     assert (bug.status, "KeyError" in bug.message) == (500, False)
     assert isinstance(refused, Invalid)
     assert (refused.message, refused.param) == ("x must not be 8", "x")
     assert numbers(fine) == [FINE + 1]
-    told = "\n".join(str(vars(record)) for record in caplog.records)
-    assert "KeyError: 'a bug'" in told
     assert "x must not be 8" not in told
     assert model.processes.endings == {}
+
+
+def told_of(words: str, caplog: pytest.LogCaptureFixture) -> str:
+    """The whole log, once these words stand in it."""
+    told = "\n".join(str(vars(record)) for record in list(caplog.records))
+    return told if words in told else ""
 
 
 def test_what_it_started_goes_with_it(model: Python) -> None:
@@ -309,7 +318,4 @@ def test_they_die_with_the_host_even_while_they_compute(tmp_path: Path, how: sig
         children = models_of(host.pid)
         host.send_signal(how)
     assert pid in children
-    deadline = time.monotonic() + 10
-    while any(is_running(child) for child in children):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    eventually(lambda: not any(is_running(child) for child in children), "the children being gone")

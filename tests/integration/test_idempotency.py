@@ -154,7 +154,7 @@ def test_whoever_hangs_up_may_ask_again(place: Polyforge, upstream: Upstream, ke
             model="waited",
             messages=[{"role": "user", "content": content}],
             extra_headers={"Idempotency-Key": once},
-            timeout=1.0,
+            timeout=3.0,
         )
     upstream.wait_for("waited", before + 1)[-1].wait_aborted()
     gate.open()

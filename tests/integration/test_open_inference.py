@@ -6,9 +6,9 @@ import json
 import queue
 import socket
 import threading
-import time
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -20,6 +20,7 @@ from tests.conftest import Serve
 from tests.support.clients import RawCall, request_bytes
 from tests.support.python_models import write_model
 from tests.support.server import Key, Polyforge
+from tests.support.waiting import eventually
 
 WANTED = "needs tritonclient, which `make test` installs"
 http_client = pytest.importorskip("tritonclient.http", reason=WANTED)
@@ -42,15 +43,19 @@ COUNTING = """
                     raise ValueError("counting goes no further")
                 yield {"number": [number]}
 """
+# Sleeps for so long, or until somebody rings.
 SLEEPING = """
-    import time
+    import os, time
 
     class Model:
         inputs = {"seconds": ("FP32", [-1])}
         outputs = {"seconds": ("FP32", [-1])}
 
         def predict(self, inputs):
-            time.sleep(float(inputs["seconds"][0]))
+            print("falls asleep", flush=True)
+            end = time.monotonic() + float(inputs["seconds"][0])
+            while time.monotonic() < end and not os.path.exists("BELL"):
+                time.sleep(0.02)
             return inputs
 """
 ROW = np.array([[1, 9, 3]], dtype=np.float32)
@@ -65,14 +70,20 @@ def free_port() -> int:
 class House:
     """A running installation with a repository of two models, and where it answers gRPC."""
 
-    def __init__(self, server: Polyforge, grpc: int) -> None:
+    def __init__(self, server: Polyforge, grpc: int, bell: Path) -> None:
         self.server = server
+        self.bell = bell
         self.http = server.url.removeprefix("http://")
         self.grpc = f"127.0.0.1:{grpc}"
 
     @property
     def admin(self) -> dict[str, str]:
         return {"authorization": f"Bearer {self.server.admin_key}"}
+
+    @property
+    def sleeps(self) -> int:
+        """How often the model that sleeps has begun to."""
+        return self.server.log.count("falls asleep")
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +92,8 @@ def house(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> House:
     for name in ("plus", "spare"):
         write(repository / name / "1", add_one())
         (repository / name / "config.pbtxt").write_text(CONFIG)
-    grpc = free_port()
+    grpc, bell = free_port(), repository.parent / "bell"
+    sleeping = SLEEPING.replace("BELL", str(bell))
     models = {
         "priced": {
             "task": "inference",
@@ -91,7 +103,7 @@ def house(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> House:
         "counting": {"task": "inference", "source": f"file://{write_model(repository.parent / 'counting', COUNTING)}"},
         "sleeping": {
             "task": "inference",
-            "source": f"file://{write_model(repository.parent / 'sleeping', SLEEPING)}",
+            "source": f"file://{write_model(repository.parent / 'sleeping', sleeping)}",
             "instances": 4,
         },
         "hosted elsewhere": {"deployments": [{"provider": "lab"}]},
@@ -106,7 +118,7 @@ def house(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> House:
     server = serve(settings)
     # One of its models raises on purpose, and what models write is logged.
     server.clean = False
-    return House(server, grpc)
+    return House(server, grpc, bell)
 
 
 @pytest.fixture
@@ -421,32 +433,45 @@ def seconds(module: Any, value: float) -> list[Any]:
     return [tensor]
 
 
-def test_who_hangs_up_is_written_down_as_gone(house: House, key: Key) -> None:
-    tensor = {"name": "seconds", "shape": [1], "datatype": "FP32", "data": [3.0]}
+@pytest.fixture
+def sleepy(house: House) -> Iterator[House]:
+    """Its model that sleeps does so until the test is over."""
+    house.bell.unlink(missing_ok=True)
+    yield house
+    house.bell.touch()
+
+
+def test_who_hangs_up_is_written_down_as_gone(sleepy: House, key: Key) -> None:
+    house = sleepy
+    tensor = {"name": "seconds", "shape": [1], "datatype": "FP32", "data": [60.0]}
     request = request_bytes("POST", "/v2/models/sleeping/infer", key=key.key, json={"inputs": [tensor]})
-    with RawCall(house.server.url, request, 10):
-        time.sleep(0.5)
+    before = house.sleeps
+    with RawCall(house.server.url, request):
+        eventually(lambda: house.sleeps > before, "the call being under way")
     with grpc_client.InferenceServerClient(house.grpc) as client:
         with pytest.raises(utils.InferenceServerException) as caught:
-            client.infer("sleeping", seconds(grpc_client, 3), client_timeout=0.5, headers=bearer(key))
+            client.infer("sleeping", seconds(grpc_client, 60), client_timeout=3, headers=bearer(key))
         assert caught.value.status() == "StatusCode.DEADLINE_EXCEEDED"
     assert [record["status"] for record in house.server.settled(key, 2)] == ["cancelled", "cancelled"]
 
 
-def test_concurrency_holds_over_both_protocols(house: House) -> None:
+def test_concurrency_holds_over_both_protocols(sleepy: House) -> None:
+    house = sleepy
     one = house.server.create_key(concurrency=1)
     outcomes: list[str] = []
     with grpc_client.InferenceServerClient(house.grpc) as client:
         slow = threading.Thread(
-            target=lambda: client.infer("sleeping", seconds(grpc_client, 2), headers=bearer(one)), daemon=True
+            target=lambda: client.infer("sleeping", seconds(grpc_client, 60), headers=bearer(one)), daemon=True
         )
+        before = house.sleeps
         slow.start()
-        time.sleep(0.7)
+        eventually(lambda: house.sleeps > before, "the call being under way")
         with http_client.InferenceServerClient(house.http) as other:
             try:
                 other.infer("plus", given(http_client), headers=bearer(one))
             except utils.InferenceServerException as refusal:
                 outcomes.append(refusal.status())
+        house.bell.touch()
         slow.join(30)
     assert outcomes == ["429"]
 
@@ -509,10 +534,11 @@ def test_nothing_broke_but_what_a_model_raised_itself(house: House) -> None:
 
 
 @pytest.fixture(scope="module")
-def narrow(serve: Serve) -> House:
+def narrow(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> House:
     """Two workers that take small requests."""
-    grpc = free_port()
-    return House(serve({"server": {"grpc_port": grpc}, "serving": {"max_request_bytes": 4096}}, workers=2), grpc)
+    grpc, bell = free_port(), tmp_path_factory.mktemp("narrow") / "bell"
+    server = serve({"server": {"grpc_port": grpc}, "serving": {"max_request_bytes": 4096}}, workers=2)
+    return House(server, grpc, bell)
 
 
 def test_large_requests_are_refused_compressed_or_not(narrow: House) -> None:

@@ -145,8 +145,8 @@ def test_a_client_that_gives_up_ends_the_call_upstream(
     model = pool.solo()
     upstream.script(model, HANG)
     with pytest.raises(APITimeoutError):
-        client.with_options(timeout=1.0).chat.completions.create(model=model, messages=HELLO, stream=stream)
-    upstream.requests(model)[0].wait_aborted()
+        client.with_options(timeout=3.0).chat.completions.create(model=model, messages=HELLO, stream=stream)
+    upstream.wait_for(model, 1)[0].wait_aborted()
 
 
 def test_closing_a_stream_ends_the_call_upstream(client: OpenAI, upstream: Upstream, pool: Pool) -> None:

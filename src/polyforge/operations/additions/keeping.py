@@ -20,7 +20,7 @@ from polyforge.tenancy.callers import Caller
 
 MOST: Final[Mapping[Kind, int]] = {"provider": 100, "model": 1_000}
 """Every process holds them all."""
-_TRIES: Final = 5
+_TRIES: Final = 10
 _encode: Final = msgspec.json.Encoder(order="deterministic").encode
 
 
@@ -35,6 +35,7 @@ class Keeper:
         self._recorder = recorder
         self._following = following
         self._workshop = workshop
+        self._turn = asyncio.Lock()
 
     async def declared(self, kind: Kind) -> dict[str, Any]:
         """What the settings declare of a kind, by name, its secrets masked."""
@@ -57,33 +58,37 @@ class Keeper:
 
     async def put(self, caller: Caller, kind: Kind, name: str, content: Any, *, new: bool) -> AdditionRow:
         """The addition as it now is. Conflict for a new one that is there, NotFound for another that is not."""
-        for _ in range(_TRIES):
-            rows = await self.rows()
-            known = _find(rows, kind, name)
-            _check_presence(kind, name, known, new=new)
-            if known is None and sum(row.kind == kind for row in rows) >= MOST[kind]:
-                raise Conflict(f"there are {MOST[kind]} added {kind}s, as many as there may be; remove one first")
-            await self._try(kind, name, gathered(rows).with_one(kind, name, content))
-            row = self._row(caller, kind, name, content, known)
-            if await self._changed(caller, rows, known, row):
-                return row
+        async with self._turn:
+            for _ in range(_TRIES):
+                rows = await self.rows()
+                known = _find(rows, kind, name)
+                _check_presence(kind, name, known, new=new)
+                if known is None and sum(row.kind == kind for row in rows) >= MOST[kind]:
+                    raise Conflict(f"there are {MOST[kind]} added {kind}s, as many as there may be; remove one first")
+                await self._try(kind, name, gathered(rows).with_one(kind, name, content))
+                row = self._row(caller, kind, name, content, known)
+                if await self._changed(caller, rows, known, row):
+                    return row
         raise Conflict("others change what is added at the same time; try again")
 
     async def remove(self, caller: Caller, kind: Kind, name: str) -> AdditionRow:
         """The addition that is no more. Conflict when others need it, which are named; NotFound when there is none."""
-        for _ in range(_TRIES):
-            rows = await self.rows()
-            known = _find(rows, kind, name)
-            if known is None:
-                await self.must_be_added(kind, name)
-                raise NotFound(f"no {kind} {name!r} was added")
-            added = gathered(rows)
-            if kind == "provider" and (users := _users(added, name)):
-                raise Conflict(f"the models {', '.join(users)} use the provider {name!r}; change or remove them first")
-            await self._try(kind, name, added.with_one(kind, name, None))
-            if await self._changed(caller, rows, known, None):
-                return known
+        async with self._turn:
+            for _ in range(_TRIES):
+                rows = await self.rows()
+                known = _find(rows, kind, name)
+                if known is None:
+                    await self.must_be_added(kind, name)
+                    raise NotFound(f"no {kind} {name!r} was added")
+                await self._try_without(kind, name, gathered(rows))
+                if await self._changed(caller, rows, known, None):
+                    return known
         raise Conflict("others change what is added at the same time; try again")
+
+    async def _try_without(self, kind: Kind, name: str, added: Additions) -> None:
+        if kind == "provider" and (users := _users(added, name)):
+            raise Conflict(f"the models {', '.join(users)} use the provider {name!r}; change or remove them first")
+        await self._try(kind, name, added.with_one(kind, name, None))
 
     async def _try(self, kind: Kind, name: str, wanted: Additions) -> None:
         left_out = await asyncio.to_thread(self._workshop.trial, self._following.sections, wanted)

@@ -9,9 +9,10 @@ import msgspec
 
 from polyforge.dialects.openai_chat.requests import read_chat
 from polyforge.egress.deadlines import Deadline
-from polyforge.gateway.lineup import Lineups
+from polyforge.gateway.lineup import Lineup, Lineups
 from polyforge.kernel.chat import ChatRequest
 from polyforge.kernel.errors import (
+    Conflict,
     NotConfigured,
     NotFound,
     PolyforgeError,
@@ -33,6 +34,8 @@ from polyforge.telemetry.masking import MASK, mask_text
 
 SECONDS: Final = 15.0
 _AT_ONCE: Final = 4
+_LOOKS: Final = 50
+_LOOK_SECONDS: Final = 0.1
 _MOST_MODELS: Final = 1_000
 _LONGEST_MESSAGE: Final = 1_000
 _OUTPUT: Final = 16
@@ -88,16 +91,26 @@ class Trying:
             await provider.close()
 
     async def known(self, name: str, model: str | None) -> Tried:
-        """One that is in force, as it is; NotFound when there is none."""
-        lineup = self._lineups.current
-        provider = lineup.provider(name)
-        if provider is None:
-            raise NotFound(f"there is no provider {name!r} in force")
+        """One that is there, as it is; NotFound when there is none, Conflict when it is left out."""
+        lineup, provider = await self._in_force(name)
         lineup.calls += 1
         try:
             return await self._try(provider, model, [], fresh=False)
         finally:
             lineup.calls -= 1
+
+    async def _in_force(self, name: str) -> tuple[Lineup, Provider]:
+        """A provider, and what it serves in; one that was added just now is waited for."""
+        shown = await self._providers.get(name)
+        if shown.error is not None:
+            raise Conflict(f"the provider {name!r} is left out: {shown.error}")
+        for _ in range(_LOOKS):
+            lineup = self._lineups.current
+            provider = lineup.provider(name)
+            if provider is not None:
+                return lineup, provider
+            await asyncio.sleep(_LOOK_SECONDS)
+        raise Unavailable(f"the provider {name!r} is not in force yet; try again", retry_after=1.0)
 
     async def _try(self, provider: Provider, model: str | None, secrets: list[str], *, fresh: bool) -> Tried:
         started = Deadline.now()
@@ -106,7 +119,7 @@ class Trying:
                 async with self._turns:
                     if fresh:
                         await provider.open(self._secrets)
-                        await self._sync()
+                    await self._sync()
                     started = Deadline.now()
                     models = await _ask(provider, model)
         except PolyforgeError as error:

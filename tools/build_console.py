@@ -29,6 +29,7 @@ STAMP = ".stamp"
 WAIT_SECONDS = 1_800
 INSTALL_SECONDS = 900
 BUILD_SECONDS = 900
+HEAD_START_SECONDS = 3
 PAUSE = 0.2
 MOST_SOURCES = 20_000
 TOLD_LINES = 30
@@ -110,8 +111,11 @@ def why_needed(places: Places) -> str:
 # The build.
 
 
-def build(places: Places, say: Callable[[str], None]) -> bool:
-    """Build what is needed and put it into place; whether there was anything to do."""
+def build(places: Places, say: Callable[[str], None], head_start: float = 0) -> bool:
+    """Build what is needed and put it into place; whether there was anything to do.
+
+    Whoever was started beside it gets a head start of so many seconds.
+    """
     with alone(places.busy, say):
         why = why_needed(places)
         if not why:
@@ -122,6 +126,7 @@ def build(places: Places, say: Callable[[str], None]) -> bool:
         say(f"building the console ({why}); the log is {shown(places.log, places)}")
         tell(places, "building")
         try:
+            time.sleep(head_start)
             make(places)
         except BuildError as error:
             tell(places, "failed", str(error))
@@ -367,8 +372,8 @@ def main(arguments: list[str]) -> int:
         match arguments:
             case ["build"] | ["build", "--nice"]:
                 if arguments[1:]:
-                    os.nice(10)
-                done = build(places, say)
+                    os.nice(19)
+                done = build(places, say, HEAD_START_SECONDS if arguments[1:] else 0)
                 say("the console is built" if done else "the console is up to date")
             case ["build", "--in-background"]:
                 start_in_background(places)

@@ -299,8 +299,11 @@ def main() -> None:
     """Be the gateway worker that POLYFORGE_PROCESS describes."""
     spec = ProcessSpec.from_environment()
     spec.die_with_supervisor()
+    # Its imports are over, and its adapters' are next: on a busy machine either may take most of what a start may.
+    spec.still_starting()
     start = begin(spec)
     platform = GatewayPlatform(start, spec, SystemClock())
+    spec.still_starting()
     configure(start.settings.telemetry.log_level, f"gateway-{spec.index}", platform.lines)
     if start.trouble is not None:
         _log.error("the settings file cannot be used; what it last said is in force", reason=start.trouble)

@@ -279,6 +279,7 @@ def main() -> None:
     """Be the model host that POLYFORGE_PROCESS describes."""
     spec = ProcessSpec.from_environment()
     spec.die_with_supervisor()
+    spec.still_starting()
     settings = begin(spec).settings
     configure(settings.telemetry.log_level, "models")
     host = ModelHost(settings, Path(spec.runtime), public=spec.listen_fd is not None)

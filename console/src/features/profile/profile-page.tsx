@@ -1,0 +1,27 @@
+import { useTexts } from "@/shared/lib/i18n";
+import { Page } from "@/shared/ui/page";
+
+import { AboutYou } from "./about-you";
+import { Appearance } from "./appearance";
+import { Password } from "./password";
+import { SecondFactor } from "./second-factor";
+import { Sessions } from "./sessions";
+
+export default function ProfilePage() {
+  const t = useTexts("profile");
+  return (
+    <Page title={t("title")} about={t("about")}>
+      <div className="grid items-start gap-4 lg:grid-cols-2">
+        <div className="flex min-w-0 flex-col gap-4">
+          <AboutYou />
+          <Appearance />
+        </div>
+        <div className="flex min-w-0 flex-col gap-4">
+          <SecondFactor />
+          <Password />
+        </div>
+      </div>
+      <Sessions />
+    </Page>
+  );
+}

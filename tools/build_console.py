@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -61,6 +62,7 @@ class Places:
         self.tools = (root / "tools" / "build_console.py", root / "tools" / "compress.mjs")
         self.out = package / "static"
         self.state = package / "build.json"
+        self.programs = root / "build" / "console.bin"
         self.fresh = root / "build" / "console.new"
         self.old = root / "build" / "console.old"
         self.busy = root / "build" / "console.lock"
@@ -185,7 +187,23 @@ def check(places: Places, say: Callable[[str], None]) -> None:
 
 
 def ready_node(places: Places, log: TextIO) -> Path:
-    """The folder with the Node that the lock pins: the environment's own if it is that one, else our copy."""
+    """A folder with `node` and `npm`, for the path of what is run.
+
+    The wheel's own `npm` does not work: it was a link, and wheels hold none.
+    """
+    node = find_node(places, log)
+    cli = node.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    places.programs.mkdir(parents=True, exist_ok=True)
+    for name, words in (("node", [str(node / "node")]), ("npm", [str(node / "node"), str(cli)])):
+        draft = places.programs / f".{name}"
+        draft.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
+        draft.chmod(0o755)
+        draft.replace(places.programs / name)
+    return places.programs
+
+
+def find_node(places: Places, log: TextIO) -> Path:
+    """The folder of the Node that the lock pins: the environment's own if it is that one, else our copy."""
     wanted = pinned(places.lock.read_text())
     with contextlib.suppress(PackageNotFoundError):
         found = distribution(NODE_PACKAGE)
@@ -218,7 +236,7 @@ def install_node(places: Places, folder: Path, log: TextIO) -> None:
 
 def npm(node: Path) -> list[str]:
     """How npm is run: the one that comes with Node's wheel."""
-    return [str(node / "node"), str(node.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
+    return [str(node / "npm")]
 
 
 def install(places: Places, node: Path, log: TextIO) -> None:
@@ -387,7 +405,7 @@ def main(arguments: list[str]) -> int:
                 print(__doc__, file=sys.stderr)
                 return 2
     except BuildError as error:
-        print(f"the console could not be built: {error}", file=sys.stderr)
+        print(f"console: {error}", file=sys.stderr)
         # What goes on now works without a console, whose page says what is wrong.
         return 0 if "--in-background" in arguments else 1
     return 0

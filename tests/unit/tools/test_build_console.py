@@ -136,7 +136,7 @@ def test_packages_for_other_machines_need_not_be_there(clone: Clone) -> None:
 def test_a_build_that_fails_leaves_the_old_one_and_says_why(clone: Clone) -> None:
     clone.build()
     clone.source("build.sh", "echo 'main.tsx: no such thing'; exit 3")
-    with pytest.raises(BuildError, match=r"npm-cli.js run build` ended with 3; mend .*\n  main.tsx: no such thing$"):
+    with pytest.raises(BuildError, match=r"npm run build` ended with 3; mend .*\n  main.tsx: no such thing$"):
         clone.build()
     assert clone.page == "one"
     assert clone.state["state"] == "failed"
@@ -216,6 +216,12 @@ def test_the_checks_are_the_consoles_own(clone: Clone, capfd: pytest.CaptureFixt
         build_console.check(clone.places, clone.said.append)
 
 
+def test_npm_is_found_by_what_npm_runs(clone: Clone) -> None:
+    clone.source("check.sh", "npm --version")
+    build_console.check(clone.places, clone.said.append)
+    assert any(step.endswith("npm-cli.js --version") for step in clone.steps)
+
+
 def test_a_lock_that_pins_no_node_is_told(clone: Clone) -> None:
     clone.places.lock.write_text("")
     with pytest.raises(BuildError, match="make lock"):
@@ -247,7 +253,7 @@ def test_the_command_says_whether_there_is_something_to_do(clone: Clone, command
     clone.source("build.sh", "exit 3")
     failed = command("build")
     assert failed.returncode == 1
-    assert failed.stderr.startswith("the console could not be built: `node npm-cli.js run build` ended with 3; mend")
+    assert failed.stderr.startswith("console: `npm run build` ended with 3; mend")
     assert command("nonsense").returncode == 2
 
 

@@ -214,6 +214,8 @@ def test_a_model_that_cannot_be_is_refused_by_its_field(server: Polyforge) -> No
     local = {"name": "odd", "source": "file:///models/odd"}
     refused(server.api("POST", "/models/declarations", local), 400, "source", "polyforge.yaml")
     assert declare(server, "odd", "lab", weight=2).status == 400
+    for price in (float("inf"), float("nan"), 1e300):
+        refused(declare(server, "odd", "lab", price={"per_call": price}), 400, "price.per_call")
     assert declare(server, "polyforge/odd", "lab").status == 409
     assert [each["name"] for each in listed(server, "/models/declarations")] == ["steady"]
 

@@ -19,6 +19,8 @@ HOSTING: Final = frozenset(
 """Settings that only mean something for a local model."""
 PRIORITIES: Final = 9
 USUAL_PRIORITY: Final = 5
+MAX_RATE: Final = 1e9
+MAX_WEIGHT: Final = 1e9
 LABEL = r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}$"
 Label = Annotated[str, StringConstraints(pattern=LABEL)]
 
@@ -26,32 +28,39 @@ Label = Annotated[str, StringConstraints(pattern=LABEL)]
 class RateSettings(BaseModel):
     """Rates in USD: per million tokens, or per call, image, second or character."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    input: float | None = Field(default=None, ge=0, description="USD per million input tokens.")
+    input: float | None = Field(default=None, ge=0, le=MAX_RATE, description="USD per million input tokens.")
     cached_input: float | None = Field(
-        default=None, ge=0, description="USD per million input tokens read from a cache."
+        default=None, ge=0, le=MAX_RATE, description="USD per million input tokens read from a cache."
     )
     cache_write: float | None = Field(
-        default=None, ge=0, description="USD per million input tokens written to a cache."
+        default=None, ge=0, le=MAX_RATE, description="USD per million input tokens written to a cache."
     )
-    output: float | None = Field(default=None, ge=0, description="USD per million output tokens.")
+    output: float | None = Field(default=None, ge=0, le=MAX_RATE, description="USD per million output tokens.")
     reasoning: float | None = Field(
-        default=None, ge=0, description="USD per million output tokens that are thought; default: as other output."
+        default=None,
+        ge=0,
+        le=MAX_RATE,
+        description="USD per million output tokens that are thought; default: as other output.",
     )
     audio_input: float | None = Field(
-        default=None, ge=0, description="USD per million input tokens of audio; default: as other input."
+        default=None, ge=0, le=MAX_RATE, description="USD per million input tokens of audio; default: as other input."
     )
     audio_output: float | None = Field(
-        default=None, ge=0, description="USD per million output tokens of audio; default: as other output."
+        default=None, ge=0, le=MAX_RATE, description="USD per million output tokens of audio; default: as other output."
     )
     image_input: float | None = Field(
-        default=None, ge=0, description="USD per million input tokens of images; default: as other input."
+        default=None, ge=0, le=MAX_RATE, description="USD per million input tokens of images; default: as other input."
     )
-    per_call: float | None = Field(default=None, ge=0, description="USD per answered call.")
-    per_image: float | None = Field(default=None, ge=0, description="USD per image made.")
-    per_second: float | None = Field(default=None, ge=0, description="USD per second of audio heard or spoken.")
-    per_character: float | None = Field(default=None, ge=0, description="USD per character spoken or translated.")
+    per_call: float | None = Field(default=None, ge=0, le=MAX_RATE, description="USD per answered call.")
+    per_image: float | None = Field(default=None, ge=0, le=MAX_RATE, description="USD per image made.")
+    per_second: float | None = Field(
+        default=None, ge=0, le=MAX_RATE, description="USD per second of audio heard or spoken."
+    )
+    per_character: float | None = Field(
+        default=None, ge=0, le=MAX_RATE, description="USD per character spoken or translated."
+    )
 
     @model_validator(mode="after")
     def _names_a_rate(self) -> "RateSettings":
@@ -87,7 +96,7 @@ class Prices(TieredSettings):
 class DeploymentLimits(BaseModel):
     """What a deployment can take."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     context: int | None = Field(default=None, ge=1, description="Most tokens of input and output together.")
     output: int | None = Field(default=None, ge=1, description="Most output tokens.")
@@ -96,7 +105,7 @@ class DeploymentLimits(BaseModel):
 class DeploymentCapabilities(BaseModel):
     """What a deployment can do; what is not said is taken to be possible."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     vision: bool | None = Field(default=None, description="Whether it takes images and files.")
     tools: bool | None = Field(default=None, description="Whether it can be offered tools.")
@@ -106,7 +115,7 @@ class DeploymentCapabilities(BaseModel):
 class RoutingSettings(BaseModel):
     """Which of several deployments answers."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     strategy: Strategy = Field(
         default="weighted",
@@ -124,11 +133,13 @@ class RoutingSettings(BaseModel):
 class DeploymentSettings(BaseModel):
     """One place that can answer for a model."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     provider: str = Field(description="A name from `providers`.")
     model: str | None = Field(default=None, description="The provider's own name; default: what the caller asked for.")
-    weight: float = Field(default=1.0, gt=0, description="Share of the traffic among deployments of the same priority.")
+    weight: float = Field(
+        default=1.0, gt=0, le=MAX_WEIGHT, description="Share of the traffic among deployments of the same priority."
+    )
     priority: int = Field(
         default=0, ge=0, description="Lower is tried first; the next only when the lower cannot answer."
     )
@@ -156,7 +167,7 @@ class DeploymentSettings(BaseModel):
 class ModelSettings(BaseModel):
     """A name that callers use. `name/*` stands for every model of one provider."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     task: Task = "chat"
     deployments: tuple[DeploymentSettings, ...] = Field(default=(), description="What answers for it.")

@@ -13,11 +13,14 @@ from polyforge.operations.configuration.source import Built, Declared, Source
 from polyforge.registry.settings import HOSTING, ModelSettings
 from polyforge.secrets.references import SecretRef
 from polyforge.serving.sources import model_sources
+from polyforge.telemetry.logs import get_logger
 from polyforge.wiring import adapters
 from polyforge.wiring.settings import Chosen, Settings, compose, parse, read_file
 from polyforge.wiring.starting import Stamp, Start, keep, stamp_of
 
 _MOST_DIFFERENCES: Final = 100
+_BROKE: Final = "something in what was added could not be built; the log says more"
+_log = get_logger(__name__)
 
 Build = Callable[[Settings, Additions], Lineup]
 """What serves the models and providers of some settings, which hold these additions; SettingsError when it cannot."""
@@ -74,6 +77,11 @@ class SettingsFile(Source):
                 if not kept.named():
                     raise
                 left_out |= _blamed(error.message, kept)
+            except Exception:  # whatever it was, what is declared must go on to serve
+                if not kept.named():
+                    raise
+                _log.exception("what was added could not be built")
+                left_out |= dict.fromkeys(kept.named(), _BROKE)
 
     def _lineup(self, sections: Mapping[str, Any], added: Additions) -> Lineup:
         settings = self.settings(sections, added)

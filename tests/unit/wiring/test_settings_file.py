@@ -96,6 +96,19 @@ def test_an_error_that_names_nothing_leaves_out_all_that_was_added(tmp_path: Pat
     assert builds.built == [(["lab"], ["steady"])]
 
 
+def test_an_addition_that_breaks_the_building_itself_does_not_keep_the_rest_from_serving(tmp_path: Path) -> None:
+    class Breaks(Builds):
+        def __call__(self, settings: Settings, added: Additions) -> Lineup:
+            if added.named():
+                raise OverflowError("cannot convert float infinity to integer")
+            return super().__call__(settings, added)
+
+    builds = Breaks()
+    built = file(builds, tmp_path).build(SECTIONS, Additions({"more": LAB}))
+    assert built.left_out.keys() == {("provider", "more")}
+    assert builds.built == [(["lab"], ["steady"])]
+
+
 def test_what_is_declared_and_wrong_is_an_error_whatever_was_added(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="cannot be"):
         file(Builds("lab"), tmp_path).build(SECTIONS, Additions({"more": LAB}))

@@ -27,8 +27,8 @@ ROUNDS = {1: 10, 2: 10}
 """How often a process is killed, by the number of workers; ten times as often in a soak."""
 CALLERS = 8
 EMBEDDER = "polyforge/static-minilm"
-RECOVERY_DEADLINE = 10.0
-SILENCE = 30.0
+RECOVERY_DEADLINE = 60.0
+SILENCE = 60.0
 PATIENCE = 0.1
 TEXT = "the quick brown fox jumps over the lazy dog"
 SEED = 20261120

@@ -404,7 +404,7 @@ async def test_what_the_settings_name_is_followed(api: Api, declared: DeclaredSe
         declared.value("n")
 
     async def becomes(value: str | None) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while _value_of(declared, "n") != value:  # noqa: ASYNC110  # what it waits for is another process's work
                 await asyncio.sleep(0.02)
 
@@ -455,7 +455,7 @@ async def test_what_is_known_stays_while_the_database_is_down(api: Api, place: P
     await declared.open()
     await other.close()
     declared.heard([])
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not declared._follower.failing:  # noqa: ASYNC110  # nothing else tells that it has tried
             await asyncio.sleep(0.02)
     assert declared.value("n").reveal() == VALUE

@@ -20,7 +20,7 @@ SCREENSHOTS: Final = ROOT / "build" / "screenshots"
 AXE: Final = ROOT / "console" / "node_modules" / "axe-core" / "axe.min.js"
 WIDE: Final = {"width": 1440, "height": 900}
 NARROW: Final = {"width": 375, "height": 812}
-PATIENCE_MS: Final = 20_000
+PATIENCE_MS: Final = 60_000
 FLAGS: Final = (
     "--no-sandbox",
     "--disable-gpu",

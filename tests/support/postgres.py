@@ -21,7 +21,7 @@ USER = "polyforge"
 MISSING = (
     "PostgreSQL is not installed: `apt-get install postgresql` (Debian, Ubuntu), `brew install postgresql` (macOS)"
 )
-_STARTS_IN_SECONDS = 30
+_STARTS_IN_SECONDS = 120
 
 
 def postgres_binaries() -> Path | None:

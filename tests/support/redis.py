@@ -13,7 +13,7 @@ import pytest
 from tests.support.ports import LOOPBACK, free_port
 
 MISSING = "Redis is not installed: `apt-get install redis-server` (Debian, Ubuntu), `brew install redis` (macOS)"
-_STARTS_IN_SECONDS = 30
+_STARTS_IN_SECONDS = 120
 
 
 class RedisServer:

@@ -28,7 +28,7 @@ Role = Literal["gateway", "models"]
 ROLE_MODULES: dict[Role, str] = {"gateway": "polyforge.server", "models": "polyforge.wiring.models"}
 READY = re.compile(r"ready (https?://\S+) in [\d.]+ s")
 START_DEADLINE = 120.0
-STOP_DEADLINE = 45.0
+STOP_DEADLINE = 90.0
 
 
 @dataclasses.dataclass(frozen=True)

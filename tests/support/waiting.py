@@ -7,7 +7,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-DEADLINE = 20.0
+DEADLINE = 60.0
 """Seconds after which a test stops waiting; generous, because a slow machine is not a fault."""
 PAUSE = 0.02
 

@@ -163,7 +163,7 @@ async def test_a_body_over_the_limit_is_refused_and_hung_up_on(client: HttpClien
     upstream.says(b"HTTP/1.1 200 OK\r\ncontent-length: 100000000\r\n\r\n", *[b"x" * 65_536] * 40)
     with pytest.raises(UpstreamFailed, match="larger than 1000000 bytes"):
         await ask(client)
-    await asyncio.wait_for(upstream.hung_up.wait(), 10)
+    await asyncio.wait_for(upstream.hung_up.wait(), 60)
 
 
 async def test_a_reader_that_takes_its_time_holds_the_sender_back(client: HttpClient, upstream: Upstream) -> None:
@@ -207,7 +207,7 @@ async def test_cancelling_hangs_up(client: HttpClient, upstream: Upstream, head:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await asyncio.wait_for(upstream.hung_up.wait(), 10)
+    await asyncio.wait_for(upstream.hung_up.wait(), 60)
 
 
 async def test_a_deadline_ends_the_wait_and_only_that(client: HttpClient, upstream: Upstream) -> None:

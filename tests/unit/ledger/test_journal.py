@@ -19,6 +19,7 @@ from polyforge.tenancy.ledger.drainer import Drainer
 from polyforge.tenancy.ledger.journal import HEADER_BYTES, Journal, SegmentName, is_owned, read, segments
 from polyforge.tenancy.ledger.records import Intent, UsageRecord
 from polyforge.tenancy.ledger.recovery import next_incarnation, recover
+from tests.support.waiting import eventually_async
 
 SESSION = new_ulid()
 NOW = 1_700_000_000.0
@@ -240,8 +241,7 @@ async def test_a_database_that_is_down_loses_nothing(tmp_path: Path) -> None:
     worker = drainer(tmp_path, ledger)
     ledger.down = True
     task = asyncio.create_task(worker.run())
-    await asyncio.sleep(0.05)
-    assert worker.backlog_bytes() > 0
+    await eventually_async(lambda: worker.backlog_bytes() > 0, "the drainer having looked")
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     ledger.down = False

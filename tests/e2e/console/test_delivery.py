@@ -4,9 +4,10 @@ import json
 
 from playwright.sync_api import Response, expect
 
-from tests.support.browser import Window
+from tests.e2e.console.conftest import Windows
+from tests.support.browser import NARROW, Window
 from tests.support.clients import call
-from tests.support.site import Site
+from tests.support.site import ADA, Site
 
 FIRST_PAGE_BYTES = 500_000
 TOO_SMALL_TO_COMPRESS = 1_000
@@ -62,3 +63,13 @@ def test_what_the_browser_has_is_not_sent_again(window: Window) -> None:
     assert (page.status, again.status, again.body()) == (200, 304, b"")
     assert assets
     assert [url for url in assets if "immutable" not in ask.get(url).headers["cache-control"]] == []
+
+
+def test_two_people_have_two_windows(windows: Windows, site: Site) -> None:
+    grace = site.person("grace@forge.example", "viewer")
+    for person, window in ((ADA, windows("ada")), (grace, windows("grace", color_scheme="dark", viewport=NARROW))):
+        site.sign_in(window, person)
+        expect(window.page.locator("#root")).not_to_be_empty()
+        me = window.context.request.get(f"{site.url}/api/v1/me").json()
+        assert me["user"]["email"] == person.email
+        window.shoot("home")

@@ -1,13 +1,11 @@
 import { useQuery } from "@tanstack/react-query";
 
 import { api, call } from "@/client/http";
-import type { Page } from "@/client/paging";
 
+import { gathered, LARGEST_PAGE } from "./gathered";
 import { useSession } from "./session";
 
 const FRESH_MS = 60_000;
-const PAGE_SIZE = 1_000;
-const MOST_PAGES = 5;
 
 export interface Names {
   /** What people call it; its id where that is not known here. */
@@ -29,7 +27,7 @@ export function useNames(): Names {
     staleTime: FRESH_MS,
     queryFn: () =>
       gathered(async (cursor) => {
-        const query = { include_revoked: true, limit: PAGE_SIZE, ...(cursor ? { cursor } : {}) };
+        const query = { include_revoked: true, limit: LARGEST_PAGE, ...(cursor ? { cursor } : {}) };
         return call(api.GET("/api/v1/keys", { params: { query } }));
       }),
   });
@@ -39,7 +37,7 @@ export function useNames(): Names {
     staleTime: FRESH_MS,
     queryFn: () =>
       gathered(async (cursor) => {
-        const query = { limit: PAGE_SIZE, ...(cursor ? { cursor } : {}) };
+        const query = { limit: LARGEST_PAGE, ...(cursor ? { cursor } : {}) };
         return call(api.GET("/api/v1/memberships", { params: { query } }));
       }),
   });
@@ -58,16 +56,4 @@ export function useNames(): Names {
 
 function choices(names: ReadonlyMap<string, string>): { value: string; label: string }[] {
   return [...names].map(([value, label]) => ({ value, label })).sort((a, b) => a.label.localeCompare(b.label));
-}
-
-async function gathered<Row>(read: (cursor: string | undefined) => Promise<Page<Row>>): Promise<Row[]> {
-  const rows: Row[] = [];
-  let cursor: string | undefined;
-  for (let page = 0; page < MOST_PAGES; page += 1) {
-    const found = await read(cursor);
-    rows.push(...found.data);
-    cursor = found.next_cursor ?? undefined;
-    if (cursor === undefined) break;
-  }
-  return rows;
 }

@@ -5,16 +5,14 @@ import { Meter } from "@/shared/ui/meter";
 
 import type { Overview } from "./live";
 
-/** The budgets that one's own calls count for. */
+/** The budgets that one's own calls count for; nothing where there are none. */
 export function Budgets({ budgets }: { budgets: Overview["budgets"] }) {
   const t = useTexts("home");
+  if (budgets.length === 0) return null;
   return (
     <Card title={t("budgets")}>
-      {budgets.length === 0 ? (
-        <p className="text-muted">{t("noBudgets")}</p>
-      ) : (
-        <ul className="flex flex-col gap-4">
-          {budgets.map((one) => (
+      <ul className="grid gap-x-8 gap-y-4 md:grid-cols-2">
+        {budgets.map((one) => (
             <li key={`${one.kind}/${one.id}`} className="flex flex-col gap-1.5">
               <div className="flex items-baseline justify-between gap-3">
                 <span className="truncate font-medium">{one.name}</span>
@@ -29,8 +27,7 @@ export function Budgets({ budgets }: { budgets: Overview["budgets"] }) {
               </p>
             </li>
           ))}
-        </ul>
-      )}
+      </ul>
     </Card>
   );
 }

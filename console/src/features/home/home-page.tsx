@@ -46,11 +46,13 @@ function Everything({ overview }: { overview: Overview }) {
       <Health overview={overview} />
       <Attention items={overview.attention} />
       {overview.traffic ? <Today traffic={overview.traffic} /> : null}
-      {overview.traffic ? <HourCharts hour={overview.traffic.hour} /> : null}
-      <div className="grid items-start gap-4 lg:grid-cols-2">
-        {overview.traffic ? <TopModels models={overview.traffic.top_models} /> : null}
-        <Budgets budgets={overview.budgets} />
-      </div>
+      <Budgets budgets={overview.budgets} />
+      {overview.traffic ? (
+        <div className="grid gap-4 lg:grid-cols-2">
+          <HourCharts hour={overview.traffic.hour} />
+          <TopModels models={overview.traffic.top_models} />
+        </div>
+      ) : null}
     </>
   );
 }
@@ -60,7 +62,7 @@ function Today({ traffic }: { traffic: NonNullable<Overview["traffic"]> }) {
   const { today, yesterday, hour } = traffic;
   const failed = today.requests > 0 ? today.errors / today.requests : 0;
   return (
-    <section aria-label={t("today")} className="grid grid-cols-2 gap-3 md:grid-cols-3 xl:grid-cols-5">
+    <section aria-label={t("today")} className="grid grid-cols-2 gap-3 md:grid-cols-5">
       <Stat label={t("requestsToday")} value={formatNumber(today.requests)} note={before(formatNumber(yesterday.requests), t)} />
       <Stat label={t("errorsToday")} value={formatNumber(today.errors)} note={t("shareOfAll", { share: formatPercent(failed) })} {...(today.errors > 0 ? { tone: "danger" as const } : {})} />
       <Stat label={t("tokensToday")} value={formatCompact(today.input_tokens + today.output_tokens)} note={before(formatCompact(yesterday.input_tokens + yesterday.output_tokens), t)} />

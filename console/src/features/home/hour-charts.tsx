@@ -33,17 +33,17 @@ export function HourCharts({ hour }: { hour: Hour }) {
   const quick = t("latencyWords", { half: formatDuration(hour.p50_ms), most: formatDuration(hour.p95_ms) });
   const used = t("tokensHour", { input: formatCompact(hour.input_tokens), output: formatCompact(hour.output_tokens) });
   return (
-    <div className="grid gap-4 lg:grid-cols-2 2xl:grid-cols-3">
+    <>
       <Card title={t("requestsPerMinute")} action={<Words>{inWords}</Words>}>
         <Chart label={`${t("requestsPerMinute")}. ${inWords}`} times={times} series={requests} format={formatCompact} kind="bars" stacked height={HEIGHT} />
       </Card>
       <Card title={t("latency")} action={<Words>{quick}</Words>}>
         <Chart label={`${t("latency")}. ${quick}`} times={times} series={latency} format={formatDuration} height={HEIGHT} />
       </Card>
-      <Card title={t("tokensPerMinute")} action={<Words>{used}</Words>} className="lg:col-span-2 2xl:col-span-1">
+      <Card title={t("tokensPerMinute")} action={<Words>{used}</Words>}>
         <Chart label={`${t("tokensPerMinute")}. ${used}`} times={times} series={tokens} format={formatCompact} kind="bars" stacked height={HEIGHT} />
       </Card>
-    </div>
+    </>
   );
 }
 

@@ -4,7 +4,7 @@ import type { ReactNode } from "react";
 
 import { classes } from "@/shared/lib/classes";
 import { formatDateTime, formatDuration, formatNumber, formatUsd, NONE } from "@/shared/lib/format";
-import { useTexts } from "@/shared/lib/i18n";
+import { type Translate, useTexts } from "@/shared/lib/i18n";
 import { useNames } from "@/shared/lib/names";
 import { Badge } from "@/shared/ui/badge";
 import { CopyButton } from "@/shared/ui/copy-button";
@@ -17,7 +17,7 @@ import { Feedback } from "./feedback";
 import { adviceOf, meaningOf, Outcome } from "./outcome";
 import { Payload } from "./payload";
 import { type RequestDetail, useRequest } from "./request-queries";
-import { Waterfall } from "./waterfall";
+import { spentOf, Waterfall } from "./waterfall";
 
 /** All that is known of one request; `linked` offers its own address. */
 export function RequestView({ id, linked }: { id: string; linked?: boolean }) {
@@ -46,7 +46,7 @@ export function RequestView({ id, linked }: { id: string; linked?: boolean }) {
           <CameTo request={request} />
         </Part>
       </div>
-      <Part title={t("whereTime")} note={t("whereTimeHint", { own: formatDuration(ownMs(request)), upstream: formatDuration(request.upstream_ms) })}>
+      <Part title={t("whereTime")} note={whereTime(request, t)}>
         <Waterfall request={request} />
       </Part>
       <Part title={t("attempts")}>
@@ -69,10 +69,10 @@ export function RequestView({ id, linked }: { id: string; linked?: boolean }) {
   );
 }
 
-function ownMs(request: RequestDetail): number {
-  const spent = request.hops.reduce((sum, hop) => sum + hop.microseconds, 0) / 1_000;
-  const dispatched = request.hops.some((hop) => hop.name === "dispatch");
-  return Math.max(0, spent - (dispatched ? request.upstream_ms : 0));
+function whereTime(request: RequestDetail, t: Translate): string {
+  const { ownMs, pausedMs } = spentOf(request);
+  const parts = { own: formatDuration(ownMs), upstream: formatDuration(request.upstream_ms) };
+  return pausedMs < 1 ? t("whereTimeHint", parts) : t("whereTimePaused", { ...parts, paused: formatDuration(pausedMs) });
 }
 
 function Part({ title, note, children }: { title: string; note?: string; children: ReactNode }) {
@@ -108,7 +108,7 @@ function Ending({ request }: { request: RequestDetail }) {
   );
 }
 
-function endingOf(request: RequestDetail, t: ReturnType<typeof useTexts>): string {
+function endingOf(request: RequestDetail, t: Translate): string {
   if (request.status !== "ok") return t(`ending.${request.status}`);
   if (request.cached) return t(`cached.${request.cached}`);
   return t("ending.ok", { provider: request.provider ?? "", deployment: request.deployment ?? "", duration: formatDuration(request.duration_ms) });

@@ -1,6 +1,6 @@
 import { ScrollText } from "lucide-react";
 
-import { formatCompact, formatDateTime, formatDuration, formatUsd, NONE } from "@/shared/lib/format";
+import { formatCompact, formatDateTime, formatDuration, formatStamp, formatUsd, NONE } from "@/shared/lib/format";
 import { useTexts } from "@/shared/lib/i18n";
 import { useNames } from "@/shared/lib/names";
 import { useUrlState } from "@/shared/lib/url-state";
@@ -25,7 +25,7 @@ export default function RequestsPage() {
   const filtered = Object.keys(filters).length > 0;
 
   const columns: Column<RequestRow>[] = [
-    { id: "started_at", title: t("time"), width: "minmax(11.5rem, 1.2fr)", cell: (row) => <time dateTime={row.started_at}>{formatDateTime(row.started_at)}</time> },
+    { id: "started_at", title: t("time"), width: "minmax(9.5rem, 1fr)", cell: (row) => <time dateTime={row.started_at} title={formatDateTime(row.started_at)} className="tabular-nums">{formatStamp(row.started_at)}</time> },
     { id: "status", title: t("outcome"), width: "minmax(8rem, 1fr)", cell: (row) => <Outcome of={row} /> },
     {
       id: "model",
@@ -43,7 +43,7 @@ export default function RequestsPage() {
     { id: "duration", title: t("duration"), right: true, width: "minmax(5.5rem, 0.6fr)", cell: (row) => formatDuration(row.duration_ms) },
     { id: "first", title: t("firstToken"), right: true, width: "minmax(6rem, 0.6fr)", cell: (row) => formatDuration(row.first_token_ms) },
     { id: "tokens", title: t("tokens"), right: true, width: "minmax(6.5rem, 0.7fr)", cell: (row) => `${formatCompact(row.input_tokens)} → ${formatCompact(row.output_tokens)}` },
-    { id: "price", title: t("price"), right: true, width: "minmax(5.5rem, 0.6fr)", cell: (row) => formatUsd(row.price_usd) },
+    { id: "price", title: t("price"), right: true, width: "minmax(7rem, 0.6fr)", cell: (row) => formatUsd(row.price_usd) },
   ];
   return (
     <Page
@@ -57,6 +57,7 @@ export default function RequestsPage() {
         columns={columns}
         list={list}
         rowKey={(row) => row.id}
+        height="max(20rem, calc(100vh - 19.5rem))"
         onOpen={(row) => setState({ open: row.id })}
         empty={
           <Empty icon={ScrollText} title={filtered ? t("noMatch") : t("empty")}>

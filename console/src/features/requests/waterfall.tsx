@@ -31,12 +31,34 @@ export function barsOf(request: Pick<RequestDetail, "hops" | "duration_ms" | "tr
   return { bars, totalMs: Math.max(at, 0.001) };
 }
 
+export interface Spent {
+  ownMs: number;
+  /** Between a failed attempt and the next. */
+  pausedMs: number;
+}
+
+/** What of the time was ours, and what was left between the attempts. */
+export function spentOf(request: Pick<RequestDetail, "hops" | "tried" | "upstream_ms">): Spent {
+  const hops = request.hops.reduce((sum, hop) => sum + hop.microseconds, 0) / 1_000;
+  const pausedMs = request.tried.reduce((sum, attempt, place) => {
+    const next = request.tried[place + 1];
+    return next === undefined ? sum : sum + Math.max(0, next.after_ms - attempt.after_ms - (attempt.duration_ms ?? 0));
+  }, 0);
+  const dispatched = request.hops.some((hop) => hop.name === "dispatch");
+  return { ownMs: Math.max(0, dispatched ? hops - request.upstream_ms - pausedMs : hops), pausedMs };
+}
+
 export function Waterfall({ request }: { request: RequestDetail }) {
   const t = useTexts("requests");
   if (request.hops.length === 0) return <p className="text-muted">{t("noHops")}</p>;
   const { bars, totalMs } = barsOf(request);
   return (
     <table aria-label={t("whereTime")} className="w-full table-fixed text-[13px]">
+      <colgroup>
+        <col className="w-[7.5rem]" />
+        <col />
+        <col className="w-[9.5rem]" />
+      </colgroup>
       <thead className="sr-only">
         <tr>
           <th scope="col">{t("hop")}</th>
@@ -47,13 +69,13 @@ export function Waterfall({ request }: { request: RequestDetail }) {
       <tbody>
         {bars.map((bar) => (
           <tr key={bar.name} className={bar.ms === null ? "text-faint" : ""}>
-            <th scope="row" title={t(`hops.${bar.name}.about`)} className="w-[8.5rem] py-1 pr-3 text-left font-normal whitespace-nowrap">
+            <th scope="row" title={t(`hops.${bar.name}.about`)} className="py-1 pr-3 text-left font-normal whitespace-nowrap">
               {t(`hops.${bar.name}.name`)}
             </th>
             <td className="py-1">
               <Track bar={bar} totalMs={totalMs} />
             </td>
-            <td className="w-[8rem] py-1 pl-3 text-right tabular-nums whitespace-nowrap">
+            <td className="py-1 pl-3 text-right tabular-nums whitespace-nowrap">
               {bar.ms === null ? t("notReached") : bar.endedHere ? t("endedHere", { duration: formatDuration(bar.ms) }) : formatDuration(bar.ms)}
             </td>
           </tr>

@@ -53,7 +53,7 @@ export function UsageTable({ report, grouping, measure, nameOf, onDrill, sorting
         columns={columns}
         list={list}
         rowKey={(row) => valueOf(row, grouping)}
-        sorting={sorting}
+        sorting={{ ...sorting, value: sorting.value ?? defaultSort(grouping, measure) }}
         height="32rem"
         {...(isDrill(grouping) ? { onOpen: (row: Group) => onDrill(valueOf(row, grouping)) } : {})}
         empty={

@@ -57,6 +57,15 @@ export function formatDateTime(iso: string | null | undefined): string {
   return new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "medium" }).format(new Date(iso));
 }
 
+/** A moment to the second in little room; the year is told where it is another one. */
+export function formatStamp(iso: string | null | undefined, now: number = Date.now()): string {
+  if (!iso) return NONE;
+  const at = new Date(iso);
+  const year = at.getFullYear() === new Date(now).getFullYear() ? {} : ({ year: "numeric" } as const);
+  const options = { ...year, month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false } as const;
+  return new Intl.DateTimeFormat(locale, options).format(at);
+}
+
 export function formatDate(iso: string | null | undefined): string {
   if (!iso) return NONE;
   return new Intl.DateTimeFormat(locale, { dateStyle: "medium" }).format(new Date(iso));

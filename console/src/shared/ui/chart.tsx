@@ -1,4 +1,5 @@
 import "uplot/dist/uPlot.min.css";
+import "./chart.css";
 
 import { useEffect, useRef } from "react";
 import uPlot from "uplot";
@@ -107,14 +108,15 @@ function options(names: readonly Named[], look: Look): uPlot.Options {
     width: look.width,
     height: look.height,
     legend: { show: names.length > 1, live: true },
-    cursor: { y: false, points: { size: 6 } },
+    padding: [8, 8, 0, 0],
+    cursor: { y: false, points: { size: 6 }, drag: { x: false, y: false } },
     ...(look.utc ? { tzDate: (seconds: number) => uPlot.tzDate(new Date(seconds * 1_000), "Etc/UTC") } : {}),
     scales: {
       x: { time: true, ...(bars ? { range: withRoomForBars } : {}) },
       y: { range: (_, __, top) => [0, top > 0 ? top * 1.08 : 1] },
     },
     axes: [
-      { ...axis, space: 56, values: (_, splits, __, ___, step) => splits.map((at) => formatTick(at, step >= DAY ? "day" : "minute", look.utc)) },
+      { ...axis, size: 30, space: 56, values: (_, splits, __, ___, step) => splits.map((at) => formatTick(at, step >= DAY ? "day" : "minute", look.utc)) },
       { ...axis, size: 62, values: (_, values) => values.map((value) => look.format(value)) },
     ],
     series: [

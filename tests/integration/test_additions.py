@@ -193,6 +193,16 @@ def test_what_the_file_declares_is_read_only(server: Polyforge, provider: Upstre
     assert (steady["declared_in"], steady["settings"]["deployments"][0]["provider"]) == ("file", "lab")
 
 
+def test_a_change_that_is_refused_leaves_the_key_as_it_was(server: Polyforge, provider: Upstream, key: Key) -> None:
+    added(server, provider)
+    assert declare(server, "unharmed", task="transcription").status == 201
+    wrong = {"use": "anthropic", "settings": {"base_url": provider.url, "api_key": NEW_KEY}}
+    refused(server.api("PUT", "/providers/added", wrong), 409, None, "model 'unharmed'")
+    assert server.api("POST", "/providers/added/test", {}).json["ok"] is True
+    assert server.api("PUT", "/providers/absent", wrong).status == 404
+    assert server.api("GET", "/secrets/providers.absent.api_key").status == 404
+
+
 def test_names_are_taken_once_and_absent_ones_are_absent(server: Polyforge, provider: Upstream) -> None:
     added(server, provider)
     body = {"use": "openai", "settings": {}}

@@ -47,6 +47,18 @@ class Keeper:
         async with self._database.read() as session:
             return await SystemAdditions(session).rows()
 
+    async def get(self, kind: Kind, name: str) -> AdditionRow:
+        """One addition; NotFound when there is none."""
+        async with self._database.read() as session:
+            found = await SystemAdditions(session).get(kind, name)
+        if found is None:
+            raise _not_added(kind, name)
+        return found
+
+    async def try_out(self, kind: Kind, name: str, content: Any) -> None:
+        """Refuse what `put` would: Invalid names the field, Conflict what would not work any more."""
+        await self._try(kind, name, gathered(await self.rows()).with_one(kind, name, content))
+
     def left_out(self, kind: Kind, name: str) -> str | None:
         """Why an addition is not in force; None when it is."""
         return self._following.left_out.get((kind, name))
@@ -79,7 +91,7 @@ class Keeper:
                 known = _find(rows, kind, name)
                 if known is None:
                     await self.must_be_added(kind, name)
-                    raise NotFound(f"no {kind} {name!r} was added")
+                    raise _not_added(kind, name)
                 await self._try_without(kind, name, gathered(rows))
                 if await self._changed(caller, rows, known, None):
                     return known
@@ -147,7 +159,11 @@ def _check_presence(kind: Kind, name: str, known: AdditionRow | None, *, new: bo
     if new and known is not None:
         raise Conflict(f"there is a {kind} {name!r} already; PUT changes it", param="name")
     if not new and known is None:
-        raise NotFound(f"no {kind} {name!r} was added")
+        raise _not_added(kind, name)
+
+
+def _not_added(kind: Kind, name: str) -> NotFound:
+    return NotFound(f"no {kind} {name!r} was added")
 
 
 def _users(added: Additions, provider: str) -> list[str]:

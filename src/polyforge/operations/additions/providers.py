@@ -60,12 +60,23 @@ class AddedProviders:
         """One more; Invalid names a field that cannot be, Conflict a name that is taken."""
         if body.name == LOCAL:
             raise Conflict(f"{LOCAL!r} is our own model host; choose another name", param="name")
-        return await self._put(caller, body.name, body, None)
+        await self._keeper.must_be_added("provider", body.name)
+        checked = await self.check(body.use, body.settings)
+        return self._shown(await self._add(caller, body.name, _content(body.name, body, checked), checked))
 
     async def change(self, caller: Caller, name: str, body: ProviderBody) -> Shown:
         """Make it what `body` says, all of it; NotFound when it was not added."""
-        before = next((row for row in await self._keeper.rows() if (row.kind, row.name) == ("provider", name)), None)
-        return await self._put(caller, name, body, before, new=False)
+        await self._keeper.must_be_added("provider", name)
+        before = await self._keeper.get("provider", name)
+        checked = await self.check(body.use, body.settings)
+        content = _content(name, body, checked)
+        if checked.literals:
+            # A change that is refused must not have changed the key.
+            await self._keeper.try_out("provider", name, content)
+            await self._keep(caller, name, checked)
+        row = await self._keeper.put(caller, "provider", name, content, new=False)
+        await self._keys.forget(caller, own_secrets(name, before.value) - own_secrets(name, content))
+        return self._shown(row)
 
     async def remove(self, caller: Caller, name: str) -> None:
         """Take it away with the keys that were kept for it; Conflict while models use it."""
@@ -84,21 +95,6 @@ class AddedProviders:
         except SettingsError as error:
             raise _refusal(error) from error
         return checked
-
-    async def _put(
-        self, caller: Caller, name: str, body: ProviderBody, before: AdditionRow | None, *, new: bool = True
-    ) -> Shown:
-        await self._keeper.must_be_added("provider", name)
-        checked = await self.check(body.use, body.settings)
-        content = {**with_references(name, body.settings, checked), "use": body.use}
-        if new:
-            row = await self._add(caller, name, content, checked)
-        else:
-            await self._keep(caller, name, checked)
-            row = await self._keeper.put(caller, "provider", name, content, new=False)
-        if before is not None:
-            await self._keys.forget(caller, own_secrets(name, before.value) - own_secrets(name, content))
-        return self._shown(row)
 
     async def _add(self, caller: Caller, name: str, content: dict[str, Any], checked: Checked) -> AdditionRow:
         """The row comes first: it is what tells whether the name, and with it those of its keys, is free."""
@@ -133,6 +129,10 @@ class AddedProviders:
 
     def _shown(self, row: AdditionRow) -> Shown:
         return Shown(row.name, row.value, row, self._keeper.left_out("provider", row.name))
+
+
+def _content(name: str, body: ProviderBody, checked: Checked) -> dict[str, Any]:
+    return {**with_references(name, body.settings, checked), "use": body.use}
 
 
 def _refusal(error: PolyforgeError) -> Invalid:

@@ -12,6 +12,7 @@ from tests.faults.conftest import CHAT, MICROS
 from tests.faults.test_budget_race import new_database
 from tests.support.behaviours import Answer, Gate, Tokens
 from tests.support.clients import Response, call_async, chat
+from tests.support.limits import DEBUG, in_force
 from tests.support.postgres import Postgres
 from tests.support.redis import RedisServer
 from tests.support.server import Key, Polyforge
@@ -58,7 +59,7 @@ def pair(serve: Serve, upstream: Upstream, pool: Pool, postgres: Postgres) -> It
         upstream.script("leased-metered", Answer(tokens=USED))
         providers = {"spare": {"use": "openai", "base_url": upstream.url, "api_key": UPSTREAM_KEY}}
         shared = {"use": "redis", "url": redis.url}
-        declared = settings(upstream, models, providers=providers, shared_limits=shared)
+        declared = settings(upstream, models, providers=providers, shared_limits=shared, telemetry=DEBUG)
         yield Pair(serve(declared, database_url=url), serve(declared, workers=2, database_url=url), redis)
     finally:
         redis.remove()
@@ -98,9 +99,10 @@ async def test_a_budget_is_spent_to_the_end_and_no_further(pair: Pair, upstream:
 async def test_a_limit_of_many_keys_holds_over_both(pair: Pair, upstream: Upstream, pool: Pool) -> None:
     model, key = pool.solo(), pair.second.create_key()
     rule = {"subject": "model", "subject_id": model, "measure": "requests", "amount": ROOM, "window": "day"}
-    made = pair.second.api("POST", "/limits", {"name": f"leased {next(NUMBERS)}", **rule})
-    assert made.status == 201, made.body
-    await asyncio.sleep(1.2)
+    with in_force(*pair.both) as changed:
+        made = pair.second.api("POST", "/limits", {"name": f"leased {next(NUMBERS)}", **rule})
+        assert made.status == 201, made.body
+        changed.append(made.json["id"])
     assert served(await race(pair.both, key, chat(model), CALLERS)) == ROOM
     assert len(upstream.requests(model)) == ROOM
     assert pair.second.api("GET", f"/limits/{made.json['id']}").json["use"]["used"] == ROOM
@@ -137,9 +139,10 @@ async def test_calls_under_way_are_counted_over_both(pair: Pair, upstream: Upstr
 async def test_a_providers_limit_holds_over_both(pair: Pair, upstream: Upstream) -> None:
     key = pair.second.create_key()
     rule = {"subject": "provider", "subject_id": "spare", "measure": "requests", "amount": ROOM, "window": "total"}
-    made = pair.second.api("POST", "/limits", {"name": f"leased {next(NUMBERS)}", **rule})
-    assert made.status == 201, made.body
-    await asyncio.sleep(1.2)
+    with in_force(*pair.both) as changed:
+        made = pair.second.api("POST", "/limits", {"name": f"leased {next(NUMBERS)}", **rule})
+        assert made.status == 201, made.body
+        changed.append(made.json["id"])
     responses = await race(pair.both, key, chat("leased-spare"), 30)
     assert served(responses) == len(upstream.requests("leased-spare"))
     # Who found the provider full asked for no more by itself: one look later the rest is used.

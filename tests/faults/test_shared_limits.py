@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +13,7 @@ from tests.faults.conftest import CHAT, MICROS
 from tests.faults.test_budget_race import new_database
 from tests.support.behaviours import Answer, Gate, Tokens
 from tests.support.clients import Response, call_async, chat
+from tests.support.limits import DEBUG, in_force
 from tests.support.server import Key, Polyforge
 from tests.support.settings import PER_CALL_USD, UPSTREAM_KEY, Pool, settings
 from tests.support.upstream import Upstream
@@ -48,15 +48,16 @@ def place(request: pytest.FixtureRequest, serve: Serve, upstream: Upstream, pool
         "ruled-both": {"deployments": [first, second], "price": {"per_call": PER_CALL_USD}},
         "ruled-spare": {"deployments": [first], "price": {"per_call": PER_CALL_USD}},
     }
-    return serve(settings(upstream, models, providers={"spare": spare}), workers=workers, database_url=url)
+    declared = settings(upstream, models, providers={"spare": spare}, telemetry=DEBUG)
+    return serve(declared, workers=workers, database_url=url)
 
 
 def limit(place: Polyforge, **fields: Any) -> str:
     """The id of a new limit that every worker holds to."""
-    made = place.api("POST", "/limits", {"name": f"limit {next(NUMBERS)}", **fields})
-    assert made.status == 201, made.body
-    # Every worker hears of it within a second, and nothing tells when all have.
-    time.sleep(1.2)
+    with in_force(place) as changed:
+        made = place.api("POST", "/limits", {"name": f"limit {next(NUMBERS)}", **fields})
+        assert made.status == 201, made.body
+        changed.append(made.json["id"])
     return made.json["id"]
 
 
@@ -66,9 +67,10 @@ def standing(place: Polyforge, limit_id: str, **query: str) -> dict[str, Any]:
 
 
 def end(place: Polyforge, *limit_ids: str) -> None:
-    for limit_id in limit_ids:
-        assert place.api("DELETE", f"/limits/{limit_id}").status == 204
-    time.sleep(1.2)
+    with in_force(place) as changed:
+        for limit_id in limit_ids:
+            assert place.api("DELETE", f"/limits/{limit_id}").status == 204
+            changed.append(limit_id)
 
 
 async def race(place: Polyforge, keys: list[Key], request: dict[str, Any], callers: int = CALLERS) -> list[Response]:
@@ -213,18 +215,21 @@ async def test_a_reset_a_top_up_and_a_transfer_count_at_once(place: Polyforge, p
         for model, amount in ((first, 2.0), (second, 5.0))
     ]
     assert statuses(await race(place, [key], chat(first), 10)) == {200: 2, 429: 8}
-    assert place.api("POST", f"/limits/{poor}/reset").status == 200
-    await asyncio.sleep(1.2)
+    with in_force(place) as changed:
+        changed.append(poor)
+        assert place.api("POST", f"/limits/{poor}/reset").status == 200
     assert statuses(await race(place, [key], chat(first), 10)) == {200: 2, 429: 8}
-    assert place.api("POST", f"/limits/{poor}/top-up", {"amount": 3.0}).json["use"]["allowed"] == 5.0
-    await asyncio.sleep(1.2)
+    with in_force(place) as changed:
+        changed.append(poor)
+        assert place.api("POST", f"/limits/{poor}/top-up", {"amount": 3.0}).json["use"]["allowed"] == 5.0
     assert statuses(await race(place, [key], chat(first), 10)) == {200: 3, 429: 7}
     assert statuses(await race(place, [key], chat(second), 1)) == {200: 1}
     too_much = place.api("POST", f"/limits/{rich}/transfer", {"to": poor, "amount": 4.5})
     assert (too_much.status, "only 4 USD are left" in too_much.body.decode()) == (409, True)
-    given = place.api("POST", f"/limits/{rich}/transfer", {"to": poor, "amount": 3.0})
-    assert given.status == 200, given.body
-    await asyncio.sleep(1.2)
+    with in_force(place) as changed:
+        changed += [poor, rich]
+        given = place.api("POST", f"/limits/{rich}/transfer", {"to": poor, "amount": 3.0})
+        assert given.status == 200, given.body
     assert statuses(await race(place, [key], chat(second), 10)) == {200: 1, 429: 9}
     assert statuses(await race(place, [key], chat(first), 10)) == {200: 3, 429: 7}
 

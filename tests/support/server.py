@@ -140,6 +140,11 @@ class Polyforge:
             self._forget_process()
 
     @property
+    def workers(self) -> int:
+        """How many gateways it has."""
+        return self._workers
+
+    @property
     def running(self) -> bool:
         """Whether it was started and not stopped."""
         return self._process is not None

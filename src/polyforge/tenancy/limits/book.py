@@ -5,9 +5,9 @@ change, which is within a second in every process. Slots of the shared counters 
 the ledger knows, and kept abreast of resets, of what was added to a window, and of corrections of the ledger.
 """
 
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -16,6 +16,7 @@ from polyforge.database.events.following import Follower
 from polyforge.database.events.store import Event
 from polyforge.kernel.clock import Clock
 from polyforge.kernel.errors import Unavailable
+from polyforge.telemetry.logs import get_logger
 from polyforge.tenancy.callers import Caller
 from polyforge.tenancy.corrections.service import CORRECTED
 from polyforge.tenancy.flights import Flights
@@ -28,6 +29,11 @@ CHANGES: Final = frozenset({"limit.created", "limit.changed", "limit.removed", "
 """Kinds of events of which the book has to hear."""
 _MOST_FOUND: Final = 20_000
 _MOST_COUNTERS: Final = 100_000
+_MOST_TOLD: Final = 1_000
+
+_log = get_logger(__name__)
+
+K = TypeVar("K")
 
 
 class Rules(msgspec.Struct, gc=False, eq=False):
@@ -195,6 +201,7 @@ class LimitBook:
     def adjusted(self, limit: Limit, state: LimitState) -> None:
         """Something was done to a limit by this process: count it at once, in every worker of this machine."""
         self._states[state.limit_id, state.subject_id] = state
+        _tell({limit.id})
         self._attach(self.counter(limit, state.subject_id))
 
     # Following
@@ -219,6 +226,7 @@ class LimitBook:
         self._of_organization = {}
         for limit in self._limits.values():
             self._of_organization.setdefault(limit.organization_id, []).append(limit)
+        states_before = self._states
         self._states = {(state.limit_id, state.subject_id): state for state in states}
         self._known = {
             name: counter if self._limits[name[0]] is counter.limit else _moved(counter, self._limits[name[0]])
@@ -232,6 +240,7 @@ class LimitBook:
         self._found.clear()
         self._loaded = True
         self.any = bool(self._limits)
+        _tell(_changed(before, self._limits) | {name[0] for name in _changed(states_before, self._states)})
 
     async def _correct(self, store: SystemLimits, organizations: Set[str | None]) -> None:
         """Count what the ledger of these organizations was corrected by; None among them: of all."""
@@ -248,6 +257,16 @@ class LimitBook:
     def _since(self, counter: Counter, now: float) -> float:
         state = self._states.get((counter.limit.id, counter.subject_id))
         return max(window_start(counter.limit.window, now), state.reset_at if state else 0.0)
+
+
+def _changed(before: Mapping[K, object], after: Mapping[K, object]) -> set[K]:
+    return {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+
+
+def _tell(limits: Set[str]) -> None:
+    """For whoever wonders when a limit holds in which process."""
+    if limits:
+        _log.debug("limits are in force", limits=sorted(limits)[:_MOST_TOLD])
 
 
 def _moved(counter: Counter, limit: Limit) -> Counter:

@@ -6,7 +6,7 @@ import { api, call, setCsrf } from "@/client/http";
 import { useTexts } from "@/shared/lib/i18n";
 import { ME } from "@/shared/lib/me";
 import { useSession } from "@/shared/lib/session";
-import { Button, IconButton } from "@/shared/ui/button";
+import { Button } from "@/shared/ui/button";
 import { messageOf } from "@/shared/ui/error-note";
 import { Menu } from "@/shared/ui/menu";
 import { toast } from "@/shared/ui/toast";
@@ -36,9 +36,10 @@ export function AccountMenu() {
   return (
     <Menu
       trigger={
-        <IconButton label={t("account")} className="!bg-accent-soft !text-accent !rounded-full text-[12px]">
-          {me.name.slice(0, 2).toUpperCase()}
-        </IconButton>
+        <Button kind="ghost" title={me.name} className="!bg-accent-soft !text-accent !h-8 w-8 !rounded-full !px-0 text-[12px]">
+          <span aria-hidden>{me.name.slice(0, 2).toUpperCase()}</span>
+          <span className="sr-only">{t("account")}</span>
+        </Button>
       }
       header={
         <>

@@ -36,7 +36,7 @@ export function Shell({ children }: { children: ReactNode }) {
       </a>
       <aside
         className={classes(
-          "bg-surface border-line fixed inset-y-0 left-0 z-30 w-58 flex-col border-r lg:sticky lg:top-0 lg:flex lg:h-screen",
+          "bg-surface border-line fixed inset-y-0 left-0 z-30 w-58 shrink-0 flex-col border-r lg:sticky lg:top-0 lg:flex lg:h-screen",
           menu ? "shadow-high flex" : "hidden",
         )}
       >
@@ -62,9 +62,9 @@ export function Shell({ children }: { children: ReactNode }) {
           </span>
           <ProjectMenu />
           <div className="grow" />
-          <Button small kind="secondary" icon={<Search size={14} aria-hidden />} onClick={() => setPalette(true)} aria-label={t("palette.open")}>
-            <span className="text-muted hidden font-normal sm:inline">{t("palette.open")}</span>
-            <kbd className="border-line text-faint hidden rounded border px-1 font-sans text-[11px] sm:inline">Ctrl K</kbd>
+          <Button small kind="secondary" icon={<Search size={14} aria-hidden />} onClick={() => setPalette(true)}>
+            <span className="text-muted sr-only font-normal sm:not-sr-only">{t("palette.open")}</span>
+            <kbd aria-hidden className="border-line text-faint hidden rounded border px-1 font-sans text-[11px] sm:inline">Ctrl K</kbd>
           </Button>
           <LanguageMenu />
           <ThemeMenu />

@@ -245,10 +245,13 @@ export function proseOf(parts: readonly AnswerPart[]): string {
   return parts.flatMap((part) => (part.type === "text" || part.type === "refusal" ? [part.text] : [])).join("\n\n");
 }
 
+/** Below this, an answer came at once, and a rate would tell nothing. */
+const LEAST_MS = 100;
+
 /** Tokens of the answer in a second, from its first token to its end. */
 export function tokensPerSecond(facts: Facts): number | null {
   const { usage, firstMs, totalMs } = facts;
-  if (usage === undefined || firstMs === undefined || totalMs === undefined || totalMs <= firstMs) return null;
+  if (usage === undefined || firstMs === undefined || totalMs === undefined || totalMs - firstMs < LEAST_MS) return null;
   return usage.output / ((totalMs - firstMs) / 1_000);
 }
 

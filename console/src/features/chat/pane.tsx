@@ -1,4 +1,4 @@
-import { ChevronDown, Ellipsis } from "lucide-react";
+import { ChevronDown, Ellipsis, MessagesSquare } from "lucide-react";
 import { memo, useEffect, useRef, useState } from "react";
 
 import { useTexts } from "@/shared/lib/i18n";
@@ -98,7 +98,12 @@ function Transcript({ pane, live, playground }: { pane: Pane; live: Answering | 
         className="min-h-0 grow overflow-y-auto [overflow-anchor:none]"
       >
         <div ref={content} className="flex flex-col gap-5 p-3.5">
-          {pane.turns.length === 0 ? <p className="text-muted py-8 text-center">{t("begin", { model: pane.model })}</p> : null}
+          {pane.turns.length === 0 ? (
+            <div className="text-muted flex flex-col items-center gap-3 py-14 text-center">
+              <MessagesSquare size={24} aria-hidden className="text-faint" />
+              {t("begin", { model: pane.model })}
+            </div>
+          ) : null}
           {pane.turns.map((turn, index) => (
             <TurnOf key={turn.id} pane={pane.id} turn={turn} last={index === pane.turns.length - 1 && live === undefined} playground={playground} />
           ))}

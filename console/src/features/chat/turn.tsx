@@ -53,8 +53,8 @@ function Said({ pane, turn, playground }: Props & { turn: PersonTurn }) {
     );
   }
   return (
-    <div className="group flex flex-col items-end gap-1">
-      <div className="bg-accent-soft rounded-box flex max-w-[92%] min-w-0 flex-col gap-2 px-3 py-2">
+    <div className="flex flex-row-reverse items-start gap-1">
+      <div className="bg-accent-soft rounded-box flex min-w-0 flex-col gap-2 px-3 py-2">
         <span className="sr-only">{t("you")}</span>
         {turn.pictures.length > 0 ? (
           <div className="flex flex-wrap gap-2">
@@ -66,7 +66,7 @@ function Said({ pane, turn, playground }: Props & { turn: PersonTurn }) {
         {turn.text ? <p className="break-words whitespace-pre-wrap">{turn.text}</p> : null}
       </div>
       {playground ? (
-        <IconButton label={t("edit")} onClick={() => setEdited(turn.text)} className="!h-6 !w-6">
+        <IconButton label={t("edit")} onClick={() => setEdited(turn.text)} className="!h-7 !w-7 mt-1">
           <Pencil size={13} aria-hidden />
         </IconButton>
       ) : null}

@@ -102,12 +102,16 @@ function Away({ link }: { link: Tokens.Link | Tokens.Image }) {
 }
 
 function List({ list }: { list: Tokens.List }) {
-  const items = list.items.map((item, index) => (
-    <li key={index} className={item.task ? "list-none" : undefined}>
-      {item.task ? <input type="checkbox" checked={item.checked ?? false} disabled readOnly aria-hidden className="mr-1.5 -ml-5" /> : null}
-      <div className="inline-flex w-full flex-col gap-1.5 align-top">{drawBlocks(item.tokens.filter((token) => token.type !== "checkbox"))}</div>
-    </li>
-  ));
+  const items = list.items.map((item, index) => {
+    const inner = <div className="flex min-w-0 flex-col gap-1.5">{drawBlocks(item.tokens.filter((token) => token.type !== "checkbox"))}</div>;
+    if (!item.task) return <li key={index}>{inner}</li>;
+    return (
+      <li key={index} className="-ml-5 flex list-none items-start gap-2">
+        <input type="checkbox" checked={item.checked ?? false} disabled readOnly aria-hidden className="mt-1" />
+        {inner}
+      </li>
+    );
+  });
   const style = "flex list-outside flex-col gap-1 pl-5";
   if (!list.ordered) return <ul className={`${style} list-disc`}>{items}</ul>;
   return (

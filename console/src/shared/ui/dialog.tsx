@@ -62,7 +62,10 @@ export function Dialog({ open, onClose, title, description, children, footer, pl
               <X size={16} aria-hidden />
             </IconButton>
           </header>
-          <div className="grow overflow-y-auto px-5 py-4">{children}</div>
+          {/* Keyboards must be able to scroll it. */}
+          <div tabIndex={0} className="grow overflow-y-auto px-5 py-4 -outline-offset-2">
+            {children}
+          </div>
           {footer ? <footer className="border-line flex justify-end gap-2 border-t px-5 py-3">{footer}</footer> : null}
         </div>
       ) : null}

@@ -23,7 +23,7 @@ export function Outcome({ of: request }: { of: Pick<RequestRow, "status" | "http
   const t = useTexts("requests");
   return (
     <StatusDot tone={toneOf(request.status)}>
-      {t(`status.${request.status}`)} <span className="text-faint tabular-nums">{request.http_status}</span>
+      {t(`status.${request.status}`)} <span className="text-muted tabular-nums">{request.http_status}</span>
     </StatusDot>
   );
 }

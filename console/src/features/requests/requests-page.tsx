@@ -26,7 +26,7 @@ export default function RequestsPage() {
 
   const columns: Column<RequestRow>[] = [
     { id: "started_at", title: t("time"), width: "minmax(9.5rem, 1fr)", cell: (row) => <time dateTime={row.started_at} title={formatDateTime(row.started_at)} className="tabular-nums">{formatStamp(row.started_at)}</time> },
-    { id: "status", title: t("outcome"), width: "minmax(8rem, 1fr)", cell: (row) => <Outcome of={row} /> },
+    { id: "status", title: t("outcome"), width: "minmax(9.5rem, 1fr)", cell: (row) => <Outcome of={row} /> },
     {
       id: "model",
       title: t("model"),

@@ -94,6 +94,8 @@ interface Look {
 }
 
 const DAY = 86_400;
+/** Seconds from one mark on the time axis to the next: never less than from one value to the next. */
+const TICKS = [60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 10_800, 21_600, 43_200, DAY, 2 * DAY, 7 * DAY, 14 * DAY, 30 * DAY, 90 * DAY, 365 * DAY] as const;
 const COLOURS: Readonly<Record<string, string>> = { danger: "--pf-danger", muted: "--pf-faint" };
 
 function options(names: readonly Named[], look: Look): uPlot.Options {
@@ -116,7 +118,7 @@ function options(names: readonly Named[], look: Look): uPlot.Options {
       y: { range: (_, __, top) => [0, top > 0 ? top * 1.08 : 1] },
     },
     axes: [
-      { ...axis, size: 30, space: 56, values: (_, splits, __, ___, step) => splits.map((at) => formatTick(at, step >= DAY ? "day" : "minute", look.utc)) },
+      { ...axis, size: 30, space: 56, incrs: (plot) => TICKS.filter((step) => step >= stepOf(plot)), values: (_, splits, __, ___, step) => splits.map((at) => formatTick(at, step >= DAY ? "day" : "minute", look.utc)) },
       { ...axis, size: 62, values: (_, values) => values.map((value) => look.format(value)) },
     ],
     series: [

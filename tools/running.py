@@ -24,17 +24,8 @@ class Server(NamedTuple):
 def running(folder: Path, *options: str) -> Generator[Server]:
     """`polyforge up` on a free port, until the tool is done with it; SystemExit when it does not start."""
     admin_key = f"pf-{secrets.token_urlsafe(24)}"
-    command = [
-        sys.executable,
-        "-m",
-        "polyforge.cli.main",
-        "up",
-        "--data",
-        str(folder / "data"),
-        "--port",
-        "0",
-        *options,
-    ]
+    here = ("--data", str(folder / "data"), "--port", "0")
+    command = [sys.executable, "-m", "polyforge", "up", *here, *options]
     environment = {**os.environ, "POLYFORGE_ADMIN_KEY": admin_key}
     log = folder / "server.log"
     with log.open("w") as errors:

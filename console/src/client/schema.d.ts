@@ -6956,9 +6956,9 @@ export interface components {
             /**
              * @description How it is to be run.
              * @default {
-             *       "options": {},
              *       "isolated": false,
-             *       "keep_warm": false
+             *       "keep_warm": false,
+             *       "options": {}
              *     }
              */
             configuration?: components["schemas"]["VersionConfiguration"];

@@ -13,17 +13,18 @@ export function TextMap({ texts, points }: { texts: readonly string[]; points: r
   const t = useTexts("embeddings");
   const across = scale(points.map((point) => point.x), WIDTH);
   const down = scale(points.map((point) => -point.y), HEIGHT);
+  const places = points.map((point) => ({ x: across(point.x), y: down(-point.y) }));
+  const labels = texts.length > LABELLED ? places : apart(places);
   return (
     <svg viewBox={`0 0 ${WIDTH} ${HEIGHT}`} role="img" aria-label={t("mapLabel", { count: texts.length })} className="bg-sunken border-line rounded-box w-full border">
-      {points.map((point, index) => {
-        const [x, y] = [across(point.x), down(-point.y)];
+      {places.map(({ x, y }, index) => {
         const left = x > WIDTH * 0.68;
         const text = texts[index] ?? "";
         return (
           <g key={index}>
             <title>{`${index + 1} ${text}`}</title>
             <circle cx={x} cy={y} r={5} className="fill-accent" />
-            <text x={left ? x - 9 : x + 9} y={y + 4} textAnchor={left ? "end" : "start"} className="fill-text text-[12px]">
+            <text x={left ? x - 9 : x + 9} y={(labels[index]?.y ?? y) + 4} textAnchor={left ? "end" : "start"} className="fill-text text-[12px]">
               {texts.length > LABELLED ? index + 1 : `${index + 1} ${shortened(text)}`}
             </text>
           </g>
@@ -38,6 +39,22 @@ function scale(values: readonly number[], size: number): (value: number) => numb
   const range = Math.max(...values) - least;
   if (range === 0) return () => size / 2;
   return (value) => MARGIN + ((value - least) / range) * (size - 2 * MARGIN);
+}
+
+const LINE = 15;
+const LABEL_WIDTH = 190;
+
+/** Where labels stand so that none lies on another: as near to their points as there is room, from the top down. */
+function apart(places: readonly Point[]): Point[] {
+  const labels = places.map((place) => ({ ...place }));
+  const set: Point[] = [];
+  for (const label of labels.toSorted((one, other) => one.y - other.y)) {
+    for (const other of set) {
+      if (Math.abs(other.x - label.x) < LABEL_WIDTH && label.y - other.y < LINE) label.y = other.y + LINE;
+    }
+    set.push(label);
+  }
+  return labels;
 }
 
 function shortened(text: string): string {

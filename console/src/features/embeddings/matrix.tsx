@@ -1,4 +1,3 @@
-import { formatNumber } from "@/shared/lib/format";
 import { useTexts } from "@/shared/lib/i18n";
 
 interface Props {
@@ -7,7 +6,7 @@ interface Props {
 }
 
 const DIGITS = 2;
-const DARKEST = 70;
+const STRONGEST = 45;
 
 /** How alike each text is to each, as numbers on colours. */
 export function Matrix({ texts, matrix }: Props) {
@@ -37,7 +36,7 @@ export function Matrix({ texts, matrix }: Props) {
               </th>
               {row.map((value, place) => (
                 <td key={place} title={`${index + 1} · ${place + 1}`} className="rounded p-1.5 text-center" style={{ background: shade(value) }}>
-                  {formatNumber(value, DIGITS)}
+                  {shown(value)}
                 </td>
               ))}
             </tr>
@@ -48,8 +47,13 @@ export function Matrix({ texts, matrix }: Props) {
   );
 }
 
+/** All with as many digits, so that columns can be compared; what rounds to nothing has no sign. */
+function shown(value: number): string {
+  const text = value.toFixed(DIGITS);
+  return Number(text) === 0 ? (0).toFixed(DIGITS) : text;
+}
+
 /** More of the accent the more alike; never so much that the number on it cannot be read. */
 function shade(value: number): string {
-  const share = Math.round(Math.max(0, value) ** 2 * DARKEST);
-  return `color-mix(in srgb, var(--pf-accent-soft) ${share + 10}%, var(--pf-surface))`;
+  return `color-mix(in srgb, var(--pf-accent) ${Math.round(Math.max(0, value) * STRONGEST)}%, var(--pf-surface))`;
 }

@@ -28,6 +28,13 @@ describe("what changed", () => {
     ]);
   });
 
+  it("does not keep the dot of a name that is gone", () => {
+    expect(changes("ask asha.rao now", "ask user.x9 now").filter((piece) => piece.kind !== "same")).toEqual([
+      { kind: "gone", text: "asha.rao" },
+      { kind: "new", text: "user.x9" },
+    ]);
+  });
+
   it("is nothing where nothing changed", () => {
     expect(changes("as it was", "as it was")).toEqual([{ kind: "same", text: "as it was" }]);
   });

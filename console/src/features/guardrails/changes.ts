@@ -14,7 +14,15 @@ export function changes(before: string, after: string): Piece[] {
   const start = common(old, now);
   const end = common(old.slice(start).reverse(), now.slice(start).reverse());
   const middle = compare(old.slice(start, old.length - end), now.slice(start, now.length - end));
-  return joined([...same(old.slice(0, start)), ...middle, ...same(old.slice(old.length - end))]);
+  return joined(whole(joined([...same(old.slice(0, start)), ...middle, ...same(old.slice(old.length - end))])));
+}
+
+/** A dot that two changed names have in common is no word that stayed. */
+function whole(pieces: readonly Piece[]): Piece[] {
+  return pieces.flatMap((piece, place): Piece[] => {
+    const between = piece.kind === "same" && place > 0 && place < pieces.length - 1 && !/\s/.test(piece.text);
+    return between ? [{ ...piece, kind: "gone" }, { ...piece, kind: "new" }] : [piece];
+  });
 }
 
 function words(text: string): string[] {

@@ -53,10 +53,8 @@ export function InviteForm({ onClose, email = "", role = DEFAULT_ROLE, projectId
           <Field label={t("email")} error={errors.email}>
             {(ids) => <Input {...ids} autoFocus type="email" autoComplete="off" required value={draft.email} onChange={(event) => setDraft({ ...draft, email: event.target.value })} />}
           </Field>
-          <div className="grid items-start gap-4 sm:grid-cols-2">
-            <RoleField value={draft.role} onChange={(value) => setDraft({ ...draft, role: value })} errors={errors} />
-            <PlaceField value={draft.projectId} onChange={(value) => setDraft({ ...draft, projectId: value })} errors={errors} />
-          </div>
+          <RoleField value={draft.role} onChange={(value) => setDraft({ ...draft, role: value })} errors={errors} />
+          <PlaceField value={draft.projectId} onChange={(value) => setDraft({ ...draft, projectId: value })} errors={errors} />
           {mails === false ? <Notice tone="warn">{t("invite.noMail")}</Notice> : null}
         </>
       )}

@@ -140,10 +140,10 @@ export function GiveRole({ kind, principalId, name, onClose }: { kind: Membershi
   return (
     <FormDialog open onClose={onClose} title={t("members.giveTitle", { name })} submit={t("members.giveSubmit")} onSubmit={submit}>
       {(errors) => (
-        <div className="grid items-start gap-4 sm:grid-cols-2">
+        <>
           <RoleField value={role} onChange={setRole} errors={errors} />
           <PlaceField value={projectId} onChange={setProjectId} errors={errors} />
-        </div>
+        </>
       )}
     </FormDialog>
   );

@@ -5,9 +5,9 @@ import { byTopic, textKey, TOPICS } from "./permissions";
 
 describe("permissions by what they are about", () => {
   it("keep the order of the topics, and lose none", () => {
-    const given = ["audit:read", "models:write", "inference", "keys:read", "models:read", "brand:new"];
+    const given = ["audit:read", "cache:write", "models:write", "inference", "keys:read", "models:read", "brand:new"];
     expect(byTopic(given)).toEqual([
-      { topic: "calls", permissions: ["inference", "models:read", "models:write"] },
+      { topic: "calls", permissions: ["inference", "models:read", "models:write", "cache:write"] },
       { topic: "keys", permissions: ["keys:read"] },
       { topic: "audit", permissions: ["audit:read"] },
       { topic: "other", permissions: ["brand:new"] },

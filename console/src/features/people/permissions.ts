@@ -22,10 +22,15 @@ const TOPIC_OF: Readonly<Record<string, Topic>> = {
 
 /** Permissions by what they are about. */
 export function byTopic(permissions: readonly string[]): { topic: Topic; permissions: string[] }[] {
-  const topicOf = (name: string) => TOPIC_OF[name.split(":")[0] ?? ""] ?? "other";
-  return TOPICS.map((topic) => ({ topic, permissions: permissions.filter((name) => topicOf(name) === topic).sort() })).filter(
+  const subjects = Object.keys(TOPIC_OF);
+  const inOrder = [...permissions].sort((a, b) => subjects.indexOf(subjectOf(a)) - subjects.indexOf(subjectOf(b)) || a.localeCompare(b));
+  return TOPICS.map((topic) => ({ topic, permissions: inOrder.filter((name) => (TOPIC_OF[subjectOf(name)] ?? "other") === topic) })).filter(
     (group) => group.permissions.length > 0,
   );
+}
+
+function subjectOf(permission: string): string {
+  return permission.split(":")[0] ?? "";
 }
 
 /** The name of a permission as a key of texts, in which a colon means something else. */

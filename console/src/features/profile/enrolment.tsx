@@ -32,7 +32,7 @@ function Proof({ onClose, onDone }: { onClose: () => void; onDone: (begun: Schem
   const [password, setPassword] = useState("");
   const submit = async () => onDone(await call(api.POST("/api/v1/me/second-factor", { body: { password } })));
   return (
-    <FormDialog open onClose={onClose} title={t("second.turnOn")} description={t("second.proof")} submit={t("second.continue")} onSubmit={submit}>
+    <FormDialog open onClose={onClose} title={t("second.onTitle")} description={t("second.proof")} submit={t("second.continue")} onSubmit={submit}>
       {(errors) => (
         <Field label={t("password.old")} hint={t("second.proofHint")} error={errors.password}>
           {(ids) => <PasswordInput {...ids} autoFocus autoComplete="current-password" value={password} onChange={(event) => setPassword(event.target.value)} />}

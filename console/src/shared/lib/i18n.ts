@@ -55,8 +55,8 @@ export function currentLanguage(): Language {
 
 export type Translate = (key: string, values?: Record<string, string | number>) => string;
 
-/** The texts of one part; `common:` before a key reaches what all parts share. */
+/** The texts of one part, and behind them those that all parts share. */
 export function useTexts(part: string): Translate {
-  const { t } = useTranslation([part, "common"]);
+  const { t } = useTranslation([part, "common"], { nsMode: "fallback" });
   return t as unknown as Translate;
 }

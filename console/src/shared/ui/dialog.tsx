@@ -6,6 +6,8 @@ import { useTexts } from "@/shared/lib/i18n";
 
 import { IconButton } from "./button";
 
+const FIRST_FIELD = "input:not([hidden], [type=checkbox], [type=radio], [type=file]), textarea, select";
+
 interface Props {
   open: boolean;
   onClose: () => void;
@@ -27,7 +29,11 @@ export function Dialog({ open, onClose, title, description, children, footer, pl
   useEffect(() => {
     const dialog = element.current;
     if (dialog === null) return;
-    if (open && !dialog.open) dialog.showModal();
+    if (open && !dialog.open) {
+      dialog.showModal();
+      // The browser would choose the button that closes it.
+      dialog.querySelector<HTMLElement>(FIRST_FIELD)?.focus();
+    }
     if (!open && dialog.open) dialog.close();
   }, [open]);
   return (

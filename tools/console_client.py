@@ -19,7 +19,7 @@ DESCRIPTION: Final = Path("src") / "client" / "openapi.json"
 SECONDS: Final = 60
 
 
-def description(server: Server) -> str:
+def described(server: Server) -> str:
     """The OpenAPI description that a server gives, laid out so that changes can be read."""
     asked = Request(f"{server.url}/api/openapi.json", headers={"authorization": f"Bearer {server.admin_key}"})
     with urlopen(asked, timeout=SECONDS) as answer:
@@ -30,7 +30,7 @@ def main() -> int:
     """Write the description, then the types."""
     places = Places(ROOT)
     with tempfile.TemporaryDirectory() as folder, running(Path(folder), "--role", "gateway") as server:
-        (places.sources / DESCRIPTION).write_text(description(server), encoding="utf-8")
+        (places.sources / DESCRIPTION).write_text(described(server), encoding="utf-8")
     node = ready_node(places, sys.stdout)
     install(places, node, sys.stdout)
     advice = "mend what it says of the description"

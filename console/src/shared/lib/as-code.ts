@@ -31,10 +31,26 @@ const WAYS = {
     method: "embeddings.create",
     shown: { python: "[len(item.embedding) for item in answer.data]", typescript: "answer.data.map((item) => item.embedding.length)" },
   },
+  completions: {
+    path: "/completions",
+    method: "completions.create",
+    shown: { python: "answer.choices[0].text", typescript: "answer.choices[0].text" },
+  },
+  moderations: {
+    path: "/moderations",
+    method: "moderations.create",
+    shown: { python: "answer.results[0].flagged", typescript: "answer.results[0].flagged" },
+  },
+  images: {
+    path: "/images/generations",
+    method: "images.generate",
+    shown: { python: "answer.data[0].url", typescript: "answer.data[0].url" },
+  },
 } as const satisfies Record<string, Way>;
+export type CodeCall = keyof typeof WAYS;
 
 /** One call as a program in that language; `origin` is where the gateway is. */
-export function asCode(language: CodeLanguage, call: keyof typeof WAYS, body: Body, origin: string): string {
+export function asCode(language: CodeLanguage, call: CodeCall, body: Body, origin: string): string {
   const way: Way = WAYS[call];
   if (language === "curl") return asCurl(way, body, origin);
   return language === "python" ? asPython(way, body, origin) : asTypeScript(way, body, origin);

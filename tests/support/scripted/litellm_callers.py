@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import tempfile
 import threading
@@ -41,7 +42,9 @@ class _Process:
         self._running = subprocess.Popen(
             [PYTHON, "-m", "tests.support.scripted.litellm_child"],
             cwd=ROOT,
-            env=environ | {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_TELEMETRY": "False", "HF_HUB_OFFLINE": "1"},
+            env=environ
+            | {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_TELEMETRY": "False", "HF_HUB_OFFLINE": "1"}
+            | {"PYTHONFAULTHANDLER": "1"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -84,8 +87,8 @@ class _Process:
 
 @contextlib.contextmanager
 def _killed_after(seconds: float, process: "subprocess.Popen[str]") -> Generator[None]:
-    """Kills the process when the block takes too long, so that reading from it ends."""
-    timer = threading.Timer(seconds, process.kill)
+    """Aborts the process when the block takes too long, so that reading from it ends and it tells where it hung."""
+    timer = threading.Timer(seconds, process.send_signal, (signal.SIGABRT,))
     timer.start()
     try:
         yield

@@ -6,6 +6,7 @@ Imports nothing but LiteLLM that this environment may lack.
 import asyncio
 import contextlib
 import dataclasses
+import gc
 import json
 import os
 import sys
@@ -31,8 +32,13 @@ def main() -> None:
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # LiteLLM prints
     litellm.suppress_debug_info = True
+    # LiteLLM leaves streams that broke off to the garbage collector. One that is collected while httpcore holds the
+    # lock of its pool closes its connection there and then, and waits for that lock for ever: so not in between.
+    gc.disable()
+    gc.freeze()
     for line in sys.stdin:
         _answer(json.loads(line), answers)
+        gc.collect()
 
 
 def _answer(question: Mapping[str, Any], answers: TextIO) -> None:

@@ -83,11 +83,9 @@ function follow(stream: string, from: number, told: Told): () => void {
     told.open(true);
     waitMs = FIRST_WAIT_MS;
     for await (const { event, data } of readEvents(response.body)) {
-      // Without a first place nothing was lost that had been shown.
-      if (event === "reset") {
-        if (from > 0) told.gap();
-      }
-      else take(JSON.parse(data) as Event);
+      if (event !== "reset") take(JSON.parse(data) as Event);
+      // Without a first place nothing that had been shown was lost.
+      else if (from > 0) told.gap();
     }
   }
 

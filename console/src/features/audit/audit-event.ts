@@ -1,0 +1,25 @@
+import type { Schemas } from "@/client/http";
+import { useNames } from "@/shared/lib/names";
+import { useProjects } from "@/shared/lib/projects";
+
+export type AuditEvent = Schemas["polyforge__tenancy__audit__schemas__EventView"];
+
+export const AUDIT = "audit";
+
+/** What something was called when it happened, or is called now. */
+export function useResourceName(): (event: AuditEvent) => string {
+  const names = useNames();
+  const projects = useProjects();
+  return (event) => {
+    const id = event.resource_id;
+    const name = nameIn(event.after) ?? nameIn(event.before);
+    if (name !== null) return name;
+    if (event.resource_kind === "project") return projects.name(id);
+    return event.resource_kind === "user" ? names.user(id) : names.key(id);
+  };
+}
+
+function nameIn(value: unknown): string | null {
+  if (typeof value !== "object" || value === null || !("name" in value)) return null;
+  return typeof value.name === "string" ? value.name : null;
+}

@@ -22,7 +22,7 @@ export function Budgets({ budgets }: { budgets: Overview["budgets"] }) {
               </div>
               <Meter used={one.used_usd} of={one.amount_usd} label={t("budgetOf", { name: one.name, share: formatPercent(one.percent / 100) })} />
               <p className="text-muted flex justify-between gap-3 text-[12.5px]">
-                <span>{t(one.hard ? "stops" : "tells", { left: formatUsd(one.left_usd) })}</span>
+                <span>{one.hard && one.left_usd <= 0 ? t("spent") : t(one.hard ? "stops" : "tells", { left: formatUsd(one.left_usd) })}</span>
                 <span>{one.starts_again ? t("startsAgain", { when: formatRelative(one.starts_again) }) : null}</span>
               </p>
             </li>

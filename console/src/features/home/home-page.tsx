@@ -67,7 +67,7 @@ function Today({ traffic }: { traffic: NonNullable<Overview["traffic"]> }) {
       <Stat label={t("errorsToday")} value={formatNumber(today.errors)} note={t("shareOfAll", { share: formatPercent(failed) })} {...(today.errors > 0 ? { tone: "danger" as const } : {})} />
       <Stat label={t("tokensToday")} value={formatCompact(today.input_tokens + today.output_tokens)} note={before(formatCompact(yesterday.input_tokens + yesterday.output_tokens), t)} />
       <Stat label={t("spendToday")} value={formatUsd(today.price_usd)} note={before(formatUsd(yesterday.price_usd), t)} />
-      <Stat label={t("latencyHour")} value={formatDuration(hour.p95_ms)} note={t("half", { time: formatDuration(hour.p50_ms) })} />
+      <Stat label={t("latencyHour")} value={formatDuration(hour.p95_ms)} note={hour.p50_ms === null ? t("noCalls") : t("half", { time: formatDuration(hour.p50_ms) })} />
     </section>
   );
 }

@@ -30,7 +30,7 @@ export function HourCharts({ hour }: { hour: Hour }) {
   ];
   const failed = hour.requests > 0 ? hour.errors / hour.requests : 0;
   const inWords = t("requestsHour", { requests: formatNumber(hour.requests), share: formatPercent(failed) });
-  const quick = t("latencyWords", { half: formatDuration(hour.p50_ms), most: formatDuration(hour.p95_ms) });
+  const quick = hour.p50_ms === null ? t("noCalls") : t("latencyWords", { half: formatDuration(hour.p50_ms), most: formatDuration(hour.p95_ms) });
   const used = t("tokensHour", { input: formatCompact(hour.input_tokens), output: formatCompact(hour.output_tokens) });
   return (
     <>

@@ -48,7 +48,7 @@ export function Forecast({ asked }: { asked: Asked }) {
               ))}
             </tbody>
           </table>
-          <p className="text-muted mt-2 text-[12.5px]">{data.note ?? t("forecastBy", { count: data.days })}</p>
+          <p className="text-muted mt-2 text-[12.5px]">{t(data.note === null ? "forecastBy" : "forecastTooSoon", { count: data.days })}</p>
         </>
       ) : null}
     </Card>

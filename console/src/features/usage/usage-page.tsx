@@ -163,7 +163,7 @@ function Controls({ state, setState, period, grouping, measure, whole }: Control
           {(ids) => (
             <Select
               {...ids}
-              className="sm:!w-48"
+              className="sm:!w-56"
               value={whole ? "organization" : "project"}
               choices={choicesOf(["project", "organization"], "scopes", t)}
               onChange={(event) => setState({ scope: event.target.value === "project" ? undefined : event.target.value })}

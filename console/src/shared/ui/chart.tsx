@@ -109,8 +109,8 @@ function options(names: readonly Named[], look: Look): uPlot.Options {
   return {
     width: look.width,
     height: look.height,
-    legend: { show: names.length > 1, live: true },
-    padding: [8, 8, 0, 0],
+    legend: { show: true, live: true },
+    padding: [8, 18, 0, 0],
     cursor: { y: false, points: { size: 6 }, drag: { x: false, y: false } },
     ...(look.utc ? { tzDate: (seconds: number) => uPlot.tzDate(new Date(seconds * 1_000), "Etc/UTC") } : {}),
     scales: {
@@ -129,7 +129,7 @@ function options(names: readonly Named[], look: Look): uPlot.Options {
           stroke: colour,
           fill: bars ? colour : `${colour}1f`,
           width: bars ? 0 : 1.6,
-          points: { show: false },
+          points: bars ? { show: false } : { size: 5, fill: colour, filter: (plot: uPlot, place: number) => alone(plot.data[place] ?? []) },
           value: (plot: uPlot, value: number | null, place: number, index: number | null) =>
             value === null ? "–" : look.format(value - below(plot, look.stacked, place, index)),
           ...(bars ? { paths: bars } : {}),
@@ -137,6 +137,12 @@ function options(names: readonly Named[], look: Look): uPlot.Options {
       }),
     ],
   };
+}
+
+/** Values with none beside them: no line goes through them, so they are drawn as points. */
+function alone(values: ArrayLike<number | null | undefined>): number[] {
+  const missing = (index: number) => values[index] === null || values[index] === undefined;
+  return Array.from(values, (_, index) => index).filter((index) => !missing(index) && missing(index - 1) && missing(index + 1));
 }
 
 /** Of a stack the legend tells each part, not the sum up to it. */

@@ -1,0 +1,26 @@
+import { useQuery } from "@tanstack/react-query";
+
+import { api, call, type Schemas } from "@/client/http";
+
+export type Provider = Schemas["polyforge__operations__additions__schemas__ProviderView"];
+export type ProviderKind = Schemas["polyforge__operations__additions__schemas__KindView"];
+export type TestResult = Schemas["TestResult"];
+
+export const PROVIDERS = ["providers"] as const;
+
+const LIVE_MS = 10_000;
+
+export function useProviders() {
+  return useQuery({ queryKey: PROVIDERS, queryFn: () => call(api.GET("/api/v1/providers")), refetchInterval: LIVE_MS });
+}
+
+/** What `use` may name; that does not change while the server runs. */
+export function useKinds() {
+  return useQuery({ queryKey: ["provider-kinds"], staleTime: Infinity, queryFn: () => call(api.GET("/api/v1/provider-kinds")) });
+}
+
+/** Where a provider is, as far as its settings say: an address, or else a region. */
+export function placeOf(provider: Provider): string {
+  const { base_url, endpoint, region, location } = provider.settings;
+  return [base_url, endpoint, region, location].find((each): each is string => typeof each === "string") ?? "";
+}

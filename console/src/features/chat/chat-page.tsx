@@ -174,7 +174,7 @@ function Chat({ models, playground }: { models: readonly Model[]; playground: Pl
       }
     >
       {failed}
-      <div className="flex h-[max(30rem,calc(100vh-10.5rem))] min-w-0 flex-col gap-3">
+      <div className="flex h-[max(27rem,calc(100vh-10.5rem))] min-w-0 flex-col gap-3">
         <div className="flex min-h-0 min-w-0 grow snap-x snap-proximity gap-3 overflow-x-auto pb-1">
           {panes.map((pane) => (
             <PaneOf

@@ -39,12 +39,12 @@ export function FailedAnswer({ failure, onRetry }: { failure: Failure; onRetry?:
             </>
           ) : null}
         </p>
+        {onRetry ? (
+          <Button small onClick={onRetry} className="mt-1 self-start">
+            {t("retry")}
+          </Button>
+        ) : null}
       </div>
-      {onRetry ? (
-        <Button small onClick={onRetry}>
-          {t("retry")}
-        </Button>
-      ) : null}
     </div>
   );
 }

@@ -37,7 +37,7 @@ export const PaneOf = memo(function PaneOf({ pane, live, models, panes, playgrou
     <section
       aria-label={t("conversationWith", { model: name })}
       data-testid="pane"
-      className="bg-surface border-line rounded-box shadow-box flex min-h-0 min-w-[min(100%,21rem)] flex-1 basis-0 snap-start flex-col border"
+      className="bg-surface border-line rounded-box shadow-box flex min-h-0 min-w-[min(100%,20rem)] flex-1 basis-0 snap-start flex-col border"
     >
       <header className="border-line flex items-start gap-1.5 border-b p-2">
         <ModelChoice

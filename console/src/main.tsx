@@ -6,6 +6,7 @@ import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 
 import { router } from "./app/router";
+import { reloadWhenStale } from "./app/stale";
 import { type Language, startTranslations } from "./shared/lib/i18n";
 import { createQueries } from "./shared/lib/queries";
 import { applyTheme } from "./shared/lib/theme";
@@ -13,6 +14,7 @@ import { applyTheme } from "./shared/lib/theme";
 const catalogues = { en: () => import("./app/catalogue.en"), hi: () => import("./app/catalogue.hi") };
 
 async function start(): Promise<void> {
+  reloadWhenStale(window);
   applyTheme();
   await startTranslations(async (language: Language) => (await catalogues[language]()).default);
   const place = document.getElementById("root");

@@ -154,6 +154,18 @@ def test_filters_narrow_the_list_and_stay_in_the_address(window: Window, site: S
     window.shoot("nothing-fits")
 
 
+def test_the_list_goes_along_when_it_is_live(window: Window, site: Site, shop: Key) -> None:
+    site.sign_in(window, path="/requests?model=assistant")
+    page = window.page
+    rows = row(page, "assistant")
+    expect(rows.first).to_be_visible()
+    before = rows.count()
+    page.get_by_label("Live").check()
+    assert ask(site, shop, "assistant") == 200
+    expect(rows).to_have_count(before + 1)
+    assert "live=1" in page.url
+
+
 def test_a_request_has_an_address_its_words_and_feedback(window: Window, site: Site, shop: Key) -> None:
     answer = site.server.call(
         CHAT, key=shop.key, json={"model": "twice", "messages": SAID}, headers={"x-polyforge-log": "payload"}

@@ -12,6 +12,9 @@ type Item = Overview["attention"][number];
 const ICONS = { critical: CircleAlert, warning: TriangleAlert, info: Info };
 const COLOURS = { critical: "text-danger", warning: "text-warn", info: "text-info" };
 
+/** Where the console shows what the API lists under another name. */
+const PLACES: Readonly<Record<string, string>> = { "/registered-models": "/local-models" };
+
 /** What somebody should look at, the most severe first; nothing where there is nothing. */
 export function Attention({ items }: { items: readonly Item[] }) {
   const t = useTexts("home");
@@ -31,7 +34,7 @@ function One({ item }: { item: Item }) {
   const t = useTexts("home");
   const { routesByPath } = useRouter();
   const Icon = ICONS[item.severity];
-  const known = item.link !== null && item.link in routesByPath;
+  const path = item.link === null ? null : (PLACES[item.link] ?? item.link);
   return (
     <li className="flex flex-wrap items-start gap-x-3 gap-y-1 px-4 py-3 sm:flex-nowrap">
       <Icon aria-hidden size={17} className={`mt-0.5 shrink-0 ${COLOURS[item.severity]}`} />
@@ -42,8 +45,8 @@ function One({ item }: { item: Item }) {
         </p>
         <p className="text-muted">{item.hint}</p>
       </div>
-      {known ? (
-        <Link to={item.link as string} className="text-accent inline-flex shrink-0 items-center gap-1 font-medium hover:underline">
+      {path !== null && path in routesByPath ? (
+        <Link to={path} className="text-accent inline-flex shrink-0 items-center gap-1 font-medium hover:underline">
           {t(`code.${item.code}`)}
           <ArrowRight aria-hidden size={14} />
         </Link>

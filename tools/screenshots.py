@@ -40,6 +40,7 @@ CALL_SECONDS: Final = 30
 CALLS: Final = 160
 SEED: Final = 7
 SETTLED_MS: Final = 2_000
+PAGES: Final = {"home": "/", "models": "/models", "usage": "/usage?period=today"}
 ADMIN: Final = {"email": "ada@example.com", "name": "Ada Lovelace"}
 
 QUESTION: Final = "Our shop sells hiking boots. Write one sentence for the newsletter about the new waterproof model."
@@ -189,8 +190,18 @@ def sign_in(browser: Browser, server: Server) -> Page:
     page.get_by_label("E-mail").fill(ADMIN["email"])
     page.get_by_label("Password", exact=True).fill(password)
     page.get_by_role("button", name="Sign in", exact=True).click()
-    page.get_by_role("heading", level=1).wait_for()
+    page.get_by_role("navigation").wait_for()
     return page
+
+
+def chat(page: Page, server: Server) -> None:
+    """Two models answer the same question."""
+    page.goto(f"{server.url}/chat")
+    page.get_by_role("button", name="Add model").click()
+    page.get_by_placeholder("Write a message").fill(QUESTION)
+    page.get_by_role("button", name="Send", exact=True).click()
+    page.get_by_text("resoled").wait_for()
+    take(page, "chat")
 
 
 def take(page: Page, name: str) -> None:
@@ -208,9 +219,10 @@ def main() -> int:
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
             page = sign_in(browser, server)
-            for name, path in (("home", "/"), ("models", "/models"), ("usage", "/usage"), ("chat", "/chat")):
+            for name, path in PAGES.items():
                 page.goto(f"{server.url}{path}")
                 take(page, name)
+            chat(page, server)
             browser.close()
     return 0
 

@@ -77,18 +77,19 @@ export function ProjectMenu() {
     onError: (error) => toast(messageOf(error, common), "danger"),
   });
   const known = projects.data?.data ?? [];
-  const current = known.find((project) => project.id === me.project_id);
+  const current = known.find((project) => project.id === me.project_id)?.name ?? me.project_name ?? t("project");
+  const manyOrganizations = new Set(known.map((project) => project.organization_id)).size > 1;
   return (
     <Menu
       align="start"
       trigger={
-        <Button kind="ghost" aria-label={`${t("project")}: ${current?.name ?? ""}`}>
-          <span className="text-text max-w-52 truncate">{current?.name ?? t("project")}</span>
+        <Button kind="ghost" aria-label={`${t("project")}: ${current}`}>
+          <span className="text-text max-w-52 truncate">{current}</span>
           <ChevronsUpDown size={14} aria-hidden />
         </Button>
       }
       items={known.map((project) => ({
-        label: project.name,
+        label: manyOrganizations ? `${project.name} · ${project.organization_name}` : project.name,
         checked: project.id === me.project_id,
         onSelect: () => choose.mutate(project.id),
       }))}

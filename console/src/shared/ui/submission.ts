@@ -34,5 +34,7 @@ export function useSubmission(act: () => Promise<unknown>): Submission {
 
 /** Which field the server's refusal is about, by the name that the API gives it. */
 export function fieldErrors(error: unknown): FieldErrors {
-  return error instanceof ApiError && error.param ? { [error.param]: error.message } : {};
+  if (!(error instanceof ApiError) || !error.param) return {};
+  const named = `${error.param}: `;
+  return { [error.param]: error.message.startsWith(named) ? error.message.slice(named.length) : error.message };
 }

@@ -237,7 +237,9 @@ def test_embeddings_are_compared_by_the_model_that_is_built_in(site: Site, windo
     site.sign_in(window, path="/embeddings")
     page = window.page
     page.get_by_label("Model").select_option("polyforge/static-minilm")
-    page.get_by_label("Texts").fill("The cat sleeps on the sofa.\nA kitten naps on the couch.\n\nShares fell sharply.")
+    page.get_by_role("textbox", name="Texts").fill(
+        "The cat sleeps on the sofa.\nA kitten naps on the couch.\n\nShares fell sharply."
+    )
     page.get_by_role("button", name="Compare").click()
     table = page.get_by_role("table", name="Similarity")
     expect(table.get_by_role("row")).to_have_count(4)
@@ -257,7 +259,7 @@ def test_embeddings_are_compared_by_the_model_that_is_built_in(site: Site, windo
     page.set_viewport_size({"width": NARROW["width"], "height": NARROW["height"]})
     window.shoot("narrow", full_page=True)
     window.fits()
-    page.get_by_label("Texts").fill("\n".join(map(str, range(51))))
+    page.get_by_role("textbox", name="Texts").fill("\n".join(map(str, range(51))))
     expect(page.get_by_text("at most 50 are compared")).to_be_visible()
     expect(page.get_by_role("button", name="Compare")).to_be_disabled()
 

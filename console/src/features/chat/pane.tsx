@@ -97,7 +97,7 @@ function Transcript({ pane, live, playground }: { pane: Pane; live: Answering | 
         onScroll={onScroll}
         className="min-h-0 grow overflow-y-auto [overflow-anchor:none]"
       >
-        <div ref={content} className="flex flex-col gap-5 p-3.5">
+        <div ref={content} className="mx-auto flex w-full max-w-4xl flex-col gap-5 p-3.5">
           {pane.turns.length === 0 ? (
             <div className="text-muted flex flex-col items-center gap-3 py-14 text-center">
               <MessagesSquare size={24} aria-hidden className="text-faint" />

@@ -16,6 +16,8 @@ from tests.support.waiting import DEADLINE, eventually_async
 App = Callable[[Any, Any, Any], Awaitable[None]]
 HELLO = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"
 GET = b"GET /a?b=c HTTP/1.1\r\nhost: x\r\n\r\n"
+MOMENT = 1.0
+"""Seconds without a byte after which no more is expected."""
 
 
 async def whole(send: Any, body: bytes = b"hello", status: int = 200) -> None:
@@ -73,7 +75,7 @@ async def read_some(reader: asyncio.StreamReader) -> bytes:
     got = b""
     while True:
         try:
-            async with asyncio.timeout(0.3):
+            async with asyncio.timeout(MOMENT):
                 piece = await reader.read(65536)
         except TimeoutError:
             return got

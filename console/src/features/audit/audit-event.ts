@@ -23,3 +23,12 @@ function nameIn(value: unknown): string | null {
   if (typeof value !== "object" || value === null || !("name" in value)) return null;
   return typeof value.name === "string" ? value.name : null;
 }
+
+/** Who did it, as people know them; programs and machines by what they were called then. */
+export function useActorName(): (event: AuditEvent) => string {
+  const names = useNames();
+  return ({ actor_kind: kind, actor_id: id, actor_name: then }) => {
+    const now = kind === "user" ? names.user(id) : id;
+    return now === id ? then || id : now;
+  };
+}

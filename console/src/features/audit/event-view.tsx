@@ -10,7 +10,7 @@ import { ErrorNote } from "@/shared/ui/error-note";
 import { Facts } from "@/shared/ui/facts";
 import { Skeleton } from "@/shared/ui/skeleton";
 
-import { AUDIT, useResourceName } from "./audit-event";
+import { AUDIT, useActorName, useResourceName } from "./audit-event";
 
 const MONO = "font-mono text-[12.5px] break-all";
 
@@ -19,6 +19,7 @@ export function AuditEventView({ id }: { id: string }) {
   const t = useTexts("audit");
   const projects = useProjects();
   const named = useResourceName();
+  const actor = useActorName();
   const query = useQuery({
     queryKey: [AUDIT, "one", id],
     staleTime: Infinity,
@@ -33,7 +34,7 @@ export function AuditEventView({ id }: { id: string }) {
         facts={[
           [t("action"), <code key="action" className={MONO}>{event.action}</code>],
           [t("time"), formatDateTime(event.at)],
-          [t("actor"), `${event.actor_name || event.actor_id} (${t(`actorKind.${event.actor_kind}`)})`],
+          [t("actor"), `${actor(event)} (${t(`actorKind.${event.actor_kind}`)})`],
           [t("resource"), `${event.resource_kind}: ${named(event)}`],
           [t("resourceId"), <code key="resource" className={MONO}>{event.resource_id}</code>],
           [t("project"), event.project_id ? projects.name(event.project_id) : t("wholeOrganization")],

@@ -14,7 +14,7 @@ import { Empty } from "@/shared/ui/empty";
 import { Filter, Filters, FilterText } from "@/shared/ui/filters";
 import { Input, Select } from "@/shared/ui/input";
 
-import { AUDIT, type AuditEvent, useResourceName } from "./audit-event";
+import { AUDIT, type AuditEvent, useActorName, useResourceName } from "./audit-event";
 import { AuditEventView } from "./event-view";
 
 const NARROWING = ["action", "actor", "kind", "resource", "since", "until"] as const;
@@ -90,23 +90,32 @@ function useColumns(): Column<AuditEvent>[] {
   const t = useTexts("audit");
   const projects = useProjects();
   const named = useResourceName();
+  const actor = useActorName();
   return [
-    { id: "at", title: t("time"), width: "minmax(11.5rem, 1.1fr)", cell: (event) => <time dateTime={event.at}>{formatDateTime(event.at)}</time> },
+    { id: "at", title: t("time"), width: "minmax(13.5rem, 1.1fr)", cell: (event) => <time dateTime={event.at}>{formatDateTime(event.at)}</time> },
     { id: "action", title: t("action"), width: "minmax(11rem, 1.2fr)", cell: (event) => <code className="font-mono text-[13px] font-medium">{event.action}</code> },
     {
       id: "actor",
       title: t("actor"),
       width: "minmax(10rem, 1.2fr)",
       cell: (event) => (
-        <span title={event.actor_id}>
-          {event.actor_name || event.actor_id} <span className="text-muted">{t(`actorKind.${event.actor_kind}`)}</span>
+        <span title={event.actor_name || event.actor_id}>
+          {actor(event)} <span className="text-muted">{t(`actorKind.${event.actor_kind}`)}</span>
         </span>
       ),
     },
-    { id: "resource", title: t("resource"), width: "minmax(11rem, 1.5fr)", cell: (event) => <span title={event.resource_id}>{named(event)}</span> },
+    { id: "resource", title: t("resource"), width: "minmax(14rem, 1.8fr)", cell: (event) => <Resource kind={event.resource_kind} id={event.resource_id} name={named(event)} /> },
     { id: "project", title: t("project"), width: "minmax(8rem, 0.9fr)", cell: (event) => (event.project_id ? projects.name(event.project_id) : t("wholeOrganization")) },
     { id: "address", title: t("address"), width: "minmax(7rem, 0.8fr)", cell: (event) => <span className="text-muted tabular-nums">{event.address}</span> },
   ];
+}
+
+function Resource({ kind, id, name }: { kind: string; id: string; name: string }) {
+  return (
+    <span title={id}>
+      <span className="text-muted">{kind.replaceAll("_", " ")}</span> {name}
+    </span>
+  );
 }
 
 function queryOf(state: Partial<Record<Narrowing, string>>) {

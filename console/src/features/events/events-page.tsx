@@ -1,13 +1,13 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { Pause, Play, Radio } from "lucide-react";
-import { useCallback, useMemo } from "react";
+import { useCallback, useEffect, useMemo } from "react";
 
 import { api, call } from "@/client/http";
 import { formatClock, formatDateTime, NONE } from "@/shared/lib/format";
 import { useTexts } from "@/shared/lib/i18n";
 import { useList } from "@/shared/lib/lists";
 import { useNames } from "@/shared/lib/names";
-import { useProjects } from "@/shared/lib/projects";
+import { PROJECTS, useProjects } from "@/shared/lib/projects";
 import { useUrlState } from "@/shared/lib/url-state";
 import { Badge, Status } from "@/shared/ui/badge";
 import { Button } from "@/shared/ui/button";
@@ -43,6 +43,7 @@ export default function EventsPage() {
   const again = useCallback(() => void queries.resetQueries({ queryKey: [EVENTS] }), [queries]);
   const after = list.loading || list.error ? undefined : (list.rows[0]?.sequence ?? NOTHING_YET);
   const tail = useTail(stream, after, !paused, again);
+  useNewNames(tail.events[0]);
   const rows = useMemo(() => joined(tail.events, list.rows), [tail.events, list.rows]);
   const opened = rows.find((event) => String(event.sequence) === state.open);
   const columns = useColumns();
@@ -91,6 +92,16 @@ export default function EventsPage() {
       </Dialog>
     </Page>
   );
+}
+
+/** What was just made or renamed is known by its name at once. */
+function useNewNames(newest: Event | undefined): void {
+  const queries = useQueryClient();
+  const { sequence, stream } = newest ?? {};
+  useEffect(() => {
+    if (stream === "keys") void queries.invalidateQueries({ queryKey: ["keys", "names"] });
+    if (stream === "people") for (const queryKey of [["people", "names"], PROJECTS]) void queries.invalidateQueries({ queryKey });
+  }, [queries, sequence, stream]);
 }
 
 /** What came live above what was read; what both have is shown once. */

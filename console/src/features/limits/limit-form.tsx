@@ -126,7 +126,7 @@ function Aim({ draft, set, errors, subjects }: AimProps) {
               <Select
                 {...ids}
                 value={draft.window}
-                choices={[...WINDOWS, ROLLING].map((value) => ({ value, label: t(value === ROLLING ? "window.rollingChoice" : `window.${value}`) }))}
+                choices={[...WINDOWS, ROLLING].map((value) => ({ value, label: t(value === ROLLING || value === "total" ? `window.${value}Choice` : `window.${value}`) }))}
                 onChange={(event) => set({ window: event.target.value })}
               />
             )}

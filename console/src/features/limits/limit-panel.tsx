@@ -1,5 +1,7 @@
-import { formatPercent } from "@/shared/lib/format";
-import { useTexts } from "@/shared/lib/i18n";
+import type { ReactNode } from "react";
+
+import { formatPercent, NONE } from "@/shared/lib/format";
+import { type Translate, useTexts } from "@/shared/lib/i18n";
 import { useNames } from "@/shared/lib/names";
 import { useSession } from "@/shared/lib/session";
 import { Button } from "@/shared/ui/button";
@@ -11,7 +13,7 @@ import { Skeleton } from "@/shared/ui/skeleton";
 import { Time } from "@/shared/ui/time";
 
 import type { Asked } from "./limit-actions";
-import { consequence, formatAmount, type Limit, standingOf, useLimit, windowText } from "./limits";
+import { consequence, EACH, formatAmount, type Limit, standingOf, useLimit, windowText } from "./limits";
 import { StandingOf, Used } from "./standing";
 import type { Subjects } from "./subjects";
 
@@ -39,17 +41,14 @@ export function LimitPanel({ id, subjects, onAsk }: Props) {
       ) : null}
       <Facts
         facts={[
-          [t("state"), <StandingOf key="state" limit={limit} />],
-          [t("used"), <Used key="used" limit={limit} />],
-          [t("left"), limit.use ? formatAmount(limit.measure, limit.use.left) : t("ownCounters")],
-          [t("startsAgain"), limit.use?.starts_again ? <Time key="again" at={limit.use.starts_again} /> : t("never")],
-          [t("on"), `${t(`subject.${limit.subject}`)}: ${subjects.name(limit.subject, limit.subject_id)}`],
+          ...(limit.use ? standing(limit, limit.use, t) : []),
+          [t("on"), limit.subject_id === EACH ? subjects.name(limit.subject, EACH) : `${t(`subject.${limit.subject}`)}: ${subjects.name(limit.subject, limit.subject_id)}`],
           [t("inProject"), limit.project_id ? subjects.project(limit.project_id) : t("anyProject")],
           [t("measureLabel"), t(`measure.${limit.measure}`)],
           [t("amountLabel"), `${formatAmount(limit.measure, limit.amount)} ${windowText(limit.window, t)}`],
-          [t("thresholds"), limit.thresholds.length > 0 ? limit.thresholds.map((share) => formatPercent(share)).join(", ") : t("noThresholds")],
+          [t("toldAt"), limit.thresholds.length > 0 ? limit.thresholds.map((share) => formatPercent(share)).join(", ") : t("noThresholds")],
           [t("whenReached"), t(consequence(limit))],
-          [t("setBy"), limit.declared ? t("declared") : limit.created_by ? names.key(limit.created_by) : "–"],
+          [t("setBy"), limit.declared ? t("declared") : limit.created_by ? names.key(limit.created_by) : NONE],
           [t("setAt"), <Time key="at" at={limit.created_at} exact />],
         ]}
       />
@@ -65,6 +64,16 @@ export function LimitPanel({ id, subjects, onAsk }: Props) {
       {limit.subjects ? <Counters limit={limit} subjects={subjects} {...(changes ? { onAsk } : {})} /> : null}
     </div>
   );
+}
+
+/** How a limit with one counter stands. */
+function standing(limit: Limit, use: NonNullable<Limit["use"]>, t: Translate): readonly (readonly [string, ReactNode])[] {
+  return [
+    [t("state"), <StandingOf key="state" limit={limit} />],
+    [t("used"), <Used key="used" limit={limit} />],
+    [t("left"), formatAmount(limit.measure, use.left)],
+    [t("startsAgain"), use.starts_again ? <Time key="again" at={use.starts_again} /> : t("never")],
+  ];
 }
 
 /** Who uses most of a limit that each has for itself. */

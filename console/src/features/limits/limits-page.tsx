@@ -22,7 +22,7 @@ import { toast } from "@/shared/ui/toast";
 import { type Asked, LimitAction } from "./limit-actions";
 import { LimitForm } from "./limit-form";
 import { LimitPanel } from "./limit-panel";
-import { formatAmount, type Limit, LIMITS, MEASURES, useLimits, windowText } from "./limits";
+import { EACH, formatAmount, type Limit, LIMITS, MEASURES, useLimits, windowText } from "./limits";
 import { StandingOf, Used } from "./standing";
 import { type Subjects, useSubjects } from "./subjects";
 
@@ -156,7 +156,7 @@ function useColumns(subjects: Subjects, doing: Doing | null): Column<Limit>[] {
       width: "minmax(10rem, 1.5fr)",
       cell: (limit) => (
         <span title={limit.project_id ? t("onlyIn", { project: subjects.project(limit.project_id) }) : undefined}>
-          {limit.subject_id === "*" ? null : <span className="text-muted">{t(`subject.${limit.subject}`)} </span>}
+          {limit.subject_id === EACH ? null : <span className="text-muted">{t(`subject.${limit.subject}`)} </span>}
           {subjects.name(limit.subject, limit.subject_id)}
         </span>
       ),

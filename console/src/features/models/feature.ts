@@ -2,7 +2,7 @@ import { Boxes, HardDrive } from "lucide-react";
 
 import type { Feature } from "@/shared/lib/feature";
 
-// Names of models have slashes, so they are all that is left of the address.
+// Slashes in names of models are %2F in the address.
 export const feature: Feature = {
   id: "models",
   pages: [
@@ -12,13 +12,13 @@ export const feature: Feature = {
       permission: "models:read",
       nav: { group: "build", label: "title", icon: Boxes, order: 10, keywords: "deployments routing prices health" },
     },
-    { path: "/models/$", load: () => import("./model-page"), permission: "models:read" },
+    { path: "/models/$name", load: () => import("./model-page"), permission: "models:read" },
     {
       path: "/local-models",
       load: () => import("./local-models-page"),
       permission: "models:read",
       nav: { group: "build", label: "local.title", icon: HardDrive, order: 15, keywords: "registered versions import promote host memory" },
     },
-    { path: "/local-models/$", load: () => import("./local-model-page"), permission: "models:read" },
+    { path: "/local-models/$name", load: () => import("./local-model-page"), permission: "models:read" },
   ],
 };

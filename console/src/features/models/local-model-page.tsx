@@ -35,7 +35,7 @@ export default function LocalModelPage() {
   const t = useTexts("models");
   const name = useNameInAddress();
   const hosted = useHosted(name);
-  const registered = useRegistered(name);
+  const registered = useRegistered(name, !hosted.isPending && (hosted.data?.origin ?? "registered") === "registered");
   const waiting = hosted.isPending || (registered.isPending && registered.fetchStatus !== "idle");
   if (waiting) {
     return (
@@ -91,7 +91,7 @@ function Shown({ name, hosted, hostError, registered }: ShownProps) {
         <span className="flex flex-wrap items-center gap-x-3 gap-y-1">
           {hosted ? <HostedState state={hosted.state} reason={hosted.versions[0]?.reason ?? ""} /> : null}
           <span>{registered?.description || t(registered ? "local.isRegistered" : `hostOriginsLong.${hosted?.origin ?? "declared"}`)}</span>
-          <Link to="/models/$" params={{ _splat: name } as never} className="text-accent hover:underline">
+          <Link to="/models/$name" params={{ name } as never} className="text-accent hover:underline">
             {t("local.asModel")}
           </Link>
         </span>

@@ -35,7 +35,7 @@ export default function LocalModelsPage() {
   const navigate = useNavigate();
   const [state, setState] = useUrlState<Filters>();
   const [adding, setAdding] = useState(false);
-  const open = (name: string, tab?: string) => void navigate({ to: "/local-models/$", params: { _splat: name } as never, search: (tab ? { tab } : {}) as never });
+  const open = (name: string, tab?: string) => void navigate({ to: "/local-models/$name", params: { name } as never, search: (tab ? { tab } : {}) as never });
   const add = can("models:write") ? (
     <Button kind="primary" icon={<Plus size={15} aria-hidden />} onClick={() => setAdding(true)}>
       {t("local.add")}

@@ -62,7 +62,7 @@ function Shown({ model }: { model: Model }) {
           <Badge>{t(`tasks.${model.task}`)}</Badge>
           <span>{t(`declaredInLong.${model.declared_in}`)}</span>
           {local ? (
-            <Link to="/local-models/$" params={{ _splat: model.name } as never} className="text-accent hover:underline">
+            <Link to="/local-models/$name" params={{ name: model.name } as never} className="text-accent hover:underline">
               {t("onThisMachine")}
             </Link>
           ) : null}

@@ -20,10 +20,10 @@ export const DECLARATIONS = ["models", "declarations"] as const;
 const HEALTH_MS = 5_000;
 const HOST_MS = 3_000;
 
-/** The name in the address; it may have slashes. */
+/** The name in the address, whose slashes are %2F there. */
 export function useNameInAddress(): string {
   const found: Record<string, string | undefined> = useParams({ strict: false });
-  return found._splat ?? "";
+  return found.name ?? "";
 }
 
 /** Every model that one may use, and how it does by now. */
@@ -48,11 +48,11 @@ export function useHosted(name: string) {
   });
 }
 
-/** What the project keeps of it; null: it is not a model that the project registered. */
-export function useRegistered(name: string) {
+/** What the project keeps of it; null: it is not a model that the project registered. Asked only where it may be one. */
+export function useRegistered(name: string, asked: boolean) {
   return useQuery({
     queryKey: [REGISTERED, "one", name],
-    enabled: !name.includes("/"),
+    enabled: asked && !name.includes("/"),
     queryFn: () => orNone(call(api.GET("/api/v1/models/{name}/registration", { params: { path: { name } } }))),
     refetchInterval: HEALTH_MS,
   });

@@ -48,7 +48,7 @@ export default function ModelsPage() {
     loadMore: () => undefined,
     retry: () => void query.refetch(),
   };
-  const open = (name: string) => void navigate({ to: "/models/$", params: { _splat: name } as never });
+  const open = (name: string) => void navigate({ to: "/models/$name", params: { name } as never });
   const unknown = t("unknown");
   const columns: Column<Model>[] = [
     { id: "name", title: t("name"), width: "minmax(13rem, 2.2fr)", sortable: true, cell: (model) => <span className="font-medium">{model.name}</span> },

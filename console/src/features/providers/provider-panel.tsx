@@ -16,6 +16,7 @@ import { Time } from "@/shared/ui/time";
 
 import { ProviderHealth } from "./health";
 import { type Provider, type ProviderKind, PROVIDERS } from "./provider-queries";
+import { labelOf } from "./settings-fields";
 import { Tried } from "./tried";
 
 interface Props {
@@ -72,7 +73,7 @@ export function ProviderPanel({ provider, kind, models, onClose, onAct }: Props)
         <Facts
           facts={[
             [t("health"), <ProviderHealth key="health" of={provider} models={models} />],
-            ...Object.entries(provider.settings).map(([name, value]) => [name, <Setting key={name} value={value} />] as const),
+            ...Object.entries(provider.settings).map(([name, value]) => [labelOf(name, t), <Setting key={name} value={value} />] as const),
             ...(provider.created_at
               ? [
                   [
@@ -93,7 +94,7 @@ export function ProviderPanel({ provider, kind, models, onClose, onAct }: Props)
             <ul className="flex flex-col gap-1">
               {provider.models.map((name) => (
                 <li key={name}>
-                  <Link to="/models/$" params={{ _splat: name } as never} className="text-accent break-all hover:underline">
+                  <Link to="/models/$name" params={{ name } as never} className="text-accent break-all hover:underline">
                     {name}
                   </Link>
                 </li>

@@ -1,4 +1,4 @@
-import { useTexts } from "@/shared/lib/i18n";
+import { type Translate, useTexts } from "@/shared/lib/i18n";
 import { Field } from "@/shared/ui/field";
 import type { FieldErrors } from "@/shared/ui/form-dialog";
 import { Input, Select, Textarea } from "@/shared/ui/input";
@@ -36,6 +36,11 @@ const NAMED = new Set([
   "max_response_bytes",
 ]);
 
+/** What a setting is called; those without a name of their own as their words say. */
+export function labelOf(name: string, t: Translate): string {
+  return NAMED.has(name) ? t(`fields.${name}`) : worded(name);
+}
+
 /** The settings of a kind: what matters at once, the rest behind a line. */
 export function SettingsFields(props: Props) {
   const t = useTexts("providers");
@@ -72,7 +77,7 @@ function One({ field, typed, kept, errors, onChange }: Props & { field: Settings
   const preset = field.preset || t("default");
   return (
     <Field
-      label={NAMED.has(field.name) ? t(`fields.${field.name}`) : worded(field.name)}
+      label={labelOf(field.name, t)}
       hint={hint}
       error={errors[`settings.${field.name}`]}
       {...(field.required ? {} : { optional: common("optional") })}

@@ -218,6 +218,7 @@ def test_usage_is_taken_apart_by_clicks(window: Window, site: Site, shop: Key) -
     whole = site.api("GET", "/usage?model=assistant", 200)["totals"]
     expect(stat(page, "Requests")).to_have_text(str(whole["requests"]))
     window.shoot("taken-apart")
+    expect(page.get_by_role("link", name="See the requests")).to_have_attribute("href", "/requests?model=assistant")
     page.get_by_role("button", name="Model: assistant").click()
     expect(page.get_by_role("button", name="Model: assistant")).to_have_count(0)
 

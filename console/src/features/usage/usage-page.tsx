@@ -1,4 +1,5 @@
-import { X } from "lucide-react";
+import { Link } from "@tanstack/react-router";
+import { ArrowRight, X } from "lucide-react";
 import { useCallback, useEffect, useMemo, useState } from "react";
 
 import { formatCompact, formatNumber, formatPercent, formatUsd } from "@/shared/lib/format";
@@ -42,7 +43,7 @@ export default function UsagePage() {
   return (
     <Page title={t("title")} about={t("about")} actions={<DownloadMenu asked={asked} />}>
       <Controls state={state} setState={setState} period={period} grouping={grouping} measure={measure} whole={whole} />
-      <Chips drilled={drilled} onRemove={(name) => setState({ [name]: undefined })} />
+      <Chips drilled={drilled} whole={whole} onRemove={(name) => setState({ [name]: undefined })} />
       {report.error && report.data === undefined ? <ErrorNote error={report.error} onRetry={() => void report.refetch()} /> : null}
       {report.data === undefined && !report.error ? <Waiting /> : null}
       {report.data ? (
@@ -179,12 +180,16 @@ function choicesOf(values: readonly string[], texts: string, t: Translate) {
   return values.map((value) => ({ value, label: t(`${texts}.${value}`) }));
 }
 
+/** What the list of requests can be narrowed by, too. */
+const IN_REQUESTS: ReadonlySet<Drill> = new Set<Drill>(["model", "provider", "key", "user", "end_user", "tag"]);
+
 /** Which part is looked at; each can be taken away again. */
-function Chips({ drilled, onRemove }: { drilled: Drilled; onRemove: (name: Drill) => void }) {
+function Chips({ drilled, whole, onRemove }: { drilled: Drilled; whole: boolean; onRemove: (name: Drill) => void }) {
   const t = useTexts("usage");
   const names = useNames();
   const given = DRILLS.flatMap((name) => (drilled[name] === undefined ? [] : [[name, drilled[name]] as const]));
   if (given.length === 0) return null;
+  const search = Object.fromEntries(given.filter(([name, value]) => value !== "" && IN_REQUESTS.has(name)));
   const labelOf = (name: Drill, value: string) => {
     if (value === "") return t(`nothing.${name}`);
     if (name === "key") return names.key(value);
@@ -207,6 +212,14 @@ function Chips({ drilled, onRemove }: { drilled: Drilled; onRemove: (name: Drill
           </button>
         </li>
       ))}
+      {whole ? null : (
+        <li>
+          <Link to={"/requests" as string} search={search as never} className="text-accent inline-flex items-center gap-1 px-1 text-[12.5px] font-medium hover:underline">
+            {t("seeRequests")}
+            <ArrowRight aria-hidden size={13} />
+          </Link>
+        </li>
+      )}
     </ul>
   );
 }

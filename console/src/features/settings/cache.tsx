@@ -98,14 +98,14 @@ export function Cache() {
 
 function Store({ store }: { store: Schemas["StoreView"] }) {
   const t = useTexts("settings");
-  const capacity = store.capacity_bytes === null ? "" : ` ${t("ofCapacity", { capacity: formatBytes(store.capacity_bytes) })}`;
+  const size = formatBytes(store.bytes);
   return (
     <Card title={t("store")} action={<Status tone={store.available ? "ok" : "danger"}>{store.available ? t("available") : t("unavailable")}</Status>}>
       <Facts
         facts={[
           [t("kind"), store.use],
           [t("entries"), formatNumber(store.entries)],
-          [t("size"), `${formatBytes(store.bytes)}${capacity}`],
+          [t("size"), store.capacity_bytes === null ? size : t("sizeOf", { size, capacity: formatBytes(store.capacity_bytes) })],
           [t("evicted"), formatNumber(store.evicted)],
           [t("failures"), formatNumber(store.failures)],
         ]}

@@ -34,7 +34,7 @@ export function Invitations() {
   const columns: Column<Invitation>[] = [
     { id: "email", title: t("email"), width: "minmax(13rem, 2fr)", cell: (one) => <span className="font-medium">{one.email}</span> },
     { id: "role", title: t("role"), width: "minmax(7rem, 1fr)", cell: (one) => <Badge tone="accent">{roleName(one.role, t)}</Badge> },
-    { id: "where", title: t("where"), width: "minmax(10rem, 1fr)", cell: (one) => placeName(one.project_id) },
+    { id: "where", title: t("where"), width: "minmax(12rem, 1fr)", cell: (one) => placeName(one.project_id) },
     { id: "state", title: t("state"), width: "minmax(7rem, 1fr)", cell: (one) => <Status tone={TONES[stateOf(one)]}>{t(`invitations.states.${stateOf(one)}`)}</Status> },
     { id: "created_at", title: t("invitations.sent"), width: "minmax(7rem, 1fr)", cell: (one) => <Time at={one.created_at} /> },
     { id: "expires_at", title: t("invitations.until"), width: "minmax(7rem, 1fr)", cell: (one) => <Time at={one.expires_at} /> },

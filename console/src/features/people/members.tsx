@@ -48,7 +48,7 @@ export function Members({ principalId, height }: { principalId?: string; height?
     },
     { id: "email", title: t("email"), width: "minmax(12rem, 1.5fr)", cell: (held) => <span className="text-muted">{held.email}</span> },
     { id: "role", title: t("role"), width: "minmax(7rem, 1fr)", cell: (held) => <Badge tone="accent">{roleName(held.role, t)}</Badge> },
-    { id: "where", title: t("where"), width: "minmax(10rem, 1fr)", cell: (held) => placeName(held.project_id) },
+    { id: "where", title: t("where"), width: "minmax(12rem, 1fr)", cell: (held) => placeName(held.project_id) },
     { id: "created_at", title: t("since"), width: "minmax(7rem, 1fr)", cell: (held) => <Time at={held.created_at} /> },
     {
       id: "actions",

@@ -13,6 +13,7 @@ from tests.support.clients import Response, call, chat
 from tests.support.settings import PER_CALL, settings, solo
 from tests.support.site import Site
 from tests.support.upstream import Upstream
+from tests.support.waiting import eventually
 
 VALUE = "sk-a-value-that-nobody-may-see"
 PAGES = (
@@ -227,18 +228,13 @@ def test_projects_are_made_and_renamed_and_flags_return(site: Site, window: Wind
     window.axe()
 
 
-def test_a_version_of_the_configuration_is_compared_and_returned_to(site: Site, window: Window) -> None:
+def test_a_version_of_the_configuration_is_compared_with_the_one_before(site: Site, window: Window) -> None:
     declared = settings(site.upstream, {**solo("assistant", price=dict(PER_CALL)), **solo("newcomer")})
     site.server.declare(declared)
+    eventually(lambda: _newest_version(site) == 2, "the changed file is in force")
     site.sign_in(window, path="/settings?tab=configuration")
     page = window.page
     expect(page.get_by_role("tab", name="Configuration")).to_have_attribute("aria-selected", "true")
-    expect(page.get_by_role("table")).to_be_visible()
-    versions = "/configurations?limit=1"
-    while json.loads(site.server.api("GET", versions).body)["data"][0]["version"] < 2:
-        page.reload()
-        expect(page.get_by_role("table")).to_be_visible()
-    page.reload()
     page.get_by_role("row", name=re.compile(r"^2 In force")).click()
     dialog = page.get_by_role("dialog")
     expect(dialog.get_by_role("row", name=re.compile("models.newcomer")).first).to_be_visible()
@@ -282,6 +278,11 @@ def test_one_who_may_only_read_changes_nothing(site: Site, window: Window) -> No
 
 def _ask(site: Site, key: str) -> Response:
     return call(site.url, "/v1/chat/completions", key=key, json=chat("assistant", max_tokens=5))
+
+
+def _newest_version(site: Site) -> int:
+    versions = json.loads(site.server.api("GET", "/configurations?limit=1").body)["data"]
+    return versions[0]["version"]
 
 
 def _choose(page: Page, of: str, action: str) -> None:

@@ -56,7 +56,7 @@ export function Explain({ model }: { model: Model }) {
   const found = useQuery({
     queryKey: ["explain", asked],
     placeholderData: keepPreviousData,
-    refetchInterval: HEALTH_MS,
+    refetchInterval: (query: { state: { error: unknown } }) => (query.state.error ? false : HEALTH_MS),
     queryFn: ({ signal }) => call(api.GET("/api/v1/models/{name}/explain", { params: { path: { name: asked.name }, query: queryOf(asked) }, signal })),
   });
   return (

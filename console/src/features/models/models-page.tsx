@@ -2,7 +2,7 @@ import { useNavigate } from "@tanstack/react-router";
 import { Boxes, Plus } from "lucide-react";
 import { useState } from "react";
 
-import { formatNumber } from "@/shared/lib/format";
+import { formatNumber, NONE } from "@/shared/lib/format";
 import { useTexts } from "@/shared/lib/i18n";
 import type { List } from "@/shared/lib/lists";
 import type { Model } from "@/shared/lib/models";
@@ -56,7 +56,7 @@ export default function ModelsPage() {
     { id: "state", title: t("health"), width: "minmax(9.5rem, 1fr)", cell: (model) => <ModelHealth of={model} /> },
     { id: "providers", title: t("answeredBy"), width: "minmax(9rem, 1.4fr)", cell: (model) => <AnsweredBy model={model} /> },
     { id: "strategy", title: t("strategy"), width: "minmax(8rem, 1fr)", cell: (model) => (model.deployments.length > 1 ? t(`strategies.${model.strategy}`) : <span className="text-faint">–</span>) },
-    { id: "input", title: t("inputPrice"), right: true, width: "minmax(8rem, 1fr)", sortable: true, cell: (model) => formatSpan(span(model, "input"), unknown) },
+    { id: "input", title: t("inputPrice"), right: true, width: "minmax(8rem, 1fr)", sortable: true, cell: (model) => <InputPrice model={model} /> },
     { id: "output", title: t("outputPrice"), right: true, width: "minmax(8rem, 1fr)", sortable: true, cell: (model) => formatSpan(span(model, "output"), unknown) },
     { id: "from", title: t("from"), width: "minmax(8.5rem, 1fr)", cell: (model) => <span className="text-muted">{t(`declaredIn.${model.declared_in}`)}</span> },
   ];
@@ -115,6 +115,14 @@ export default function ModelsPage() {
       ) : null}
     </Page>
   );
+}
+
+/** What input costs; of a model that is paid by the call, what a call costs. */
+function InputPrice({ model }: { model: Model }) {
+  const t = useTexts("models");
+  const perCall = span(model, "per_call");
+  if (perCall !== null && perCall[1] > 0) return <>{t("eachCall", { price: formatSpan(perCall, NONE) })}</>;
+  return <>{formatSpan(span(model, "input"), t("unknown"))}</>;
 }
 
 function AnsweredBy({ model }: { model: Model }) {

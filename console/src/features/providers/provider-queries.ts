@@ -1,6 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
 
 import { api, call, type Schemas } from "@/client/http";
+import { MODELS } from "@/shared/lib/models";
 
 export type Provider = Schemas["polyforge__operations__additions__schemas__ProviderView"];
 export type ProviderKind = Schemas["polyforge__operations__additions__schemas__KindView"];
@@ -8,10 +9,15 @@ export type TestResult = Schemas["TestResult"];
 
 export const PROVIDERS = ["providers"] as const;
 
-const LIVE_MS = 10_000;
+const LIVE_MS = 5_000;
 
 export function useProviders() {
   return useQuery({ queryKey: PROVIDERS, queryFn: () => call(api.GET("/api/v1/providers")), refetchInterval: LIVE_MS });
+}
+
+/** The models, and how their places do by now. */
+export function useLiveModels() {
+  return useQuery({ queryKey: MODELS, queryFn: () => call(api.GET("/api/v1/models")), refetchInterval: LIVE_MS });
 }
 
 /** What `use` may name; that does not change while the server runs. */

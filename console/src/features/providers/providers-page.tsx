@@ -4,7 +4,6 @@ import { useState } from "react";
 import { formatNumber } from "@/shared/lib/format";
 import { useTexts } from "@/shared/lib/i18n";
 import type { List } from "@/shared/lib/lists";
-import { useModels } from "@/shared/lib/models";
 import { useSession } from "@/shared/lib/session";
 import { useUrlState } from "@/shared/lib/url-state";
 import { Badge } from "@/shared/ui/badge";
@@ -18,7 +17,7 @@ import { AddModels } from "./add-models";
 import { ProviderHealth } from "./health";
 import { ProviderForm } from "./provider-form";
 import { ProviderPanel } from "./provider-panel";
-import { placeOf, type Provider, useKinds, useProviders } from "./provider-queries";
+import { placeOf, type Provider, useKinds, useLiveModels, useProviders } from "./provider-queries";
 import { RemoveProvider } from "./remove-provider";
 
 /** The services that models come from: those of polyforge.yaml, and those that were added here. */
@@ -29,7 +28,7 @@ export default function ProvidersPage() {
   const [doing, setDoing] = useState<"add" | "change" | "remove" | "models" | null>(null);
   const query = useProviders();
   const kinds = useKinds();
-  const { models = [] } = useModels();
+  const models = useLiveModels().data?.data ?? [];
   const known = query.data?.data ?? [];
   const chosen = known.find((provider) => provider.name === state.open);
   const kindOf = (provider: Provider) => kinds.data?.data.find((kind) => kind.name === provider.use);

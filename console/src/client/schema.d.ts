@@ -3214,7 +3214,7 @@ export interface components {
              * Link
              * @description The list of the console where that is done.
              */
-            link: ("/keys" | "/limits" | "/models" | "/providers" | "/requests" | "/settings" | "/usage" | "/audit" | "/registered-models") | null;
+            link: ("/keys" | "/limits" | "/models" | "/providers" | "/requests" | "/settings" | "/usage" | "/audit" | "/local-models") | null;
             /**
              * Message
              * @description What is so.

@@ -12,9 +12,6 @@ type Item = Overview["attention"][number];
 const ICONS = { critical: CircleAlert, warning: TriangleAlert, info: Info };
 const COLOURS = { critical: "text-danger", warning: "text-warn", info: "text-info" };
 
-/** Where the console shows what the API lists under another name. */
-const PLACES: Readonly<Record<string, string>> = { "/registered-models": "/local-models" };
-
 /** What somebody should look at, the most severe first; nothing where there is nothing. */
 export function Attention({ items }: { items: readonly Item[] }) {
   const t = useTexts("home");
@@ -34,7 +31,7 @@ function One({ item }: { item: Item }) {
   const t = useTexts("home");
   const { routesByPath } = useRouter();
   const Icon = ICONS[item.severity];
-  const path = item.link === null ? null : (PLACES[item.link] ?? item.link);
+  const path = item.link;
   return (
     <li className="flex flex-wrap items-start gap-x-3 gap-y-1 px-4 py-3 sm:flex-nowrap">
       <Icon aria-hidden size={17} className={`mt-0.5 shrink-0 ${COLOURS[item.severity]}`} />

@@ -139,7 +139,7 @@ def of_failed_servings(failed: Sequence[FailedServing]) -> list[AttentionView]:
             f"{each.model}@{each.number}/{each.machine}",
             f"Version {each.number} of {each.model} cannot be served on {each.machine}: {each.reason}",
             hint,
-            "/registered-models",
+            "/local-models",
         )
         for each in failed
     ]

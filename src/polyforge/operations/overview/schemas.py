@@ -25,7 +25,7 @@ Code = Literal[
     "console_not_built",
 ]
 Link = Literal[
-    "/keys", "/limits", "/models", "/providers", "/requests", "/settings", "/usage", "/audit", "/registered-models"
+    "/keys", "/limits", "/models", "/providers", "/requests", "/settings", "/usage", "/audit", "/local-models"
 ]
 
 

@@ -32,8 +32,11 @@ function routeOf(page: PageSpec, parent: () => typeof root | typeof signedIn) {
   });
 }
 
+/** What no page is at, within the frame for those who are signed in. */
+const elsewhere = createRoute({ getParentRoute: () => signedIn, path: "$", component: NotFound });
+
 const tree = root.addChildren([
-  signedIn.addChildren(pages.filter((page) => !page.open).map((page) => routeOf(page, () => signedIn))),
+  signedIn.addChildren([...pages.filter((page) => !page.open).map((page) => routeOf(page, () => signedIn)), elsewhere]),
   ...pages.filter((page) => page.open).map((page) => routeOf(page, () => root)),
 ]);
 

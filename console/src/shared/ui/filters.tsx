@@ -30,11 +30,12 @@ interface TextProps {
   onChange: (value: string) => void;
   placeholder?: string;
   suggestions?: readonly string[];
+  type?: "text" | "number";
   className?: string;
 }
 
 /** A text to look for: it counts once one leaves it, presses Enter, or chooses what is suggested. */
-export function FilterText({ id, value, onChange, placeholder, suggestions, className = "!w-44" }: TextProps) {
+export function FilterText({ id, value, onChange, placeholder, suggestions, type = "text", className = "!w-44" }: TextProps) {
   const [draft, setDraft] = useState(value ?? "");
   const [known, setKnown] = useState(value);
   if (known !== value) {
@@ -48,6 +49,8 @@ export function FilterText({ id, value, onChange, placeholder, suggestions, clas
     <>
       <Input
         id={id}
+        type={type}
+        {...(type === "number" ? { min: 0, step: "any" } : {})}
         className={className}
         maxLength={200}
         placeholder={placeholder}

@@ -347,6 +347,20 @@ async def test_what_is_added_and_does_not_fit_is_left_out_and_the_rest_runs(proc
     assert worker.following.left_out == {("model", "bad"): "does not fit"}
 
 
+async def test_what_is_added_together_with_a_version_that_does_not_work_is_taken_beside_what_runs(
+    processes: Any,
+) -> None:
+    here, there = await processes("a"), await processes("a")
+    there.file.unusable.add("b")
+    there.database.down = True
+    here.file.set("b")
+    await here.runs("b", 2)
+    await here.add("more")
+    there.database.down = False
+    await there.adds("more")
+    assert there.swaps.sections[-1] == "a"
+
+
 async def test_what_is_added_is_taken_beside_what_runs_where_the_newest_version_does_not_work(processes: Any) -> None:
     here, there = await processes("a"), await processes("a")
     there.file.unusable.add("b")

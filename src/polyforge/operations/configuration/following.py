@@ -218,12 +218,15 @@ class Following:
             if self._added != self._applied:
                 await self._swap(self._running)
             return
+        applied = self._applied
         try:
             sections = self._sections(row)
             if anew or (sections, self._added) != (self._running, self._applied):
                 await self._swap(sections)
         except (PolyforgeError, OSError) as error:
             await self._object_to(row, _said(error))
+            if applied != self._added:
+                await self._swap(self._running)
             return
         self.version = row.version
         _log.info("what is declared is in force", version=row.version, source=row.source, host=row.host)

@@ -20,10 +20,11 @@ LOCK = ROOT / "requirements" / "core.lock"
 # Metadata that names no licence; the file that comes with the distribution does.
 READ_BY_HAND = {"skops": "MIT"}
 
-# SPDX ids of licences that ask no more than a notice, or, MPL-2.0, that changes to their own files stay open.
+# SPDX ids of licences that ask no more than a notice; or, MPL-2.0, that changes to their own files stay open; or, the
+# LGPL, that whoever runs us can put another version of the library in its place, which pip is for.
 ALLOWED = {
-    "0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "ISC", "MIT", "MIT-0", "MPL-2.0", "PSF-2.0",
-    "Unlicense", "Zlib",
+    "0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "ISC", "LGPL-3.0-only", "MIT", "MIT-0", "MPL-2.0",
+    "PSF-2.0", "Unlicense", "Zlib",
 }  # fmt: skip
 
 # What older metadata calls them: classifiers, and the free text of the `License` field.

@@ -4,6 +4,7 @@ type Listener = () => void;
 
 const FIRST_WAIT_MS = 1_000;
 const LONGEST_WAIT_MS = 8_000;
+const LONGEST_ANSWER_MS = 5_000;
 
 const listeners = new Set<Listener>();
 let reachable = true;
@@ -40,11 +41,28 @@ function set(value: boolean): void {
 async function ask(): Promise<void> {
   timer = undefined;
   waitMs = Math.min(waitMs * 2, LONGEST_WAIT_MS);
-  try {
-    const response = await fetch("/livez", { cache: "no-store" });
-    if (response.ok) reportReachable();
-    else reportUnreachable();
-  } catch {
-    reportUnreachable();
-  }
+  await isThere();
+}
+
+/** Asks the server now whether it is there. */
+export async function isThere(): Promise<boolean> {
+  const asked = fetch("/livez", { cache: "no-store", signal: AbortSignal.timeout(LONGEST_ANSWER_MS) });
+  const there = await asked.then(
+    (response) => response.ok,
+    () => false,
+  );
+  if (there) reportReachable();
+  else reportUnreachable();
+  return there;
+}
+
+/** Waits for as long as the server cannot be reached. */
+export function untilReachable(): Promise<void> {
+  if (reachable) return Promise.resolve();
+  return new Promise((resolve) => {
+    const stop = onReachable(() => {
+      stop();
+      resolve();
+    });
+  });
 }

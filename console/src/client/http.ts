@@ -27,6 +27,7 @@ export const UNREACHABLE = "unreachable";
 export const WRONG_CREDENTIALS = "wrong_credentials";
 
 const SAFE = new Set(["GET", "HEAD", "OPTIONS"]);
+/** What a proxy in front of us says when it cannot reach us. Our own, which tell of a provider, have a request's id. */
 const GATEWAY_DOWN = new Set([502, 504]);
 
 let csrf: string | null = null;
@@ -46,7 +47,7 @@ const proof: Middleware = {
 async function watchedFetch(request: Request): Promise<Response> {
   try {
     const response = await fetch(request);
-    if (GATEWAY_DOWN.has(response.status)) reportUnreachable();
+    if (GATEWAY_DOWN.has(response.status) && !response.headers.has("x-request-id")) reportUnreachable();
     else reportReachable();
     return response;
   } catch (error) {
@@ -69,7 +70,7 @@ interface Answer<T> {
 /** The body of an answer; ApiError when it was refused. */
 export async function call<T>(pending: Promise<Answer<T>>): Promise<T> {
   const { data, error, response } = await pending;
-  if (!response.ok) throw errorOf(response, error);
+  if (!response.ok) throw refused(response, error);
   return data as T;
 }
 
@@ -78,8 +79,22 @@ export async function send(path: string, init: RequestInit = {}): Promise<Respon
   const request = new Request(new URL(path, location.origin), init);
   if (csrf !== null && !SAFE.has(request.method)) request.headers.set("x-polyforge-csrf", csrf);
   const response = await watchedFetch(request);
-  if (!response.ok) throw errorOf(response, await problemOf(response));
+  if (!response.ok) throw refused(response, await problemOf(response));
   return response;
+}
+
+const signedOut = new Set<() => void>();
+
+/** Hear that the server does not know the session any more, whoever noticed it: a page, or a stream beside it. */
+export function onSignedOut(listener: () => void): () => void {
+  signedOut.add(listener);
+  return () => signedOut.delete(listener);
+}
+
+function refused(response: Response, body: unknown): ApiError {
+  const error = errorOf(response, body);
+  if (error.status === 401 && error.code !== WRONG_CREDENTIALS) for (const listener of signedOut) listener();
+  return error;
 }
 
 async function problemOf(response: Response): Promise<unknown> {

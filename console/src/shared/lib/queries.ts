@@ -1,8 +1,9 @@
-import { MutationCache, QueryCache, QueryClient } from "@tanstack/react-query";
+import { QueryClient } from "@tanstack/react-query";
 
-import { ApiError, WRONG_CREDENTIALS } from "@/client/http";
-import { onReachable, isReachable } from "@/client/connection";
+import { isReachable, onReachable } from "@/client/connection";
+import { ApiError, onSignedOut } from "@/client/http";
 
+import { isShort } from "./lists";
 import { ME } from "./me";
 
 const MOST_TRIES = 2;
@@ -11,12 +12,7 @@ const KEPT_MS = 5 * 60_000;
 
 /** What was read is kept a while; a session that ended shows the sign-in page, whoever noticed it. */
 export function createQueries(): QueryClient {
-  const noticed = (error: unknown) => {
-    if (error instanceof ApiError && error.status === 401 && error.code !== WRONG_CREDENTIALS) client.setQueryData(ME, null);
-  };
   const client = new QueryClient({
-    queryCache: new QueryCache({ onError: noticed }),
-    mutationCache: new MutationCache({ onError: noticed }),
     defaultOptions: {
       queries: {
         staleTime: FRESH_MS,
@@ -28,7 +24,8 @@ export function createQueries(): QueryClient {
     },
   });
   onReachable(() => {
-    if (isReachable()) void client.invalidateQueries();
+    if (isReachable()) void client.invalidateQueries({ predicate: isShort });
   });
+  onSignedOut(() => client.setQueryData(ME, null));
   return client;
 }

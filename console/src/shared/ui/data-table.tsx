@@ -62,9 +62,11 @@ export function DataTable<Row>({ label, columns, list, rowKey, empty, onOpen, so
   });
   const items = virtual.getVirtualItems();
   const last = items.at(-1)?.index ?? -1;
+  const failed = Boolean(list.error);
   useEffect(() => {
-    if (hasMore && readsOn && !loadingMore && last >= rows.length - NEAR_THE_END) loadMore();
-  }, [hasMore, readsOn, loadingMore, last, rows.length, loadMore]);
+    // After an error one has to ask for more, or a server that refuses would be asked without end.
+    if (hasMore && readsOn && !failed && !loadingMore && last >= rows.length - NEAR_THE_END) loadMore();
+  }, [hasMore, readsOn, failed, loadingMore, last, rows.length, loadMore]);
 
   if (list.error && rows.length === 0) return <ErrorNote error={list.error} onRetry={list.retry} />;
   if (list.loading || (rows.length === 0 && hasMore && readsOn)) return <Waiting />;
@@ -75,7 +77,8 @@ export function DataTable<Row>({ label, columns, list, rowKey, empty, onOpen, so
   const tracks = widths.join(" ");
   return (
     <div className="bg-surface border-line rounded-box shadow-box flex min-w-0 flex-col border">
-      <div ref={scrolled} className="overflow-auto rounded-t-[inherit]" style={{ maxHeight: height }}>
+      {/* Keyboards must be able to scroll it: through its rows, or else itself. */}
+      <div ref={scrolled} tabIndex={onOpen ? undefined : 0} className="overflow-auto rounded-t-[inherit]" style={{ maxHeight: height }}>
         <div role="table" aria-label={label} aria-rowcount={hasMore ? -1 : rows.length + 1} style={{ minWidth: `${leastRem(widths)}rem` }}>
           <div role="row" aria-rowindex={1} className="bg-sunken border-line sticky top-0 z-10 grid border-b" style={{ gridTemplateColumns: tracks }}>
             {columns.map((column) => (
@@ -113,7 +116,7 @@ export function DataTable<Row>({ label, columns, list, rowKey, empty, onOpen, so
       </div>
       <footer className="border-line text-muted flex items-center justify-between gap-3 border-t px-3 py-1.5 text-[12.5px]">
         <span role="status">{hasMore ? t("rowsSoFar", { count: rows.length }) : t("rows", { count: rows.length })}</span>
-        {list.error ? <span className="text-danger">{t("rowsStale")}</span> : null}
+        {failed ? <span className="text-danger">{list.moreFailed ? t("moreFailed") : t("rowsStale")}</span> : null}
         {hasMore ? (
           <Button small kind="ghost" busy={loadingMore} onClick={loadMore}>
             {t("more")}

@@ -34,16 +34,25 @@ interface TextProps {
   className?: string;
 }
 
+const MOST_TOLD = 10;
+
 /** A text to look for: it counts once one leaves it, presses Enter, or chooses what is suggested. */
 export function FilterText({ id, value, onChange, placeholder, suggestions, type = "text", className = "!w-44" }: TextProps) {
   const [draft, setDraft] = useState(value ?? "");
   const [known, setKnown] = useState(value);
+  const [told, setTold] = useState<readonly string[]>([]);
   if (known !== value) {
     setKnown(value);
-    setDraft(value ?? "");
+    // What comes back of our own must not take the place of what was typed since.
+    const place = told.indexOf(value ?? "");
+    setTold(told.slice(place + 1));
+    if (place < 0) setDraft(value ?? "");
   }
   const done = (text: string) => {
-    if (text.trim() !== (value ?? "")) onChange(text.trim());
+    const wanted = text.trim();
+    if (wanted === (value ?? "")) return;
+    setTold((old) => [...old, wanted].slice(-MOST_TOLD));
+    onChange(wanted);
   };
   return (
     <>

@@ -12,7 +12,7 @@ export interface Submission {
   error: unknown;
   fields: FieldErrors;
   busy: boolean;
-  onSubmit: (event: FormEvent) => void;
+  onSubmit: (event: FormEvent<HTMLFormElement>) => void;
   /** Forget what went wrong. */
   reset: () => void;
 }
@@ -26,10 +26,17 @@ export function useSubmission(act: () => Promise<unknown>): Submission {
     busy: isPending,
     onSubmit: (event) => {
       event.preventDefault();
-      if (!isPending) mutate();
+      const unread = unreadIn(event.currentTarget);
+      if (unread !== undefined) unread.reportValidity();
+      else if (!isPending) mutate();
     },
     reset,
   };
+}
+
+/** A field with something that the browser cannot read, such as "1e" or half a date: it has no value, and would be sent as if it were empty. */
+function unreadIn(form: HTMLFormElement): HTMLInputElement | undefined {
+  return [...form.elements].find((field): field is HTMLInputElement => field instanceof HTMLInputElement && field.validity.badInput);
 }
 
 /** Which field the server's refusal is about, by the name that the API gives it. */

@@ -1,6 +1,8 @@
 import { useState } from "react";
 
 import { api, call, type Schemas } from "@/client/http";
+import { changedFields } from "@/shared/lib/changes";
+import { localMinutes } from "@/shared/lib/format";
 import { useTexts } from "@/shared/lib/i18n";
 import { Field } from "@/shared/ui/field";
 import { type FieldErrors, FormDialog } from "@/shared/ui/form-dialog";
@@ -33,15 +35,14 @@ interface Props {
 export function KeyForm({ open, edited, onClose, onDone }: Props) {
   const t = useTexts("keys");
   const common = useTexts("common");
-  const [draft, setDraft] = useState<Draft>(() => draftOf(edited));
+  const [before] = useState<Draft>(() => draftOf(edited));
+  const [draft, setDraft] = useState(before);
   const set = (changes: Partial<Draft>) => setDraft((old) => ({ ...old, ...changes }));
 
   async function submit() {
-    const body = bodyOf(draft);
-    const made = edited
-      ? await call(api.PATCH("/api/v1/keys/{key_id}", { params: { path: { key_id: edited.id } }, body }))
-      : await call(api.POST("/api/v1/keys", { body: body as Schemas["NewKey"] }));
-    setDraft(draftOf(undefined));
+    if (edited) return onDone(await change(edited, changedFields(bodyOf(before), bodyOf(draft))));
+    const made = await call(api.POST("/api/v1/keys", { body: bodyOf(draft) as Schemas["NewKey"] }));
+    setDraft(before);
     onDone(made);
   }
 
@@ -96,6 +97,11 @@ export function KeyForm({ open, edited, onClose, onDone }: Props) {
   );
 }
 
+async function change(key: Key, body: Schemas["KeyChanges"]): Promise<Key> {
+  if (Object.keys(body).length === 0) return key;
+  return call(api.PATCH("/api/v1/keys/{key_id}", { params: { path: { key_id: key.id } }, body }));
+}
+
 function draftOf(key: Key | undefined): Draft {
   return {
     name: key?.name ?? "",
@@ -129,10 +135,4 @@ function text(value: number | null | undefined): string {
 
 function number(value: string): number | null {
   return value.trim() === "" ? null : Number(value);
-}
-
-/** What a datetime-local field takes: minutes in the time of this place. */
-function localMinutes(iso: string): string {
-  const date = new Date(iso);
-  return new Date(date.getTime() - date.getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
 }

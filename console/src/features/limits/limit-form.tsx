@@ -1,6 +1,7 @@
 import { useState } from "react";
 
 import { api, call, type Schemas } from "@/client/http";
+import { changedFields } from "@/shared/lib/changes";
 import { useTexts } from "@/shared/lib/i18n";
 import { Field } from "@/shared/ui/field";
 import { type FieldErrors, FormDialog } from "@/shared/ui/form-dialog";
@@ -36,13 +37,16 @@ interface Props {
 export function LimitForm({ open, edited, subjects, onClose, onDone }: Props) {
   const t = useTexts("limits");
   const common = useTexts("common");
-  const [draft, setDraft] = useState<Draft>(() => (edited ? draftOf(edited) : FRESH));
+  const [before] = useState<Draft>(() => (edited ? draftOf(edited) : FRESH));
+  const [draft, setDraft] = useState(before);
   const set = (changes: Partial<Draft>) => setDraft((old) => ({ ...old, ...changes }));
 
   async function submit() {
-    if (edited) await call(api.PATCH("/api/v1/limits/{limit_id}", { params: { path: { limit_id: edited.id } }, body: changesOf(draft) }));
-    else await call(api.POST("/api/v1/limits", { body: { ...changesOf(draft), ...aimOf(draft) } }));
-    setDraft(FRESH);
+    if (edited) await change(edited, changedFields(valuesOf(before), valuesOf(draft)));
+    else {
+      await call(api.POST("/api/v1/limits", { body: { ...valuesOf(draft), ...aimOf(draft) } }));
+      setDraft(FRESH);
+    }
     onDone();
   }
 
@@ -196,7 +200,11 @@ function draftOf(limit: Limit): Draft {
   };
 }
 
-function changesOf(draft: Draft): Required<Schemas["LimitChanges"]> {
+async function change(limit: Limit, body: Schemas["LimitChanges"]): Promise<void> {
+  if (Object.keys(body).length > 0) await call(api.PATCH("/api/v1/limits/{limit_id}", { params: { path: { limit_id: limit.id } }, body }));
+}
+
+function valuesOf(draft: Draft): Required<Schemas["LimitChanges"]> {
   const percents = draft.thresholds.split(",").map((part) => part.replace("%", "").trim()).filter(Boolean);
   return {
     name: draft.name.trim(),

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 
-import { changesBetween } from "./changes";
+import { changedFields, changesBetween } from "./changes";
 
 describe("what differs between two values", () => {
   it("is named place by place", () => {
@@ -28,4 +28,10 @@ describe("what differs between two values", () => {
     expect(changesBetween({ a: [1, { b: 2 }] }, { a: [1, { b: 2 }] })).toEqual([]);
     expect(changesBetween(null, null)).toEqual([]);
   });
+});
+
+it("of a form only what was changed is sent, and what was taken away", () => {
+  const before = { name: "a", models: ["x"], rpm: 5, expires_at: null };
+  expect(changedFields(before, { name: "a", models: ["x"], rpm: null as unknown as number, expires_at: null })).toEqual({ rpm: null });
+  expect(changedFields(before, { ...before })).toEqual({});
 });

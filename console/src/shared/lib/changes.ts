@@ -36,6 +36,13 @@ function partsOf(value: unknown): Record<string, unknown> | null {
   return value as Record<string, unknown>;
 }
 
+/** The fields of `after` that are not as in `before`. Who changes something sends only these: what others changed meanwhile stays. */
+export function changedFields<Fields extends object>(before: Fields, after: Fields): Partial<Fields> {
+  const names = Object.keys(after) as (keyof Fields)[];
+  const changed = names.filter((name) => JSON.stringify(before[name]) !== JSON.stringify(after[name]));
+  return Object.fromEntries(changed.map((name) => [name, after[name]])) as Partial<Fields>;
+}
+
 /** A value as people read it in a table. */
 export function shown(value: unknown): string {
   return typeof value === "string" ? value : JSON.stringify(value);

@@ -19,13 +19,14 @@ export function formatCompact(value: number | null | undefined): string {
   return new Intl.NumberFormat(locale, { notation: "compact", maximumFractionDigits: 1 }).format(value);
 }
 
+/** Below this an amount has two digits after the point only by leaving out some that tell something. */
+const SMALL_USD = 0.0995;
+
 /** US dollars; small amounts keep two significant digits, so that no call looks free. */
 export function formatUsd(value: number | null | undefined): string {
   if (value === null || value === undefined) return NONE;
-  const small = value !== 0 && Math.abs(value) < 0.1;
-  const digits: Intl.NumberFormatOptions = small
-    ? { minimumFractionDigits: 2, maximumFractionDigits: 6, maximumSignificantDigits: 2 }
-    : { minimumFractionDigits: 2, maximumFractionDigits: 2 };
+  const small = value !== 0 && Math.abs(value) < SMALL_USD;
+  const digits: Intl.NumberFormatOptions = small ? { maximumSignificantDigits: 2 } : { minimumFractionDigits: 2, maximumFractionDigits: 2 };
   return new Intl.NumberFormat(locale, { style: "currency", currency: "USD", ...digits }).format(value);
 }
 
@@ -64,6 +65,18 @@ export function formatStamp(iso: string | null | undefined, now: number = Date.n
   const year = at.getFullYear() === new Date(now).getFullYear() ? {} : ({ year: "numeric" } as const);
   const options = { ...year, month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false } as const;
   return new Intl.DateTimeFormat(locale, options).format(at);
+}
+
+/** A moment as a field for date and time takes it: minutes in the time of this place. */
+export function localMinutes(moment: string | number): string {
+  const date = new Date(moment);
+  return new Date(date.getTime() - date.getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
+}
+
+/** What such a field holds, as the API takes it; undefined where that is no moment. */
+export function momentOf(local: string | undefined): string | undefined {
+  const at = new Date(local || Number.NaN);
+  return Number.isNaN(at.getTime()) ? undefined : at.toISOString();
 }
 
 export function formatDate(iso: string | null | undefined): string {

@@ -5,8 +5,8 @@ import { RouterProvider } from "@tanstack/react-router";
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 
+import { readPart } from "./app/reading";
 import { router } from "./app/router";
-import { reloadWhenStale } from "./app/stale";
 import { type Language, startTranslations } from "./shared/lib/i18n";
 import { createQueries } from "./shared/lib/queries";
 import { applyTheme } from "./shared/lib/theme";
@@ -14,9 +14,8 @@ import { applyTheme } from "./shared/lib/theme";
 const catalogues = { en: () => import("./app/catalogue.en"), hi: () => import("./app/catalogue.hi") };
 
 async function start(): Promise<void> {
-  reloadWhenStale(window);
   applyTheme();
-  await startTranslations(async (language: Language) => (await catalogues[language]()).default);
+  await startTranslations(async (language: Language) => (await readPart(catalogues[language])).default);
   const place = document.getElementById("root");
   if (place === null) throw new Error("the page has no place for the console");
   createRoot(place).render(

@@ -1,10 +1,11 @@
-import { createRootRoute, createRoute, createRouter, lazyRouteComponent, Outlet, type RouteComponent } from "@tanstack/react-router";
+import { createRootRoute, createRoute, createRouter, Outlet } from "@tanstack/react-router";
 
 import type { PageSpec } from "@/shared/lib/feature";
 import { Need } from "@/shared/ui/need";
 
 import { Failed, NotFound } from "./failed";
 import { features } from "./features";
+import { lazyPage } from "./lazy-page";
 import { SignedIn } from "./signed-in";
 
 const root = createRootRoute({ component: Outlet, notFoundComponent: NotFound, errorComponent: Failed });
@@ -14,19 +15,20 @@ const signedIn = createRoute({ getParentRoute: () => root, id: "signed-in", comp
 const pages = features.flatMap((feature) => feature.pages);
 
 function routeOf(page: PageSpec, parent: () => typeof root | typeof signedIn) {
-  const Component = lazyRouteComponent(page.load) as RouteComponent;
+  const Component = lazyPage(page.load);
   const { permission } = page;
-  const Guarded = permission
-    ? () => (
-        <Need permission={permission}>
-          <Component />
-        </Need>
-      )
-    : Component;
+  function Guarded() {
+    if (permission === undefined) return <Component />;
+    return (
+      <Need permission={permission}>
+        <Component />
+      </Need>
+    );
+  }
   return createRoute({
     getParentRoute: parent as () => typeof root,
     path: page.path,
-    component: Guarded,
+    component: Object.assign(Guarded, { preload: Component.preload }),
     errorComponent: Failed,
     validateSearch: (search: Record<string, unknown>) => search,
   });

@@ -22,7 +22,8 @@ export function Shell({ children }: { children: ReactNode }) {
   const [palette, setPalette] = useState(false);
   useEffect(() => {
     function onKey(event: KeyboardEvent) {
-      if (event.key.toLowerCase() !== "k" || !(event.ctrlKey || event.metaKey)) return;
+      // Of a field that the browser fills in by itself it comes without a key.
+      if (event.key?.toLowerCase() !== "k" || !(event.ctrlKey || event.metaKey)) return;
       event.preventDefault();
       setPalette((open) => !open);
     }
@@ -46,7 +47,7 @@ export function Shell({ children }: { children: ReactNode }) {
             {brand.name}
           </Link>
           <span className="lg:hidden">
-            <IconButton label={t("menu")} onClick={() => setMenu(false)}>
+            <IconButton label={t("close")} onClick={() => setMenu(false)}>
               <X size={16} aria-hidden />
             </IconButton>
           </span>

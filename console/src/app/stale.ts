@@ -3,13 +3,11 @@
 const NAME = "polyforge.reloaded";
 const QUIET_MS = 30_000;
 
-/** Load the page anew when one of its files is gone; not twice in a row, so that a missing file ends in an error and not in a loop. */
-export function reloadWhenStale(page: Pick<Window, "addEventListener" | "sessionStorage" | "location">, now: () => number = Date.now): void {
-  page.addEventListener("vite:preloadError", (event: Event) => {
-    const last = Number(page.sessionStorage.getItem(NAME) ?? 0);
-    if (now() - last < QUIET_MS) return;
-    page.sessionStorage.setItem(NAME, String(now()));
-    event.preventDefault();
-    page.location.reload();
-  });
+/** Loads the console anew, and whether it did: not twice in a row, so that a missing file ends in an error and not in a loop. */
+export function reloadOnce(page: Pick<Window, "sessionStorage" | "location">, now: () => number = Date.now): boolean {
+  const last = Number(page.sessionStorage.getItem(NAME) ?? 0);
+  if (now() - last < QUIET_MS) return false;
+  page.sessionStorage.setItem(NAME, String(now()));
+  page.location.reload();
+  return true;
 }

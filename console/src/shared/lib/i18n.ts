@@ -15,6 +15,7 @@ export type Catalogue = Record<string, object>;
 type Load = (language: Language) => Promise<Catalogue>;
 
 let load: Load = async () => ({});
+let wanted: Language = "en";
 
 function chosen(): Language {
   const stored = read("language");
@@ -33,7 +34,7 @@ export async function startTranslations(loader: Load): Promise<void> {
     react: { useSuspense: false },
   });
   await addTexts("en");
-  await chooseLanguage(chosen());
+  await show(chosen());
 }
 
 async function addTexts(language: Language): Promise<void> {
@@ -42,10 +43,17 @@ async function addTexts(language: Language): Promise<void> {
 }
 
 export async function chooseLanguage(language: Language): Promise<void> {
+  write("language", language);
+  await show(language);
+}
+
+async function show(language: Language): Promise<void> {
+  wanted = language;
   await addTexts(language);
+  // Another one was chosen while the texts of this one came.
+  if (wanted !== language) return;
   setLocale(language);
   document.documentElement.lang = language;
-  write("language", language);
   await i18next.changeLanguage(language);
 }
 

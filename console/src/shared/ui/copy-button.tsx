@@ -28,8 +28,13 @@ export function CopyButton({ text, label }: { text: string; label?: string }) {
 
   const name = label ?? t("copy");
   return (
-    <Button small kind="ghost" onClick={copy} aria-label={name} icon={copied ? <Check size={14} aria-hidden /> : <Copy size={14} aria-hidden />}>
-      {copied ? t("copied") : name}
-    </Button>
+    <>
+      <Button small kind="ghost" onClick={copy} icon={copied ? <Check size={14} aria-hidden /> : <Copy size={14} aria-hidden />}>
+        {copied ? t("copied") : name}
+      </Button>
+      <span role="status" className="sr-only">
+        {copied ? t("copied") : ""}
+      </span>
+    </>
   );
 }

@@ -41,6 +41,8 @@ export function Dialog({ open, onClose, title, description, children, footer, pl
       ref={element}
       aria-labelledby={id}
       onCancel={(event) => {
+        // A choice of files that is called off says so too.
+        if (event.target !== event.currentTarget) return;
         event.preventDefault();
         onClose();
       }}

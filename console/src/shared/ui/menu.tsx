@@ -33,6 +33,7 @@ export function Menu({ trigger, items, header, align = "end" }: { trigger: React
               {item.separated ? <DropdownMenu.Separator className="bg-line my-1 h-px" /> : null}
               <DropdownMenu.Item
                 disabled={item.disabled ?? false}
+                aria-current={item.checked || undefined}
                 onSelect={item.onSelect}
                 className={classes(
                   "data-[highlighted]:bg-hover flex items-center gap-2 rounded px-2.5 py-1.5 outline-none data-[disabled]:opacity-50",

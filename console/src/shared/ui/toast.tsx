@@ -1,4 +1,4 @@
-import { useSyncExternalStore } from "react";
+import { useEffect, useRef, useSyncExternalStore } from "react";
 
 import { classes } from "@/shared/lib/classes";
 
@@ -36,8 +36,22 @@ function subscribe(listener: () => void): () => void {
 
 export function Toasts() {
   const shown = useSyncExternalStore(subscribe, () => toasts);
+  const element = useRef<HTMLDivElement>(null);
+  useEffect(() => {
+    const place = element.current;
+    if (place === null || shown.length === 0 || !("showPopover" in place)) return;
+    // A dialog lies above all of the page; what is shown after it lies above that, where the browser knows how.
+    if (place.matches(":popover-open")) place.hidePopover();
+    place.showPopover();
+  }, [shown]);
   return (
-    <div role="status" aria-live="polite" className="pointer-events-none fixed right-4 bottom-4 z-50 flex flex-col gap-2">
+    <div
+      ref={element}
+      popover="manual"
+      role="status"
+      aria-live="polite"
+      className="text-text pointer-events-none fixed top-auto right-4 bottom-4 left-auto z-50 m-0 flex flex-col gap-2 overflow-visible border-0 bg-transparent p-0"
+    >
       {shown.map((one) => (
         <div
           key={one.id}

@@ -1,85 +1,53 @@
-import { useQueryClient } from "@tanstack/react-query";
-import { Link } from "@tanstack/react-router";
+import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { FolderOpen, MessagesSquare, Plus, Save, SlidersHorizontal, SquarePen } from "lucide-react";
 import { useCallback, useEffect, useState } from "react";
 
 import { ApiError } from "@/client/http";
 import { type Translate, useTexts } from "@/shared/lib/i18n";
-import { type Model, useModels } from "@/shared/lib/models";
+import type { Model } from "@/shared/lib/models";
 import { useSession } from "@/shared/lib/session";
 import { useUrlState } from "@/shared/lib/url-state";
 import { AsCode } from "@/shared/ui/as-code";
 import { Badge } from "@/shared/ui/badge";
 import { Button } from "@/shared/ui/button";
-import { Empty } from "@/shared/ui/empty";
 import { ErrorNote, messageOf } from "@/shared/ui/error-note";
 import { FormDialog } from "@/shared/ui/form-dialog";
 import { Checkbox } from "@/shared/ui/input";
 import { firstModel } from "@/shared/ui/model-choice";
 import { Page } from "@/shared/ui/page";
-import { Skeleton } from "@/shared/ui/skeleton";
 import { toast } from "@/shared/ui/toast";
+import { WithModels } from "@/shared/ui/with-models";
 
 import { Composer } from "./composer";
 import { MOST_PANES, NO_SETTINGS, type Pane, type Picture, problemsOf, restore } from "./conversation";
 import { NameForm } from "./name-form";
 import { PaneOf } from "./pane";
-import { type Playground, playgroundOf, type State, usePlayground } from "./playground";
+import { type Opened, type Playground, playgroundOf, type State, usePlayground } from "./playground";
 import { programOf } from "./program";
-import { openedOf, readSaved, saveChanges, SAVED, saveNew } from "./saved";
+import { openedOf, readSaved, saveChanges, SAVED, saveNew, type Summary } from "./saved";
 import { SavedPanel } from "./saved-panel";
 import { SettingsPanel } from "./settings";
 
 export default function ChatPage() {
   const t = useTexts("chat");
   const { me } = useSession();
-  const { models, error, retry } = useModels("chat");
   const playground = playgroundOf(me.id, me.project_id);
-  if (error && models === undefined) {
-    return (
-      <Page title={t("title")} about={t("about")}>
-        <ErrorNote error={error} onRetry={retry} />
-      </Page>
-    );
-  }
-  if (models === undefined) {
-    return (
-      <Page title={t("title")} about={t("about")}>
-        <Skeleton className="h-96 w-full" />
-      </Page>
-    );
-  }
-  if (models.length === 0 && playground.state.panes.length === 0) return <NoModels />;
-  return <Chat models={models} playground={playground} />;
-}
-
-function NoModels() {
-  const t = useTexts("chat");
-  const { can } = useSession();
   return (
-    <Page title={t("title")} about={t("about")}>
-      <Empty
-        icon={MessagesSquare}
-        title={t("noModels")}
-        action={
-          can("models:read") ? (
-            <Link to="/models" className="text-accent underline">
-              {t("toModels")}
-            </Link>
-          ) : null
-        }
-      >
-        {t("noModelsHint")}
-      </Empty>
-    </Page>
+    <WithModels
+      task="chat"
+      title={t("title")}
+      about={t("about")}
+      none={{ icon: MessagesSquare, title: t("noModels"), hint: t("noModelsHint") }}
+      evenWithout={playground.state.panes.length > 0}
+    >
+      {(models) => <Chat models={models} playground={playground} />}
+    </WithModels>
   );
 }
 
 function Chat({ models, playground }: { models: readonly Model[]; playground: Playground }) {
   const t = useTexts("chat");
-  const common = useTexts("common");
   const state = usePlayground(playground);
-  const queries = useQueryClient();
   const [url, setUrl] = useUrlState<"chat" | "model">();
   const [settingsOf, setSettingsOf] = useState<string | "all" | null>(null);
   const [codeOf, setCodeOf] = useState<string | null>(null);
@@ -89,6 +57,9 @@ function Chat({ models, playground }: { models: readonly Model[]; playground: Pl
   const { panes, live, opened, together, changed } = state;
   const readOnly = opened !== null && !opened.own;
   const talking = Object.keys(live).length > 0;
+  const open = (id: string | undefined) => setUrl({ chat: id });
+  const name = () => setNaming(true);
+  const { save, saveAs, saving } = useSaving(playground, open, name);
 
   useEffect(() => {
     playground.begin(url.model ?? firstModel(models));
@@ -103,6 +74,7 @@ function Chat({ models, playground }: { models: readonly Model[]; playground: Pl
         toast(t("mended"), "danger");
         setSettingsOf(wrong.id);
       }
+      return wrong === undefined;
     },
     [playground, t],
   );
@@ -115,36 +87,13 @@ function Chat({ models, playground }: { models: readonly Model[]; playground: Pl
 
   function begin() {
     playground.clear();
-    setUrl({ chat: undefined });
+    open(undefined);
   }
 
   function copy() {
-    if (opened === null) return;
     playground.open(panes, null);
-    setUrl({ chat: undefined });
-    setNaming(true);
-  }
-
-  async function saveOpened() {
-    if (opened === null) return setNaming(true);
-    try {
-      playground.saved(openedOf(await saveChanges(opened.id, opened.version, { panes })));
-      toast(t("saved", { title: opened.title }));
-      await queries.invalidateQueries({ queryKey: [SAVED] });
-    } catch (error) {
-      const stale = error instanceof ApiError && error.status === 409;
-      toast(stale ? t("stale") : messageOf(error, common), "danger");
-      if (stale) setNaming(true);
-    }
-  }
-
-  async function saveAs(title: string, shared: boolean) {
-    const made = await saveNew(title, shared, panes);
-    playground.saved(openedOf(made));
-    setNaming(false);
-    setUrl({ chat: made.id });
-    toast(t("saved", { title }));
-    await queries.invalidateQueries({ queryKey: [SAVED] });
+    open(undefined);
+    name();
   }
 
   const coded = panes.find((pane) => pane.id === codeOf);
@@ -166,7 +115,7 @@ function Chat({ models, playground }: { models: readonly Model[]; playground: Pl
               {t("copyIt")}
             </Button>
           ) : (
-            <Button kind="primary" icon={<Save size={15} aria-hidden />} disabled={empty || talking || (opened !== null && !changed)} onClick={() => void saveOpened()}>
+            <Button kind="primary" icon={<Save size={15} aria-hidden />} busy={saving} disabled={empty || talking || (opened !== null && !changed)} onClick={save}>
               {t("save")}
             </Button>
           )}
@@ -205,7 +154,6 @@ function Chat({ models, playground }: { models: readonly Model[]; playground: Pl
             </div>
             {together || panes.length === 1 ? (
               <Composer
-                key={opened?.id ?? "new"}
                 label={panes.length > 1 ? t("composer") : t("composerOne")}
                 draft={playground.drafts.get("") ?? ""}
                 onDraft={(text) => playground.drafts.set("", text)}
@@ -230,17 +178,18 @@ function Chat({ models, playground }: { models: readonly Model[]; playground: Pl
         onOpen={(id) =>
           leave(() => {
             setListing(false);
-            playground.saved(null);
-            setUrl({ chat: id });
+            playground.unsaved();
+            open(id);
           })
         }
         onChanged={(id, now) => {
           if (opened?.id !== id) return;
-          playground.saved(now === null ? null : openedOf(now));
-          if (now === null) setUrl({ chat: undefined });
+          if (now !== null) return playground.renamed(openedOf(now));
+          playground.unsaved();
+          open(undefined);
         }}
       />
-      {naming ? <NameForm heading={t("saveAs")} title={opened?.title ?? titleOf(panes)} shared={false} onClose={() => setNaming(false)} onSave={saveAs} /> : null}
+      {naming ? <NameForm heading={t("saveAs")} title={opened?.title ?? titleOf(panes)} shared={false} onClose={() => setNaming(false)} onSave={saveAs(() => setNaming(false))} /> : null}
       <FormDialog
         open={leaving !== null}
         onClose={() => setLeaving(null)}
@@ -255,6 +204,48 @@ function Chat({ models, playground }: { models: readonly Model[]; playground: Pl
       />
     </Page>
   );
+}
+
+/** Keeps the conversation: as what is open, or under a name to ask for. */
+function useSaving(playground: Playground, open: (id: string) => void, name: () => void) {
+  const t = useTexts("chat");
+  const common = useTexts("common");
+  const queries = useQueryClient();
+
+  async function done(panes: readonly Pane[], kept: Summary) {
+    playground.saved(openedOf(kept), panes);
+    toast(t("saved", { title: kept.title }));
+    await queries.invalidateQueries({ queryKey: [SAVED] });
+  }
+
+  const again = useMutation({
+    mutationFn: async ({ id, version }: Opened) => {
+      const { panes } = playground.state;
+      await done(panes, await saveChanges(id, version, { panes }));
+    },
+    onError: (error) => {
+      const stale = error instanceof ApiError && error.status === 409;
+      toast(stale ? t("stale") : messageOf(error, common), "danger");
+      if (stale) name();
+    },
+  });
+
+  function save() {
+    const { opened } = playground.state;
+    if (opened === null) name();
+    else again.mutate(opened);
+  }
+
+  const saveAs = (close: () => void) => async (title: string, shared: boolean) => {
+    const { panes } = playground.state;
+    const made = await saveNew(title, shared, panes);
+    close();
+    const kept = done(panes, made);
+    open(made.id);
+    await kept;
+  };
+
+  return { save, saveAs, saving: again.isPending };
 }
 
 function OpenedNote({ state: { opened, changed } }: { state: State }) {

@@ -14,7 +14,8 @@ interface Props {
   /** What was typed before, and where what is typed is kept. */
   draft: string;
   onDraft: (text: string) => void;
-  onSend: (text: string, pictures: readonly Picture[]) => void;
+  /** Whether it was sent; what was not stays in the box. */
+  onSend: (text: string, pictures: readonly Picture[]) => boolean;
   onStop: () => void;
   busy: boolean;
   small?: boolean;
@@ -27,9 +28,10 @@ export function Composer({ label, draft, onDraft, onSend, onStop, busy, small }:
   const t = useTexts("chat");
   const [text, setText] = useState(draft);
   const [pictures, setPictures] = useState<readonly Picture[]>([]);
+  const [reading, setReading] = useState(0);
   const [over, setOver] = useState(false);
   const files = useRef<HTMLInputElement>(null);
-  const empty = text.trim() === "" && pictures.length === 0;
+  const ready = reading === 0 && (text.trim() !== "" || pictures.length > 0);
 
   function write(value: string) {
     setText(value);
@@ -38,16 +40,17 @@ export function Composer({ label, draft, onDraft, onSend, onStop, busy, small }:
 
   async function add(chosen: readonly File[]) {
     if (pictures.length + chosen.length > MOST_PICTURES) toast(t("tooManyPictures", { count: MOST_PICTURES }), "warn");
+    setReading((count) => count + 1);
     for (const file of chosen.slice(0, MOST_PICTURES)) {
       const picture = await readPicture(file);
       if (picture === null) toast(t("noPicture", { name: file.name }), "danger");
       else setPictures((old) => [...old, picture].slice(0, MOST_PICTURES));
     }
+    setReading((count) => count - 1);
   }
 
   function send() {
-    if (empty || busy) return;
-    onSend(text.trim(), pictures);
+    if (!ready || busy || !onSend(text.trim(), pictures)) return;
     write("");
     setPictures([]);
   }
@@ -132,7 +135,7 @@ export function Composer({ label, draft, onDraft, onSend, onStop, busy, small }:
             {t("stop")}
           </Button>
         ) : (
-          <Button small={small ?? false} kind="primary" type="submit" disabled={empty} icon={<SendHorizontal size={14} aria-hidden />}>
+          <Button small={small ?? false} kind="primary" type="submit" disabled={!ready} icon={<SendHorizontal size={14} aria-hidden />}>
             {t("send")}
           </Button>
         )}

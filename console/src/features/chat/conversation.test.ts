@@ -92,8 +92,24 @@ describe("a saved chat", () => {
     expect(restore(JSON.parse(JSON.stringify(keep(panes))))).toEqual(panes);
   });
 
-  it.each([[null], [{}], [{ version: 2, panes: [pane([])] }], [{ version: 1, panes: [] }], [{ version: 1, panes: [{ model: 1 }] }]])("of another kind is not guessed at: %j", (content) => {
+  it.each([
+    [null],
+    [{}],
+    [{ version: 2, panes: [pane([])] }],
+    [{ version: 1, panes: [] }],
+    [{ version: 1, panes: [{ model: 1 }] }],
+    [{ version: 1, panes: [{ model: "m", turns: [{ by: "person", id: "1", text: "no pictures" }] }] }],
+    [{ version: 1, panes: [{ model: "m", turns: [{ ...CALLED, parts: [{ type: "text" }] }] }] }],
+    [{ version: 1, panes: [{ model: "m", turns: [{ ...CALLED, failure: {} }] }] }],
+  ])("of another kind is not guessed at: %j", (content) => {
     expect(restore(content)).toBeNull();
+  });
+});
+
+describe("settings of a saved chat", () => {
+  it("are unset where they are of another kind", () => {
+    const kept = { version: 1, panes: [{ model: "m", turns: [], settings: { system: "Be brief.", temperature: 1, tools: [EXAMPLE_TOOL, 7] } }] };
+    expect(restore(kept)?.[0]?.settings).toEqual({ ...NO_SETTINGS, system: "Be brief.", tools: [EXAMPLE_TOOL] });
   });
 });
 

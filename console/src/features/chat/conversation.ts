@@ -276,9 +276,42 @@ export function restore(content: unknown): Pane[] | null {
   return read.every((pane) => pane !== null) ? read : null;
 }
 
-function restorePane(pane: Partial<Pane> | null): Pane | null {
-  if (typeof pane !== "object" || pane === null) return null;
-  if (typeof pane.model !== "string" || !Array.isArray(pane.turns)) return null;
-  const turns = pane.turns.filter((turn: Turn) => turn.by === "person" || (turn.by === "model" && Array.isArray(turn.parts)));
-  return { id: pane.id ?? newId(), model: pane.model, settings: { ...NO_SETTINGS, ...pane.settings }, turns };
+function restorePane(pane: unknown): Pane | null {
+  if (!isObject(pane) || typeof pane.model !== "string" || !Array.isArray(pane.turns) || !pane.turns.every(isTurn)) return null;
+  const id = typeof pane.id === "string" ? pane.id : newId();
+  return { id, model: pane.model, settings: restoreSettings(pane.settings), turns: pane.turns };
+}
+
+/** Each setting as it was kept, or unset where it is of another kind. */
+function restoreSettings(kept: unknown): Settings {
+  if (!isObject(kept)) return NO_SETTINGS;
+  const known = Object.entries(NO_SETTINGS).map(([name, unset]) => [name, typeof kept[name] === typeof unset ? kept[name] : unset]);
+  const tools = Array.isArray(kept.tools) ? kept.tools.filter(isTool) : [];
+  return { ...(Object.fromEntries(known) as Settings), tools };
+}
+
+function isTool(tool: unknown): tool is ToolDraft {
+  return hasTexts(tool, "name", "description", "parameters");
+}
+
+/** Others can share what they wrote by hand: what cannot be drawn is not taken for a turn. */
+function isTurn(turn: unknown): turn is Turn {
+  if (!hasTexts(turn, "id")) return false;
+  if (turn.by === "person") return hasTexts(turn, "text") && Array.isArray(turn.pictures) && turn.pictures.every((one) => hasTexts(one, "data", "mediaType", "name"));
+  const failed = turn.failure === null || hasTexts(turn.failure, "message", "code");
+  const given = turn.results === null || (isObject(turn.results) && Object.values(turn.results).every((one) => hasTexts(one, "content")));
+  return turn.by === "model" && Array.isArray(turn.parts) && turn.parts.every(isPart) && isObject(turn.facts) && failed && given;
+}
+
+function isPart(part: unknown): part is AnswerPart {
+  if (!isObject(part)) return false;
+  return part.type === "tool_call" ? hasTexts(part, "id", "name") : ["text", "refusal", "reasoning"].includes(String(part.type)) && hasTexts(part, "text");
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null;
+}
+
+function hasTexts(value: unknown, ...names: readonly string[]): value is Record<string, unknown> {
+  return isObject(value) && names.every((name) => typeof value[name] === "string");
 }

@@ -24,7 +24,7 @@ interface Props {
   readOnly: boolean;
   /** Whether it has a box of text of its own. */
   alone: boolean;
-  send: (ids: readonly string[], text: string, pictures: readonly Picture[]) => void;
+  send: (ids: readonly string[], text: string, pictures: readonly Picture[]) => boolean;
   onSettings: (id: string) => void;
   onCode: (id: string) => void;
 }

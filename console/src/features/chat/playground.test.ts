@@ -106,6 +106,37 @@ describe("the playground", () => {
     expect(playground.state.panes[0]?.turns.map((turn) => (turn.by === "person" ? turn.text : "-"))).toEqual(["Uno", "-"]);
   });
 
+  it("asks anew from an earlier place also while an answer comes, which is forgotten", async () => {
+    const asked: string[] = [];
+    const playground = new Playground((body, signal) => {
+      const { messages } = body as { messages: { content: string }[] };
+      asked.push(messages.at(-1)?.content ?? "");
+      if (asked.length > 1) return Promise.resolve(answer(START, text("Yes"), END));
+      return new Promise((_, reject) => signal.addEventListener("abort", () => reject(new DOMException("stopped", "AbortError"))));
+    }, draw);
+    playground.begin("a");
+    const id = playground.state.panes[0]?.id ?? "";
+    playground.say([id], "One", []);
+    playground.resay(id, playground.state.panes[0]?.turns[0]?.id ?? "", "Uno");
+    await settled(playground);
+    expect(asked).toEqual(["One", "Uno"]);
+    expect(playground.state.panes[0]?.turns.map((turn) => (turn.by === "person" ? turn.text : turn.stopped))).toEqual(["Uno", false]);
+  });
+
+  it("knows that something is not saved which was said while it was being saved", () => {
+    const playground = new Playground(async () => answer(START, END), draw);
+    const opened = { id: "s", title: "Rivers", version: 1, shared: false, own: true, owner: null };
+    playground.begin("a");
+    const sent = playground.state.panes;
+    playground.saved(opened, sent);
+    expect(playground.state.changed).toBe(false);
+    playground.say([sent[0]?.id ?? ""], "And the second?", []);
+    playground.saved({ ...opened, version: 2 }, sent);
+    expect(playground.state.changed).toBe(true);
+    playground.renamed({ ...opened, title: "Longest rivers" });
+    expect([playground.state.changed, playground.state.opened?.title]).toEqual([true, "Longest rivers"]);
+  });
+
   it("stops, and keeps what had come", async () => {
     const playground = new Playground(async (_, signal) => {
       const body = new ReadableStream<Uint8Array>({

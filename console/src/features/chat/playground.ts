@@ -123,9 +123,19 @@ export class Playground {
     this.set({ panes, live: {}, opened, changed: opened === null, together: true });
   }
 
-  /** What is shown is saved now as this. */
-  saved(opened: Opened | null): void {
-    this.set({ opened, changed: opened === null && this.state.panes.some((pane) => pane.turns.length > 0) });
+  /** These panes are saved now as this; what was said since they were sent is not. */
+  saved(opened: Opened, panes: readonly Pane[]): void {
+    this.set({ opened, changed: this.state.panes !== panes });
+  }
+
+  /** What is open is called, or shared, otherwise now. */
+  renamed(opened: Opened): void {
+    this.set({ opened });
+  }
+
+  /** What is shown is no saved conversation any more. */
+  unsaved(): void {
+    this.set({ opened: null, changed: this.state.panes.some((pane) => pane.turns.length > 0) });
   }
 
   say(ids: readonly string[], text: string, pictures: readonly Picture[]): void {
@@ -144,9 +154,9 @@ export class Playground {
     void this.answer(id);
   }
 
-  /** Say something else at an earlier place; what came after it is gone. */
+  /** Say something else at an earlier place; what came after it is gone, and what is still coming too. */
   resay(id: string, turnId: string, text: string): void {
-    if (this.state.live[id] !== undefined) return;
+    this.stop(id);
     this.change(id, (pane) => {
       const place = pane.turns.findIndex((turn) => turn.id === turnId);
       const turn = pane.turns[place];

@@ -5,8 +5,7 @@ import { useMemo, useState } from "react";
 
 import { formatDuration, formatNumber, formatPercent, formatUsd } from "@/shared/lib/format";
 import { useTexts } from "@/shared/lib/i18n";
-import { useModels } from "@/shared/lib/models";
-import { useSession } from "@/shared/lib/session";
+import type { Model } from "@/shared/lib/models";
 import { useUrlState } from "@/shared/lib/url-state";
 import { AsCode } from "@/shared/ui/as-code";
 import { Button } from "@/shared/ui/button";
@@ -20,6 +19,7 @@ import { firstModel, ModelChoice } from "@/shared/ui/model-choice";
 import { Page } from "@/shared/ui/page";
 import { Skeleton } from "@/shared/ui/skeleton";
 import { Tabs } from "@/shared/ui/tabs";
+import { WithModels } from "@/shared/ui/with-models";
 
 import { type Compared, embed, MOST_TEXTS, textsOf } from "./embedding";
 import { TextMap } from "./map";
@@ -28,42 +28,22 @@ import { project, similarities } from "./vectors";
 
 export default function EmbeddingsPage() {
   const t = useTexts("embeddings");
-  const { can } = useSession();
-  const { models, error, retry } = useModels("embedding");
+  return (
+    <WithModels task="embedding" title={t("title")} about={t("about")} none={{ icon: ChartScatter, title: t("noModels"), hint: t("noModelsHint") }}>
+      {(models) => <Embeddings models={models} />}
+    </WithModels>
+  );
+}
+
+function Embeddings({ models }: { models: readonly Model[] }) {
+  const t = useTexts("embeddings");
   const [url, setUrl] = useUrlState<"model" | "view">();
   const [typed, setTyped] = useState("");
   const [showing, setShowing] = useState(false);
   const compare = useMutation({ mutationFn: ({ model, texts }: { model: string; texts: string[] }) => embed(model, texts) });
   const texts = textsOf(typed);
-  const model = url.model ?? (models ? firstModel(models) : "");
+  const model = url.model ?? firstModel(models);
   const tooMany = texts.length > MOST_TEXTS;
-
-  if (error && models === undefined) {
-    return (
-      <Page title={t("title")} about={t("about")}>
-        <ErrorNote error={error} onRetry={retry} />
-      </Page>
-    );
-  }
-  if (models?.length === 0) {
-    return (
-      <Page title={t("title")} about={t("about")}>
-        <Empty
-          icon={ChartScatter}
-          title={t("noModels")}
-          action={
-            can("models:read") ? (
-              <Link to="/models" className="text-accent underline">
-                {t("toModels")}
-              </Link>
-            ) : null
-          }
-        >
-          {t("noModelsHint")}
-        </Empty>
-      </Page>
-    );
-  }
   return (
     <Page
       title={t("title")}
@@ -84,13 +64,7 @@ export default function EmbeddingsPage() {
             }}
           >
             <Field label={t("model")}>
-              {(ids) =>
-                models === undefined ? (
-                  <Skeleton className="h-9 w-full" />
-                ) : (
-                  <ModelChoice id={ids.id} models={models} value={model} onChange={(name) => setUrl({ model: name })} label={t("model")} nameLabel={t("modelName")} />
-                )
-              }
+              {(ids) => <ModelChoice id={ids.id} models={models} value={model} onChange={(name) => setUrl({ model: name })} label={t("model")} nameLabel={t("modelName")} />}
             </Field>
             <Field
               label={t("texts")}

@@ -1,4 +1,5 @@
 import { Ban, Check, CircleHelp, EyeOff, Flag, PencilLine } from "lucide-react";
+import { useMemo } from "react";
 
 import type { Schemas } from "@/client/http";
 import { classes } from "@/shared/lib/classes";
@@ -45,11 +46,12 @@ export function VerdictOf({ verdict, guardrail, text }: { verdict: Verdict; guar
 
 function Changed({ before, after }: { before: string; after: string }) {
   const t = useTexts("guardrails");
+  const pieces = useMemo(() => changes(before, after), [before, after]);
   return (
     <div className="bg-sunken rounded-box px-3 py-2">
       <p className="text-muted mb-0.5 text-[12px]">{t("after")}</p>
       <p className="break-words whitespace-pre-wrap">
-        {changes(before, after).map((piece, index) => {
+        {pieces.map((piece, index) => {
           if (piece.kind === "same") return <span key={index}>{piece.text}</span>;
           const Tag = piece.kind === "gone" ? "del" : "ins";
           return (

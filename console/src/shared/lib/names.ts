@@ -1,4 +1,5 @@
 import { useQuery } from "@tanstack/react-query";
+import { useMemo } from "react";
 
 import { api, call } from "@/client/http";
 
@@ -41,17 +42,19 @@ export function useNames(): Names {
         return call(api.GET("/api/v1/memberships", { params: { query } }));
       }),
   });
-  const keyNames = new Map((keys.data ?? []).map((key) => [key.id, key.name]));
-  const userNames = new Map((people.data ?? []).map((one) => [one.principal_id, one.name ?? one.email ?? one.principal_id]));
-  if (me.user) userNames.set(me.user.id, me.name);
-  const user = (id: string) => userNames.get(id) ?? id;
-  return {
-    // Who uses the console calls without a key, under the id of their own.
-    key: (id) => keyNames.get(id) ?? user(id),
-    user,
-    keys: choices(keyNames),
-    users: choices(userNames),
-  };
+  return useMemo(() => {
+    const keyNames = new Map((keys.data ?? []).map((key) => [key.id, key.name]));
+    const userNames = new Map((people.data ?? []).map((one) => [one.principal_id, one.name ?? one.email ?? one.principal_id]));
+    if (me.user) userNames.set(me.user.id, me.name);
+    const user = (id: string) => userNames.get(id) ?? id;
+    return {
+      // Who uses the console calls without a key, under the id of their own.
+      key: (id) => keyNames.get(id) ?? user(id),
+      user,
+      keys: choices(keyNames),
+      users: choices(userNames),
+    };
+  }, [keys.data, people.data, me.user, me.name]);
 }
 
 function choices(names: ReadonlyMap<string, string>): { value: string; label: string }[] {

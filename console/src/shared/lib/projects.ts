@@ -1,4 +1,5 @@
 import { useQuery } from "@tanstack/react-query";
+import { useMemo } from "react";
 
 import { api, call, type Schemas } from "@/client/http";
 
@@ -20,14 +21,18 @@ export function useProjects() {
     queryFn: () =>
       gathered(async (cursor) => call(api.GET("/api/v1/projects", { params: { query: { limit: LARGEST_PAGE, ...(cursor ? { cursor } : {}) } } }))),
   });
-  const names = new Map((query.data ?? []).map((project) => [project.id, project.name]));
-  if (me.project_name) names.set(me.project_id, names.get(me.project_id) ?? me.project_name);
+  const known = useMemo(() => {
+    const names = new Map((query.data ?? []).map((project) => [project.id, project.name]));
+    if (me.project_name) names.set(me.project_id, names.get(me.project_id) ?? me.project_name);
+    const choices = [...names].map(([value, label]) => ({ value, label })).sort((a, b) => a.label.localeCompare(b.label));
+    return { name: (id: string) => names.get(id) ?? id, choices };
+  }, [query.data, me.project_id, me.project_name]);
   return {
     projects: query.data,
     error: query.error,
     retry: () => void query.refetch(),
     /** What it is called; its id where that is not known here. */
-    name: (id: string) => names.get(id) ?? id,
-    choices: [...names].map(([value, label]) => ({ value, label })).sort((a, b) => a.label.localeCompare(b.label)),
+    name: known.name,
+    choices: known.choices,
   };
 }

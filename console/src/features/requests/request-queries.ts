@@ -1,6 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
 
 import { api, call, type Schemas } from "@/client/http";
+import { momentOf } from "@/shared/lib/format";
 import { type List, useList } from "@/shared/lib/lists";
 
 export type RequestRow = Schemas["RequestSummary"];
@@ -32,8 +33,8 @@ export const PERIODS: Readonly<Record<string, number>> = {
 export function queryOf(filters: Filters, now: number) {
   const { status, model, provider, key, user, end_user, error, tag, slower, dearer, period, since, until } = filters;
   const back = period === undefined ? undefined : PERIODS[period];
-  const from = back === undefined ? moment(since) : new Date(now - back).toISOString();
-  const to = back === undefined ? moment(until) : undefined;
+  const from = back === undefined ? momentOf(since) : new Date(now - back).toISOString();
+  const to = back === undefined ? momentOf(until) : undefined;
   return {
     ...(status ? { status: [status as Status] } : {}),
     ...(model ? { model: [model] } : {}),
@@ -48,13 +49,6 @@ export function queryOf(filters: Filters, now: number) {
     ...(from ? { since: from } : {}),
     ...(to ? { until: to } : {}),
   };
-}
-
-/** A time as somebody chose it, in the zone of this place. */
-function moment(text: string | undefined): string | undefined {
-  if (!text) return undefined;
-  const at = new Date(text);
-  return Number.isNaN(at.getTime()) ? undefined : at.toISOString();
 }
 
 function numeric(text: string | undefined): number | undefined {

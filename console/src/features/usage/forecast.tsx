@@ -3,8 +3,11 @@ import { useTexts } from "@/shared/lib/i18n";
 import { Card } from "@/shared/ui/card";
 import { ErrorNote } from "@/shared/ui/error-note";
 import { Skeleton } from "@/shared/ui/skeleton";
+import { SmallTable } from "@/shared/ui/small-table";
 
 import { type Asked, useForecast } from "./usage-queries";
+
+const MONEY = ["cost_usd", "price_usd"] as const;
 
 /** What the month will come to. */
 export function Forecast({ asked }: { asked: Asked }) {
@@ -16,41 +19,24 @@ export function Forecast({ asked }: { asked: Asked }) {
       {data === undefined && !error ? <Skeleton className="h-24 w-full" /> : null}
       {data ? (
         <>
-          <table className="w-full tabular-nums">
-            <thead>
-              <tr className="text-muted text-[12.5px]">
-                <th scope="col" className="pb-1 text-left font-medium">
-                  {data.month}
-                </th>
-                <th scope="col" className="pb-1 text-right font-medium">
-                  {t("soFar")}
-                </th>
-                <th scope="col" className="pb-1 text-right font-medium">
-                  {t("expected")}
-                </th>
-                <th scope="col" className="hidden pb-1 text-right font-medium sm:table-cell">
-                  {t("between")}
-                </th>
-              </tr>
-            </thead>
-            <tbody>
-              {(["cost_usd", "price_usd"] as const).map((name) => (
-                <tr key={name} className="border-line border-t">
-                  <th scope="row" className="py-1.5 text-left font-medium">
-                    {t(`measure.${name}`)}
-                  </th>
-                  <td className="py-1.5 text-right">{formatUsd(data[name].so_far)}</td>
-                  <td className="py-1.5 text-right font-semibold">{formatUsd(data[name].expected)}</td>
-                  <td className="text-muted hidden py-1.5 text-right sm:table-cell">
-                    {data[name].low === null ? formatUsd(null) : `${formatUsd(data[name].low)} – ${formatUsd(data[name].high)}`}
-                  </td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
+          <SmallTable
+            title={data.month}
+            name={(name) => t(`measure.${name}`)}
+            columns={[
+              { title: t("soFar"), cell: (name) => formatUsd(data[name].so_far) },
+              { title: t("expected"), cell: (name) => <strong className="font-semibold">{formatUsd(data[name].expected)}</strong> },
+              { title: t("between"), className: "text-muted hidden sm:table-cell", cell: (name) => between(data[name].low, data[name].high) },
+            ]}
+            rows={MONEY}
+            rowKey={(name) => name}
+          />
           <p className="text-muted mt-2 text-[12.5px]">{t(data.note === null ? "forecastBy" : "forecastTooSoon", { count: data.days })}</p>
         </>
       ) : null}
     </Card>
   );
+}
+
+function between(low: number | null, high: number | null): string {
+  return low === null ? formatUsd(null) : `${formatUsd(low)} – ${formatUsd(high)}`;
 }

@@ -62,6 +62,8 @@ class Admission:
         """Reserve for the job and write its intent down; RateLimited, BudgetSpent, Denied or Unavailable otherwise."""
         if self._journal.unsettled >= self._settings.max_in_flight:
             raise Unavailable("the gateway holds as many requests as it may; try again shortly", retry_after=1.0)
+        if self._counters.apart:
+            await self._counters.join()
         limits = job.caller.limits
         rules = self._book.find(job.caller, job.request.model) if self._book.any else None
         if job.judging and rules is not None:

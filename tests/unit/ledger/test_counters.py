@@ -1,5 +1,6 @@
 """Limits as a key's owner relies on them: exact across workers, and right again after a worker was killed."""
 
+import asyncio
 import multiprocessing
 import os
 import signal
@@ -132,6 +133,94 @@ def test_a_refusal_takes_nothing(pair: tuple[SharedCounters, SharedCounters]) ->
     assert isinstance(refused, Refusal)
     assert refused.limit == "budget"
     assert isinstance(first.reserve(slot, limits, NOW, 0, 10, 0), Headroom)
+
+
+def late(path: Path, worker: int, early: int = 1) -> SharedCounters:
+    counters = SharedCounters(path, worker, early + 1, 64, latecomers=1)
+    counters.open(1)
+    counters.live()
+    return counters
+
+
+async def test_a_latecomer_counts_once_the_others_know_of_it(tmp_path: Path) -> None:
+    gateway, worker = late(tmp_path / "counters", 0), late(tmp_path / "counters", 1)
+    limits, slot = KeyLimits(budget=100), gateway.create("tkey", 0, 0)
+    assert isinstance(gateway.reserve(slot, limits, NOW, 0, 60, 0), Headroom)
+    gateway.settle(slot, 0, 60, 60, 1)
+    assert (gateway.apart, worker.apart) == (False, True)
+    joining = asyncio.create_task(worker.join())
+    await asyncio.sleep(0.05)
+    assert not joining.done(), "it waits for the gateway, which lives"
+    gateway.write_cells()
+    await joining
+    assert not worker.apart
+    assert worker.headroom(slot, limits, 0) == 40
+    assert isinstance(worker.reserve(slot, limits, NOW, 0, 30, 0), Headroom)
+    assert gateway.reserve(slot, limits, NOW, 0, 20, 0) == Refusal("budget")
+    assert isinstance(gateway.reserve(slot, limits, NOW, 0, 10, 0), Headroom)
+    assert worker.headroom(slot, limits, 0) == 0, "what the gateway takes is written at once from now on"
+    gateway.close()
+    worker.close()
+
+
+async def test_a_latecomer_does_not_wait_for_who_does_not_run_and_who_starts_knows_of_it(tmp_path: Path) -> None:
+    worker = late(tmp_path / "counters", 2, early=2)
+    await worker.join()
+    slot, limits = worker.create("tkey", 0, 0), KeyLimits(budget=100)
+    assert isinstance(worker.reserve(slot, limits, NOW, 0, 90, 0), Headroom)
+    gateway = late(tmp_path / "counters", 1, early=2)
+    assert gateway.headroom(slot, limits, 0) == 10
+    worker.close()
+    again = late(tmp_path / "counters", 2, early=2)
+    await again.join()
+    gateway.close()
+    again.close()
+
+
+def test_a_latecomer_alone_need_not_join(tmp_path: Path) -> None:
+    alone = late(tmp_path / "counters", 0, early=0)
+    assert not alone.apart
+    alone.close()
+
+
+def _join_and_spend(path: str) -> None:
+    counters = SharedCounters(Path(path), 1, 2, 64, latecomers=1)
+    counters.open(1)
+    counters.live()
+    asyncio.run(counters.join())
+    _spend(counters)
+
+
+def _serve_alone_then_meet(path: str) -> None:
+    counters = SharedCounters(Path(path), 0, 2, 64, latecomers=1)
+    counters.open(1)
+    counters.live()
+    _spend(counters)
+
+
+def _spend(counters: SharedCounters) -> None:
+    limits, slot, taken = KeyLimits(budget=10_000), counters.create("tkey", 0, 0), 0
+    while isinstance(counters.reserve(slot, limits, NOW, 0, 1, 0), Headroom):
+        taken += 1
+        counters.settle(slot, 0, 1, 1, taken)
+        if taken % 100 == 0:
+            counters.write_cells()
+    counters.close()
+
+
+def test_a_budget_is_used_up_exactly_while_a_latecomer_joins(tmp_path: Path) -> None:
+    path = tmp_path / "counters"
+    context = multiprocessing.get_context("spawn")
+    both = [context.Process(target=what, args=(str(path),)) for what in (_serve_alone_then_meet, _join_and_spend)]
+    for each in both:
+        each.start()
+    for each in both:
+        each.join(60)
+        assert each.exitcode == 0
+    seen = opened(path, 0, 2, incarnation=2)
+    slot = seen.create("tkey", 0, 0)
+    assert sum(seen.cell(slot, worker).spent for worker in (0, 1)) == 10_000
+    seen.close()
 
 
 def test_a_full_table_says_so(tmp_path: Path) -> None:

@@ -15,12 +15,15 @@ limit per minute holds in every minute, wherever it begins. The sums are made an
 be killed between a tick and its sum.
 
 Locks are `fcntl` byte ranges: the kernel lets go of them when their process dies. They cost about 1.5 us each, so a
-slot's lock is taken only where there is another worker to keep out.
+slot's lock is taken only where there is another worker to keep out. Workers that may never make a call are
+*latecomers*: the others do as if there were none until one of them joins, for which each writes what it alone knew and
+takes locks from then on.
 
 The file is read and written as 64-bit numbers, at places that are computed once per call: this is the hottest code of
 the house, and every further function call in it can be measured.
 """
 
+import asyncio
 import fcntl
 import mmap
 import os
@@ -41,6 +44,10 @@ _HEADER = struct.Struct("<8sqq")
 _HEADER_BYTES = 4096
 _GUESTS_AT = 64
 """Where the header counts the slots whose names callers make up."""
+_JOINED_AT = 72
+"""Where the header says whether a latecomer has joined, and behind it for each worker whether it knows."""
+_JOIN_SECONDS = 10.0
+_JOIN_LOOK_SECONDS = 0.02
 _NUMBER_BYTES = 8
 _KEY_BYTES = 32
 _SLOT = struct.Struct("<32sqqqq")
@@ -130,17 +137,25 @@ def shape_of(path: Path) -> tuple[int, int]:
 
 
 class SharedCounters:
-    """One process's view of the file. `worker` owns the cells it writes; every other process only reads them."""
+    """One process's view of the file. `worker` owns the cells it writes; every other process only reads them.
+
+    The last `latecomers` of all workers may use it only once they have joined.
+    """
 
     writes_late = True
     """Whether cells that nobody else reads may be behind the journal."""
 
-    def __init__(self, path: Path, worker: int, workers: int, capacity: int) -> None:
+    def __init__(self, path: Path, worker: int, workers: int, capacity: int, latecomers: int = 0) -> None:
         self._path = path
         self._worker = worker
         self._workers = workers
         self._capacity = capacity
-        self._others = tuple(other for other in range(workers) if other != worker)
+        self._early = workers - latecomers
+        self._everybody = tuple(other for other in range(workers) if other != worker)
+        comes_late = worker >= self._early
+        self._others = tuple(other for other in self._everybody if comes_late or other < self._early)
+        self.apart = comes_late and self._early > 0
+        """Whether others do not count with this worker yet: it has to `join` before its first call."""
         self._slots: dict[str, int] = {}
         self._own: dict[int, OwnCell] = {}
         self._late = self.writes_late and not self._others
@@ -382,6 +397,32 @@ class SharedCounters:
         """From now on, and for as long as this process lives, its cells speak of calls that are really under way."""
         self._life_fd = os.open(self._life_of(self._worker), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._life_fd, fcntl.LOCK_EX)
+        self._meet()
+
+    async def join(self) -> None:
+        """Have every worker that lives count with this one; Unavailable when one of them does not answer."""
+        self._numbers[_JOINED_AT // _NUMBER_BYTES] = 1
+        for _ in range(round(_JOIN_SECONDS / _JOIN_LOOK_SECONDS)):
+            if all(self._knows(worker) or not self._is_alive(worker) for worker in range(self._early)):
+                self.apart = False
+                return
+            await asyncio.sleep(_JOIN_LOOK_SECONDS)
+        raise Unavailable("a gateway of this machine does not answer; try again", retry_after=1.0)
+
+    def _meet(self) -> None:
+        """See whether a latecomer has joined: it is counted with, and told so once it can read what is known here.
+
+        Whoever lives is looked at after that was asked, or looks itself after it lives: nobody is missed.
+        """
+        if not self._numbers[_JOINED_AT // _NUMBER_BYTES]:
+            return
+        if self._others != self._everybody:
+            self._others, self._late = self._everybody, False
+            self._write_unwritten()
+        self._numbers[_JOINED_AT // _NUMBER_BYTES + 1 + self._worker] = 1
+
+    def _knows(self, worker: int) -> bool:
+        return bool(self._numbers[_JOINED_AT // _NUMBER_BYTES + 1 + worker])
 
     def _life_of(self, worker: int) -> Path:
         return self._path.with_name(f"{self._path.name}.live-{worker}")
@@ -427,6 +468,11 @@ class SharedCounters:
 
     def write_cells(self) -> None:
         """Write what the journal holds and the file does not: before the journal lets go of it, and every second."""
+        self._write_unwritten()
+        if self._map is not None:
+            self._meet()
+
+    def _write_unwritten(self) -> None:
         for own in self._unwritten:
             own.write(self._bytes)
         self._unwritten.clear()

@@ -46,10 +46,14 @@ class Audience(msgspec.Struct, frozen=True):
     """Also what concerns the whole installation."""
     streams: frozenset[Stream] | None = None
     """Only these; None: all."""
+    resource_id: str | None = None
+    """Only what happened to this; None: to whatever."""
 
     def sees(self, event: Event) -> bool:
         """Whether an event is for it."""
         if self.streams is not None and event.stream not in self.streams:
+            return False
+        if self.resource_id is not None and event.resource_id != self.resource_id:
             return False
         if event.organization_id is None:
             return self.installation
@@ -66,6 +70,8 @@ class Audience(msgspec.Struct, frozen=True):
         seen = and_(columns.organization_id == self.organization_id, own)
         if self.installation:
             seen = or_(seen, columns.organization_id.is_(None))
+        if self.resource_id is not None:
+            seen = and_(seen, columns.resource_id == self.resource_id)
         if self.streams is None:
             return seen
         return and_(seen, columns.stream.in_(sorted(self.streams)) if self.streams else false())

@@ -54,14 +54,19 @@ class EventService:
         async with self._database.read() as session:
             return await SystemEvents(session).recent(before, _audience(caller, streams), limit)
 
-    def subscribe(self, caller: Caller, streams: frozenset[Stream] | None, after: int | None) -> Subscription:
-        """A stream of the events after one, or from now on; Unavailable when there are too many. To be released."""
+    def subscribe(
+        self, caller: Caller, streams: frozenset[Stream] | None, after: int | None, resource_id: str | None = None
+    ) -> Subscription:
+        """A stream of the events after one, or from now on; Unavailable when there are too many. To be released.
+
+        With a `resource_id` only of what happens to that.
+        """
         if self._draining or len(self._open) >= self._most:
             raise Unavailable("there are as many streams of events as there may be", retry_after=_RETRY_SECONDS)
         if sum(other.caller.key_id == caller.key_id for other in self._open) >= MOST_PER_CALLER:
             raise Unavailable(f"you have {MOST_PER_CALLER} streams of events already", retry_after=_RETRY_SECONDS)
         place = self._tail.place if after is None else after
-        audience = _audience(caller, streams)
+        audience = _audience(caller, streams, resource_id)
         subscription = Subscription(
             self._tail,
             self._clock,
@@ -111,11 +116,12 @@ class EventService:
         return any(self._settling.get(name, 0.0) > self._clock.monotonic() for name in names)
 
 
-def _audience(caller: Caller, streams: frozenset[Stream] | None) -> Audience:
+def _audience(caller: Caller, streams: frozenset[Stream] | None, resource_id: str | None = None) -> Audience:
     return Audience(
         caller.organization_id,
         caller.project_id,
         organization=caller.may("organization:read"),
         installation=caller.may("settings:read"),
         streams=streams,
+        resource_id=resource_id,
     )

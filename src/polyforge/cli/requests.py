@@ -103,6 +103,28 @@ def show_request(
             print_table(list(found[name][0]), [list(each.values()) for each in found[name]])
 
 
+@app.command("export")
+def export_requests(
+    since: Annotated[str, typer.Option(help="From this time on, as in 2026-01-31T12:00.")],
+    until: Annotated[str | None, typer.Option(help="Up to this time. [default: now]")] = None,
+    file_format: Annotated[str, typer.Option("--format", help="csv or parquet.")] = "csv",
+    model: Annotated[list[str] | None, typer.Option(help="Only for this model; may be repeated.")] = None,
+    status: Annotated[list[str] | None, typer.Option(help="Only ok, error, cancelled, interrupted or refused.")] = None,
+    url: Url = DEFAULT,
+    key: Key = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Have a file made of requests; a job writes it."""
+    given = {"since": since, "until": until, "format": file_format, "model": model, "status": status}
+    body = {name: value for name, value in given.items() if value is not None}
+    made: dict[str, Any] = connect(url, key, data).post(f"{REQUESTS}/exports", body)
+    if as_json:
+        print_json(made)
+    else:
+        typer.echo(f"{made['id']} writes it; follow it with: polyforge job watch {made['id']}")
+
+
 @app.command()
 def payload(
     request_id: Annotated[str, typer.Argument(help="Its id: what callers are told in x-request-id.")],

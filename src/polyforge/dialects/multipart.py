@@ -6,20 +6,33 @@ servers read in different ways are refused.
 """
 
 import re
+from collections.abc import Mapping
 from typing import Final
+from urllib.parse import unquote
 
 import msgspec
 
 from polyforge.kernel.errors import Invalid
 
-_OPENING: Final = re.compile(rb"--([0-9A-Za-z'()+_,./:=?-]{1,70})\r\n")
+OPENING: Final = re.compile(rb"--([0-9A-Za-z'()+_,./:=?-]{1,70})\r\n")
 _TOKEN: Final = re.compile(r"[0-9A-Za-z'+_.-]+")
 _DISPOSITION: Final = re.compile(rb"[Ff]orm-[Dd]ata")
 _PARAMETER: Final = re.compile(rb'\s*;\s*([A-Za-z*]+)=(?:"((?:[^"\\\r\n]|\\.)*)"|([^\s;"]+))')
+_ESCAPED: Final = re.compile(rb"\\(.)")
 _PLAIN: Final = frozenset({b"7bit", b"8bit", b"binary"})
-_HEAD_BYTES: Final = 4096
-_MOST_PARTS: Final = 1000
+HEAD_BYTES: Final = 4096
+MOST_PARTS: Final = 1000
 _MOST_TEXT: Final = 256 * 1024
+
+
+class Head(msgspec.Struct, frozen=True, gc=False):
+    """What the headers of a part say."""
+
+    name: str
+    file_name: str | None
+    """What the file is called; None for a field that is none."""
+    plain: bool
+    """Whether its content is what it says, and not coded once more."""
 
 
 class Part(msgspec.Struct, frozen=True, gc=False):
@@ -88,47 +101,48 @@ def is_form(body: bytes) -> bool:
 
 def read_form(body: bytes) -> Form:
     """The form in a body; Invalid says what is wrong with it."""
-    opening = _OPENING.match(body)
+    opening = OPENING.match(body)
     if opening is None:
         raise Invalid("the body must be multipart/form-data, and begin with its boundary")
     delimiter = b"\r\n--" + opening[1]
     parts: list[Part] = []
     place = opening.end()
-    for _ in range(_MOST_PARTS):
-        head_end = body.find(b"\r\n\r\n", place, place + _HEAD_BYTES)
+    for _ in range(MOST_PARTS):
+        head_end = body.find(b"\r\n\r\n", place, place + HEAD_BYTES)
         end = body.find(delimiter, head_end + 4)
         if head_end < 0 or end < 0:
             raise Invalid("the form breaks off, or a part of it has no headers, or too long ones")
-        parts.append(_read_part(body[place:head_end], head_end + 4, end))
+        head = read_head(body[place:head_end])
+        parts.append(Part(head.name, head.file_name is not None, head.plain, head_end + 4, end))
         place = end + len(delimiter) + 2
         mark = body[place - 2 : place]
         if mark == b"--":
             return Form(body, opening[1].decode(), parts)
         if mark != b"\r\n":
             raise Invalid("the form's boundary stands where no part ends")
-    raise Invalid(f"the form has more than {_MOST_PARTS} parts")
+    raise Invalid(f"the form has more than {MOST_PARTS} parts")
 
 
-def _read_part(head: bytes, start: int, end: int) -> Part:
-    name: bytes | None = None
-    is_file = False
+def read_head(head: bytes) -> Head:
+    """What the headers of a part say; Invalid where servers read them in different ways."""
+    found: tuple[str, str | None] | None = None
     plain = True
     for line in head.split(b"\r\n"):
         field, _, value = line.partition(b":")
         field, value = field.lower(), value.strip()
-        if field == b"content-disposition" and name is None:
-            name, is_file = _read_disposition(value)
+        if field == b"content-disposition" and found is None:
+            found = _read_disposition(value)
         elif field == b"content-disposition":
             raise Invalid("a part of the form has two dispositions")
         elif field == b"content-transfer-encoding":
             plain = value.lower() in _PLAIN
-    if name is None:
+    if found is None:
         raise Invalid("a part of the form has no name")
-    return Part(name.decode("latin-1"), is_file, plain, start, end)
+    return Head(*found, plain)
 
 
-def _read_disposition(value: bytes) -> tuple[bytes, bool]:
-    """The name of a field, and whether it is a file."""
+def _read_disposition(value: bytes) -> tuple[str, str | None]:
+    """The name of a field, and that of the file if it is one."""
     kind = _DISPOSITION.match(value)
     place = kind.end() if kind else 0
     found: dict[bytes, bytes] = {}
@@ -140,4 +154,13 @@ def _read_disposition(value: bytes) -> tuple[bytes, bool]:
         place = match.end()
     if place != len(value) or not found.get(b"name") or b"name*" in found or b"\\" in found[b"name"]:
         raise Invalid("the Content-Disposition of a part of the form cannot be read")
-    return found[b"name"], b"filename" in found or b"filename*" in found
+    return found[b"name"].decode("latin-1"), _file_name(found)
+
+
+def _file_name(found: Mapping[bytes, bytes]) -> str | None:
+    """What the file is called, None for what is no file."""
+    plain, extended = found.get(b"filename"), found.get(b"filename*")
+    if plain is not None:
+        return _ESCAPED.sub(rb"\1", plain).decode("utf-8", "replace")
+    # RFC 7578 forbids it, and some clients send it for names that are not ASCII.
+    return None if extended is None else unquote(extended.rpartition(b"'")[2].decode("latin-1"))

@@ -1,0 +1,1 @@
+"""Where objects are kept: files that people upload, and what jobs make."""

@@ -15,7 +15,7 @@ class Commands(LazyGroup):
     """All commands."""
 
     COMMANDS: ClassVar[dict[str, str]] = {
-        "up": "Start the gateway, the model host and the worker, and keep them running.",
+        "up": "Start gateways, model host and worker, and keep them running.",
         "check": "Show the effective settings and where each comes from.",
         "import": "Take over the settings of another gateway.",
         "migrate": "Bring the database up to date, and do nothing else.",
@@ -41,7 +41,7 @@ class Commands(LazyGroup):
         "config": "Show declared models, return to earlier ones, reload them.",
         "flag": "Set, list, remove and bring back feature flags.",
         "events": "Show what happened, and follow what happens.",
-        "job": "Show jobs, follow, cancel and repeat them; set what is done again and again.",
+        "job": "Show, follow, cancel and repeat jobs; keep schedules.",
         "tokens": "Count the tokens of texts.",
         "provider": "Show providers; add, try and remove some.",
         "model": "Show models and where calls would go; add and promote own.",

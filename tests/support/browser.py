@@ -86,6 +86,11 @@ class Window:
         self.page.screenshot(path=path, full_page=full_page)
         return path
 
+    def shoot_failed(self) -> None:
+        """Save what is seen last as build/screenshots/<journey>-failed.png."""
+        if not self.page.is_closed():
+            self.page.screenshot(path=SCREENSHOTS / f"{self._journey}-failed.png")
+
     def axe(self) -> None:
         """Fail for what axe finds serious or critical on the page as it is now."""
         if not AXE.is_file():
@@ -167,7 +172,7 @@ def window(browser: Browser, site: str, journey: str, **options: Any) -> Generat
         yield opened
         opened.verify()
     except BaseException:
-        opened.page.screenshot(path=SCREENSHOTS / f"{journey}-failed.png")
+        opened.shoot_failed()
         raise
     finally:
         context.close()

@@ -2,13 +2,13 @@
 
 A test takes `site` and `window`, or several from `windows`; a module may say what the installation is like by a fixture
 `site_settings` of its own. Wait with `expect(locator)`; `page.wait_for_function` is against the content policy.
-Screenshots are in build/screenshots.
+Screenshots are in build/screenshots; a journey that fails leaves one of each of its windows.
 """
 
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -25,6 +25,16 @@ from tests.support.upstream import Upstream
 Windows = Callable[..., Window]
 TOKENS = {"input": 1.0, "cached_input": 0.5, "output": 2.0}
 _BUILD_SECONDS = 1_800
+_FAILED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Tell the windows of a test whether it failed: fixtures are not told."""
+    report = yield
+    if report.when == "call":
+        item.stash[_FAILED] = report.failed
+    return report
 
 
 @pytest.fixture(scope="session")
@@ -68,13 +78,18 @@ def site(empty_site: Site) -> Site:
 def windows(request: pytest.FixtureRequest, browser: Browser, empty_site: Site) -> Iterator[Windows]:
     """Opens windows, each a browser of its own, with options such as `color_scheme="dark"` or `viewport=NARROW`."""
     journey = request.node.name.removeprefix("test_").translate(str.maketrans("[]/ ", "----")).strip("-")
+    shown: list[Window] = []
     with ExitStack() as opened:
 
         def another(name: str = "", **options: Any) -> Window:
             title = f"{journey}-{name}" if name else journey
-            return opened.enter_context(open_window(browser, empty_site.url, title, **options))
+            shown.append(opened.enter_context(open_window(browser, empty_site.url, title, **options)))
+            return shown[-1]
 
         yield another
+        if request.node.stash.get(_FAILED, False):
+            for window in shown:
+                window.shoot_failed()
 
 
 @pytest.fixture

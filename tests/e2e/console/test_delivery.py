@@ -45,6 +45,19 @@ def test_a_page_can_be_loaded_at_its_own_address(window: Window, site: Site) -> 
     assert window.page.url == f"{site.url}/keys"
 
 
+def test_a_page_whose_files_cannot_be_had_is_waited_for(window: Window, site: Site) -> None:
+    window.forgive("net::ERR_")
+    site.sign_in(window, path="/keys")
+    page = window.page
+    expect(page.get_by_role("heading", level=1, name="Keys")).to_be_visible()
+    window.context.set_offline(True)
+    page.get_by_role("navigation").get_by_role("link", name="Audit").click()
+    expect(page.get_by_text("The server does not answer.")).to_be_visible()
+    window.shoot("away")
+    window.context.set_offline(False)
+    expect(page.get_by_role("heading", level=1, name="Audit")).to_be_visible()
+
+
 def test_errors_of_programs_stay_theirs(empty_site: Site) -> None:
     for path in ("/v1/nothing", "/api/v1/nothing", "/assets/nothing.js"):
         answer = call(empty_site.url, path, key=empty_site.server.admin_key, headers={"accept": "text/html"})

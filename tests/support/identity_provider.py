@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -55,6 +55,8 @@ class IdentityProvider:
         self.answers: dict[str, tuple[int, bytes]] = {}
         """What a path answers instead."""
         self.delay: dict[str, float] = {}
+        self.refuses = False
+        """Whether it sends browsers back without signing them in."""
         self.calls: list[str] = []
         self._codes: dict[str, dict[str, str]] = {}
         self._server = ThreadingHTTPServer((LOOPBACK, 0), self._handler())
@@ -78,6 +80,14 @@ class IdentityProvider:
         code = f"code-{len(self._codes)}"
         self._codes[code] = query
         return {"code": code, "state": query["state"]}
+
+    def sent_back(self, path: str) -> str:
+        """Where it sends a browser that came to `path`, at once: whoever is asked to sign in has done so already."""
+        back = self.visit(self.issuer + path)
+        query = self._codes[back["code"]]
+        if self.refuses:
+            back = {"error": "access_denied", "state": back["state"]}
+        return f"{query['redirect_uri']}?{urlencode(back)}"
 
     def claims(self, query: dict[str, str]) -> Claims:
         """What an honest ID token says."""
@@ -138,7 +148,14 @@ class IdentityProvider:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                self._reply({})
+                if self.path.startswith("/authorize?"):
+                    provider.calls.append("/authorize")
+                    self.send_response(302)
+                    self.send_header("location", provider.sent_back(self.path))
+                    self.send_header("content-length", "0")
+                    self.end_headers()
+                else:
+                    self._reply({})
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"])).decode()

@@ -4,8 +4,9 @@ import { ChevronsUpDown, LogOut, UserRound } from "lucide-react";
 
 import { api, call, setCsrf } from "@/client/http";
 import { useTexts } from "@/shared/lib/i18n";
-import { ME } from "@/shared/lib/me";
+import { CHOSEN_PROJECT, ME } from "@/shared/lib/me";
 import { useSession } from "@/shared/lib/session";
+import { write } from "@/shared/lib/stored";
 import { Button } from "@/shared/ui/button";
 import { messageOf } from "@/shared/ui/error-note";
 import { Menu } from "@/shared/ui/menu";
@@ -70,26 +71,28 @@ export function ProjectMenu() {
   });
   const choose = useMutation({
     mutationFn: (id: string) => call(api.PUT("/api/v1/me/project", { body: { project_id: id } })),
-    onSuccess: async () => {
+    onSuccess: async (_, id) => {
+      write(CHOSEN_PROJECT, id);
       await queries.invalidateQueries({ queryKey: ME });
-      await queries.resetQueries({ predicate: (query) => query.queryKey[0] !== ME[0] });
     },
     onError: (error) => toast(messageOf(error, common), "danger"),
   });
   const known = projects.data?.data ?? [];
-  const current = known.find((project) => project.id === me.project_id)?.name ?? me.project_name ?? t("project");
   const manyOrganizations = new Set(known.map((project) => project.organization_id)).size > 1;
+  const named = (project: string, organization: string | null | undefined) => (manyOrganizations && organization ? `${project} · ${organization}` : project);
+  const here = known.find((project) => project.id === me.project_id);
+  const current = named(here?.name ?? me.project_name ?? t("project"), me.organization_name);
   return (
     <Menu
       align="start"
       trigger={
-        <Button kind="ghost" aria-label={`${t("project")}: ${current}`}>
-          <span className="text-text max-w-52 truncate">{current}</span>
-          <ChevronsUpDown size={14} aria-hidden />
+        <Button kind="ghost" aria-label={`${t("project")}: ${current}`} className="min-w-0 !shrink">
+          <span className="text-text max-w-52 min-w-0 truncate">{current}</span>
+          <ChevronsUpDown size={14} aria-hidden className="shrink-0" />
         </Button>
       }
       items={known.map((project) => ({
-        label: manyOrganizations ? `${project.name} · ${project.organization_name}` : project.name,
+        label: named(project.name, project.organization_name),
         checked: project.id === me.project_id,
         onSelect: () => choose.mutate(project.id),
       }))}

@@ -1,8 +1,10 @@
+import { useQueryClient } from "@tanstack/react-query";
 import { Outlet, useNavigate, useRouter } from "@tanstack/react-router";
 import { useEffect } from "react";
 
-import { useMe } from "@/shared/lib/me";
+import { CHOSEN_PROJECT, ME, useMe } from "@/shared/lib/me";
 import { SessionProvider } from "@/shared/lib/session";
+import { onWritten } from "@/shared/lib/stored";
 import { ErrorNote } from "@/shared/ui/error-note";
 import { Spinner } from "@/shared/ui/spinner";
 import { useTexts } from "@/shared/lib/i18n";
@@ -15,6 +17,8 @@ export function SignedIn() {
   const navigate = useNavigate();
   const t = useTexts("common");
   const router = useRouter();
+  const queries = useQueryClient();
+  useEffect(() => onWritten(CHOSEN_PROJECT, () => void queries.invalidateQueries({ queryKey: ME })), [queries]);
   const missing = me === null;
   useEffect(() => {
     if (!missing) return;
@@ -27,7 +31,8 @@ export function SignedIn() {
     return (
       <SessionProvider me={me}>
         <Shell>
-          <Outlet />
+          {/* Another page for each project: what was heard and typed in one is not taken for the other's. */}
+          <Outlet key={me.project_id} />
         </Shell>
       </SessionProvider>
     );

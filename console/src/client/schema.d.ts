@@ -4537,6 +4537,11 @@ export interface components {
             disabled_at: string | null;
             /** Email */
             email: string;
+            /**
+             * Has Password
+             * @description False for who signs in through an identity provider only.
+             */
+            has_password: boolean;
             /** Id */
             id: string;
             /**
@@ -9443,6 +9448,11 @@ export interface components {
             disabled_at: string | null;
             /** Email */
             email: string;
+            /**
+             * Has Password
+             * @description False for who signs in through an identity provider only.
+             */
+            has_password: boolean;
             /** Id */
             id: string;
             /** Name */

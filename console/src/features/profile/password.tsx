@@ -13,6 +13,16 @@ import { toast } from "@/shared/ui/toast";
 
 import { SESSIONS } from "./sessions";
 
+/** In the place of the form, for who signs in through an identity provider only. */
+export function NoPassword() {
+  const t = useTexts("profile");
+  return (
+    <Card title={t("password.elsewhere")}>
+      <p className="text-muted">{t("password.elsewhereHint")}</p>
+    </Card>
+  );
+}
+
 export function Password() {
   const t = useTexts("profile");
   const { me } = useSession();

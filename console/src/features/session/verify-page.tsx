@@ -3,8 +3,9 @@ import { useNavigate } from "@tanstack/react-router";
 
 import { api, call } from "@/client/http";
 import { useTexts } from "@/shared/lib/i18n";
-import { ME } from "@/shared/lib/me";
+import { ME, readMe } from "@/shared/lib/me";
 import { Form } from "@/shared/ui/form";
+import { toast } from "@/shared/ui/toast";
 
 import { useLinkToken } from "./arriving";
 import { BrokenLink } from "./broken-link";
@@ -21,8 +22,11 @@ export default function VerifyPage() {
   async function submit() {
     if (token === null) return;
     await call(api.POST("/api/v1/auth/verify", { body: { token } }));
-    await queries.invalidateQueries({ queryKey: ME });
-    await navigate({ to: "/sign-in", search: { done: "verified" } as never, replace: true });
+    const me = await queries.fetchQuery({ queryKey: ME, queryFn: readMe, staleTime: 0 });
+    if (me) {
+      toast(t("done.verified"));
+      await navigate({ to: "/profile", replace: true });
+    } else await navigate({ to: "/sign-in", search: { done: "verified" } as never, replace: true });
   }
 
   return (

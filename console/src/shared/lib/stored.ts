@@ -10,6 +10,15 @@ export function read(name: string): string | null {
   }
 }
 
+/** Hear when another window of this browser writes; the end of it. */
+export function onWritten(name: string, listener: () => void): () => void {
+  const heard = ({ key }: StorageEvent) => {
+    if (key === PREFIX + name) listener();
+  };
+  addEventListener("storage", heard);
+  return () => removeEventListener("storage", heard);
+}
+
 export function write(name: string, value: string): boolean {
   try {
     localStorage.setItem(PREFIX + name, value);

@@ -259,6 +259,7 @@ def user_view(user: User) -> UserView:
         email=user.email,
         name=user.name,
         verified=user.verified_at is not None,
+        has_password=user.password is not None,
         second_factor=user.totp is not None,
         operator=user.operator,
         created_at=utc(user.created_at),

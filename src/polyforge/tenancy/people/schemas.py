@@ -151,6 +151,7 @@ class UserView(BaseModel):
     email: str
     name: str
     verified: bool = Field(description="Whether the address has been shown to be theirs.")
+    has_password: bool = Field(description="False for who signs in through an identity provider only.")
     second_factor: bool
     operator: bool
     created_at: datetime

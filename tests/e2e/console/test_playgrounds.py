@@ -196,6 +196,25 @@ def test_an_answer_can_be_stopped_and_asked_again_and_images_go_along(
     assert upstream.wait_for("slow", 3)[-1].json["messages"][0]["content"][1]["text"] == "Really?"
 
 
+def test_a_message_stays_when_the_settings_are_wrong(site: Site, window: Window, upstream: Upstream) -> None:
+    site.sign_in(window, path="/chat")
+    page = window.page
+    choose(page, "rival")
+    page.get_by_role("button", name="Settings").click()
+    page.get_by_role("button", name="Add tool").click()
+    page.get_by_role("dialog").get_by_label("Name", exact=True).fill("")
+    page.keyboard.press("Escape")
+    say(page, "A long question", to="Message")
+    expect(page.get_by_text("Something in the settings is wrong.")).to_be_visible()
+    window.shoot("mend-them")
+    page.get_by_role("dialog").get_by_role("button", name="Remove tool 1").click()
+    page.keyboard.press("Escape")
+    expect(page.get_by_label("Message", exact=True)).to_have_value("A long question")
+    upstream.script("rival", Answer("Yes."))
+    page.get_by_label("Message", exact=True).press("Enter")
+    expect(page.get_by_text("Yes.")).to_be_visible()
+
+
 def test_a_chat_is_saved_shared_and_gone_on_with_in_a_copy(site: Site, windows: Windows, upstream: Upstream) -> None:
     upstream.script("assistant", Answer("The Ganga."))
     mine = windows("mine")

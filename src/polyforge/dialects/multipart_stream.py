@@ -8,6 +8,7 @@ from polyforge.kernel.errors import Invalid
 
 _OPENING_BYTES: Final = 80
 _MOST_TEXT: Final = 64 * 1024
+_NO_FORM: Final = "the body must be multipart/form-data, and begin with its boundary"
 _BROKEN_OFF: Final = "the form breaks off; send it again"
 NextPiece = Callable[[], Awaitable[bytes]]
 """Gives the body piece by piece, and an empty one at its end."""
@@ -75,12 +76,10 @@ class FormReader:
             yield last
 
     async def _open(self) -> None:
-        said = await self._until(
-            b"\r\n", _OPENING_BYTES, "the body must be multipart/form-data, and begin with its boundary"
-        )
+        said = await self._until(b"\r\n", _OPENING_BYTES, _NO_FORM)
         opening = OPENING.fullmatch(said + b"\r\n")
         if opening is None:
-            raise Invalid("the body must be multipart/form-data, and begin with its boundary")
+            raise Invalid(_NO_FORM)
         self._delimiter = b"\r\n--" + opening[1]
 
     async def _after_delimiter(self) -> None:
@@ -107,5 +106,5 @@ class FormReader:
     async def _more(self) -> None:
         piece = await self._next_piece()
         if not piece:
-            raise Invalid(_BROKEN_OFF)
+            raise Invalid(_BROKEN_OFF if self._delimiter else _NO_FORM)
         self._held += piece

@@ -1,0 +1,1 @@
+"""Files that callers upload, and batches of calls over them."""

@@ -73,6 +73,45 @@ def test_a_native_crash_costs_a_moment_and_the_models_come_back_by_last_use(
     assert (tmp_path / "loads").read_text().split() == ["one", "two", "two", "one"]
 
 
+CRASHING = """
+import ctypes
+import numpy as np
+
+class Model:
+    inputs = {"text": ("BYTES", [-1])}
+    outputs = {"embedding": ("FP32", [-1, 1]), "tokens": ("INT32", [-1])}
+
+    def load(self):
+        with open(LOADS, "a") as loads:
+            loads.write("loaded ")
+
+    def predict(self, inputs):
+        texts = inputs["text"]
+        if any(b"crash" in text for text in texts):
+            ctypes.string_at(0)
+        lengths = [len(text) for text in texts]
+        return {"embedding": np.array([lengths], np.float32).T, "tokens": np.array(lengths, np.int32)}
+"""
+
+
+def test_a_request_that_crashes_a_process_of_its_own_crashes_it_once(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / "apart").mkdir()
+    (tmp_path / "apart" / "model.py").write_text(CRASHING.replace("LOADS", repr(str(tmp_path / "loads"))))
+    place = serve({"models": {"apart": {"task": "embedding", "source": f"file://{tmp_path / 'apart'}"}}})
+    place.clean = False
+    key = place.create_key()
+    eventually(answers(place, key, "apart"), "the model")
+    (host,) = place.pids("models")
+
+    crashed = embed(place, key, "apart", "crash")
+    assert crashed.status == 503, crashed.body
+    assert "crashed (SIGSEGV)" in crashed.error["message"]
+    assert embed(place, key, BUILT_IN).status == 200
+    eventually(answers(place, key, "apart"), "the model after the crash")
+    assert place.pids("models") == [host]
+    assert (tmp_path / "loads").read_text().split() == ["loaded", "loaded"]
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [("hang", "a run does not end"), ("freeze", "Timeout (")],

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from polyforge.adapters.model_backends.python import Python
-from polyforge.kernel.errors import Invalid, PolyforgeError, TimedOut, Unavailable
+from polyforge.kernel.errors import BrokenOff, Invalid, PolyforgeError, TimedOut, Unavailable
 from polyforge.ports.model_backend import Outputs
 from tests.support.python_models import (
     ASK,
@@ -61,12 +61,12 @@ def model(tmp_path: Path) -> Iterator[Python]:
 @pytest.mark.parametrize(
     ("what", "ending", "told", "words"),
     [
-        (SEGFAULT, "crashed", Unavailable, "SIGSEGV"),
-        (LEAK, "memory", Unavailable, "memory"),
+        (SEGFAULT, "crashed", BrokenOff, "SIGSEGV"),
+        (LEAK, "memory", BrokenOff, "memory"),
         (HANG, "time", TimedOut, "took longer than 5 seconds"),
-        (GARBAGE, "protocol", Unavailable, "did not answer as it must"),
-        (EXIT, "crashed", Unavailable, "exit status 7"),
-        (QUIT, "crashed", Unavailable, "exit status 1"),
+        (GARBAGE, "protocol", BrokenOff, "did not answer as it must"),
+        (EXIT, "crashed", BrokenOff, "exit status 7"),
+        (QUIT, "crashed", BrokenOff, "exit status 1"),
     ],
 )
 def test_its_callers_are_told_the_others_answered_and_it_comes_back(
@@ -88,7 +88,7 @@ def test_its_callers_are_told_the_others_answered_and_it_comes_back(
         caller.join()
     assert isinstance(answer, told)
     assert words in answer.message
-    if told is Unavailable:
+    if told is BrokenOff:
         assert answer.retry_after is not None
     assert facts.endings == {ending: 1}
     assert facts.restarts == 1

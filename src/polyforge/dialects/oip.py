@@ -29,6 +29,8 @@ from polyforge.kernel.tensors import (
 HEADER_LENGTH = "inference-header-content-length"
 TOKENS_HEADER = "x-polyforge-tokens"
 """In which our model host says how many tokens a model read, whichever outputs were asked for."""
+BROKEN_OFF_HEADER = "x-polyforge-broken-off"
+"""In which our model host says of a 503 that what was computing the answer ended, perhaps because of the request."""
 JSON_TYPE = "application/json"
 BINARY_TYPE = "application/octet-stream"
 EXTENSIONS = (

@@ -42,6 +42,8 @@ class OipAnswer(msgspec.Struct, gc=False):
     content_type: str = oip.JSON_TYPE
     tokens: str | None = None
     """How many tokens the model read, where it says so."""
+    broken_off: bool = False
+    """Whether what was computing it ended."""
 
     @property
     def retry_seconds(self) -> float | None:
@@ -184,6 +186,7 @@ def _answer(answer: Answer, body: bytes) -> OipAnswer:
         answer.header("retry-after"),
         answer.header("content-type") or oip.JSON_TYPE,
         answer.header(oip.TOKENS_HEADER),
+        answer.header(oip.BROKEN_OFF_HEADER) is not None,
     )
 
 
@@ -210,7 +213,8 @@ def _error_of(answer: OipAnswer) -> PolyforgeError:
         case 400:
             return Invalid(message, param=answer.param)
         case 503:
-            return Unavailable(message, retry_after=_seconds(answer.retry_after))
+            away = BrokenOff if answer.broken_off else Unavailable
+            return away(message, retry_after=answer.retry_seconds)
         case 504:
             return TimedOut(message)
         case status:

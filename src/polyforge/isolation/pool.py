@@ -14,7 +14,7 @@ from polyforge.isolation.child import Child, start_child
 from polyforge.isolation.frames import is_readable
 from polyforge.isolation.limits import ChildProgram, Ended, Limits, Refused
 from polyforge.isolation.output import OutputLines
-from polyforge.kernel.errors import Invalid, PolyforgeError, TimedOut, Unavailable
+from polyforge.kernel.errors import BrokenOff, Invalid, PolyforgeError, TimedOut, Unavailable
 
 WATCH_SECONDS: Final = 0.05
 """How often a child's memory is looked at, and whether it is there."""
@@ -152,7 +152,8 @@ class Pool:
     def child(self, number: int | None = None) -> Generator[Child]:
         """A child for one request, once one is free, or that of this number (from 0, through all its restarts).
 
-        Unavailable while all are being restarted, or when this request's own ends; TimedOut when it takes too long.
+        Unavailable while all are being restarted, BrokenOff when this request's own ends, TimedOut when it takes too
+        long.
         """
         places = self._places if number is None else [self._places[number]]
         child = self._take(places)
@@ -210,7 +211,7 @@ class Pool:
             self._forget(child)
             # While others are there, they answer.
             again = _back_in(places) or FIRST_DELAY
-        return Unavailable(f"{self._subject} {reasons[ended.ending]}; it is being restarted", retry_after=again)
+        return BrokenOff(f"{self._subject} {reasons[ended.ending]}; it is being restarted", retry_after=again)
 
     def _keep(self, place: _Place) -> None:
         """One child after another, in the thread that starts them."""

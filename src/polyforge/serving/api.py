@@ -17,6 +17,7 @@ from polyforge.dialects import oip, oip_frames, oip_generate
 from polyforge.dialects.content_encoding import inflated, is_plain
 from polyforge.dialects.protobuf_schema import Values
 from polyforge.kernel.errors import (
+    BrokenOff,
     Cancelled,
     Invalid,
     MethodNotAllowed,
@@ -425,6 +426,8 @@ def _error(error: PolyforgeError) -> Response:
         headers.append(_retry_after(error.retry_after))
     if error.param is not None and error.param.isascii() and error.param.isprintable():
         headers.append((PARAM_HEADER, error.param.encode()))
+    if isinstance(error, BrokenOff):
+        headers.append((oip.BROKEN_OFF_HEADER.encode(), b"true"))
     return Response(error.status, oip.encode_error(error), headers=tuple(headers))
 
 

@@ -243,6 +243,7 @@ async def test_cancelling_a_call_closes_its_connection(client: OipClient, server
         (http(b'{"error":"no"}', 400, x_polyforge_param="dimensions"), Invalid, "dimensions"),
         (http(b'{"error":"no"}', 404), ModelNotFound, "model"),
         (http(b'{"error":"no"}', 503, retry_after="7"), Unavailable, None),
+        (http(b'{"error":"no"}', 503, x_polyforge_broken_off="true"), BrokenOff, None),
         (http(b'{"error":"no"}', 504), TimedOut, None),
         (http(b'{"error":"no"}', 500), UpstreamFailed, None),
         (http(b"<html>no</html>", 302), UpstreamFailed, None),

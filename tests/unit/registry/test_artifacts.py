@@ -280,6 +280,17 @@ async def test_damage_on_the_disk_is_found(tmp_path: Path) -> None:
         place.folder.get(artifact.digest)
 
 
+async def test_an_artifact_that_was_asked_for_again_is_not_taken_away_as_unused(tmp_path: Path) -> None:
+    place = Place(tmp_path, Source({"model": b"0123456789"}))
+    digest = (await place.fetch()).artifact.digest
+    os.utime(tmp_path / "artifacts" / digest, (1.0, 1.0))
+    assert place.folder.unpinned(older_than=2.0) == [digest]
+    await place.fetch()
+    assert not place.folder.remove(digest, older_than=2.0)
+    assert place.folder.damaged(digest) == []
+    assert place.folder.remove(digest)
+
+
 @pytest.mark.usefixtures("quick")
 async def test_what_was_fetched_in_part_goes_after_some_days_but_not_what_is_being_fetched(tmp_path: Path) -> None:
     source = Source({"model": b"0123456789"})

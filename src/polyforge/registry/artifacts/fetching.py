@@ -92,7 +92,6 @@ class Fetcher:
             artifact = known or await self._bring(reference, listing, include, key, progress)
             if listing.revision and known is None:
                 await asyncio.to_thread(self.folder.remember, key, artifact.digest)
-            await asyncio.to_thread(self.folder.touch, artifact.digest)
         progress.done = progress.total = artifact.manifest.size
         progress.step = "fetched"
         return Fetched(artifact, listing.revision, listing.pinned or reference.url)

@@ -18,6 +18,7 @@ import shutil
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from hashlib import file_digest, sha256
+from math import inf
 from pathlib import Path
 from typing import Final
 
@@ -85,9 +86,13 @@ class ArtifactFolder:
         """All artifacts, by name."""
         return sorted(each.name for each in (self._root / "artifacts").iterdir() if not each.name.startswith("."))
 
-    def touch(self, digest: str) -> None:
-        """Count the age of an artifact from now on."""
-        os.utime(self._home(digest))
+    def use(self, digest: str) -> Artifact | None:
+        """The same as `find`, for who needs it: nobody takes it away as unused for a while."""
+        with self.held(_STORE):
+            found = self.find(digest)
+            if found is not None:
+                os.utime(self._home(digest))
+        return found
 
     def pin(self, name: str, digest: str | None) -> None:
         """Keep an artifact under a name of one's own, instead of the one kept under it before; None: keep none."""
@@ -128,6 +133,7 @@ class ArtifactFolder:
         with self.held(_STORE):
             if self.find(digest) is None:
                 self._add(manifest, paths)
+            os.utime(self._home(digest))
         shutil.rmtree(source, ignore_errors=True)
         return self.get(digest)
 
@@ -141,11 +147,14 @@ class ArtifactFolder:
             shutil.rmtree(draft, ignore_errors=True)
             raise Unavailable(f"the artifact cannot be written: {error.strerror}") from error
 
-    def remove(self, digest: str) -> bool:
-        """Take an artifact away, with those of its files that no other artifact has; False when it was not there."""
+    def remove(self, digest: str, older_than: float = inf) -> bool:
+        """Take an artifact away, with those of its files that no other artifact has.
+
+        False when it was not there, or somebody has used it since `older_than`, in seconds since the epoch.
+        """
         with self.held(_STORE):
             artifact = self.find(digest)
-            if artifact is None:
+            if artifact is None or self._age(digest) >= older_than:
                 return False
             trash = self._root / "artifacts" / f".{new_ulid()}"
             self._home(digest).rename(trash)
@@ -222,13 +231,13 @@ class ArtifactFolder:
     # What was fetched, and what is being fetched
 
     def remembered(self, key: str) -> Artifact | None:
-        """What this key gave when it was fetched, if it is still here."""
+        """What this key gave when it was fetched, if it is still here; that counts as using it."""
         try:
             digest = check_digest((self._root / "fetched" / key).read_text())
         except (FileNotFoundError, UnicodeDecodeError, Invalid):
             # There is none, or a power cut left a file without its content.
             return None
-        return self.find(digest)
+        return self.use(digest)
 
     def remember(self, key: str, digest: str) -> None:
         """Keep in mind what a key gave."""

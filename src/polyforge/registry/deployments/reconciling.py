@@ -185,15 +185,11 @@ class Reconciler:
         return failure is None or failure[0] <= self._clock.monotonic()
 
     def _find(self, name: str, digest: str) -> Artifact | None:
-        folder = self._fetcher.folder
         try:
-            found = folder.find(digest)
+            return self._fetcher.folder.use(digest)
         except Invalid as error:
             self._fail(name, error.message)
             return None
-        if found is not None:
-            folder.touch(digest)
-        return found
 
     async def _fetch(self, name: str, version: Version) -> None:
         try:

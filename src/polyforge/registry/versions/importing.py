@@ -103,14 +103,15 @@ class Importer:
         """Let go of what was fetched in part long ago, and of artifacts that have been of no use for a day."""
         await self._fetcher.sweep()
         folder = self._fetcher.folder
-        unused = await asyncio.to_thread(folder.unpinned, self._clock.now() - _DAY)
+        oldest = self._clock.now() - _DAY
+        unused = await asyncio.to_thread(folder.unpinned, oldest)
         for start in range(0, len(unused), _ASKED):
             asked = unused[start : start + _ASKED]
             async with self._database.read() as session:
                 used = await SystemModels(session).used(asked)
             for digest in asked:
                 if digest not in used:
-                    await asyncio.to_thread(folder.remove, digest)
+                    await asyncio.to_thread(folder.remove, digest, oldest)
         async with self._database.write() as session:
             await SystemImports(session).forget(self._clock.now() - _KEPT_SECONDS)
 

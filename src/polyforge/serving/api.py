@@ -432,8 +432,7 @@ def _error(error: PolyforgeError) -> Response:
 
 
 def _readiness(model: HostedModel) -> Response:
-    back_in = model.back_in
-    ready = model.ready and back_in is None
+    back_in, ready = model.back_in, model.answers
     headers = () if back_in is None else (_retry_after(back_in),)
     body = oip.encode_json({"name": model.name, "ready": ready})
     return Response(200 if ready else 503, body, headers=headers)

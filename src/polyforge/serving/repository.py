@@ -33,6 +33,7 @@ class HostedModel:
         *,
         shape: Callable[[Plan], Plan] = lambda plan: plan,
         cores: int = 0,
+        lacks: Callable[[], str | None] = lambda: None,
     ) -> None:
         self.name = name
         self.version = version
@@ -51,6 +52,7 @@ class HostedModel:
         self._measured: Plan | None = None
         self._shape = shape
         self._cores = cores
+        self._lacks = lacks
         self._signature: Signature | None = None
 
     @property
@@ -66,12 +68,15 @@ class HostedModel:
     @property
     def answers(self) -> bool:
         """Whether a request would be answered now."""
-        return self.ready and self.back_in is None
+        return self.ready and self.back_in is None and self._lacks() is None
 
     @property
     def shown(self) -> tuple[State, str]:
         """Its state and the reason for it, as callers are to see them."""
-        return (self.state, self.reason) if self.back_in is None else ("LOADING", BEING_RESTARTED)
+        if self.back_in is not None:
+            return "LOADING", BEING_RESTARTED
+        lacking = self._lacks() if self.ready else None
+        return (self.state, self.reason) if lacking is None else ("UNAVAILABLE", lacking)
 
     @property
     def signature(self) -> Signature:

@@ -6,11 +6,11 @@ goes; so no request fails, and the host stays ready.
 
 import asyncio
 import shutil
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from functools import partial
 from pathlib import Path, PurePosixPath
 from tempfile import mkdtemp
-from typing import Protocol
+from typing import Any, Protocol
 
 from polyforge.dialects import oip, triton_config
 from polyforge.dialects.protobuf_schema import Values
@@ -75,6 +75,7 @@ class ModelControl:
         self.starting = False
         """Whether the models that the host begins with are being loaded."""
         self._busy = asyncio.Lock()
+        self._changing: asyncio.Task[None] | None = None
         self._loaded: dict[str, TritonModel] = {}
         self._folders: dict[str, Path] = {}
         self._failures: dict[str, str] = {}
@@ -146,19 +147,29 @@ class ModelControl:
         """
         check_name(name)
         override, files = _parameters(parameters or {})
-        async with self._busy:
-            if files:
-                await self._load_files(name, override, files)
-            else:
-                await self._load(name, override, ())
+        if files:
+            await self._change(lambda: self._load_files(name, override, files))
+        else:
+            await self._change(lambda: self._load(name, override, ()))
 
     async def unload(self, name: str, *, dependents: bool = False) -> None:
         """Take no more requests for a model, answer those that it has, and let go of it.
 
         `dependents` are the models that an ensemble is made of. Invalid for one that is not of the repository.
         """
-        async with self._busy:
-            await self._unload(name, dependents, 0)
+        await self._change(lambda: self._unload(name, dependents, 0))
+
+    async def _change(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Do it in turn. Once begun it goes on to its end, also when whoever asked for it has hung up."""
+        await self._busy.acquire()
+        self._changing = asyncio.create_task(self._in_turn(work), name="a change of the model repository")
+        await asyncio.shield(self._changing)
+
+    async def _in_turn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        try:
+            await work()
+        finally:
+            self._busy.release()
 
     async def _load_files(self, name: str, override: Values | None, files: Mapping[str, bytes]) -> None:
         if override is None:
@@ -231,10 +242,22 @@ class ModelControl:
     def _hosted(self, model: TritonModel, version: int) -> HostedModel:
         if model.is_ensemble:
             return HostedModel(
-                model.name, Ensemble(model, self._signature), str(version), shape=partial(planned, model.config)
+                model.name,
+                Ensemble(model, self._signature),
+                str(version),
+                shape=partial(planned, model.config),
+                lacks=partial(self._lacking, model),
             )
         backend = ConfiguredBackend(model, self._make_engine(model, version))
         return HostedModel(model.name, backend, str(version), shape=backend.shaped)
+
+    def _lacking(self, ensemble: TritonModel) -> str | None:
+        """Which model that an ensemble is made of does not answer now, in words."""
+        for step in ensemble.config.ensemble_scheduling.step if ensemble.config.ensemble_scheduling else ():
+            versions = self._repository.versions(step.model_name)
+            if not any(each.answers for each in versions if step.version in (None, each.version)):
+                return f"'{step.model_name}', which it is made of, is not ready"
+        return None
 
     async def _load_version(self, version: HostedModel) -> None:
         try:

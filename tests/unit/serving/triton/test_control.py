@@ -3,6 +3,7 @@
 import asyncio
 import json
 import struct
+import threading
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -12,13 +13,15 @@ import pytest
 from polyforge.dialects import oip
 from polyforge.kernel.errors import Invalid, ModelNotFound, PolyforgeError, Unavailable
 from polyforge.kernel.tensors import TensorSpec
-from polyforge.ports.model_backend import ModelRequest, Outputs, Signature
+from polyforge.ports.model_backend import ModelBackend, ModelRequest, Outputs, Signature
 from polyforge.serving.inference import Inference
 from polyforge.serving.repository import HostedModel
 from polyforge.serving.triton.control import MAX_FAILURES
+from polyforge.serving.triton.layout import TritonModel
+from tests.support.waiting import eventually_async
 from tests.unit.serving.backends import Adder, hosted
 from tests.unit.serving.triton.engines import Engine, floats, write_model
-from tests.unit.serving.triton.hosts import ENSEMBLE, IO, TritonHost
+from tests.unit.serving.triton.hosts import ENSEMBLE, IO, TritonHost, plus_one
 
 
 @pytest.fixture
@@ -79,6 +82,34 @@ async def test_loading_the_same_version_anew_keeps_its_counters(host: TritonHost
     assert host.repository.find("m").statistics.succeeded == 1
 
 
+async def test_a_load_goes_on_when_whoever_asked_for_it_hangs_up(host: TritonHost) -> None:
+    write_model(host.folder, "m", IO)
+    await host.control.load("m")
+    begun, go_on = threading.Event(), threading.Event()
+
+    class Slow(Engine):
+        def load(self) -> None:
+            begun.set()
+            go_on.wait()
+
+    def slow_engine(model: TritonModel, version: int) -> ModelBackend:
+        engine = Slow(compute=plus_one)
+        host.engines[model.name, version].append(engine)
+        return engine
+
+    host.control._make_engine = slow_engine
+    asked = [asyncio.create_task(host.control.load("m")) for _ in range(2)]
+    await eventually_async(begun.is_set, "the first load has begun, the second waits for its turn")
+    for task in asked:
+        task.cancel()
+    await asyncio.gather(*asked, return_exceptions=True)
+    go_on.set()
+    await host.control.unload("m")
+    # The load had its way before the next change, and the one that had not begun never did.
+    assert [engine.closed for engine in host.engines["m", 1]] == [True, True]
+    assert host.states() == [("m", "1", "UNAVAILABLE")]
+
+
 async def test_a_load_that_fails_leaves_what_was_there(host: TritonHost) -> None:
     folder = write_model(host.folder, "m", IO)
     await host.control.load("m")
@@ -123,6 +154,14 @@ async def test_an_ensemble_loads_what_it_is_made_of_and_may_unload_it(host: Trit
     await host.control.load("both")
     assert await answer(host, "both", "a") == (2, 3, 4, 5)
     assert [model.statistics.rows for model in host.repository] == [1, 1, 1]
+    await host.control.unload("second")
+    states = {entry.name: (entry.state, entry.reason) for entry in host.control.index()}
+    assert states["both"] == ("UNAVAILABLE", "'second', which it is made of, is not ready")
+    assert [entry.name for entry in host.control.index(only_ready=True)] == ["first"]
+    with pytest.raises(Unavailable, match="model 'second' is not ready: unloaded"):
+        await answer(host, "both", "a")
+    await host.control.load("second")
+    assert await answer(host, "both", "a") == (2, 3, 4, 5)
     await host.control.unload("both", dependents=True)
     assert {state for _, _, state in host.states()} == {"UNAVAILABLE"}
 

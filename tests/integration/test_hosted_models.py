@@ -56,6 +56,8 @@ def test_a_model_that_cannot_be_loaded_says_why_and_needs_attention(site: Polyfo
     found = model(site, "broken")
     assert found["state"] == "UNAVAILABLE"
     assert found["versions"][0]["reason"]
+    health = site.api("GET", "/models/broken").json["deployments"][0]["health"]
+    assert (health["state"], health["reason"]) == ("unavailable", found["versions"][0]["reason"])
     items = site.api("GET", "/overview").json["attention"]
     failed = [item for item in items if item["code"] == "model_failed"]
     assert [item["subject"] for item in failed] == ["broken"]

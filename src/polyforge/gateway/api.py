@@ -1,7 +1,7 @@
 """Routes of models: which there are, how they do, and where a request would go."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Depends, Query
 
@@ -9,6 +9,8 @@ from polyforge.gateway.comparing import Comparing, Comparison
 from polyforge.gateway.explaining import Judgement
 from polyforge.gateway.guide import ModelGuide, needs_for
 from polyforge.gateway.health import Health
+from polyforge.gateway.hosting.schemas import HostedState
+from polyforge.gateway.hosting.service import HostedService, Standing
 from polyforge.gateway.schemas import (
     AttemptView,
     CandidateView,
@@ -24,7 +26,7 @@ from polyforge.gateway.schemas import (
     TierView,
 )
 from polyforge.kernel.money import to_usd
-from polyforge.registry.catalog import Deployment, Model
+from polyforge.registry.catalog import LOCAL, Deployment, Model
 from polyforge.registry.settings import Hardware, Strategy
 from polyforge.registry.tariffs import SpecialRates, Tariff
 from polyforge.tenancy.callers import Caller
@@ -37,18 +39,20 @@ Names = Annotated[str, Query(max_length=2_000, description="With commas between.
 Tokens = Annotated[int, Query(ge=0, le=100_000_000)]
 _COSTS = "usage:read"
 _PLAIN = SpecialRates()
+_AT_HOST: Final[dict[HostedState, Literal["ready", "loading"]]] = {"READY": "ready", "LOADING": "loading"}
 _PICOS = 1_000_000_000_000
 _MILLISECONDS = 1000
 
 
-def router(guide: ModelGuide) -> APIRouter:
+def router(guide: ModelGuide, hosted: HostedService) -> APIRouter:
     """The routes under /api/v1/models."""
     routes = APIRouter(prefix="/api/v1/models", tags=["models"])
 
     @routes.get("")
     async def list_models(caller: Reader) -> ModelList:
         """Every model that the caller may use, with its deployments, their prices and how they do."""
-        return ModelList(data=[_model(model, guide, caller) for model in guide.listed(caller)])
+        standing = await hosted.standing()
+        return ModelList(data=[_model(model, guide, standing, caller) for model in guide.listed(caller)])
 
     @routes.get("/{name:path}/explain")
     async def explain_model(
@@ -76,7 +80,7 @@ def router(guide: ModelGuide) -> APIRouter:
     @routes.get("/{name:path}")
     async def get_model(caller: Reader, name: str) -> ModelView:
         """One model."""
-        return _model(guide.find(caller, name), guide, caller)
+        return _model(guide.find(caller, name), guide, await hosted.standing(), caller)
 
     return routes
 
@@ -142,7 +146,7 @@ def _explanation(model: Model, judged: list[Judgement], strategy: Strategy | Non
     return Explanation(model=model.name, strategy=strategy or model.strategy, attempts=attempts, left_out=left_out)
 
 
-def _model(model: Model, guide: ModelGuide, caller: Caller) -> ModelView:
+def _model(model: Model, guide: ModelGuide, standing: Standing, caller: Caller) -> ModelView:
     health, now, costs = guide.lineups.current.health, guide.clock.now(), caller.may(_COSTS)
     return ModelView(
         name=model.name,
@@ -150,11 +154,11 @@ def _model(model: Model, guide: ModelGuide, caller: Caller) -> ModelView:
         strategy=model.strategy,
         on_context_overflow="larger" if model.widens else "refuse",
         declared_in=model.declared_in,
-        deployments=[_deployment(place, health, now, costs) for place in model.deployments],
+        deployments=[_deployment(place, _health(place, health, standing, now), costs) for place in model.deployments],
     )
 
 
-def _deployment(place: Deployment, health: Health, now: float, costs: bool) -> DeploymentView:
+def _deployment(place: Deployment, health: HealthView, costs: bool) -> DeploymentView:
     same: dict[str, Any] = {
         name: getattr(place, name)
         for name in DeploymentView.model_fields
@@ -165,14 +169,17 @@ def _deployment(place: Deployment, health: Health, now: float, costs: bool) -> D
         tags=sorted(place.tags),
         price=_price(place.price),
         cost=_price(place.cost) if costs else None,
-        health=_health(place, health, now),
+        health=health,
     )
 
 
-def _health(place: Deployment, health: Health, now: float) -> HealthView:
+def _health(place: Deployment, health: Health, standing: Standing, now: float) -> HealthView:
     wait = health.cooling_until(place.index) - now
+    state, reason = standing.of(place.model) if place.provider == LOCAL else ("READY", "")
+    there: Literal["ready", "loading", "unavailable"] = _AT_HOST.get(state, "unavailable")
     return HealthView(
-        state="cooling" if wait > 0 else "ready",
+        state="cooling" if there == "ready" and wait > 0 else there,
+        reason=reason if there == "unavailable" else None,
         cooling_seconds=wait if wait > 0 else None,
         cause=health.cause(place.index) if wait > 0 else None,
         first_token_seconds=health.latency(place.index, True),

@@ -23,6 +23,7 @@ from polyforge.tenancy.callers import Caller
 SECONDS: Final = 10.0
 LOADING_SECONDS: Final = 600.0
 METRICS_SECONDS: Final = 2.0
+REPORT_SECONDS: Final = 5.0
 _NAMES_PATH: Final = "/v2/repository/polyforge/names"
 _REPORTS_PATH: Final = "/v2/repository/polyforge/models"
 _IN_TOKENS: Final[frozenset[Task]] = frozenset(
@@ -142,7 +143,7 @@ class HostedModels:
 
     async def reports(self) -> tuple[list[VersionReport], frozenset[str]]:
         """Everything that the host tells of its models, by its own names, and the names of its repository."""
-        asked = self._client.ask(_REPORTS_PATH, b"{}", seconds=SECONDS)
+        asked = self._client.ask(_REPORTS_PATH, b"{}", seconds=REPORT_SECONDS)
         names = self._ask_names() if self._has_repository else _no_names()
         answer, of_repository = await asyncio.gather(asked, names)
         _check(answer)

@@ -45,7 +45,10 @@ class PriceView(RatesView):
 class HealthView(BaseModel):
     """How a deployment does."""
 
-    state: Literal["ready", "cooling"]
+    state: Literal["ready", "cooling", "loading", "unavailable"] = Field(
+        description="`cooling`: left alone for a while after it failed; the last two: how our own model host has it."
+    )
+    reason: str | None = Field(description="Why it is unavailable.")
     cooling_seconds: float | None = Field(description="How long it is left alone still.")
     cause: Cause | None = Field(description="Why it is left alone.")
     first_token_seconds: float | None = Field(description="Mean time to the first token of a stream lately.")

@@ -121,7 +121,7 @@ def create_app(platform: GatewayPlatform, overview: OverviewPlatform) -> Applica
             versions_api.router(platform.registry.models, platform.registry.imports, platform.registry.wake),
             _additions(platform),
             gateway_api.usage_router(Comparing(platform.usage.service, platform.lineups)),
-            gateway_api.router(ModelGuide(platform.lineups, settings.gateway, platform.clock)),
+            gateway_api.router(ModelGuide(platform.lineups, settings.gateway, platform.clock), overview.hosted),
             guarding_api.router(Trying(platform.lineups)),
             tokenizing_api.router(TokenizingService(platform.lineups, counter)),
             audit_api.router(platform.audit.service, platform.audit.export_service),

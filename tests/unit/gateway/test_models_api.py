@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import httpx
+import msgspec
 import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
@@ -12,18 +13,24 @@ from fastapi.responses import JSONResponse
 from polyforge.gateway.api import router
 from polyforge.gateway.guide import ModelGuide
 from polyforge.gateway.health import Health
+from polyforge.gateway.hosted import HostedModels
+from polyforge.gateway.hosting.service import HostedService
 from polyforge.gateway.lineup import Lineup, Lineups
 from polyforge.gateway.service import Gateway
 from polyforge.gateway.settings import GatewaySettings
 from polyforge.guardrails.rules import Rulebook
 from polyforge.kernel.clock import FakeClock
-from polyforge.kernel.errors import PolyforgeError
+from polyforge.kernel.errors import PolyforgeError, Unavailable
+from polyforge.ports.model_backend import ModelBackend
 from polyforge.ports.provider import Capabilities
-from polyforge.registry.catalog import build_catalog
+from polyforge.registry.catalog import LOCAL, build_catalog
 from polyforge.registry.settings import ModelSettings
+from polyforge.serving.reporting import VersionReport, report_of
+from polyforge.serving.repository import HostedModel, State
 from polyforge.tenancy.callers import Caller
 
 ABLE = Capabilities(tasks=frozenset({"chat"}), dialects=frozenset({"openai"}))
+OURS = Capabilities(tasks=frozenset({"embedding"}), dialects=frozenset({"oip"}), free=True)
 PLACES = [
     {"provider": "lab", "model": "big", "weight": 3, "limits": {"context": 100_000}, "cost": {"input": 2, "output": 4}},
     {"provider": "lab", "model": "small", "limits": {"context": 1_000}, "cost": {"input": 1}, "tags": ["eu"]},
@@ -41,7 +48,25 @@ MODELS: dict[str, Any] = {
     "quick/one": {"deployments": PLACES[:2], "routing": {"strategy": "least_latency"}, "on_context_overflow": "larger"},
     "hidden": {"deployments": PLACES[:1]},
     "open/*": {"deployments": [{"provider": "openai"}]},
+    "ours": {"task": "embedding", "deployments": [{"provider": "local", "model": "minilm"}]},
 }
+
+
+class Host:
+    """The model host, which says of its models what a test has it say."""
+
+    def __init__(self) -> None:
+        self.models: dict[str, tuple[State, str]] = {}
+        self.down = False
+
+    async def reports(self) -> tuple[list[VersionReport], frozenset[str]]:
+        if self.down:
+            raise Unavailable("the model server is not running")
+        found: list[VersionReport] = []
+        for name, (state, reason) in self.models.items():
+            report = report_of(HostedModel(name, cast(ModelBackend, None)), None, 0, 0)
+            found.append(msgspec.structs.replace(report, state=state, reason=reason))
+        return found, frozenset()
 
 
 class House:
@@ -50,14 +75,16 @@ class House:
     def __init__(self, folder: Path, overrides: str = "all") -> None:
         self.clock = FakeClock()
         read = {name: ModelSettings.model_validate(model) for name, model in MODELS.items()}
-        catalog = build_catalog(read, {"lab": ABLE, "openai": ABLE}, None)
+        catalog = build_catalog(read, {"lab": ABLE, "openai": ABLE, LOCAL: OURS}, None)
         self.health = Health(folder / "health", catalog.deployment_count(), self.clock)
         self.health.open()
         lineup = Lineup(catalog, {}, {}, self.health, Rulebook(()), cast(Gateway, None))
         lineups = Lineups(lineup, cast(Any, None), cast(Any, None))
         settings = GatewaySettings.model_validate({"route_overrides": overrides, "attempts": 2})
         app = FastAPI()
-        app.include_router(router(ModelGuide(lineups, settings, self.clock)))
+        self.host = Host()
+        hosted = HostedService(cast(HostedModels, self.host), cast(Any, None), lineups, self.clock)
+        app.include_router(router(ModelGuide(lineups, settings, self.clock), hosted))
         app.exception_handler(PolyforgeError)(_render)
         app.middleware("http")(self._identify)
         self.client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
@@ -75,7 +102,7 @@ class House:
         return [each["model"] for each in found["attempts"]], {each["model"]: each["why"] for each in found["left_out"]}
 
     async def _identify(self, request: Request, proceed: Any) -> Any:
-        models = ("assistant", "quick/*", "open/*")
+        models = ("assistant", "quick/*", "open/*", "ours")
         request.state.caller = Caller("k", "k", "o", "p", frozenset(self.scopes), models)
         return await proceed(request)
 
@@ -97,13 +124,14 @@ async def test_models_are_listed_with_their_deployments_prices_and_health(house:
     house.health.cool(2, 30, "quota")
     house.health.observe(0, True, 0.5)
     listed = (await house.get(""))["data"]
-    assert [model["name"] for model in listed] == ["assistant", "quick/one", "open/*"]
+    assert [model["name"] for model in listed] == ["assistant", "quick/one", "ours", "open/*"]
     big, _, blind = listed[0]["deployments"]
     assert (big["context"], big["weight"], big["health"]["first_token_seconds"]) == (100_000, 3, 0.5)
     assert (big["cost"]["input"], big["cost"]["output"], big["cost"]["cached_input"]) == (2, 4, 2)
     assert (big["price"]["input"], big["price"]["origin"]) == (9, "declared")
     assert blind["health"] == {
         "state": "cooling",
+        "reason": None,
         "cooling_seconds": pytest.approx(30),
         "cause": "quota",
         "first_token_seconds": None,
@@ -114,7 +142,32 @@ async def test_models_are_listed_with_their_deployments_prices_and_health(house:
     assert (blind["cost"]["per_image"], blind["vision"], blind["region"]) == (0.5, False, "us")
     assert listed[1]["strategy"] == "least_latency"
     assert listed[1]["on_context_overflow"] == "larger"
-    assert listed[2]["deployments"][0]["price"] is None
+    assert listed[3]["deployments"][0]["price"] is None
+
+
+@pytest.mark.parametrize(
+    ("said", "state", "reason"),
+    [
+        (("READY", ""), "ready", None),
+        (("LOADING", "being restarted"), "loading", None),
+        (("UNAVAILABLE", "model.onnx is no graph"), "unavailable", "model.onnx is no graph"),
+        (None, "unavailable", "the model host does not have it"),
+    ],
+)
+async def test_a_model_of_our_own_host_does_as_the_host_says(
+    house: House, said: tuple[State, str] | None, state: str, reason: str | None
+) -> None:
+    house.host.models = {"other": ("READY", "")} if said is None else {"minilm": said}
+    health = (await house.get("/ours"))["deployments"][0]["health"]
+    assert (health["state"], health["reason"]) == (state, reason)
+
+
+async def test_while_the_host_is_away_its_models_are_and_no_others(house: House) -> None:
+    house.host.down = True
+    states = {model["name"]: model["deployments"][0]["health"] for model in (await house.get(""))["data"]}
+    assert states["ours"]["state"] == "unavailable"
+    assert "the model server is not running" in states["ours"]["reason"]
+    assert states["assistant"]["state"] == "ready"
 
 
 async def test_costs_are_for_those_who_may_read_usage(house: House) -> None:

@@ -1,7 +1,10 @@
 """What there is to tell of the models of our own host, in the names of a caller."""
 
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from typing import Final
+
+import msgspec
 
 from polyforge.dialects.oip_naming import renamed_error
 from polyforge.gateway.hosted import HostedModels, known_names
@@ -16,8 +19,8 @@ from polyforge.gateway.hosting.schemas import (
 from polyforge.gateway.lineup import Lineups
 from polyforge.gateway.operating import Change, HostOperations
 from polyforge.kernel.clock import Clock, utc
-from polyforge.kernel.errors import ModelNotFound
-from polyforge.kernel.hosted_names import is_hosted
+from polyforge.kernel.errors import ModelNotFound, PolyforgeError
+from polyforge.kernel.hosted_names import is_hosted, split_deployed
 from polyforge.serving.reporting import RunsOfSize, VersionReport
 from polyforge.tenancy.callers import Caller
 
@@ -26,6 +29,22 @@ _MILLION: Final = 1e6
 _THOUSAND: Final = 1_000
 _UNLOADED: Final = "unloaded"
 _BEST_FIRST: Final[tuple[HostedState, ...]] = ("READY", "LOADING", "UNLOADING", "UNAVAILABLE")
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """What the host said of its models at one moment, by its own names; `silence` is why it said nothing."""
+
+    reports: Mapping[str, Sequence[VersionReport]]
+    silence: str | None = None
+
+    def of(self, deployed: str) -> tuple[HostedState, str]:
+        """The state of what a deployment calls on the host, and the reason where it is unavailable."""
+        if self.silence is not None:
+            return "UNAVAILABLE", self.silence
+        name, number = split_deployed(deployed) or (deployed, None)
+        reports = [each for each in self.reports.get(name, ()) if number in (None, each.version)]
+        best = min(reports, key=lambda report: _BEST_FIRST.index(report.state), default=None)
+        return ("UNAVAILABLE", "the model host does not have it") if best is None else (best.state, best.reason)
 
 
 class HostedService:
@@ -78,6 +97,17 @@ class HostedService:
             and model.versions
             and model.versions[0].reason != _UNLOADED
         }
+
+    async def standing(self) -> Standing:
+        """How the host has each model now; nobody's names are told by it."""
+        try:
+            reports, _ = await self._reports()
+        except PolyforgeError as error:
+            return Standing({}, f"the model host does not answer: {error.message}")
+        found: dict[str, list[VersionReport]] = defaultdict(list)
+        for report in reports:
+            found[report.name].append(report)
+        return Standing(found)
 
     async def _models(self, caller: Caller) -> list[HostedModelView]:
         reports, of_repository = await self._reports()

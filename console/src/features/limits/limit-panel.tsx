@@ -100,6 +100,11 @@ function Counters({ limit, subjects, onAsk }: { limit: Limit; subjects: Subjects
                   <Button small onClick={() => onAsk({ act: "topUp", limit, subject })}>
                     {t("act.topUp")}
                   </Button>
+                  {limit.measure === "money" ? (
+                    <Button small onClick={() => onAsk({ act: "transfer", limit, subject })}>
+                      {t("act.transfer")}
+                    </Button>
+                  ) : null}
                   <Button small onClick={() => onAsk({ act: "reset", limit, subject })}>
                     {t("act.reset")}
                   </Button>

@@ -122,6 +122,7 @@ export default function LimitsPage() {
       <LimitAction
         asked={asked}
         all={all}
+        subjects={subjects}
         onClose={() => {
           if (asked?.act === "remove") setState({ open: undefined });
           setAsked(null);

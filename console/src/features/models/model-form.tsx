@@ -134,7 +134,7 @@ function PlaceFields({ place, path, providers, errors, onChange, onRemove }: Pla
   const choices = place.provider && !providers.includes(place.provider) ? [place.provider, ...providers] : providers;
   return (
     <div className="border-line rounded-box flex items-start gap-2 border p-3">
-      <div className="grid min-w-0 grow gap-3 sm:grid-cols-[1.2fr_2fr_5rem_5rem]">
+      <div className="grid min-w-0 grow gap-3 sm:grid-cols-[1.2fr_1.6fr_1fr_1fr]">
         <Field label={t("form.provider")} error={errors[`${path}.provider`]}>
           {(ids) => <Select {...ids} value={place.provider} choices={choices.map((value) => ({ value, label: value }))} onChange={(event) => onChange({ provider: event.target.value })} />}
         </Field>

@@ -17,6 +17,7 @@ import { Time } from "@/shared/ui/time";
 import { ProviderHealth } from "./health";
 import { type Provider, type ProviderKind, PROVIDERS } from "./provider-queries";
 import { labelOf } from "./settings-fields";
+import { textOf } from "./settings-schema";
 import { Tried } from "./tried";
 
 interface Props {
@@ -38,7 +39,10 @@ export function ProviderPanel({ provider, kind, models, onClose, onAct }: Props)
   const mine = may && provider.declared_in === "api";
   const test = useMutation({
     mutationFn: () => call(api.POST("/api/v1/providers/{name}/test", { params: { path: { name: provider.name } }, body: {} })),
-    onSuccess: (result) => queries.setQueryData([...PROVIDERS, "found", provider.name], result),
+    onSuccess: (result) => {
+      // Who chooses models is not told of a failure that was a while ago: it is tried again then.
+      if (result.error === null) queries.setQueryData([...PROVIDERS, "found", provider.name], result);
+    },
   });
   return (
     <Dialog
@@ -118,5 +122,5 @@ export function ProviderPanel({ provider, kind, models, onClose, onAct }: Props)
 }
 
 function Setting({ value }: { value: unknown }) {
-  return <code className="font-mono text-[12.5px] break-all">{typeof value === "string" ? value : JSON.stringify(value)}</code>;
+  return <code className="font-mono text-[12.5px] break-all whitespace-pre-line">{textOf(value)}</code>;
 }

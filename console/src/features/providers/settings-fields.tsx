@@ -86,7 +86,7 @@ function One({ field, typed, kept, errors, onChange }: Props & { field: Settings
         if (secret) return <PasswordInput {...ids} autoComplete="off" placeholder={keptHere ? "••••••••" : ""} value={value} onChange={change} />;
         if (field.kind === "choice" || field.kind === "flag") {
           const named = (choice: string) => (field.kind === "flag" ? common(choice === "true" ? "yes" : "no") : choice);
-          const usual = { value: "", label: t("usual", { value: field.preset ? named(field.preset) : t("default") }) };
+          const usual = { value: "", label: field.preset ? t("usual", { value: named(field.preset) }) : t("asUsual") };
           return <Select {...ids} value={value} choices={[usual, ...field.choices.map((choice) => ({ value: choice, label: named(choice) }))]} onChange={change} />;
         }
         if (field.kind === "pairs") return <Textarea {...ids} rows={3} className="font-mono text-[12.5px]" placeholder={t("pairs")} value={value} onChange={change} />;

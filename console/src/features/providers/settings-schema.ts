@@ -82,7 +82,8 @@ export function typedOf(settings: Readonly<Record<string, unknown>>): Record<str
   return Object.fromEntries(Object.entries(settings).map(([name, value]) => [name, textOf(value)]));
 }
 
-function textOf(value: unknown): string {
+/** A value as one would type it. */
+export function textOf(value: unknown): string {
   if (value === null || value === undefined) return "";
   if (Array.isArray(value)) return value.join(", ");
   if (typeof value === "object") return Object.entries(value).map(([name, inner]) => `${name}: ${String(inner)}`).join("\n");

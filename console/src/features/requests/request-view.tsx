@@ -58,11 +58,11 @@ export function RequestView({ id, linked }: { id: string; linked?: boolean }) {
         </Part>
       ) : null}
       <Part title={t("payload")}>
-        <Payload id={request.id} />
+        <Payload key={request.id} id={request.id} />
       </Part>
       {request.status === "refused" ? null : (
         <Part title={t("feedback")}>
-          <Feedback request={request} />
+          <Feedback key={request.id} request={request} />
         </Part>
       )}
     </div>
@@ -121,7 +121,7 @@ function Who({ request }: { request: RequestDetail }) {
     [t("time"), formatDateTime(request.started_at)],
     [t("model"), request.model],
     [t("answeredBy"), request.provider ? `${request.provider} · ${request.deployment ?? ""}` : NONE],
-    [t("task"), `${t(`tasks.${request.task}`)}${request.stream ? ` · ${t("streamed")}` : ""}`],
+    [t("task"), request.task ? `${t(`tasks.${request.task}`)}${request.stream ? ` · ${t("streamed")}` : ""}` : NONE],
     [t("path"), request.path ? <code className="font-mono text-[12.5px]">{request.path}</code> : NONE],
     [t("key"), names.key(request.key)],
   ];
@@ -170,7 +170,7 @@ function CameTo({ request }: { request: RequestDetail }) {
 function Guardrails({ request }: { request: RequestDetail }) {
   const t = useTexts("requests");
   return (
-    <ul className="border-line rounded-box divide-line divide-y border">
+    <ul aria-label={t("guardrails")} className="border-line rounded-box divide-line divide-y border">
       {request.guardrails.map((found, index) => (
         <li key={index} className="flex flex-wrap items-center gap-x-3 gap-y-1 px-3 py-2">
           <span className="font-medium">{found.guardrail}</span>

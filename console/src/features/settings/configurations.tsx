@@ -96,6 +96,7 @@ function useVersion(version: number | null) {
 function VersionView({ version, others, onClose }: { version: number; others: readonly Version[]; onClose: () => void }) {
   const t = useTexts("settings");
   const { can } = useSession();
+  const names = useNames();
   const queries = useQueryClient();
   const earlier = others.find((one) => one.version < version && one.accepted);
   const [chosen, setChosen] = useState<number | null | undefined>(undefined);
@@ -125,6 +126,7 @@ function VersionView({ version, others, onClose }: { version: number; others: re
         facts={[
           [t("state"), <StateOf key="state" version={one} />],
           [t("source"), sourceOf(one, t)],
+          ...(NOBODY.test(one.created_by) ? [] : [[t("by"), names.key(one.created_by)] as const]),
           [t("host"), one.host],
           [t("made"), formatDateTime(one.created_at)],
           [t("restart"), one.needs_restart.join(", ") || t("nothing")],

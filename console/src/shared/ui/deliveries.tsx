@@ -53,7 +53,7 @@ export function Deliveries<Letter extends DeadLetter>({ exports, letters, subjec
   const retry = useMutation({
     mutationFn: onRetry,
     onSuccess: (_, letter) => {
-      setSent((old) => new Set([...old, letter.id]));
+      setSent((old) => new Set([...old, refusalOf(letter)]));
       toast(t("deliveries.again"));
     },
     onError: (error) => toast(messageOf(error, t), "danger"),
@@ -80,7 +80,7 @@ export function Deliveries<Letter extends DeadLetter>({ exports, letters, subjec
       right: true,
       width: "minmax(8rem, 0.8fr)",
       cell: (letter) =>
-        letter.wanted_at !== null || sent.has(letter.id) ? (
+        letter.wanted_at !== null || sent.has(refusalOf(letter)) ? (
           <span className="text-muted">{t("deliveries.underWay")}</span>
         ) : (
           <Button small busy={retry.isPending && retry.variables?.id === letter.id} onClick={() => retry.mutate(letter)}>
@@ -113,6 +113,11 @@ export function Deliveries<Letter extends DeadLetter>({ exports, letters, subjec
       </section>
     </div>
   );
+}
+
+/** One that is refused again can be sent again. */
+function refusalOf({ id, at }: DeadLetter): string {
+  return `${id} ${at}`;
 }
 
 function Delivered({ delivery }: { delivery: Delivery }) {

@@ -43,6 +43,22 @@ describe("server-sent events", () => {
     expect(new EventParser().push("event: text\ndata: {}\n")).toEqual([]);
   });
 
+  it("end, with the request, when nothing more comes from a connection that looks alive", async () => {
+    let cancelled = false;
+    const body = new ReadableStream<Uint8Array>({
+      start: (controller) => controller.enqueue(new TextEncoder().encode("data: first\n\n: still there\n\n")),
+      cancel: () => {
+        cancelled = true;
+      },
+    });
+    const found: ServerEvent[] = [];
+    const reading = (async () => {
+      for await (const event of readEvents(body, 5)) found.push(event);
+    })();
+    await expect(reading).rejects.toThrow("nothing came");
+    expect([found.length, cancelled]).toEqual([1, true]);
+  });
+
   it("end the request when nobody reads on", async () => {
     let cancelled = false;
     const bytes = new TextEncoder().encode(WHOLE);

@@ -56,18 +56,26 @@ function lineEnd(text: string, start: number): [number, number] | null {
   return null;
 }
 
-/** The events of an answer's body as they come; ending the loop early ends the request. */
-export async function* readEvents(body: ReadableStream<Uint8Array>): AsyncGenerator<ServerEvent> {
+/** The events of an answer's body as they come; ending the loop early ends the request. It fails when not a byte came for `idleMs`. */
+export async function* readEvents(body: ReadableStream<Uint8Array>, idleMs?: number): AsyncGenerator<ServerEvent> {
   const parser = new EventParser();
   const decoder = new TextDecoder();
   const reader = body.getReader();
   try {
     for (;;) {
-      const { done, value } = await reader.read();
+      const { done, value } = await (idleMs === undefined ? reader.read() : within(idleMs, reader.read()));
       if (done) return;
       yield* parser.push(decoder.decode(value, { stream: true }));
     }
   } finally {
     await reader.cancel().catch(() => undefined);
   }
+}
+
+function within<T>(ms: number, promise: Promise<T>): Promise<T> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`nothing came for ${ms} ms`)), ms);
+  });
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }

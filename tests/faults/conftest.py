@@ -6,9 +6,12 @@ import pytest
 
 from tests.conftest import Serve
 from tests.support.clients import Response, chat
+from tests.support.databases import database, kind, place, postgres_schema, sqlite_template
 from tests.support.server import Key, Polyforge
 from tests.support.settings import PER_CALL_USD, WELL, Pool, settings
 from tests.support.upstream import Upstream
+
+__all__ = ["database", "kind", "place", "postgres_schema", "sqlite_template"]
 
 CHAT = "/v1/chat/completions"
 MICROS = 1_000_000

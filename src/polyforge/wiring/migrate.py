@@ -4,6 +4,7 @@ from polyforge.database import counting
 from polyforge.database.events import tables as events
 from polyforge.database.metadata import metadata
 from polyforge.database.migrating import upgrade
+from polyforge.jobs import tables as jobs
 from polyforge.operations.additions import tables as additions
 from polyforge.operations.configuration import tables as configuration
 from polyforge.operations.flags import tables as flags
@@ -41,6 +42,7 @@ ROOMS = (
     configuration,
     additions,
     flags,
+    jobs,
 )
 """The modules whose import declares tables; together they make the metadata complete."""
 

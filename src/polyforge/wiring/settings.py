@@ -17,6 +17,7 @@ from polyforge.database.settings import DatabaseSettings
 from polyforge.egress.settings import EgressSettings
 from polyforge.gateway.settings import GatewaySettings
 from polyforge.guardrails.rules import OnError
+from polyforge.jobs.settings import JobSettings
 from polyforge.kernel.errors import SettingsError
 from polyforge.ports.guardrail import Action, Stage
 from polyforge.registry.artifacts.settings import ArtifactSettings
@@ -215,6 +216,7 @@ class Settings(BaseModel):
     logs: LogSettings = Field(default_factory=LogSettings)
     telemetry: TelemetrySettings = Field(default_factory=TelemetrySettings)
     serving: ServingSettings = Field(default_factory=ServingSettings)
+    jobs: JobSettings = Field(default_factory=JobSettings)
     artifacts: ArtifactSettings = Field(default_factory=ArtifactSettings)
     model_sources: dict[str, Chosen] = Field(
         default_factory=dict,

@@ -1,0 +1,57 @@
+"""The `jobs` section of the settings."""
+
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from polyforge.jobs.queues import QUEUE_NAME, Queue
+
+DEFAULT_QUEUE: Final = "default"
+
+
+class QueueSettings(BaseModel):
+    """How much of a queue runs at once, over all workers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    running: int | None = Field(
+        default=None, ge=1, le=10_000, description="Most jobs that run at once, over all workers; `null`: no limit."
+    )
+    per_project: int | None = Field(
+        default=None, ge=1, le=10_000, description="Most jobs of one project that run at once; `null`: no limit."
+    )
+    per_minute: int | None = Field(
+        default=None, ge=1, le=100_000, description="Most jobs that start within a minute; `null`: no limit."
+    )
+
+
+class JobSettings(BaseModel):
+    """How jobs run, on the processes of the role `worker`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    concurrency: int = Field(default=8, ge=1, le=256, description="Most jobs that one worker runs at once.")
+    queues: dict[str, QueueSettings] = Field(
+        default_factory=dict,
+        description="Limits of queues by name; a queue that is not named here has none but `concurrency`.",
+    )
+    poll_seconds: float = Field(
+        default=0.25, ge=0.1, le=60, description="How often a worker that has room looks for jobs."
+    )
+
+    keep_days: int = Field(default=30, ge=1, le=3_650, description="For how long jobs are kept that have ended.")
+
+    @field_validator("queues")
+    @classmethod
+    def _has_queue_names(cls, queues: dict[str, QueueSettings]) -> dict[str, QueueSettings]:
+        for name in queues:
+            if not QUEUE_NAME.fullmatch(name):
+                raise ValueError(f"{name!r} is no name of a queue: lower-case letters, digits, - and _, at most 64")
+        return queues
+
+    def queue(self, name: str) -> Queue:
+        """The limits of a queue, whether or not it is named here."""
+        found = self.queues.get(name)
+        if found is None:
+            return Queue(name)
+        return Queue(name, found.running, found.per_project, found.per_minute)

@@ -1,9 +1,13 @@
 """A server of files that knows ranges and validators, and can be told to break off, to redirect and to refuse."""
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+import queue
+import threading
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+
+from tests.support.waiting import DEADLINE
 
 
 @dataclass
@@ -113,3 +117,24 @@ async def serving_files() -> AsyncGenerator[FileServer]:
             writer.close()
         # So that those who served them see it before the loop ends.
         await asyncio.sleep(0.01)
+
+
+@contextmanager
+def serving_files_aside() -> Generator[FileServer]:
+    """The same in a thread of its own, for tests that have no event loop."""
+    started: queue.SimpleQueue[tuple[FileServer, asyncio.AbstractEventLoop, asyncio.Event]] = queue.SimpleQueue()
+
+    async def serve() -> None:
+        over = asyncio.Event()
+        async with serving_files() as files:
+            started.put((files, asyncio.get_running_loop(), over))
+            await over.wait()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()), name="files", daemon=True)
+    thread.start()
+    files, loop, over = started.get(timeout=DEADLINE)
+    try:
+        yield files
+    finally:
+        loop.call_soon_threadsafe(over.set)
+        thread.join(DEADLINE)

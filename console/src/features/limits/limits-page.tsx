@@ -164,7 +164,7 @@ function useColumns(subjects: Subjects, doing: Doing | null): Column<Limit>[] {
     },
     { id: "amount", title: t("amountLabel"), width: "minmax(11rem, 1.2fr)", cell: (limit) => `${formatAmount(limit.measure, limit.amount)}${t(`unit.${limit.measure}`)} ${windowText(limit.window, t)}` },
     { id: "used", title: t("used"), width: "minmax(16rem, 1.8fr)", cell: (limit) => <Used limit={limit} /> },
-    { id: "state", title: t("state"), width: "minmax(8rem, 0.8fr)", cell: (limit) => <StandingOf limit={limit} /> },
+    { id: "state", title: t("state"), width: "minmax(9.5rem, 0.9fr)", cell: (limit) => <StandingOf limit={limit} /> },
     { id: "again", title: t("startsAgain"), width: "minmax(7rem, 0.8fr)", cell: (limit) => <Time at={limit.use?.starts_again} /> },
     {
       id: "actions",

@@ -32,11 +32,11 @@ export function History({ of: model }: { of: Registered }) {
   );
   const mayDecide = (change: Change) => change.state === "waiting" && can("models:approve") && change.requested_by !== me.user?.id;
   const columns: Column<Change>[] = [
-    { id: "at", title: t("when"), width: "minmax(8rem, 1fr)", cell: (one) => <Time at={one.requested_at} /> },
+    { id: "at", title: t("when"), width: "minmax(9rem, 1fr)", cell: (one) => <Time at={one.requested_at} /> },
     { id: "alias", title: t("alias.name"), width: "minmax(7rem, 1fr)", cell: (one) => <span className="font-medium">{one.alias}</span> },
     { id: "change", title: t("change"), width: "minmax(9rem, 1fr)", cell: (one) => <span className="tabular-nums">{`${shown(one.previous, t("nowhere"))} → ${shown(one.version, t("nowhere"))}`}</span> },
     { id: "action", title: t("whatWasDone"), width: "minmax(8rem, 1fr)", cell: (one) => t(`changes.${one.action}`) },
-    { id: "state", title: t("outcome"), width: "minmax(8.5rem, 1fr)", cell: (one) => <Status tone={TONES[one.state]}>{t(`changeStates.${one.state}`)}</Status> },
+    { id: "state", title: t("outcome"), width: "minmax(11rem, 1.2fr)", cell: (one) => <Status tone={TONES[one.state]}>{t(`changeStates.${one.state}`)}</Status> },
     { id: "by", title: t("askedBy"), width: "minmax(8rem, 1.2fr)", cell: (one) => names.key(one.requested_by) },
     { id: "reason", title: t("reason"), width: "minmax(10rem, 2fr)", cell: (one) => <span title={one.reason}>{one.reason}</span> },
     {

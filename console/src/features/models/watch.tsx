@@ -3,7 +3,7 @@ import { Eye } from "lucide-react";
 import { useState } from "react";
 
 import { api, call, type Schemas } from "@/client/http";
-import { formatDuration } from "@/shared/lib/format";
+import { formatDuration, isPast } from "@/shared/lib/format";
 import { useTexts } from "@/shared/lib/i18n";
 import { useSession } from "@/shared/lib/session";
 import { Button } from "@/shared/ui/button";
@@ -14,6 +14,7 @@ import { Time } from "@/shared/ui/time";
 import { toast } from "@/shared/ui/toast";
 
 import { orNone, REGISTERED, type Registered } from "./model-queries";
+import { sourceOf } from "./version-form";
 
 const LIVE_MS = 10_000;
 
@@ -38,7 +39,13 @@ export function Watch({ of: model }: { of: Registered }) {
             <p className="break-all">{t("watch.is", { source: watch.data.source, every: formatDuration(watch.data.every_seconds * 1_000) })}</p>
             {watch.data.error ? <p className="text-danger text-[13px]">{watch.data.error}</p> : null}
             <p className="text-muted text-[13px]">
-              {t("watch.next")} <Time at={watch.data.due_at} />
+              {isPast(watch.data.due_at) ? (
+                t("watch.soon")
+              ) : (
+                <>
+                  {t("watch.next")} <Time at={watch.data.due_at} />
+                </>
+              )}
               {watch.data.promote_to ? ` · ${t("watch.promotes", { alias: watch.data.promote_to })}` : ""}
             </p>
           </>
@@ -82,7 +89,7 @@ function WatchForm({ model, old, onClose }: { model: Registered; old: Schemas["W
   const [minutes, setMinutes] = useState(String((old?.every_seconds ?? 300) / 60));
   const [alias, setAlias] = useState(old?.promote_to ?? "");
   async function submit() {
-    const body = { source: source.trim(), include: old?.include ?? [], every_seconds: Math.round(Number(minutes) * 60), ...(alias.trim() ? { promote_to: alias.trim() } : {}) };
+    const body = { source: sourceOf({ kind: source.trim().startsWith("/") ? "file" : "other", source }), include: old?.include ?? [], every_seconds: Math.round(Number(minutes) * 60), ...(alias.trim() ? { promote_to: alias.trim() } : {}) };
     await call(api.PUT("/api/v1/models/{name}/watch", { params: { path: { name: model.name } }, body }));
     await queries.invalidateQueries({ queryKey: [REGISTERED, "watch", model.name] });
     toast(t("saved"));
@@ -92,7 +99,7 @@ function WatchForm({ model, old, onClose }: { model: Registered; old: Schemas["W
     <FormDialog open onClose={onClose} title={t("watch.title")} description={t("watch.about")} submit={common("save")} disabled={source.trim() === ""} onSubmit={submit}>
       {(errors) => (
         <>
-          <Field label={t("version.source")} error={errors.source}>
+          <Field label={t("version.source")} hint={t("watch.sourceHint")} error={errors.source}>
             {(ids) => <Input {...ids} autoFocus className="font-mono text-[12.5px]" placeholder="hf://org/name@main" value={source} onChange={(event) => setSource(event.target.value)} />}
           </Field>
           <div className="grid gap-4 sm:grid-cols-2">

@@ -70,7 +70,7 @@ export function Deliveries<Letter extends DeadLetter>({ exports, letters, subjec
     );
   }
   const columns: Column<Letter>[] = [
-    { id: "at", title: t("deliveries.when"), width: "minmax(7rem, 1fr)", cell: (letter) => <Time at={letter.at} /> },
+    { id: "at", title: t("deliveries.when"), width: "minmax(9rem, 1fr)", cell: (letter) => <Time at={letter.at} /> },
     { id: "export", title: t("deliveries.export"), cell: (letter) => letter.export },
     { id: "subject", title: subject.title, width: "minmax(9rem, 1.4fr)", cell: (letter) => <code className="font-mono text-[12.5px]">{subject.of(letter)}</code> },
     { id: "reason", title: t("deliveries.reason"), width: "minmax(12rem, 3fr)", cell: (letter) => <span title={letter.reason}>{letter.reason}</span> },

@@ -7,8 +7,10 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Timer
 from typing import Final, NamedTuple
 
+START_SECONDS: Final = 120
 STOP_SECONDS: Final = 60
 LAST_CHARACTERS: Final = 2_000
 
@@ -34,12 +36,20 @@ def running(folder: Path, *options: str) -> Generator[Server]:
         yield Server(_address(process, log), admin_key)
     finally:
         process.terminate()
-        process.wait(STOP_SECONDS)
+        try:
+            process.wait(STOP_SECONDS)
+        finally:
+            process.kill()
 
 
 def _address(process: "subprocess.Popen[str]", log: Path) -> str:
     assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("ready "):
-            return line.split()[1]
+    patience = Timer(START_SECONDS, process.kill)
+    patience.start()
+    try:
+        for line in process.stdout:
+            if line.startswith("ready "):
+                return line.split()[1]
+    finally:
+        patience.cancel()
     raise SystemExit(f"the server did not start:\n{log.read_text(errors='replace')[-LAST_CHARACTERS:]}")

@@ -3196,6 +3196,23 @@ export interface components {
             so_far: number;
         };
         /**
+         * AttemptView
+         * @description A deployment that would be tried.
+         */
+        AttemptView: {
+            /**
+             * Attempt
+             * @description From 1.
+             */
+            attempt: number;
+            /** Model */
+            model: string;
+            /** Provider */
+            provider: string;
+            /** Why */
+            why: string;
+        };
+        /**
          * AttentionView
          * @description Something that somebody should look at.
          */
@@ -3242,6 +3259,86 @@ export interface components {
             type: "audio";
         };
         /**
+         * AuditEventPage
+         * @description Some events, latest first.
+         */
+        AuditEventPage: {
+            /** Data */
+            data: components["schemas"]["AuditEventView"][];
+            /**
+             * Next Cursor
+             * @description Pass it as `cursor` for the events before these; null: there are none. A page that looks for several things at once may have fewer events than asked for, or none, and yet a cursor.
+             */
+            next_cursor: string | null;
+        };
+        /**
+         * AuditEventView
+         * @description One thing that happened.
+         */
+        AuditEventView: {
+            /**
+             * Action
+             * @description As in `key.revoked`.
+             */
+            action: string;
+            /** Actor Id */
+            actor_id: string;
+            /**
+             * Actor Kind
+             * @description key, user, service or system.
+             */
+            actor_kind: string;
+            /** Actor Name */
+            actor_name: string;
+            /**
+             * Address
+             * @description Where the request came from.
+             */
+            address: string;
+            /**
+             * After
+             * @description What it is since, secrets masked; null: there is nothing any more.
+             */
+            after: unknown;
+            /**
+             * Agent
+             * @description What the client called itself.
+             */
+            agent: string;
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /**
+             * Before
+             * @description What it was before, secrets masked; null: there was nothing.
+             */
+            before: unknown;
+            /**
+             * Hash
+             * @description HMAC-SHA-256 over the event and the hash of the one before, in hexadecimal.
+             */
+            hash: string;
+            /** Id */
+            id: string;
+            /** Organization Id */
+            organization_id: string;
+            /** Project Id */
+            project_id: string | null;
+            /** Request Id */
+            request_id: string | null;
+            /** Resource Id */
+            resource_id: string;
+            /** Resource Kind */
+            resource_kind: string;
+            /**
+             * Sequence
+             * @description Its number in the whole installation, from 1, without gaps.
+             */
+            sequence: number;
+        };
+        /**
          * AuthState
          * @description What a sign-in page needs to know. It tells of nobody, only whether there is anybody.
          */
@@ -3263,7 +3360,7 @@ export interface components {
              * Providers
              * @description Identity providers to sign in with, beside the password.
              */
-            providers: components["schemas"]["polyforge__tenancy__people__sign_on__schemas__ProviderView"][];
+            providers: components["schemas"]["SignOnProviderView"][];
             /** Version */
             version: string;
         };
@@ -4639,6 +4736,64 @@ export interface components {
             requests: number;
         };
         /**
+         * EventPage
+         * @description Some events, newest first.
+         */
+        EventPage: {
+            /** Data */
+            data: components["schemas"]["EventView"][];
+            /**
+             * Next Cursor
+             * @description Pass it as `cursor` for the events before these; null: none are kept.
+             */
+            next_cursor: string | null;
+        };
+        /**
+         * EventView
+         * @description One thing that happened.
+         */
+        EventView: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Data */
+            data: {
+                [key: string]: unknown;
+            };
+            /**
+             * Kind
+             * @description As in `key.revoked`.
+             */
+            kind: string;
+            /**
+             * Organization Id
+             * @description Null: it concerns the whole installation.
+             */
+            organization_id: string | null;
+            /**
+             * Project Id
+             * @description Null: it concerns the whole organization.
+             */
+            project_id: string | null;
+            /**
+             * Resource Id
+             * @description What it happened to.
+             */
+            resource_id: string;
+            /**
+             * Sequence
+             * @description Its place among all events; they rise in the order in which things happened.
+             */
+            sequence: number;
+            /**
+             * Stream
+             * @enum {string}
+             */
+            stream: "settings" | "keys" | "models" | "budgets" | "jobs" | "alerts" | "people" | "secrets" | "cache";
+        };
+        /**
          * ExplainBody
          * @description Explain code, step by step.
          */
@@ -4691,7 +4846,7 @@ export interface components {
              * Attempts
              * @description In their likeliest order.
              */
-            attempts: components["schemas"]["polyforge__gateway__schemas__AttemptView"][];
+            attempts: components["schemas"]["AttemptView"][];
             /** Left Out */
             left_out: components["schemas"]["JudgementView"][];
             /** Model */
@@ -5245,6 +5400,26 @@ export interface components {
             external: string | null;
             /** Id */
             id: string;
+            /** Name */
+            name: string;
+        };
+        /**
+         * GuardrailKindList
+         * @description All of it.
+         */
+        GuardrailKindList: {
+            /** Data */
+            data: components["schemas"]["GuardrailKindView"][];
+        };
+        /**
+         * GuardrailKindView
+         * @description What can be looked for.
+         */
+        GuardrailKindView: {
+            /** Description */
+            description: string;
+            /** Group */
+            group: string;
             /** Name */
             name: string;
         };
@@ -7219,324 +7394,6 @@ export interface components {
             request: components["schemas"]["PartView"];
         };
         /**
-         * KindList
-         * @description All of it.
-         */
-        polyforge__gateway__guarding__schemas__KindList: {
-            /** Data */
-            data: components["schemas"]["polyforge__gateway__guarding__schemas__KindView"][];
-        };
-        /**
-         * KindView
-         * @description What can be looked for.
-         */
-        polyforge__gateway__guarding__schemas__KindView: {
-            /** Description */
-            description: string;
-            /** Group */
-            group: string;
-            /** Name */
-            name: string;
-        };
-        /**
-         * AttemptView
-         * @description A deployment that would be tried.
-         */
-        polyforge__gateway__schemas__AttemptView: {
-            /**
-             * Attempt
-             * @description From 1.
-             */
-            attempt: number;
-            /** Model */
-            model: string;
-            /** Provider */
-            provider: string;
-            /** Why */
-            why: string;
-        };
-        /**
-         * KindList
-         * @description Every kind of provider.
-         */
-        polyforge__operations__additions__schemas__KindList: {
-            /** Data */
-            data: components["schemas"]["polyforge__operations__additions__schemas__KindView"][];
-        };
-        /**
-         * KindView
-         * @description A kind of provider, and what its form asks for.
-         */
-        polyforge__operations__additions__schemas__KindView: {
-            /** Description */
-            description: string;
-            /**
-             * Error
-             * @description Why it cannot be used on this machine.
-             */
-            error: string | null;
-            /** Label */
-            label: string;
-            /**
-             * Name
-             * @description What `use` names it.
-             */
-            name: string;
-            /**
-             * Secrets
-             * @description Which of the settings are secrets.
-             */
-            secrets: string[];
-            /**
-             * Settings
-             * @description JSON schema of its settings.
-             */
-            settings: {
-                [key: string]: unknown;
-            };
-        };
-        /**
-         * ProviderList
-         * @description Every provider, by name.
-         */
-        polyforge__operations__additions__schemas__ProviderList: {
-            /** Data */
-            data: components["schemas"]["polyforge__operations__additions__schemas__ProviderView"][];
-        };
-        /**
-         * ProviderView
-         * @description A provider; its secrets as references, stars for those that are written out in the file.
-         */
-        polyforge__operations__additions__schemas__ProviderView: {
-            /** Changed At */
-            changed_at: string | null;
-            /** Changed By */
-            changed_by: string | null;
-            /**
-             * Created At
-             * @description Null: it is declared in the file.
-             */
-            created_at: string | null;
-            /**
-             * Created By
-             * @description The id of the key, user or service account.
-             */
-            created_by: string | null;
-            /**
-             * Declared In
-             * @description `file`: polyforge.yaml, and read-only here; `api`: added here.
-             * @enum {string}
-             */
-            declared_in: "file" | "api";
-            /**
-             * Error
-             * @description Why it is left out, though it was added; null: it is in force.
-             */
-            error: string | null;
-            /**
-             * Models
-             * @description Names of the models that have a deployment there.
-             */
-            models: string[];
-            /** Name */
-            name: string;
-            /** Settings */
-            settings: {
-                [key: string]: unknown;
-            };
-            /** Use */
-            use: string;
-        };
-        /**
-         * EventPage
-         * @description Some events, newest first.
-         */
-        polyforge__operations__events__schemas__EventPage: {
-            /** Data */
-            data: components["schemas"]["polyforge__operations__events__schemas__EventView"][];
-            /**
-             * Next Cursor
-             * @description Pass it as `cursor` for the events before these; null: none are kept.
-             */
-            next_cursor: string | null;
-        };
-        /**
-         * EventView
-         * @description One thing that happened.
-         */
-        polyforge__operations__events__schemas__EventView: {
-            /**
-             * At
-             * Format: date-time
-             */
-            at: string;
-            /** Data */
-            data: {
-                [key: string]: unknown;
-            };
-            /**
-             * Kind
-             * @description As in `key.revoked`.
-             */
-            kind: string;
-            /**
-             * Organization Id
-             * @description Null: it concerns the whole installation.
-             */
-            organization_id: string | null;
-            /**
-             * Project Id
-             * @description Null: it concerns the whole organization.
-             */
-            project_id: string | null;
-            /**
-             * Resource Id
-             * @description What it happened to.
-             */
-            resource_id: string;
-            /**
-             * Sequence
-             * @description Its place among all events; they rise in the order in which things happened.
-             */
-            sequence: number;
-            /**
-             * Stream
-             * @enum {string}
-             */
-            stream: "settings" | "keys" | "models" | "budgets" | "jobs" | "alerts" | "people" | "secrets" | "cache";
-        };
-        /**
-         * EventPage
-         * @description Some events, latest first.
-         */
-        polyforge__tenancy__audit__schemas__EventPage: {
-            /** Data */
-            data: components["schemas"]["polyforge__tenancy__audit__schemas__EventView"][];
-            /**
-             * Next Cursor
-             * @description Pass it as `cursor` for the events before these; null: there are none. A page that looks for several things at once may have fewer events than asked for, or none, and yet a cursor.
-             */
-            next_cursor: string | null;
-        };
-        /**
-         * EventView
-         * @description One thing that happened.
-         */
-        polyforge__tenancy__audit__schemas__EventView: {
-            /**
-             * Action
-             * @description As in `key.revoked`.
-             */
-            action: string;
-            /** Actor Id */
-            actor_id: string;
-            /**
-             * Actor Kind
-             * @description key, user, service or system.
-             */
-            actor_kind: string;
-            /** Actor Name */
-            actor_name: string;
-            /**
-             * Address
-             * @description Where the request came from.
-             */
-            address: string;
-            /**
-             * After
-             * @description What it is since, secrets masked; null: there is nothing any more.
-             */
-            after: unknown;
-            /**
-             * Agent
-             * @description What the client called itself.
-             */
-            agent: string;
-            /**
-             * At
-             * Format: date-time
-             */
-            at: string;
-            /**
-             * Before
-             * @description What it was before, secrets masked; null: there was nothing.
-             */
-            before: unknown;
-            /**
-             * Hash
-             * @description HMAC-SHA-256 over the event and the hash of the one before, in hexadecimal.
-             */
-            hash: string;
-            /** Id */
-            id: string;
-            /** Organization Id */
-            organization_id: string;
-            /** Project Id */
-            project_id: string | null;
-            /** Request Id */
-            request_id: string | null;
-            /** Resource Id */
-            resource_id: string;
-            /** Resource Kind */
-            resource_kind: string;
-            /**
-             * Sequence
-             * @description Its number in the whole installation, from 1, without gaps.
-             */
-            sequence: number;
-        };
-        /**
-         * AttemptView
-         * @description One deployment that was tried.
-         */
-        polyforge__tenancy__history__schemas__AttemptView: {
-            /**
-             * After Ms
-             * @description From the start of the request to that of the attempt.
-             */
-            after_ms: number;
-            /** Deployment */
-            deployment: string;
-            /**
-             * Duration Ms
-             * @description null: it was not over when the request was settled.
-             */
-            duration_ms: number | null;
-            /**
-             * Outcome
-             * @description `ok`, or the code of the error.
-             */
-            outcome: string;
-            /** Provider */
-            provider: string;
-        };
-        /**
-         * ProviderList
-         * @description What a sign-in page offers beside the password.
-         */
-        polyforge__tenancy__people__sign_on__schemas__ProviderList: {
-            /** Data */
-            data: components["schemas"]["polyforge__tenancy__people__sign_on__schemas__ProviderView"][];
-        };
-        /**
-         * ProviderView
-         * @description A way to sign in.
-         */
-        polyforge__tenancy__people__sign_on__schemas__ProviderView: {
-            /**
-             * Label
-             * @description What to write on the button.
-             */
-            label: string;
-            /** Name */
-            name: string;
-            /**
-             * Start
-             * @description Where the button leads to; add `?return_to=/path`.
-             */
-            start: string;
-        };
-        /**
          * Prices
          * @description Rates in USD. What is not named costs what plain input or output costs.
          */
@@ -7721,6 +7578,54 @@ export interface components {
             use: string;
         };
         /**
+         * ProviderKindList
+         * @description Every kind of provider.
+         */
+        ProviderKindList: {
+            /** Data */
+            data: components["schemas"]["ProviderKindView"][];
+        };
+        /**
+         * ProviderKindView
+         * @description A kind of provider, and what its form asks for.
+         */
+        ProviderKindView: {
+            /** Description */
+            description: string;
+            /**
+             * Error
+             * @description Why it cannot be used on this machine.
+             */
+            error: string | null;
+            /** Label */
+            label: string;
+            /**
+             * Name
+             * @description What `use` names it.
+             */
+            name: string;
+            /**
+             * Secrets
+             * @description Which of the settings are secrets.
+             */
+            secrets: string[];
+            /**
+             * Settings
+             * @description JSON schema of its settings.
+             */
+            settings: {
+                [key: string]: unknown;
+            };
+        };
+        /**
+         * ProviderList
+         * @description Every provider, by name.
+         */
+        ProviderList: {
+            /** Data */
+            data: components["schemas"]["ProviderView"][];
+        };
+        /**
          * ProviderTest
          * @description A provider to try, which need not be added.
          */
@@ -7741,6 +7646,50 @@ export interface components {
              * Use
              * @description Its kind, as `GET /api/v1/provider-kinds` names it.
              */
+            use: string;
+        };
+        /**
+         * ProviderView
+         * @description A provider; its secrets as references, stars for those that are written out in the file.
+         */
+        ProviderView: {
+            /** Changed At */
+            changed_at: string | null;
+            /** Changed By */
+            changed_by: string | null;
+            /**
+             * Created At
+             * @description Null: it is declared in the file.
+             */
+            created_at: string | null;
+            /**
+             * Created By
+             * @description The id of the key, user or service account.
+             */
+            created_by: string | null;
+            /**
+             * Declared In
+             * @description `file`: polyforge.yaml, and read-only here; `api`: added here.
+             * @enum {string}
+             */
+            declared_in: "file" | "api";
+            /**
+             * Error
+             * @description Why it is left out, though it was added; null: it is in force.
+             */
+            error: string | null;
+            /**
+             * Models
+             * @description Names of the models that have a deployment there.
+             */
+            models: string[];
+            /** Name */
+            name: string;
+            /** Settings */
+            settings: {
+                [key: string]: unknown;
+            };
+            /** Use */
             use: string;
         };
         /**
@@ -8141,7 +8090,7 @@ export interface components {
             /** Trace Id */
             trace_id: string | null;
             /** Tried */
-            tried: components["schemas"]["polyforge__tenancy__history__schemas__AttemptView"][];
+            tried: components["schemas"]["TriedView"][];
             /**
              * Upstream Ms
              * @description The part of its time that upstreams took.
@@ -8600,6 +8549,32 @@ export interface components {
              * @description Give it back with a code at /api/v1/auth/second-factor; null: you are signed in.
              */
             second_factor?: string | null;
+        };
+        /**
+         * SignOnProviderList
+         * @description What a sign-in page offers beside the password.
+         */
+        SignOnProviderList: {
+            /** Data */
+            data: components["schemas"]["SignOnProviderView"][];
+        };
+        /**
+         * SignOnProviderView
+         * @description A way to sign in.
+         */
+        SignOnProviderView: {
+            /**
+             * Label
+             * @description What to write on the button.
+             */
+            label: string;
+            /** Name */
+            name: string;
+            /**
+             * Start
+             * @description Where the button leads to; add `?return_to=/path`.
+             */
+            start: string;
         };
         /**
          * Step
@@ -9181,6 +9156,31 @@ export interface components {
             to_subject_id?: string | null;
         };
         /**
+         * TriedView
+         * @description One deployment that was tried.
+         */
+        TriedView: {
+            /**
+             * After Ms
+             * @description From the start of the request to that of the attempt.
+             */
+            after_ms: number;
+            /** Deployment */
+            deployment: string;
+            /**
+             * Duration Ms
+             * @description null: it was not over when the request was settled.
+             */
+            duration_ms: number | null;
+            /**
+             * Outcome
+             * @description `ok`, or the code of the error.
+             */
+            outcome: string;
+            /** Provider */
+            provider: string;
+        };
+        /**
          * UsageGroup
          * @description The sums of one group.
          */
@@ -9753,7 +9753,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["polyforge__tenancy__audit__schemas__EventPage"];
+                    "application/json": components["schemas"]["AuditEventPage"];
                 };
             };
             /** @description Validation Error */
@@ -9784,7 +9784,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["polyforge__tenancy__audit__schemas__EventView"];
+                    "application/json": components["schemas"]["AuditEventView"];
                 };
             };
             /** @description Validation Error */
@@ -10126,7 +10126,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["polyforge__tenancy__people__sign_on__schemas__ProviderList"];
+                    "application/json": components["schemas"]["SignOnProviderList"];
                 };
             };
         };
@@ -11390,7 +11390,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["polyforge__operations__events__schemas__EventPage"];
+                    "application/json": components["schemas"]["EventPage"];
                 };
             };
             /** @description Validation Error */
@@ -14475,7 +14475,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["polyforge__gateway__guarding__schemas__KindList"];
+                    "application/json": components["schemas"]["GuardrailKindList"];
                 };
             };
         };
@@ -14659,7 +14659,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["polyforge__operations__additions__schemas__KindList"];
+                    "application/json": components["schemas"]["ProviderKindList"];
                 };
             };
         };
@@ -14679,7 +14679,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["polyforge__operations__additions__schemas__ProviderList"];
+                    "application/json": components["schemas"]["ProviderList"];
                 };
             };
         };
@@ -14703,7 +14703,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["polyforge__operations__additions__schemas__ProviderView"];
+                    "application/json": components["schemas"]["ProviderView"];
                 };
             };
             /** @description Validation Error */
@@ -14734,7 +14734,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["polyforge__operations__additions__schemas__ProviderView"];
+                    "application/json": components["schemas"]["ProviderView"];
                 };
             };
             /** @description Validation Error */
@@ -14769,7 +14769,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["polyforge__operations__additions__schemas__ProviderView"];
+                    "application/json": components["schemas"]["ProviderView"];
                 };
             };
             /** @description Validation Error */

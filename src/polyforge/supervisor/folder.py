@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from polyforge.kernel.processes import is_running
 from polyforge.supervisor.errors import StartError
 
 SOCKET_NAME = "models.sock"
@@ -38,7 +39,7 @@ class DataFolder:
             if _try_lock(descriptor):
                 break
             owner = _owner(descriptor)
-            if _is_alive(owner):
+            if is_running(owner):
                 os.close(descriptor)
                 raise StartError(f"{self.path} is in use by process {owner}; stop it, or pass another --data")
             sleep(POLL_SECONDS)
@@ -77,7 +78,7 @@ def supervisor_of(path: str) -> int | None:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         owner = _owner(descriptor)
-        return owner if _is_alive(owner) else None
+        return owner if is_running(owner) else None
     finally:
         os.close(descriptor)
     return None
@@ -131,18 +132,6 @@ def _try_lock(descriptor: int) -> bool:
 def _owner(descriptor: int) -> int:
     text = os.pread(descriptor, 32, 0).strip()
     return int(text) if text.isdigit() else 0
-
-
-def _is_alive(pid: int) -> bool:
-    if pid <= 0:
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _remove_session(path: str) -> None:

@@ -2,7 +2,7 @@ import type { Schemas } from "@/client/http";
 import { useNames } from "@/shared/lib/names";
 import { useProjects } from "@/shared/lib/projects";
 
-export type AuditEvent = Schemas["polyforge__tenancy__audit__schemas__EventView"];
+export type AuditEvent = Schemas["AuditEventView"];
 
 export const AUDIT = "audit";
 

@@ -3,7 +3,7 @@ import { useEffect, useState } from "react";
 import { type Schemas, send } from "@/client/http";
 import { readEvents } from "@/shared/lib/sse";
 
-export type Event = Schemas["polyforge__operations__events__schemas__EventView"];
+export type Event = Schemas["EventView"];
 
 /** So that a page that is open for days does not grow. */
 export const MOST_KEPT = 500;

@@ -3,8 +3,8 @@ import { useQuery } from "@tanstack/react-query";
 import { api, call, type Schemas } from "@/client/http";
 import { MODELS } from "@/shared/lib/models";
 
-export type Provider = Schemas["polyforge__operations__additions__schemas__ProviderView"];
-export type ProviderKind = Schemas["polyforge__operations__additions__schemas__KindView"];
+export type Provider = Schemas["ProviderView"];
+export type ProviderKind = Schemas["ProviderKindView"];
 export type TestResult = Schemas["TestResult"];
 
 export const PROVIDERS = ["providers"] as const;

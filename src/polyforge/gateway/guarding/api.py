@@ -8,10 +8,10 @@ from fastapi import APIRouter, Depends
 from polyforge.gateway.guarding.schemas import (
     DetectAnswer,
     DetectRequest,
+    GuardrailKindList,
+    GuardrailKindView,
     GuardrailList,
     GuardrailView,
-    KindList,
-    KindView,
     MatchView,
     RedactAnswer,
     RedactRequest,
@@ -60,10 +60,13 @@ def router(trying: Trying) -> APIRouter:
         return TestAnswer(data=[_trial(trial) for trial in trials])
 
     @routes.get("/privacy/kinds")
-    async def list_kinds(caller: User) -> KindList:
+    async def list_kinds(caller: User) -> GuardrailKindList:
         """What personal data and secrets can be looked for."""
-        return KindList(
-            data=[KindView(name=kind.name, group=kind.group, description=kind.description) for kind in KINDS.values()]
+        return GuardrailKindList(
+            data=[
+                GuardrailKindView(name=kind.name, group=kind.group, description=kind.description)
+                for kind in KINDS.values()
+            ]
         )
 
     @routes.post("/privacy/detect")

@@ -100,7 +100,7 @@ class RedactAnswer(DetectAnswer):
     text: str
 
 
-class KindView(BaseModel):
+class GuardrailKindView(BaseModel):
     """What can be looked for."""
 
     name: str
@@ -108,7 +108,7 @@ class KindView(BaseModel):
     description: str
 
 
-class KindList(BaseModel):
+class GuardrailKindList(BaseModel):
     """All of it."""
 
-    data: list[KindView]
+    data: list[GuardrailKindView]

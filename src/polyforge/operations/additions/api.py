@@ -5,18 +5,19 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Response
 
 from polyforge.kernel.clock import utc
-from polyforge.operations.additions.models import AddedModels, Shown
+from polyforge.operations.additions.keeping import Shown
+from polyforge.operations.additions.models import AddedModels
 from polyforge.operations.additions.providers import AddedProviders
 from polyforge.operations.additions.schemas import (
     AddedModelName,
     DeclarationList,
     DeclarationView,
-    KindList,
-    KindView,
     KnownProviderTest,
     NewDeclaration,
     NewProvider,
     ProviderBody,
+    ProviderKindList,
+    ProviderKindView,
     ProviderList,
     ProviderName,
     ProviderTest,
@@ -50,9 +51,9 @@ def router(providers: AddedProviders, models: AddedModels, trying: Trying) -> AP
 
 def _add_reading(routes: APIRouter, providers: AddedProviders) -> None:
     @routes.get("/provider-kinds", tags=["providers"])
-    async def list_provider_kinds(caller: Reader) -> KindList:
+    async def list_provider_kinds(caller: Reader) -> ProviderKindList:
         """Every kind of provider, with the JSON schema of its settings."""
-        return KindList(data=[_kind(kind) for kind in await providers.kinds()])
+        return ProviderKindList(data=[_kind(kind) for kind in await providers.kinds()])
 
     @routes.get("/providers", tags=["providers"])
     async def list_providers(caller: Reader) -> ProviderList:
@@ -124,8 +125,8 @@ def _add_models(routes: APIRouter, models: AddedModels) -> None:
         return Response(status_code=204)
 
 
-def _kind(kind: ProviderKind) -> KindView:
-    return KindView(
+def _kind(kind: ProviderKind) -> ProviderKindView:
+    return ProviderKindView(
         name=kind.name,
         label=kind.label,
         description=kind.description,

@@ -24,6 +24,16 @@ _TRIES: Final = 10
 _encode: Final = msgspec.json.Encoder(order="deterministic").encode
 
 
+class Shown(msgspec.Struct, frozen=True):
+    """What was declared under a name; `row` is None where the file did it."""
+
+    name: str
+    content: dict[str, Any]
+    row: AdditionRow | None
+    error: str | None = None
+    """Why it is not in force, though it was added."""
+
+
 class Keeper:
     """Reads additions, and changes them one at a time."""
 
@@ -42,6 +52,23 @@ class Keeper:
         found = await asyncio.to_thread(self._workshop.declared, self._following.sections)
         return found[SECTION[kind]]
 
+    async def all(self, kind: Kind) -> list[Shown]:
+        """Everything of a kind by name, of one name that of the file first."""
+        declared = [Shown(name, content, None) for name, content in (await self.declared(kind)).items()]
+        added = [self.shown(row) for row in await self.rows() if row.kind == kind]
+        return sorted([*declared, *added], key=lambda each: (each.name, each.row is not None))
+
+    async def one(self, kind: Kind, name: str) -> Shown:
+        """One of a kind, that of the file first; NotFound when there is none."""
+        found = next((each for each in await self.all(kind) if each.name == name), None)
+        if found is None:
+            raise NotFound(f"there is no {kind} {name!r} that was declared or added")
+        return found
+
+    def shown(self, row: AdditionRow) -> Shown:
+        """An addition, and whether it is in force."""
+        return Shown(row.name, row.value, row, self._following.left_out.get((row.kind, row.name)))
+
     async def rows(self) -> list[AdditionRow]:
         """Every addition."""
         async with self._database.read() as session:
@@ -58,10 +85,6 @@ class Keeper:
     async def try_out(self, kind: Kind, name: str, content: Any) -> None:
         """Refuse what `put` would: Invalid names the field, Conflict what would not work any more."""
         await self._try(kind, name, gathered(await self.rows()).with_one(kind, name, content))
-
-    def left_out(self, kind: Kind, name: str) -> str | None:
-        """Why an addition is not in force; None when it is."""
-        return self._following.left_out.get((kind, name))
 
     async def must_be_added(self, kind: Kind, name: str) -> None:
         """Conflict for one that the settings declare."""

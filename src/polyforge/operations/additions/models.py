@@ -2,25 +2,13 @@
 
 from typing import Any, Final
 
-import msgspec
-
-from polyforge.kernel.errors import Conflict, Invalid, NotFound
-from polyforge.operations.additions.keeping import Keeper
+from polyforge.kernel.errors import Conflict, Invalid
+from polyforge.operations.additions.keeping import Keeper, Shown
 from polyforge.operations.additions.schemas import NewDeclaration
-from polyforge.operations.additions.store import AdditionRow
 from polyforge.registry.settings import ModelSettings
 from polyforge.tenancy.callers import Caller
 
 _PACKAGED: Final = "polyforge/"
-
-
-class Shown(msgspec.Struct, frozen=True):
-    """What was declared under a name; `row` is None where the file did it."""
-
-    name: str
-    content: dict[str, Any]
-    row: AdditionRow | None
-    error: str | None = None
 
 
 class AddedModels:
@@ -31,17 +19,11 @@ class AddedModels:
 
     async def all(self) -> list[Shown]:
         """Every declared model, by name."""
-        declared = await self._keeper.declared("model")
-        added = [row for row in await self._keeper.rows() if row.kind == "model"]
-        shown = [Shown(name, content, None) for name, content in declared.items()]
-        return sorted([*shown, *map(self._shown, added)], key=lambda each: (each.name, each.row is not None))
+        return await self._keeper.all("model")
 
     async def get(self, name: str) -> Shown:
         """One of them, the one of the file first; NotFound when there is none."""
-        found = next((each for each in await self.all() if each.name == name), None)
-        if found is None:
-            raise NotFound(f"no model {name!r} was declared")
-        return found
+        return await self._keeper.one("model", name)
 
     async def add(self, caller: Caller, body: NewDeclaration) -> Shown:
         """One more; Invalid names a field that cannot be, Conflict a name that is taken."""
@@ -68,7 +50,4 @@ class AddedModels:
         if name.startswith(_PACKAGED):
             raise Conflict(f"names that begin with {_PACKAGED!r} are the package's; choose another", param="name")
         await self._keeper.must_be_added("model", name)
-        return self._shown(await self._keeper.put(caller, "model", name, content, new=new))
-
-    def _shown(self, row: AdditionRow) -> Shown:
-        return Shown(row.name, row.value, row, self._keeper.left_out("model", row.name))
+        return self._keeper.shown(await self._keeper.put(caller, "model", name, content, new=new))

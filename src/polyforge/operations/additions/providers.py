@@ -6,10 +6,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from polyforge.egress.guarding import Guard
-from polyforge.kernel.errors import Conflict, Denied, Invalid, NotFound, PolyforgeError, SettingsError, Unavailable
-from polyforge.operations.additions.keeping import Keeper, providers_of
+from polyforge.kernel.errors import Conflict, Denied, Invalid, PolyforgeError, SettingsError, Unavailable
+from polyforge.operations.additions.keeping import Keeper, Shown, providers_of
 from polyforge.operations.additions.keys import ProviderKeys, check_secrets, own_secrets, secret_name, with_references
-from polyforge.operations.additions.models import Shown
 from polyforge.operations.additions.schemas import NewProvider, ProviderBody
 from polyforge.operations.additions.store import AdditionRow
 from polyforge.operations.additions.workshop import Checked, ProviderKind, Workshop
@@ -34,17 +33,11 @@ class AddedProviders:
 
     async def all(self) -> list[Shown]:
         """Every provider, by name."""
-        declared = await self._keeper.declared("provider")
-        added = [row for row in await self._keeper.rows() if row.kind == "provider"]
-        shown = [Shown(name, content, None) for name, content in declared.items()]
-        return sorted([*shown, *map(self._shown, added)], key=lambda each: (each.name, each.row is not None))
+        return await self._keeper.all("provider")
 
     async def get(self, name: str) -> Shown:
         """One of them, the one of the file first; NotFound when there is none."""
-        found = next((each for each in await self.all() if each.name == name), None)
-        if found is None:
-            raise NotFound(f"there is no provider {name!r}")
-        return found
+        return await self._keeper.one("provider", name)
 
     async def users(self) -> dict[str, list[str]]:
         """By provider, the models that have a deployment there."""
@@ -62,7 +55,7 @@ class AddedProviders:
             raise Conflict(f"{LOCAL!r} is our own model host; choose another name", param="name")
         await self._keeper.must_be_added("provider", body.name)
         checked = await self.check(body.use, body.settings)
-        return self._shown(await self._add(caller, body.name, _content(body.name, body, checked), checked))
+        return self._keeper.shown(await self._add(caller, body.name, _content(body.name, body, checked), checked))
 
     async def change(self, caller: Caller, name: str, body: ProviderBody) -> Shown:
         """Make it what `body` says, all of it; NotFound when it was not added."""
@@ -76,7 +69,7 @@ class AddedProviders:
             await self._keep(caller, name, checked)
         row = await self._keeper.put(caller, "provider", name, content, new=False)
         await self._keys.forget(caller, own_secrets(name, before.value) - own_secrets(name, content))
-        return self._shown(row)
+        return self._keeper.shown(row)
 
     async def remove(self, caller: Caller, name: str) -> None:
         """Take it away with the keys that were kept for it; Conflict while models use it."""
@@ -126,9 +119,6 @@ class AddedProviders:
             raise Invalid(error.message, param=param) from error
         except Unavailable:
             return
-
-    def _shown(self, row: AdditionRow) -> Shown:
-        return Shown(row.name, row.value, row, self._keeper.left_out("provider", row.name))
 
 
 def _content(name: str, body: ProviderBody, checked: Checked) -> dict[str, Any]:

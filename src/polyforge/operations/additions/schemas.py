@@ -82,7 +82,7 @@ class ProviderList(BaseModel):
     data: list[ProviderView]
 
 
-class KindView(BaseModel):
+class ProviderKindView(BaseModel):
     """A kind of provider, and what its form asks for."""
 
     name: str = Field(description="What `use` names it.")
@@ -93,10 +93,10 @@ class KindView(BaseModel):
     error: str | None = Field(description="Why it cannot be used on this machine.")
 
 
-class KindList(BaseModel):
+class ProviderKindList(BaseModel):
     """Every kind of provider."""
 
-    data: list[KindView]
+    data: list[ProviderKindView]
 
 
 class TestError(BaseModel):

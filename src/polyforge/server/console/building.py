@@ -1,6 +1,5 @@
 """What is shown while there is no console: that it is being built, or what to do when nobody builds it."""
 
-import os
 from base64 import b64encode
 from hashlib import sha256
 from html import escape
@@ -8,6 +7,8 @@ from pathlib import Path
 from typing import Final, Literal
 
 import msgspec
+
+from polyforge.kernel.processes import is_running
 
 STATE_FILE: Final = "build.json"
 """Beside the folder of the console; `tools/build_console.py` writes it and takes it away."""
@@ -58,7 +59,7 @@ def read_state(path: Path) -> BuildState | None:
             found = msgspec.json.decode(file.read(_STATE_BYTES), type=BuildState)
     except (OSError, msgspec.DecodeError):
         return None
-    return None if found.state == "building" and not _is_running(found.pid) else found
+    return None if found.state == "building" and not is_running(found.pid) else found
 
 
 def page_without_console(state: BuildState | None) -> bytes:
@@ -79,16 +80,3 @@ def _parts(state: BuildState | None) -> dict[str, str]:
         f"<p>The whole log is {log}. Mend the cause, run <code>make console</code>, then load this page again.</p>"
     )
     return {"refresh": "", "title": "The console could not be built", "text": text}
-
-
-def _is_running(pid: int) -> bool:
-    """Whether there is such a process; one of somebody else's counts."""
-    if pid <= 0:
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

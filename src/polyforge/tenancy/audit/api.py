@@ -12,10 +12,10 @@ from polyforge.tenancy.audit.exports.service import Export, ExportService
 from polyforge.tenancy.audit.exports.store import DeadLetter
 from polyforge.tenancy.audit.lines import decoded
 from polyforge.tenancy.audit.schemas import (
+    AuditEventPage,
+    AuditEventView,
     DeadLetterPage,
     DeadLetterView,
-    EventPage,
-    EventView,
     ExportList,
     ExportView,
     FaultView,
@@ -60,7 +60,7 @@ def _add_reading(routes: APIRouter, audit: AuditService) -> None:
         resource_id: Name | None = None,
         since: Since = None,
         until: Until = None,
-    ) -> EventPage:
+    ) -> AuditEventPage:
         """The organization's audit events, latest first."""
         exact, topic = parse_action(action)
         search = Search(
@@ -74,7 +74,7 @@ def _add_reading(routes: APIRouter, audit: AuditService) -> None:
         )
         page = await audit.page(caller, search, limit, None if cursor is None else int(cursor))
         following = None if page.cursor is None else str(page.cursor)
-        return EventPage(data=[_event(entry) for entry in page.entries], next_cursor=following)
+        return AuditEventPage(data=[_event(entry) for entry in page.entries], next_cursor=following)
 
     @routes.get("/export", response_class=StreamingResponse, responses={200: {"content": {LINES: {}}}})
     async def export_audit_events(caller: Reader, since: Since = None, until: Until = None) -> StreamingResponse:
@@ -84,7 +84,7 @@ def _add_reading(routes: APIRouter, audit: AuditService) -> None:
         return StreamingResponse(audit.lines(caller, span), media_type=LINES, headers=disposition)
 
     @routes.get("/{event_id}")
-    async def get_audit_event(caller: Reader, event_id: str) -> EventView:
+    async def get_audit_event(caller: Reader, event_id: str) -> AuditEventView:
         """One audit event."""
         return _event(await audit.get(caller, event_id))
 
@@ -122,11 +122,11 @@ def _add_exports(routes: APIRouter, exports: ExportService) -> None:
         return _letter(await exports.retry(caller, letter_id))
 
 
-def _event(entry: Entry) -> EventView:
+def _event(entry: Entry) -> AuditEventView:
     fields = asdict(entry.event)
     fields["at"] = utc(entry.event.at)
     fields["before"], fields["after"] = decoded(entry.event.before), decoded(entry.event.after)
-    return EventView(**fields, hash=entry.hash.hex())
+    return AuditEventView(**fields, hash=entry.hash.hex())
 
 
 def _verdict(verdict: Verdict) -> VerdictView:

@@ -12,7 +12,7 @@ MOST_VERIFIED = 100_000
 MARK_LENGTH = 90
 
 
-class EventView(BaseModel):
+class AuditEventView(BaseModel):
     """One thing that happened."""
 
     id: str
@@ -34,10 +34,10 @@ class EventView(BaseModel):
     hash: str = Field(description="HMAC-SHA-256 over the event and the hash of the one before, in hexadecimal.")
 
 
-class EventPage(BaseModel):
+class AuditEventPage(BaseModel):
     """Some events, latest first."""
 
-    data: list[EventView]
+    data: list[AuditEventView]
     next_cursor: str | None = Field(
         description="Pass it as `cursor` for the events before these; null: there are none. A page that looks for "
         "several things at once may have fewer events than asked for, or none, and yet a cursor."

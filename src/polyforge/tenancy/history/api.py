@@ -13,7 +13,6 @@ from polyforge.tenancy.callers import Caller
 from polyforge.tenancy.history.feedback import Feedback, FeedbackService, ModelFeedback
 from polyforge.tenancy.history.records import Entry, Which
 from polyforge.tenancy.history.schemas import (
-    AttemptView,
     FeedbackPage,
     FeedbackReport,
     FeedbackView,
@@ -24,6 +23,7 @@ from polyforge.tenancy.history.schemas import (
     RequestPage,
     RequestSummary,
     RequestView,
+    TriedView,
 )
 from polyforge.tenancy.history.service import HistoryService
 from polyforge.tenancy.ledger.details import Details
@@ -217,12 +217,12 @@ def _hops(details: Details) -> list[HopView]:
     return [HopView(name=name, microseconds=spent) for name, spent in named]
 
 
-def _tried(details: Details) -> list[AttemptView]:
-    views: list[AttemptView] = []
+def _tried(details: Details) -> list[TriedView]:
+    views: list[TriedView] = []
     for provider, deployment, started, ended, outcome in details.tried:
         after = details.milliseconds(started)
         took = round(details.milliseconds(ended) - after, 3) if ended else None
         views.append(
-            AttemptView(provider=provider, deployment=deployment, after_ms=after, duration_ms=took, outcome=outcome)
+            TriedView(provider=provider, deployment=deployment, after_ms=after, duration_ms=took, outcome=outcome)
         )
     return views

@@ -51,7 +51,7 @@ class HopView(BaseModel):
     microseconds: int
 
 
-class AttemptView(BaseModel):
+class TriedView(BaseModel):
     """One deployment that was tried."""
 
     provider: str
@@ -83,7 +83,7 @@ class RequestView(RequestSummary):
     saved_usd: float = Field(description="What it would have cost, had its answer not been kept.")
     hops: list[HopView] = Field(description="Empty once the details' time is up; fewer than eight when it ended early.")
     upstream_ms: float = Field(description="The part of its time that upstreams took.")
-    tried: list[AttemptView]
+    tried: list[TriedView]
     guardrails: list[FoundView]
     dropped: list[str] = Field(description="Parameters that the provider has no place for.")
     route: str | None = Field(description="Where the caller wanted it to go: its `x-polyforge-route`.")

@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field, StringConstraints
 
 from polyforge.tenancy.keys import MAX_TOKEN_BYTES
 from polyforge.tenancy.people.schemas import Body, Chosen, Email
-from polyforge.tenancy.people.sign_on.schemas import ProviderView
+from polyforge.tenancy.people.sign_on.schemas import SignOnProviderView
 from polyforge.tenancy.schemas import Name
 
 AdminKeyText = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TOKEN_BYTES)]
@@ -27,7 +27,7 @@ class AuthState(BaseModel):
     first_user_needed: bool = Field(
         description="Nobody has an account yet: make the first with the admin key at /api/v1/auth/first-user."
     )
-    providers: list[ProviderView] = Field(description="Identity providers to sign in with, beside the password.")
+    providers: list[SignOnProviderView] = Field(description="Identity providers to sign in with, beside the password.")
     email: bool = Field(description="Whether messages are e-mailed; else links are files in the data folder's outbox.")
     password: PasswordRules
 

@@ -10,7 +10,7 @@ from polyforge.telemetry.logs import get_logger
 from polyforge.tenancy.callers import Origin
 from polyforge.tenancy.people.cookies import SessionCookie
 from polyforge.tenancy.people.sessions import LONGEST_SECONDS
-from polyforge.tenancy.people.sign_on.schemas import ProviderList, ProviderView
+from polyforge.tenancy.people.sign_on.schemas import SignOnProviderList, SignOnProviderView
 from polyforge.tenancy.people.sign_on.service import (
     MAX_RETURN_CHARACTERS,
     SIGN_ON_SECONDS,
@@ -32,9 +32,9 @@ def router(sign_on: SignOnService, session_cookie: SessionCookie, cookie: SignOn
     routes = APIRouter(tags=["sign-in"])
 
     @routes.get("/api/v1/auth/providers")
-    async def list_providers(origin: Anybody) -> ProviderList:
+    async def list_providers(origin: Anybody) -> SignOnProviderList:
         """The identity providers that people may sign in with."""
-        return ProviderList(data=provider_views(sign_on))
+        return SignOnProviderList(data=provider_views(sign_on))
 
     @routes.get(START + "/{provider}", status_code=303, response_class=Response)
     async def begin_sign_on(
@@ -77,10 +77,10 @@ def router(sign_on: SignOnService, session_cookie: SessionCookie, cookie: SignOn
     return routes
 
 
-def provider_views(sign_on: SignOnService) -> list[ProviderView]:
+def provider_views(sign_on: SignOnService) -> list[SignOnProviderView]:
     """The identity providers, as a sign-in page shows them."""
     return [
-        ProviderView(name=name, label=provider.settings.label or name, start=f"{START}/{name}")
+        SignOnProviderView(name=name, label=provider.settings.label or name, start=f"{START}/{name}")
         for name, provider in sign_on.providers.items()
     ]
 

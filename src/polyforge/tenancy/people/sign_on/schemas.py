@@ -3,7 +3,7 @@
 from pydantic import BaseModel, Field
 
 
-class ProviderView(BaseModel):
+class SignOnProviderView(BaseModel):
     """A way to sign in."""
 
     name: str
@@ -11,7 +11,7 @@ class ProviderView(BaseModel):
     start: str = Field(description="Where the button leads to; add `?return_to=/path`.")
 
 
-class ProviderList(BaseModel):
+class SignOnProviderList(BaseModel):
     """What a sign-in page offers beside the password."""
 
-    data: list[ProviderView]
+    data: list[SignOnProviderView]

@@ -50,12 +50,14 @@ def test_a_page_whose_files_cannot_be_had_is_waited_for(window: Window, site: Si
     site.sign_in(window, path="/keys")
     page = window.page
     expect(page.get_by_role("heading", level=1, name="Keys")).to_be_visible()
+    page.evaluate("window.open_since_then = true")
     window.context.set_offline(True)
     page.get_by_role("navigation").get_by_role("link", name="Audit").click()
     expect(page.get_by_text("The server does not answer.")).to_be_visible()
     window.shoot("away")
     window.context.set_offline(False)
     expect(page.get_by_role("heading", level=1, name="Audit")).to_be_visible()
+    assert page.evaluate("window.open_since_then")
 
 
 def test_errors_of_programs_stay_theirs(empty_site: Site) -> None:

@@ -1,7 +1,8 @@
 """Writes the pages of docs/ that follow from the code; `--check` only says which ones are out of date.
 
 In docs/reference: settings.md from the settings models, errors.md from the error tree, metrics.md from the metrics,
-permissions.md from the policy; and docs/decisions/README.md from the decisions' headings.
+permissions.md from the policy, flow-format.md and flow-nodes.md from the flows; and docs/decisions/README.md from the
+decisions' headings.
 """
 
 import difflib
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
+from flow_pages import flow_format_page, flow_nodes_page
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
@@ -36,6 +38,7 @@ ADAPTED = {
     "logs": ("request_log_sinks", "logs.exports.<name>"),
     "prices": ("price_catalogs", "prices"),
     "cache": ("caches", "cache"),
+    "objects": ("objects", "objects"),
     "guardrails": ("guardrails", "guardrails.<name>"),
     "shared_limits": ("lease_stores", "shared_limits"),
     "model_sources": ("model_sources", "model_sources.<name>"),
@@ -274,6 +277,8 @@ PAGES: dict[str, Callable[[], str]] = {
     "reference/errors.md": errors_page,
     "reference/metrics.md": metrics_page,
     "reference/permissions.md": permissions_page,
+    "reference/flow-format.md": lambda: GENERATED + flow_format_page(),
+    "reference/flow-nodes.md": lambda: GENERATED + flow_nodes_page(),
     "decisions/README.md": decisions_page,
 }
 

@@ -1,0 +1,143 @@
+"""Every type of node says all that is needed of it."""
+
+import json
+from typing import Any
+
+import pytest
+
+from polyforge.flows.built_in import built_in
+from polyforge.flows.document import Declared, Interface, Promised
+from polyforge.flows.nodetypes import NodeType, NodeTypes
+from tests.support.flows import MODEL
+
+SECRET = {"$secret": "key"}
+SAMPLES: dict[str, dict[str, Any]] = {
+    "code.python": {"code": "result = 1", "inputs": {"a": "text"}, "result": "number"},
+    "control.branch": {"when": "value > 1", "inputs": {"value": "number"}},
+    "control.merge": {"names": ["a", "b"], "type": "text"},
+    "control.switch": {"cases": [{"name": "big", "when": "value > 1"}], "inputs": {"value": "number"}},
+    "control.wait": {"seconds": 60},
+    "data.cache": {"do": "recall"},
+    "data.transform": {"cel": "a + 1", "inputs": {"a": "number"}, "result": "number"},
+    "evaluate.score": {"evaluation": {"$ref": "evaluation:e1"}},
+    "flow.call": {"flow": {"$ref": "flow:f1@prod"}, "inputs": {"a": "text"}, "outputs": {"b": "text"}},
+    "flow.input": {"name": "question"},
+    "flow.output": {"name": "answer"},
+    "guardrail.check": {"guardrail": {"$ref": "guardrail:pii"}},
+    "http.request": {
+        "url": "https://api.example.com/{{path}}", "method": "POST", "bearer": SECRET,
+        "headers": {"X-Key": SECRET, "X-Say": "{{word}}"},
+    },
+    "human.approval": {"question": "May {{who}}?", "assignees": ["group:editors"], "expires_in_s": 3600},
+    "image.generate": {"model": MODEL, "prompt": "A {{thing}}"},
+    "knowledge.ingest": {"knowledge": {"$ref": "knowledge:kb1"}},
+    "knowledge.retrieve": {"knowledge": {"$ref": "knowledge:kb1"}, "top": 3},
+    "language.translate": {"model": MODEL, "to": "hi"},
+    "loop.foreach": {"max_iterations": 10},
+    "loop.while": {"max_iterations": 10, "when": "index < 3"},
+    "model.chat": {"model": MODEL, "system": "You are {{role}}.", "prompt": "{{q}}"},
+    "model.classify": {"model": MODEL, "labels": ["good", "bad"]},
+    "model.embed": {"model": MODEL},
+    "model.extract": {"model": MODEL, "schema": {"type": "object", "properties": {"a": {"type": "string"}}}},
+    "model.rerank": {"model": MODEL, "top": 3},
+    "notify.send": {"email": ["a@example.com"], "subject": "About {{what}}", "text": "See {{what}}"},
+    "predict.rows": {"model": MODEL},
+    "prompt.template": {"template": "Say {{word}}"},
+    "speech.speak": {"model": MODEL},
+    "speech.transcribe": {"model": MODEL},
+    "sql.query": {"connection": SECRET, "query": "SELECT 1 WHERE :a", "inputs": {"a": "number"}},
+    "trigger.schedule": {"cron": "0 9 * * 1", "timezone": "Asia/Kolkata"},
+    "trigger.webhook": {"signature": SECRET},
+}  # fmt: skip
+INTERFACE = Interface({"question": Declared("text")}, {"answer": Promised("number")})
+TYPES = built_in().all()
+
+
+def ports(name: str) -> tuple[dict[str, str], dict[str, str]]:
+    kind = built_in().newest(name)
+    assert kind is not None
+    found = kind.ports(SAMPLES[name], INTERFACE)
+    return (
+        {each: str(port.type) for each, port in found.inputs.items()},
+        {each: str(port.type) for each, port in found.outputs.items()},
+    )
+
+
+def test_there_is_a_sample_of_each() -> None:
+    assert {kind.type for kind in TYPES} == SAMPLES.keys()
+
+
+@pytest.mark.parametrize("kind", TYPES, ids=lambda kind: kind.label)
+def test_a_type_is_complete(kind: NodeType) -> None:
+    rule = built_in().rule(kind)
+    sample = SAMPLES[kind.type]
+    assert rule.faults(sample) == []
+    found = kind.ports(sample, INTERFACE)
+    assert rule.expression_faults(sample, (*found.inputs, "index")) == []
+    assert kind.title
+    assert kind.description.endswith(".")
+    assert kind.params["additionalProperties"] is False
+    json.dumps(kind.params)
+
+
+@pytest.mark.parametrize("kind", TYPES, ids=lambda kind: kind.label)
+def test_every_field_has_a_title_and_a_bound(kind: NodeType) -> None:
+    def look(schema: dict[str, Any], place: str) -> None:
+        assert schema.get("title") or place.endswith("*"), place
+        match schema.get("type"):
+            case "string":
+                assert "maxLength" in schema, place
+            case "integer" | "number":
+                assert {"minimum", "maximum"} <= schema.keys(), place
+            case "array":
+                assert "maxItems" in schema, place
+                look(schema["items"], f"{place}/*")
+            case _:
+                pass
+        for branch in schema.get("anyOf", []):
+            look(branch, place)
+
+    for name, schema in kind.params["properties"].items():
+        look(schema, name)
+
+
+@pytest.mark.parametrize("kind", TYPES, ids=lambda kind: kind.label)
+def test_what_is_required_is_missed(kind: NodeType) -> None:
+    sample = SAMPLES[kind.type]
+    for name in kind.params["required"]:
+        without = {key: value for key, value in sample.items() if key != name}
+        assert built_in().rule(kind).faults(without), name
+    assert built_in().rule(kind).faults({**sample, "surprise": 1})
+
+
+def test_ports_follow_from_parameters() -> None:
+    assert ports("prompt.template") == ({"word": "text"}, {"text": "text"})
+    inputs, outputs = ports("model.chat")
+    assert inputs == {"messages": "messages", "images": "list<image>", "role": "text", "q": "text"}
+    assert outputs["text"] == "text"
+    assert ports("model.extract")[1] == {"value": "record{a?: text}"}
+    assert ports("http.request")[0] == {"body": "json", "path": "text", "word": "text"}
+    assert ports("control.switch")[1].keys() == {"big", "otherwise"}
+    assert ports("control.merge") == ({"a": "text", "b": "text"}, {"value": "text"})
+    assert ports("flow.call") == ({"a": "text"}, {"b": "text"})
+    assert ports("flow.input")[1] == {"value": "text"}
+    assert ports("flow.output")[0] == {"value": "number"}
+
+
+def test_a_template_cannot_take_the_name_of_an_input() -> None:
+    kind = built_in().newest("model.chat")
+    assert kind is not None
+    with pytest.raises(ValueError, match="'messages' is an input of its own"):
+        kind.ports({"model": MODEL, "prompt": "{{messages}}"}, Interface())
+
+
+def test_two_types_cannot_have_one_name() -> None:
+    kind = TYPES[0]
+    with pytest.raises(ValueError, match="two types of nodes"):
+        NodeTypes([kind, NodeType(**{name: getattr(kind, name) for name in kind.__struct_fields__})])
+
+
+def test_what_is_not_here_says_why() -> None:
+    gone = {kind.type for kind in TYPES if kind.unavailable}
+    assert {"knowledge.retrieve", "speech.transcribe", "code.python"} <= gone
+    assert "model.chat" not in gone

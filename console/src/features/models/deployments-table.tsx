@@ -32,7 +32,7 @@ export function DeploymentsTable({ model }: { model: Model }) {
     { title: t("firstWord"), right: true, cell: (one) => seconds(one.health.first_token_seconds) },
     { title: t("answer"), right: true, cell: (one) => seconds(one.health.answer_seconds) },
   ];
-  return <PlainTable label={t("deployments")} columns={columns} rows={rows} rowKey={(one) => `${one.provider}/${one.model}/${one.priority}`} />;
+  return <PlainTable label={t("deployments")} columns={columns} rows={rows} rowKey={(one, place) => `${place}/${one.provider}/${one.model}`} />;
 }
 
 function Place({ of: one, link }: { of: Deployment; link: boolean }) {

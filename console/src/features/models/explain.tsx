@@ -14,6 +14,7 @@ import { Checkbox, Input, Select } from "@/shared/ui/input";
 import { Skeleton } from "@/shared/ui/skeleton";
 
 import { shownModel } from "./model-queries";
+import { useSettled } from "./settled";
 
 type Explanation = Schemas["Explanation"];
 type Strategy = Model["strategy"];
@@ -53,11 +54,12 @@ export function Explain({ model }: { model: Model }) {
     provider: "",
     strategy: "",
   });
+  const settled = useSettled(asked);
   const found = useQuery({
-    queryKey: ["explain", asked],
+    queryKey: ["explain", settled],
     placeholderData: keepPreviousData,
     refetchInterval: (query: { state: { error: unknown } }) => (query.state.error ? false : HEALTH_MS),
-    queryFn: ({ signal }) => call(api.GET("/api/v1/models/{name}/explain", { params: { path: { name: asked.name }, query: queryOf(asked) }, signal })),
+    queryFn: ({ signal }) => call(api.GET("/api/v1/models/{name}/explain", { params: { path: { name: settled.name }, query: queryOf(settled) }, signal })),
   });
   return (
     <Card title={t("explain.title")}>
@@ -163,8 +165,8 @@ function Picture({ of: explanation }: { of: Explanation }) {
         <section aria-label={t("explain.leftOut")} className="flex flex-col gap-2">
           <h3 className="text-muted text-[13px] font-medium">{t("explain.leftOut")}</h3>
           <ul className="flex flex-col gap-1.5">
-            {explanation.left_out.map((one) => (
-              <li key={`${one.provider}/${one.model}`} className="border-line bg-sunken rounded-box flex items-start gap-3 border border-dashed px-3.5 py-2.5">
+            {explanation.left_out.map((one, place) => (
+              <li key={place} className="border-line bg-sunken rounded-box flex items-start gap-3 border border-dashed px-3.5 py-2.5">
                 <Ban aria-hidden size={17} className="text-muted mx-0.5 mt-0.5 shrink-0" />
                 <Judged provider={one.provider} model={shownModel(one)} why={one.why} />
               </li>

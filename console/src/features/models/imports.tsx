@@ -1,5 +1,5 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
-import { useEffect } from "react";
+import { useEffect, useState } from "react";
 
 import { api, call } from "@/client/http";
 import { formatBytes } from "@/shared/lib/format";
@@ -19,7 +19,8 @@ import { toast } from "@/shared/ui/toast";
 import { type Import, REGISTERED, type Registered } from "./model-queries";
 import { Watch } from "./watch";
 
-const LIVE_MS = 1_000;
+const UNDER_WAY_MS = 1_000;
+const AT_REST_MS = 4_000;
 const TONES: Record<Import["state"], Tone> = { queued: "info", running: "info", done: "ok", failed: "danger", cancelled: "neutral" };
 const STEPS = new Set(["waiting", "looking", "fetching", "unpacking", "verifying", "fetched", "looking at it", "done"]);
 
@@ -34,12 +35,15 @@ export function Imports({ of: model }: { of: Registered }) {
   const { can } = useSession();
   const names = useNames();
   const queries = useQueryClient();
+  const [busy, setBusy] = useState(false);
   const path = { name: model.name };
   const list = useList<Import>(
     [REGISTERED, "imports", model.name],
     (cursor, signal) => call(api.GET("/api/v1/models/{name}/imports", { params: { path, query: cursor ? { cursor } : {} }, signal })),
-    { refetchMs: LIVE_MS },
+    { refetchMs: busy ? UNDER_WAY_MS : AT_REST_MS },
   );
+  const underWay = list.rows.some(isUnderWay);
+  if (underWay !== busy) setBusy(underWay);
   const made = list.rows.filter((one) => one.state === "done").length;
   useEffect(() => {
     void queries.invalidateQueries({ queryKey: [REGISTERED, "one"] });

@@ -21,6 +21,7 @@ import { Time } from "@/shared/ui/time";
 import { HostedState, UNLOADED } from "./health";
 import { type Hosted, HOSTED, REGISTERED, type Registered } from "./model-queries";
 import { useOperating } from "./operating";
+import { useSettled } from "./settled";
 import { VersionForm } from "./version-form";
 
 type Filters = "tab" | "q" | "state";
@@ -72,7 +73,8 @@ function HostTable({ onOpen }: { onOpen: (name: string) => void }) {
   const { can } = useSession();
   const [state, setState] = useUrlState<Filters>();
   const asked = STATES.find((each) => each === state.state);
-  const search = state.q ?? "";
+  const typed = state.q ?? "";
+  const search = useSettled(typed);
   const list = useList<Hosted>(
     [HOSTED, { asked, search }],
     (cursor, signal) => call(api.GET("/api/v1/hosted-models", { params: { query: { search, ...(asked ? { state: asked } : {}), ...(cursor ? { cursor } : {}) } }, signal })),
@@ -91,7 +93,7 @@ function HostTable({ onOpen }: { onOpen: (name: string) => void }) {
   return (
     <div className="flex flex-col gap-3">
       <div className="flex flex-wrap gap-2">
-        <Input type="search" aria-label={t("local.search")} placeholder={t("local.search")} className="!w-full sm:!w-64" value={search} onChange={(event) => setState({ q: event.target.value })} />
+        <Input type="search" aria-label={t("local.search")} placeholder={t("local.search")} className="!w-full sm:!w-64" value={typed} onChange={(event) => setState({ q: event.target.value })} />
         <Select
           aria-label={t("health")}
           className="!w-auto"

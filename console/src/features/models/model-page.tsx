@@ -24,7 +24,7 @@ import { DeploymentsTable } from "./deployments-table";
 import { Explain } from "./explain";
 import { ModelHealth } from "./health";
 import { ModelForm } from "./model-form";
-import { DECLARATIONS, orNone, type Price, useModel, useNameInAddress } from "./model-queries";
+import { DECLARATIONS, orNone, type Price, shownModel, useModel, useNameInAddress } from "./model-queries";
 import { samePrice, tellingRates } from "./pricing";
 
 /** One model: how it does, what answers for it, where a request would go, and how to call it. */
@@ -157,7 +157,7 @@ function Today({ model }: { model: Model }) {
   const failed = sums && sums.requests > 0 ? formatPercent(sums.errors / sums.requests) : undefined;
   return (
     <section aria-label={t("today")} className="grid grid-cols-2 gap-3 md:grid-cols-4">
-      <Stat label={t("callsToday")} value={sums ? formatNumber(sums.requests) : NONE} note={sums && sums.errors > 0 ? t("failedToday", { count: sums.errors, share: failed ?? NONE }) : t("noneFailed")} />
+      <Stat label={t("callsToday")} value={sums ? formatNumber(sums.requests) : NONE} note={sums ? (sums.errors > 0 ? t("failedToday", { count: sums.errors, share: failed ?? NONE }) : t("noneFailed")) : null} />
       <Stat label={t("tokensToday")} value={formatCompact(sums?.total_tokens)} note={sums ? t("inAndOut", { input: formatCompact(sums.input_tokens), output: formatCompact(sums.output_tokens) }) : null} />
       <Stat label={t("meanToday")} value={sums && sums.requests > 0 ? formatDuration(sums.mean_seconds * 1_000) : NONE} note={t("wholeAnswer")} />
       <Stat label={t("priceToday")} value={formatUsd(sums?.price_usd)} note={can("costs:read") && sums ? t("costToday", { cost: formatUsd(sums.cost_usd) }) : t("chargedToday")} />
@@ -174,9 +174,9 @@ function Prices({ model }: { model: Model }) {
   return (
     <Card title={t("prices")}>
       <div className="flex flex-col gap-5">
-        {shown.map((one) => (
-          <div key={`${one.provider}/${one.model}`} className="flex flex-col gap-2">
-            {same ? null : <h3 className="font-medium">{`${one.provider} · ${one.model}`}</h3>}
+        {shown.map((one, place) => (
+          <div key={place} className="flex flex-col gap-2">
+            {same ? null : <h3 className="font-medium">{`${one.provider === "local" ? t("thisMachine") : one.provider} · ${shownModel(one)}`}</h3>}
             {one.price === null ? <p className="text-danger">{t("noPrice")}</p> : <Rates price={one.price} />}
           </div>
         ))}

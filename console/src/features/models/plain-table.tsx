@@ -12,7 +12,7 @@ interface Props<Row> {
   label: string;
   columns: readonly PlainColumn<Row>[];
   rows: readonly Row[];
-  rowKey: (row: Row) => string;
+  rowKey: (row: Row, place: number) => string;
 }
 
 /** A short table whose rows are as high as what they say; lists of any length are a DataTable. */
@@ -30,8 +30,8 @@ export function PlainTable<Row>({ label, columns, rows, rowKey }: Props<Row>) {
           </tr>
         </thead>
         <tbody>
-          {rows.map((row) => (
-            <tr key={rowKey(row)} className="border-line border-b last:border-b-0">
+          {rows.map((row, place) => (
+            <tr key={rowKey(row, place)} className="border-line border-b last:border-b-0">
               {columns.map((column) => (
                 <td key={column.title} className={classes("px-3 py-2 align-top", column.right && "text-right whitespace-nowrap tabular-nums")}>
                   {column.cell(row)}

@@ -6,6 +6,7 @@ import { api, call, type Schemas } from "@/client/http";
 import { NONE } from "@/shared/lib/format";
 import { useTexts } from "@/shared/lib/i18n";
 import { useList } from "@/shared/lib/lists";
+import { ME } from "@/shared/lib/me";
 import { useSession } from "@/shared/lib/session";
 import { useUrlState } from "@/shared/lib/url-state";
 import { Button } from "@/shared/ui/button";
@@ -18,7 +19,7 @@ import { Time } from "@/shared/ui/time";
 import { toast } from "@/shared/ui/toast";
 
 import { GroupDetail } from "./group-detail";
-import { GROUPS } from "./reading";
+import { GROUPS, MEMBERSHIPS } from "./reading";
 
 type Group = Schemas["GroupView"];
 
@@ -119,7 +120,7 @@ function RemoveGroup({ group, onClose, onDone }: { group: Group; onClose: () => 
 
   async function submit() {
     await call(api.DELETE("/api/v1/groups/{group_id}", { params: { path: { group_id: group.id } } }));
-    await queries.invalidateQueries();
+    await Promise.all([[GROUPS], [MEMBERSHIPS], ME].map((queryKey) => queries.invalidateQueries({ queryKey })));
     toast(t("groups.removed"));
     onDone();
   }

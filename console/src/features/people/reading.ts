@@ -1,8 +1,9 @@
 import { useQuery } from "@tanstack/react-query";
 
-import { api, call, type Schemas } from "@/client/http";
-import type { Page } from "@/client/paging";
+import { api, call } from "@/client/http";
+import { gathered, LARGEST_PAGE } from "@/shared/lib/gathered";
 import { useTexts } from "@/shared/lib/i18n";
+import { useProjects } from "@/shared/lib/projects";
 import { roleName } from "@/shared/lib/roles";
 import { useSession } from "@/shared/lib/session";
 import type { Choice } from "@/shared/ui/input";
@@ -14,20 +15,8 @@ export const ROLES = "roles";
 export const SERVICE_ACCOUNTS = "service-accounts";
 export const USERS = "users";
 
-const PAGE = 1_000;
-const MOST_PAGES = 10;
-
-/** What is needed whole, such as the choices of a form: every page, as many as a person could still choose among. */
-async function allOf<Row>(read: (query: { limit: number; cursor?: string }) => Promise<Page<Row>>): Promise<Row[]> {
-  const rows: Row[] = [];
-  let cursor: string | undefined;
-  for (let page = 0; page < MOST_PAGES; page++) {
-    const found = await read({ limit: PAGE, ...(cursor === undefined ? {} : { cursor }) });
-    rows.push(...found.data);
-    cursor = found.next_cursor ?? undefined;
-    if (cursor === undefined) break;
-  }
-  return rows;
+function pageOf(cursor: string | undefined) {
+  return { limit: LARGEST_PAGE, ...(cursor === undefined ? {} : { cursor }) };
 }
 
 /** Every role there is to give. */
@@ -35,7 +24,7 @@ export function useRoles() {
   const { can } = useSession();
   return useQuery({
     queryKey: [ROLES, "all"],
-    queryFn: () => allOf<Schemas["RoleView"]>((query) => call(api.GET("/api/v1/roles", { params: { query } }))),
+    queryFn: () => gathered((cursor) => call(api.GET("/api/v1/roles", { params: { query: pageOf(cursor) } }))),
     enabled: can("organization:read"),
   });
 }
@@ -56,22 +45,11 @@ export function useRoleChoices(): { choices: Choice[]; describe: (role: string) 
   };
 }
 
-/** The projects of the organization. */
-export function useProjects() {
-  const { can } = useSession();
-  return useQuery({
-    queryKey: ["projects", "all"],
-    queryFn: () => allOf<Schemas["ProjectView"]>((query) => call(api.GET("/api/v1/projects", { params: { query } }))),
-    enabled: can("organization:read"),
-    staleTime: 60_000,
-  });
-}
-
 /** What the place of a role is called: the whole organization, or one of its projects. */
 export function usePlaceName(): (projectId: string | null) => string {
   const t = useTexts("people");
-  const projects = useProjects().data ?? [];
-  return (projectId) => (projectId === null ? t("everywhere") : (projects.find((each) => each.id === projectId)?.name ?? projectId));
+  const projects = useProjects();
+  return (projectId) => (projectId === null ? t("everywhere") : projects.name(projectId));
 }
 
 export interface KnownPerson {
@@ -85,7 +63,7 @@ export function useKnownPeople() {
   return useQuery({
     queryKey: [MEMBERSHIPS, "people"],
     queryFn: async () => {
-      const held = await allOf<Schemas["MembershipView"]>((query) => call(api.GET("/api/v1/memberships", { params: { query } })));
+      const held = await gathered((cursor) => call(api.GET("/api/v1/memberships", { params: { query: pageOf(cursor) } })));
       const people = new Map<string, KnownPerson>();
       for (const one of held) {
         if (one.kind === "user") people.set(one.principal_id, { id: one.principal_id, email: one.email ?? "", name: one.name ?? "" });

@@ -1,9 +1,10 @@
 import { useTexts } from "@/shared/lib/i18n";
+import { useProjects } from "@/shared/lib/projects";
 import { Field } from "@/shared/ui/field";
 import { Select } from "@/shared/ui/input";
 import type { FieldErrors } from "@/shared/ui/submission";
 
-import { useProjects, useRoleChoices } from "./reading";
+import { useRoleChoices } from "./reading";
 
 export const DEFAULT_ROLE = "viewer";
 
@@ -22,8 +23,8 @@ export function RoleField({ value, onChange, errors }: { value: string; onChange
 /** Where a role counts: "" is the whole organization. */
 export function PlaceField({ value, onChange, errors }: { value: string; onChange: (projectId: string) => void; errors: FieldErrors }) {
   const t = useTexts("people");
-  const projects = useProjects().data ?? [];
-  const choices = [{ value: "", label: t("everywhere") }, ...projects.map(({ id, name }) => ({ value: id, label: name }))];
+  const projects = useProjects();
+  const choices = [{ value: "", label: t("everywhere") }, ...projects.choices];
   return (
     <Field label={t("where")} hint={value === "" ? t("everywhereHint") : t("projectHint")} error={errors.project_id}>
       {(ids) => <Select {...ids} value={value} choices={choices} onChange={(event) => onChange(event.target.value)} />}

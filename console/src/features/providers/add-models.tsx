@@ -62,7 +62,8 @@ export function AddModels({ provider, models, onClose }: { provider: Provider; m
     } finally {
       if (added > 0) toast(t("modelsAdded", { count: added, number: formatNumber(added) }));
       await queries.invalidateQueries({ queryKey: MODELS });
-      await queries.invalidateQueries({ queryKey: PROVIDERS });
+      // Not what lies below it: that is a call to the provider.
+      await queries.invalidateQueries({ queryKey: PROVIDERS, exact: true });
     }
     onClose();
   }

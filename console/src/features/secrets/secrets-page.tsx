@@ -122,12 +122,12 @@ function useColumns(onDo: ((doing: Doing) => void) | null): Column<Secret>[] {
   ];
 }
 
-/** Which providers use which secret; null for those who may not read the providers. */
+/** Which providers use which secret; null while that is not known, as for those who may not read the providers. */
 function useUsers(): ReadonlyMap<string, readonly string[]> | null {
   const { can } = useSession();
   const may = can("settings:read");
   const query = useQuery({ queryKey: ["providers", "settings"], enabled: may, queryFn: () => call(api.GET("/api/v1/providers")) });
-  return may ? usersOf(query.data?.data ?? []) : null;
+  return may && query.data ? usersOf(query.data.data) : null;
 }
 
 function Removal({ secret, onClose, onDone }: { secret: Secret; onClose: () => void; onDone: () => void }) {

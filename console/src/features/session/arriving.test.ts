@@ -14,6 +14,8 @@ describe("where one goes on after signing in", () => {
     "keys",
     "https://evil.example/",
     "//evil.example/keys",
+    "//",
+    "//[",
     "/\\evil.example",
     "/\t/evil.example",
     "/x/..//evil.example",

@@ -31,7 +31,7 @@ export function useOnward(then: string | undefined) {
 
 /** The place to go to, if it is one of ours: an address of another site, or one that hides it, leads home. */
 export function ownPath(then: string | undefined): string {
-  if (!then?.startsWith("/")) return "/";
+  if (!then?.startsWith("/") || !URL.canParse(then, location.origin)) return "/";
   const url = new URL(then, location.origin);
   const path = url.pathname + url.search + url.hash;
   // A path of two slashes is another site, once it is alone.

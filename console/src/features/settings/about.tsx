@@ -1,7 +1,5 @@
-import { useQuery } from "@tanstack/react-query";
-
-import { send } from "@/client/http";
 import { brand } from "@/shared/brand/brand";
+import { useAuthState } from "@/shared/lib/auth-state";
 import { useTexts } from "@/shared/lib/i18n";
 import { useSession } from "@/shared/lib/session";
 import { Card } from "@/shared/ui/card";
@@ -15,13 +13,13 @@ const DESCRIPTION = "/api/openapi.json";
 export function About() {
   const t = useTexts("settings");
   const { me } = useSession();
-  const { data, error, refetch } = useQuery({ queryKey: ["version"], staleTime: Infinity, queryFn: readVersion });
+  const { data, error, refetch } = useAuthState();
   if (data === undefined) return error ? <ErrorNote error={error} onRetry={() => void refetch()} /> : <Skeleton className="h-32 w-full" />;
   return (
     <Card title={brand.name}>
       <Facts
         facts={[
-          [t("version"), data],
+          [t("version"), data.version],
           [t("address"), location.origin],
           [t("organization"), me.organization_name ?? me.organization_id],
           [
@@ -34,10 +32,4 @@ export function About() {
       />
     </Card>
   );
-}
-
-async function readVersion(): Promise<string> {
-  const response = await send(DESCRIPTION);
-  const description = (await response.json()) as { info: { version: string } };
-  return description.info.version;
 }

@@ -17,18 +17,21 @@ export function Compare({ asked }: { asked: Asked }) {
   const t = useTexts("usage");
   const [names, setNames] = useState({ providers: "", models: "" });
   const compare = useMutation({
-    mutationFn: () => {
-      const { since, until } = filtersOf(asked);
+    mutationFn: (of: Asked) => {
+      const { since, until } = filtersOf(of);
       return call(api.GET("/api/v1/usage/compare", { params: { query: { ...names, since, ...(until ? { until } : {}) } } }));
     },
   });
+  // What was found of other days says nothing of these.
+  const current = compare.variables?.span === asked.span;
   function submit(event: FormEvent) {
     event.preventDefault();
-    compare.mutate();
+    compare.mutate(asked);
   }
   return (
     <Card title={t("compare")}>
       <form onSubmit={submit} className="flex flex-col gap-3">
+        <p className="text-muted text-[13px]">{t("compareAbout")}</p>
         <div className="grid gap-3 sm:grid-cols-2">
           <Field label={t("group.provider")} hint={t("compareProviders")}>
             {(ids) => <Input {...ids} maxLength={2_000} value={names.providers} onChange={(event) => setNames({ ...names, providers: event.target.value })} />}
@@ -43,12 +46,12 @@ export function Compare({ asked }: { asked: Asked }) {
           </Button>
         </div>
       </form>
-      {compare.error ? (
+      {current && compare.error ? (
         <div className="mt-3">
           <ErrorNote error={compare.error} />
         </div>
       ) : null}
-      {compare.data ? <Compared found={compare.data} /> : null}
+      {current && compare.data ? <Compared found={compare.data} /> : null}
     </Card>
   );
 }

@@ -15,9 +15,10 @@ const FORMATS = ["csv", "parquet"] as const;
 /** What is shown as a file: all sums by day and by everything that can be told apart. */
 export function DownloadMenu({ asked }: { asked: Asked }) {
   const t = useTexts("usage");
+  const common = useTexts("common");
   const download = useMutation({
     mutationFn: (format: string) => save(asked, format),
-    onError: (error) => toast(messageOf(error, t), "danger"),
+    onError: (error) => toast(messageOf(error, common), "danger"),
   });
   return (
     <Menu

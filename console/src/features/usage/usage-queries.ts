@@ -1,4 +1,4 @@
-import { keepPreviousData, useQuery } from "@tanstack/react-query";
+import { useQuery } from "@tanstack/react-query";
 
 import { api, call, type Schemas } from "@/client/http";
 
@@ -52,7 +52,8 @@ export function useReport(asked: Asked, groupBy: string, more: Partial<Record<Dr
     queryKey: ["usage", asked, groupBy, more],
     enabled,
     staleTime: FRESH_MS,
-    placeholderData: keepPreviousData,
+    // What was grouped by something else would stand under names that it does not have.
+    placeholderData: (before: Report | undefined, query) => (query?.queryKey[2] === groupBy ? before : undefined),
     queryFn: ({ signal }) => read(asked, groupBy, more, signal),
   });
 }

@@ -25,7 +25,13 @@ CHECKS = [not_a_server_error, content_type_conformance, response_schema_conforma
 EXAMPLES = 20
 TIMEOUT = 20
 Operation = APIOperation[Any, Any, Any, Any]
-ENDLESS = {"GET /api/v1/events", "GET /api/v1/overview/stream"}
+ENDLESS = {
+    "GET /api/v1/events",
+    "GET /api/v1/overview/stream",
+    "GET /api/v1/jobs/events",
+    "GET /api/v1/jobs/{job_id}/events",
+    "GET /api/v1/jobs/{job_id}/logs/stream",
+}
 """Answers that go on for as long as one reads; tests of their own call them with what does not fit."""
 ASKS_A_MODEL = "/api/v1/code/"
 """Answers here depend on what a model says, and the scripted one does not say what these need: 502, as it should be."""

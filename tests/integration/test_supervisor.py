@@ -42,6 +42,56 @@ def test_the_model_host_ends_after_the_gateways(tmp_path: Path) -> None:
         assert ends == ["gateway", "gateway", "models"]
 
 
+ALL = ("gateway", "models", "worker")
+
+
+def test_it_is_ready_before_its_worker_which_then_starts(tmp_path: Path) -> None:
+    with supervised(tmp_path, roles=ALL, environ={"DUMMY_WORKER": "waits"}) as one:
+        one.up()
+        assert not one.child("worker")["ready"]
+        (one.runtime / "worker-may-go").touch()
+        eventually(lambda: one.child("worker")["ready"], "the worker")
+        told = one.told("worker")
+        assert (told["slot"], told["slots"], told["listen_fd"]) == (1, 2, None)
+        assert told["model_socket"] == one.told("gateway")["model_socket"]
+        assert one.stdout.count("ready ") == 1
+        assert one.stop() == 0
+
+
+def test_workers_end_before_the_model_host(tmp_path: Path) -> None:
+    with supervised(tmp_path, roles=ALL) as one:
+        one.up()
+        eventually(lambda: one.child("worker")["ready"], "the worker")
+        assert one.stop() == 0
+        ends = re.findall(r"(gateway|models|worker) \d ends", one.stderr)
+        assert (sorted(ends[:2]), ends[2:]) == (["gateway", "worker"], ["models"])
+
+
+def test_a_worker_that_does_not_start_ends_nothing_else(tmp_path: Path) -> None:
+    with supervised(tmp_path, roles=ALL, environ={"DUMMY_WORKER": "fails"}) as one:
+        one.up()
+        eventually(lambda: one.restarts["worker"] >= 3, "more starts than end a gateway's")
+        assert is_alive(one.child("gateway")["pid"])
+        assert one.stop() == 0
+
+
+def test_a_worker_alone_is_waited_for_and_listens_nowhere(tmp_path: Path) -> None:
+    with supervised(tmp_path, roles=("worker",)) as one:
+        one.up()
+        assert re.fullmatch(r"ready worker in \d+\.\d s\n", one.stdout)
+        told = one.told("worker")
+        assert (told["workers"], told["slot"], told["slots"], told["listen_fd"]) == (0, 0, 1, None)
+        assert one.stop() == 0
+
+
+def test_a_model_host_beside_a_worker_alone_is_reached_by_its_socket(tmp_path: Path) -> None:
+    with supervised(tmp_path, roles=("models", "worker")) as one:
+        one.up()
+        assert one.told("models")["model_socket"] == one.told("worker")["model_socket"] is not None
+        assert one.told("models")["listen_fd"] is None
+        assert one.stop() == 0
+
+
 def test_sighup_is_for_the_gateways(tmp_path: Path) -> None:
     with supervised(tmp_path, workers=2) as one:
         one.up().send(signal.SIGHUP)

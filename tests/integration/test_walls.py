@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import insert, select
 
 from polyforge.database.scopes import Scope
+from polyforge.jobs.records import NewJob
 from polyforge.kernel.clock import SystemClock
 from polyforge.kernel.ids import new_ulid
 from polyforge.server.process import create_app, has_console
@@ -41,12 +42,19 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/api/v1/limits"): {"name": "wall", "subject": "key", "measure": "money", "amount": 1, "window": "day"},
     ("POST", "/api/v1/requests/{request_id}/feedback"): {"rating": 1},
     ("PATCH", "/api/v1/conversations/{conversation_id}"): {"version": 1, "shared": False},
+    ("POST", "/api/v1/jobs/schedules"): {"kind": "requests.export", "title": "wall", "cron": "0 3 * * *"},
     ("POST", "/api/v1/budgets"): {"name": "wall too", "subject": "key", "amount_usd": 1, "window": "day"},
 }
 """Bodies that the shortest one that the schema accepts would not do for."""
 SHARED = {"models", "hosted-models"}
 """Collections of what the installation declares for everybody; which of it a key may use is the key's to say."""
-STREAMS = {"/api/v1/events", "/api/v1/overview/stream"}
+STREAMS = {
+    "/api/v1/events",
+    "/api/v1/overview/stream",
+    "/api/v1/jobs/events",
+    "/api/v1/jobs/{job_id}/events",
+    "/api/v1/jobs/{job_id}/logs/stream",
+}
 """What does not end by itself."""
 PERSONAL = {"conversations"}
 """Collections of what all of the project see, and only who made it changes."""
@@ -317,6 +325,16 @@ async def _conversation(world: World, tenant: Tenant) -> str:
     return (await world.make(tenant, "/conversations", body))["id"]
 
 
+async def _job(world: World, tenant: Tenant) -> str:
+    new = NewJob(kind="requests.export", title="thing")
+    return (await world.platform.jobs.service.start(tenant.owner, new)).id
+
+
+async def _schedule(world: World, tenant: Tenant) -> str:
+    body = {"kind": "requests.export", "title": f"schedule {new_ulid()}", "cron": "0 3 * * *", "args": {"days": 1}}
+    return (await world.make(tenant, "/jobs/schedules", body))["id"]
+
+
 MAKERS: dict[str, Make] = {
     "keys": _key,
     "secrets": _secret,
@@ -332,6 +350,8 @@ MAKERS: dict[str, Make] = {
     "budgets": _limit,
     "requests": _request,
     "conversations": _conversation,
+    "jobs": _job,
+    "schedules": _schedule,
 }
 """From a collection to what makes one thing of it in a tenant; a new collection needs one."""
 

@@ -60,10 +60,15 @@ def main() -> None:
         for _ in range(3):
             spec.still_starting()
             time.sleep(1)
+    if BEHAVIOUR == "waits":
+        while not (runtime / f"{ROLE}-may-go").exists():
+            time.sleep(0.01)
     facts = {
         "opened": opened,
         "environment": sorted(os.environ),
         "workers": spec.workers,
+        "slot": spec.slot,
+        "slots": spec.slots,
         "overrides": spec.overrides,
         "listen_fd": spec.listen_fd,
         "model_socket": spec.model_socket,

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
@@ -24,9 +24,15 @@ import yaml
 from tests.support.clients import Response, call
 from tests.support.waiting import DEADLINE, eventually
 
-Role = Literal["gateway", "models"]
-ROLE_MODULES: dict[Role, str] = {"gateway": "polyforge.server", "models": "polyforge.wiring.models"}
-READY = re.compile(r"ready (https?://\S+) in [\d.]+ s")
+Role = Literal["gateway", "models", "worker"]
+ROLE_MODULES: dict[Role, str] = {
+    "gateway": "polyforge.server",
+    "models": "polyforge.wiring.models",
+    "worker": "polyforge.wiring.worker",
+}
+ALL: tuple[Role, ...] = ("gateway", "models", "worker")
+WITHOUT_WORKER: tuple[Role, ...] = ("gateway", "models")
+READY = re.compile(r"ready (https?://\S+|worker) in [\d.]+ s")
 START_DEADLINE = 120.0
 STOP_DEADLINE = 90.0
 
@@ -40,7 +46,10 @@ class Key:
 
 
 class Polyforge:
-    """One installation: started, stopped and started again on the same folder."""
+    """One installation: started, stopped and started again on the same folder.
+
+    It has a worker only where `roles` say so, because most tests give it nothing to do and starting it takes a while.
+    """
 
     def __init__(
         self,
@@ -51,6 +60,7 @@ class Polyforge:
         database_url: str | None = None,
         port: int = 0,
         environ: Mapping[str, str] | None = None,
+        roles: Sequence[Role] = WITHOUT_WORKER,
     ) -> None:
         self.folder = folder
         self.data = folder / "data"
@@ -64,6 +74,7 @@ class Polyforge:
         """Seconds that a process may take to go once its supervisor is gone."""
         self._settings = dict(settings)
         self._workers = workers
+        self._roles = roles
         self._port = port
         self._environ = dict(environ or {})
         self._process: subprocess.Popen[str] | None = None
@@ -218,7 +229,8 @@ class Polyforge:
 
     def _command(self) -> list[str]:
         where = ["--host", "127.0.0.1", "--port", str(self._port), "--workers", str(self._workers)]
-        return [sys.executable, "-m", "polyforge", "up", *where]
+        roles = [word for role in self._roles for word in ("--role", role)]
+        return [sys.executable, "-m", "polyforge", "up", *where, *roles]
 
     def _environment(self) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("POLYFORGE_")}

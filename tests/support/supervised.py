@@ -11,7 +11,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
-from polyforge.supervisor.spec import VARIABLE, SupervisorSpec
+from polyforge.supervisor.spec import MODULES, VARIABLE, SupervisorSpec
 from tests.support.waiting import DEADLINE, eventually
 
 DUMMY = Path(__file__).with_name("dummy_process.py")
@@ -35,8 +35,10 @@ class Supervised:
 
     def start(self) -> "Supervised":
         """Start it, without waiting."""
-        commands = {role: [sys.executable, "-P", str(DUMMY), role] for role in ("gateway", "models")}
-        spec = SupervisorSpec(str(self.data), time.monotonic(), port=0, commands=commands)._replace(**self._spec)
+        commands = {role: [sys.executable, "-P", str(DUMMY), role] for role in MODULES}
+        spec = SupervisorSpec(
+            str(self.data), time.monotonic(), ("gateway", "models"), port=0, commands=commands
+        )._replace(**self._spec)
         environ = {"PYTHONPATH": str(SOURCE), VARIABLE: spec.to_json(), **self._environ}
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self._process = subprocess.Popen(

@@ -13,7 +13,6 @@ from polyforge.cli.data import make_folder
 from polyforge.cli.exposure import refuse_exposure
 from polyforge.cli.lazy import plain_app
 from polyforge.cli.options import Config, Data, overrides_of
-from polyforge.kernel.errors import SettingsError
 from polyforge.supervisor.spec import MODULES, VARIABLE, SupervisorSpec
 from polyforge.tenancy.admin_key import ADMIN_FILE, admin_key
 from polyforge.wiring.listening import token_of
@@ -43,12 +42,12 @@ def up(
         bool, typer.Option("--behind-proxy", help="A proxy in front ends TLS; allows other addresses than loopback.")
     ] = False,
 ) -> None:
-    """Start the gateway and the model host, and keep them running until SIGTERM or Ctrl-C."""
+    """Start the gateway, the model host and the worker, and keep them running until SIGTERM or Ctrl-C."""
     overrides = overrides_of(data, host=host, port=port, workers=workers, behind_proxy=behind_proxy or None)
     settings, _ = load(config, overrides)
     roles = roles_of(role or [Role.ALL])
     refuse_exposure(settings.server)
-    if "gateway" not in roles:
+    if roles == [Role.MODELS]:
         token_of(settings)
     folder = make_folder(settings.data)
     spec = SupervisorSpec(
@@ -69,12 +68,7 @@ def up(
 
 
 def roles_of(chosen: list[Role]) -> list[str]:
-    """The roles to run, without `all`; SettingsError for those that do not exist yet."""
-    if Role.WORKER in chosen:
-        raise SettingsError(
-            "--role worker: this version has no durable jobs yet, so there is nothing for a worker to do; "
-            "`all`, `gateway` and `models` are what it runs"
-        )
+    """The roles to run, without `all`."""
     return [role for role in MODULES if Role.ALL in chosen or role in chosen]
 
 

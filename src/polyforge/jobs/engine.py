@@ -96,7 +96,7 @@ class Engine:
 
     async def close(self) -> None:
         """Stop at once; a step that is going on is done again by whoever takes its run over."""
-        # DBOS has made its own threads those of the loop, and ends them: what else uses threads must not be hit by that.
+        # DBOS has made its own threads those of the loop, and ends them; others go on using threads meanwhile.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
         await asyncio.to_thread(self._destroy)
 

@@ -20,10 +20,13 @@ from polyforge.gateway.hosting import api as hosting_api
 from polyforge.gateway.operating import HostOperations
 from polyforge.gateway.tokenizing import api as tokenizing_api
 from polyforge.gateway.tokenizing.service import TokenizingService, tokenizer_files
+from polyforge.jobs import api as jobs_api
 from polyforge.kernel.clock import SystemClock
 from polyforge.operations.additions import api as additions_api
 from polyforge.operations.configuration import api as configuration_api
 from polyforge.operations.events import api as events_api
+from polyforge.operations.exports import api as exports_api
+from polyforge.operations.exports.service import ExportService
 from polyforge.operations.flags import api as flags_api
 from polyforge.operations.overview import api as overview_api
 from polyforge.registry.versions import api as versions_api
@@ -66,6 +69,7 @@ from polyforge.tokens.counter import TokenCounter
 from polyforge.tokens.encodings import Encodings
 from polyforge.wiring.gateway import GatewayPlatform
 from polyforge.wiring.http_server import SupervisedServer
+from polyforge.wiring.jobs import SCHEDULED
 from polyforge.wiring.listening import grpc_listener
 from polyforge.wiring.overview import OverviewPlatform
 from polyforge.wiring.people import PeoplePlatform
@@ -131,6 +135,8 @@ def create_app(platform: GatewayPlatform, overview: OverviewPlatform) -> Applica
             hosting_api.router(overview.hosted),
             overview_api.router(overview.service, overview.streams),
             events_api.router(platform.operations.event_service),
+            _jobs(platform),
+            exports_api.router(ExportService(platform.jobs.service, platform.clock), platform.clock),
             flags_api.router(platform.operations.flag_service),
             configuration_api.router(platform.operations.configuration_service),
         ]
@@ -168,6 +174,12 @@ def has_console() -> bool:
 def _additions(platform: GatewayPlatform) -> APIRouter:
     added = platform.operations.added
     return additions_api.router(added.providers, added.models, added.trying)
+
+
+def _jobs(platform: GatewayPlatform) -> APIRouter:
+    jobs = platform.jobs
+    events = platform.operations.event_service
+    return jobs_api.router(jobs.service, jobs.schedules, jobs.logs, events, platform.clock, SCHEDULED)
 
 
 def _limit_service(platform: GatewayPlatform) -> LimitService:
@@ -228,6 +240,7 @@ def _drain(app: Application, grpc: Any | None, platform: GatewayPlatform, overvi
     if grpc is not None:
         grpc.drain(platform.settings.server.drain_seconds)
     platform.operations.event_service.drain()
+    platform.jobs.logs.drain()
     overview.streams.drain()
     # Half of the time: what comes after the post, and the model host, must end before the supervisor loses patience.
     platform.people.post.drain(platform.settings.server.drain_seconds / 2)
@@ -255,18 +268,7 @@ async def _serve(platform: GatewayPlatform, listener: socket.socket, spec: Proce
     if grpc is not None:
         await grpc.open()
     _spare_the_collector()
-    background = [
-        asyncio.create_task(platform.keep_durable(), name="journal"),
-        asyncio.create_task(platform.drainer.run(), name="drainer"),
-        asyncio.create_task(platform.keep_payloads(), name="payloads"),
-        asyncio.create_task(platform.renew_seals(), name="sealing"),
-        asyncio.create_task(platform.import_models(), name="model-imports"),
-        asyncio.create_task(platform.registry.answering.follow(), name="registered-models"),
-        asyncio.create_task(platform.export_audit(), name="audit-exports"),
-        asyncio.create_task(platform.export_logs(), name="request-log-exports"),
-        asyncio.create_task(platform.prune_events(), name="pruning"),
-        asyncio.create_task(platform.prune_responses(), name="pruning-responses"),
-    ]
+    background = platform.background()
     for task in background:
         task.add_done_callback(partial(_end_with, server))
     try:
@@ -304,7 +306,7 @@ def main() -> None:
     start = begin(spec)
     platform = GatewayPlatform(start, spec, SystemClock())
     spec.still_starting()
-    configure(start.settings.telemetry.log_level, f"gateway-{spec.index}", platform.lines)
+    configure(start.settings.telemetry.log_level, spec.name, platform.lines)
     if start.trouble is not None:
         _log.error("the settings file cannot be used; what it last said is in force", reason=start.trouble)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -36,7 +36,7 @@ def supervise(spec: SupervisorSpec) -> int:
     allow_open_files()
     folder = DataFolder(spec.data)
     folder.lock()
-    listener = listen(spec.host, spec.port) if spec.front in spec.roles else None
+    listener = listen(spec.host, spec.port) if spec.front is not None else None
     session = folder.open_session(new_ulid())
     try:
         return Supervisor(spec, session, folder.lock_fd, listener).run()

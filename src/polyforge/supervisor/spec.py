@@ -6,8 +6,8 @@ from collections.abc import MutableMapping, Sequence
 from typing import Any, NamedTuple
 
 VARIABLE = "POLYFORGE_SUPERVISOR"
-MODULES = {"gateway": "polyforge.server", "models": "polyforge.wiring.models"}
-"""From the role to the module that plays it. A gateway uses the model host, so it comes first and stops first."""
+MODULES = {"gateway": "polyforge.server", "models": "polyforge.wiring.models", "worker": "polyforge.wiring.worker"}
+"""From the role to the module that plays it."""
 
 
 class SupervisorSpec(NamedTuple):
@@ -41,9 +41,16 @@ class SupervisorSpec(NamedTuple):
         return cls(**fields)
 
     @property
-    def front(self) -> str:
-        """The role that listens where the outside calls: gateways, or a model host that runs without them."""
-        return "gateway" if "gateway" in self.roles or "models" not in self.roles else "models"
+    def front(self) -> str | None:
+        """The role that listens where the outside calls: gateways, or a model host that runs alone; workers never."""
+        if "gateway" in self.roles:
+            return "gateway"
+        return "models" if "models" in self.roles and "worker" not in self.roles else None
+
+    @property
+    def gateways(self) -> int:
+        """How many gateway processes there are."""
+        return self.workers if "gateway" in self.roles else 0
 
     def to_json(self) -> str:
         """The value of the variable."""
@@ -61,5 +68,9 @@ class SupervisorSpec(NamedTuple):
             (role, index)
             for role in MODULES
             if role in self.roles
-            for index in range(self.workers if role == "gateway" else 1)
+            for index in range(self.gateways if role == "gateway" else 1)
         ]
+
+    def is_late(self, role: str) -> bool:
+        """Whether a role starts only once what the outside calls serves: nobody waits for a worker to be ready."""
+        return role == "worker" and self.front is not None

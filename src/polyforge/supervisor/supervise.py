@@ -19,8 +19,8 @@ from polyforge.supervisor.spec import SupervisorSpec
 
 Phase = Literal["starting", "serving", "ending"]
 
-STOP_ORDER = ("gateway", "models")
-"""A gateway finishes its calls with the model host, which therefore ends after it."""
+STOP_ORDER = (("worker", "gateway"), ("models",))
+"""Gateways and workers finish their calls with the model host, which therefore ends after them."""
 TRIES = 3
 GIVING_UP_SECONDS = 5.0
 NO_PROCESS_SECONDS = 1.0
@@ -37,7 +37,7 @@ class Supervisor:
         self._session = session
         self._lock_fd = lock_fd
         self._listener = listener
-        self._url = url_of(listener, spec.host, tls=spec.tls) if listener else f"unix:{session.socket_path}"
+        self._url = url_of(listener, spec.host, tls=spec.tls) if listener else "worker"
         self._children = [Child(role, index, spec.command(role)) for role, index in spec.processes()]
         self._inbox = SignalInbox()
         self._selector = selectors.DefaultSelector()
@@ -53,7 +53,8 @@ class Supervisor:
         self._open()
         try:
             for child in self._children:
-                self._start(child)
+                if not self._spec.is_late(child.role):
+                    self._start(child)
             while not self._is_over():
                 self._wait()
                 self._reap()
@@ -106,7 +107,9 @@ class Supervisor:
         return {
             "config": spec.config,
             "overrides": spec.overrides or {},
-            "workers": spec.workers,
+            "role": child.role,
+            "workers": spec.gateways,
+            "job_workers": 1 if "worker" in spec.roles else 0,
             "session": self._session.name,
             "runtime": self._session.path,
             "model_socket": self._session.socket_path if self._hosts_beside() else None,
@@ -138,13 +141,22 @@ class Supervisor:
     def _on_ready(self, child: Child) -> None:
         events.write(events.STDERR, child.release_output())
         self._on_output(child)
-        if self._phase == "starting" and all(child.is_ready for child in self._children):
+        if self._phase == "starting" and all(self._serves(child) for child in self._children):
             self._phase = "serving"
             self._write_children()
             seconds = time.monotonic() - self._spec.started
             events.say(f"ready {self._url} in {seconds:.1f} s", events.STDOUT)
+            self._start_late()
             return
         self._write_children()
+
+    def _serves(self, child: Child) -> bool:
+        return child.is_ready or self._spec.is_late(child.role)
+
+    def _start_late(self) -> None:
+        for child in self._children:
+            if self._spec.is_late(child.role):
+                self._start(child)
 
     def _on_output(self, child: Child) -> None:
         if child.output_fd < 0:
@@ -235,10 +247,10 @@ class Supervisor:
         return self._terminal is not None and not os.isatty(self._terminal)
 
     def _reload(self) -> None:
-        """Let the gateways take their settings file again. One that still starts reads it anyway."""
+        """Let gateways and workers take their settings file again. One that still starts reads it anyway."""
         events.report("reloading", signal=signal.Signals.SIGHUP.name)
         for child in self._children:
-            if child.role == "gateway" and child.is_ready:
+            if child.role in ("gateway", "worker") and child.is_ready:
                 child.signal(signal.SIGHUP)
 
     def _end(self, seconds: float, status: int) -> None:
@@ -252,9 +264,9 @@ class Supervisor:
         self._stop_next()
 
     def _stop_next(self) -> None:
-        """Ask the processes of the next role to end, once those before it are gone."""
-        for role in STOP_ORDER:
-            running = [child for child in self._children if child.role == role and child.pid is not None]
+        """Ask the processes of the next roles to end, once those before them are gone."""
+        for roles in STOP_ORDER:
+            running = [child for child in self._children if child.role in roles and child.pid is not None]
             for child in running:
                 if not child.told_to_end:
                     child.told_to_end = True

@@ -200,6 +200,27 @@ TRACES_DROPPED = Family(
     "counter",
     "Sampled traces dropped because the collector was too slow or down.",
 )
+JOBS = Family(
+    "polyforge_jobs",
+    "gauge",
+    "Unfinished jobs of the whole installation, as a worker of this machine counted them last.",
+    ("queue", "state"),
+    others=300,
+)
+JOB_OLDEST = Family(
+    "polyforge_job_oldest_queued_seconds",
+    "gauge",
+    "How long the oldest job of a queue has waited, as a worker of this machine saw last.",
+    ("queue",),
+    others=100,
+)
+JOB_RUNS = Family(
+    "polyforge_job_runs_total",
+    "counter",
+    "Runs of jobs on this machine, by how they ended: `succeeded`, `failed`, `cancelled`, or `left` to another worker.",
+    ("kind", "outcome"),
+    others=200,
+)
 PROCESS_CPU = Family(
     "polyforge_process_cpu_seconds_total",
     "counter",
@@ -257,6 +278,9 @@ FAMILIES: tuple[Family, ...] = (
     PAYLOADS_DROPPED,
     LOG_DROPPED,
     TRACES_DROPPED,
+    JOBS,
+    JOB_OLDEST,
+    JOB_RUNS,
     PROCESS_CPU,
     PROCESS_MEMORY,
     PROCESS_FILES,

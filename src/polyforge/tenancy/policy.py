@@ -28,6 +28,8 @@ LEVELS: Final[Mapping[str, Level]] = {
     "requests:delete": "project",
     "cache:write": "project",
     "events:read": "project",
+    "jobs:read": "project",
+    "jobs:write": "project",
     "secrets:use": "project",
     "service_accounts:read": "project",
     "service_accounts:write": "project",
@@ -68,7 +70,9 @@ class Role(msgspec.Struct, frozen=True):
 _PROJECT: Final = frozenset(name for name, level in LEVELS.items() if level == "project")
 _ORGANIZATION: Final = frozenset(name for name, level in LEVELS.items() if level == "organization")
 _FOR_ADMINS: Final = frozenset({"usage:write", "requests:payload", "requests:delete", "models:approve"})
-_READ: Final = frozenset({"models:read", "keys:read", "usage:read", "events:read", "organization:read", "limits:read"})
+_READ: Final = frozenset(
+    {"models:read", "keys:read", "usage:read", "events:read", "jobs:read", "organization:read", "limits:read"}
+)
 
 BUILT_IN_ROLES: Final[Mapping[str, Role]] = {
     role.name: role

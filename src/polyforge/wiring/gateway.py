@@ -1,4 +1,4 @@
-"""What a gateway process is made of: the rooms of one worker of `polyforge up`, built from the settings."""
+"""What a process that calls models is made of: the rooms of a gateway, or of a worker, built from the settings."""
 
 import asyncio
 import sys
@@ -82,6 +82,7 @@ from polyforge.tenancy.responses.service import BELONGS_TO as RESPONSE_BELONGS_T
 from polyforge.tenancy.responses.service import Responses
 from polyforge.tenancy.responses.tables import responses
 from polyforge.tenancy.service import KeyService
+from polyforge.tenancy.standing import Standing
 from polyforge.tenancy.vault.declared import DeclaredSecrets
 from polyforge.tenancy.vault.records import BELONGS_TO
 from polyforge.tenancy.vault.sealing import SealedColumn, Sealing
@@ -92,6 +93,7 @@ from polyforge.wiring.adding import guarded_provider
 from polyforge.wiring.audit import AuditPlatform
 from polyforge.wiring.caching import CachePlatform, check_embedders, with_default
 from polyforge.wiring.guardrails import check_models, rulebook_of
+from polyforge.wiring.jobs import JobPlatform
 from polyforge.wiring.limits import LimitPlatform
 from polyforge.wiring.open_inference import NO_SOCKET, hosted_models
 from polyforge.wiring.operations import OperationsPlatform
@@ -123,31 +125,36 @@ _log = get_logger(__name__)
 
 
 class GatewayPlatform:
-    """Everything of a gateway worker that settings decide, built but not opened."""
+    """Everything of a gateway that settings decide, built but not opened.
+
+    A worker has the same, because what its jobs ask of models takes the same path; it only serves nobody.
+    """
 
     def __init__(self, start: Start, spec: ProcessSpec, clock: Clock) -> None:
         self.settings = settings = start.settings
         self._spec = spec
         self.clock = clock
         self.journal_folder = journal_folder = settings.data / "journal"
-        name = f"gateway-{spec.index}"
-        self.incarnation = next_incarnation(journal_folder, spec.session, spec.index)
-        self.admin = admin_key(settings.admin_key, settings.data)
+        name = spec.name
+        self.incarnation = next_incarnation(journal_folder, spec.session, spec.slot)
+        # A worker on a machine of its own knows no admin key, and must not replace the gateways'.
+        self.admin = admin_key(settings.admin_key, settings.data) if spec.role == "gateway" else None
         self.master = load_master_keys(settings.secrets, settings.data)
         self.database = Database(settings.database, settings.data)
         self.declared_secrets = DeclaredSecrets(self.database, self.master, DEFAULT_ORGANIZATION_ID)
         self.logs = LogPlatform(settings.logs, self.database, clock, self.count(REQUEST_LOG_REFUSED))
         self.journal = Journal(
-            journal_folder, spec.session, spec.index, self.incarnation, before_rotation=self._write_cells
+            journal_folder, spec.session, spec.slot, self.incarnation, before_rotation=self._write_cells
         )
         self.drainer = Drainer(journal_folder, spec.session, self.ledger, clock, _log_drain_error)
-        self.metrics = Metrics(Path(spec.runtime) / "metrics", name, metric_models=settings.telemetry.metric_models)
+        self.metrics_folder = Path(spec.runtime) / "metrics"
+        self.metrics = Metrics(self.metrics_folder, name, metric_models=settings.telemetry.metric_models)
         self.lines = LineWriter(sys.stderr.fileno(), process=name, on_drop=self.count(LOG_DROPPED))
         self.tracer = _tracer(settings, name, self.count(TRACES_DROPPED))
         self.keys = KeyCache(
             self.database,
             clock,
-            given=self.admin.secret.hash,
+            given=None if self.admin is None else self.admin.secret.hash,
             prepare=self._prepare,
             sync_seconds=TOLD_SYNC_SECONDS,
         )
@@ -187,7 +194,7 @@ class GatewayPlatform:
             self.declared_secrets,
             self.lineups,
             self._lineup,
-            spec.index,
+            spec.slot,
         )
         self.people = PeoplePlatform(
             settings, self.database, clock, self.master, self.recorder, self.principals, self.attempts, self.address
@@ -198,8 +205,7 @@ class GatewayPlatform:
         self.payloads = PayloadPlatform(
             settings.requests.payloads, self.database, clock, self.master, self.recorder, self.count(PAYLOADS_DROPPED)
         )
-        self.sealing = Sealing(self.database, self.master, SEALED)
-        self.vault_service = VaultService(self.database, clock, self.recorder, self.master)
+        self.jobs = JobPlatform(settings.jobs, self.database, clock, self.recorder, self.events)
 
     def _listen(self) -> None:
         """What hears of changes by other processes as they happen."""
@@ -211,6 +217,21 @@ class GatewayPlatform:
         self.events.listen(("secrets",), self.declared_secrets.heard)
         self.events.listen(("cache",), self.cache.administration.heard)
         self.events.listen(("models",), lambda _: self.registry.wake())
+
+    @cached_property
+    def sealing(self) -> Sealing:
+        """What renews the seals of everything that is sealed."""
+        return Sealing(self.database, self.master, SEALED)
+
+    @cached_property
+    def vault_service(self) -> VaultService:
+        """What keeps secrets for callers."""
+        return VaultService(self.database, self.clock, self.recorder, self.master)
+
+    @cached_property
+    def standing(self) -> Standing:
+        """Who asked for something, as they stand when it is done."""
+        return Standing(self.database, self.clock, self.principals)
 
     @cached_property
     def hosted(self) -> HostedModels:
@@ -269,7 +290,8 @@ class GatewayPlatform:
     async def _prepare(self) -> None:
         """Before the first key is looked up: the schema, the admin key, what earlier sessions left in the journal."""
         await ensure_current(self.database, self.settings.database, self.settings.data, metadata)
-        await install(self.database, self.admin, self.clock)
+        if self.admin is not None:
+            await install(self.database, self.admin, self.clock)
         await self.drainer.settle_past()
 
     async def open(self) -> None:
@@ -280,7 +302,7 @@ class GatewayPlatform:
         self.journal_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.limits.prepare()
         self.counters.open(self.incarnation)
-        recover(self.counters, self.journal_folder, self._spec.session, self._spec.index)
+        recover(self.counters, self.journal_folder, self._spec.session, self._spec.slot)
         self.counters.live()
         self.journal.open()
         await self.database.open()
@@ -331,6 +353,22 @@ class GatewayPlatform:
     def _write_cells(self) -> None:
         self.counters.write_cells()
 
+    def background(self) -> list[asyncio.Task[None]]:
+        """Start what goes on for as long as the process lives; it is useless once one of these breaks."""
+        work = {
+            "journal": self.keep_durable(),
+            "drainer": self.drainer.run(),
+            "payloads": self.keep_payloads(),
+            "sealing": self.renew_seals(),
+            "model-imports": self.import_models(),
+            "registered-models": self.registry.answering.follow(),
+            "audit-exports": self.export_audit(),
+            "request-log-exports": self.export_logs(),
+            "pruning": self.prune_events(),
+            "pruning-responses": self.prune_responses(),
+        }
+        return [asyncio.create_task(each, name=name) for name, each in work.items()]
+
     async def keep_durable(self) -> None:
         """Bound what a power cut can take from the journal."""
         while True:
@@ -344,41 +382,41 @@ class GatewayPlatform:
 
     async def export_audit(self) -> None:
         """Send audit events to their sinks, once there is a database to read them from."""
-        await self._wait_for_schema()
+        await self.wait_for_schema()
         await self.audit.exporters.run()
 
     async def export_logs(self) -> None:
         """Send the log of requests to its sinks, once there is a database to read it from."""
-        await self._wait_for_schema()
+        await self.wait_for_schema()
         await self.logs.exporters.run()
 
     async def keep_payloads(self) -> None:
         """Write down payloads of requests, once there is a database to write them to."""
-        await self._wait_for_schema()
+        await self.wait_for_schema()
         await self.payloads.writer.run()
 
     async def import_models(self) -> None:
         """Make versions of what was asked for and have them served, once there is a database; one process does it."""
-        await self._wait_for_schema()
-        if self._spec.index == 0:
+        await self.wait_for_schema()
+        if self._spec.slot == 0:
             await self.registry.run()
 
     async def renew_seals(self) -> None:
         """Seal again what an earlier master key sealed; one process of a machine is enough, and they take turns."""
-        await self._wait_for_schema()
-        if self._spec.index == 0:
+        await self.wait_for_schema()
+        if self._spec.slot == 0:
             await self.sealing.run()
 
     async def prune_events(self) -> None:
         """Let go of old events; one process of a machine does it."""
-        await self._wait_for_schema()
-        if self._spec.index == 0:
+        await self.wait_for_schema()
+        if self._spec.slot == 0:
             await self.operations.pruning.run()
 
     async def prune_responses(self) -> None:
         """Let go of what callers had kept and that has expired; one process of a machine does it."""
-        await self._wait_for_schema()
-        if self._spec.index == 0:
+        await self.wait_for_schema()
+        if self._spec.slot == 0:
             pruning = (
                 ExpiryPruning(responses, self.database, self.clock),
                 ExpiryPruning(idempotent_requests, self.database, self.clock),
@@ -387,7 +425,8 @@ class GatewayPlatform:
             )
             await asyncio.gather(*(each.run() for each in pruning))
 
-    async def _wait_for_schema(self) -> None:
+    async def wait_for_schema(self) -> None:
+        """Return once there is a database, and it is as this version needs it."""
         while not self.keys.synchronised:  # noqa: ASYNC110  # once at the start, and nothing tells of it
             await asyncio.sleep(_SYNC_SECONDS)
 

@@ -1,4 +1,4 @@
-"""Limits of a gateway worker: the counters, the book that knows the limits, and what keeps both abreast."""
+"""Limits of a process that calls models: the counters, the book that knows the limits, and what keeps both abreast."""
 
 from pathlib import Path
 
@@ -72,4 +72,4 @@ class LimitPlatform:
 
 def _counters(settings: Settings, spec: ProcessSpec) -> LimitCounters:
     path = Path(spec.runtime) / "counters"
-    return LimitCounters(path, spec.index, spec.workers, settings.gateway.max_limited_keys)
+    return LimitCounters(path, spec.slot, spec.slots, settings.gateway.max_limited_keys, latecomers=spec.job_workers)

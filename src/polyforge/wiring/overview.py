@@ -53,4 +53,6 @@ def _parts(platform: GatewayPlatform, spec: ProcessSpec) -> Parts:
         cache_name=platform.settings.cache.use,
         audit_lags=platform.audit.exporters.lags,
         log_lags=platform.logs.exporters.lags,
+        job_workers=platform.jobs.overview.workers,
+        runs_jobs=spec.job_workers > 0,
     )

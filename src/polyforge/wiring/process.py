@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, MutableMapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import msgspec
 
@@ -15,6 +15,7 @@ from polyforge.isolation.program import kill_when_parent_ends
 from polyforge.kernel.errors import SettingsError
 
 VARIABLE = "POLYFORGE_PROCESS"
+Role = Literal["gateway", "models", "worker"]
 WRONG_SETTINGS = 2
 """Exit status that tells the supervisor that trying again cannot help."""
 
@@ -25,7 +26,7 @@ class ProcessSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     index: int
     """Its number among the processes of its kind, from 0."""
     workers: int
-    """How many gateway processes run beside each other."""
+    """How many gateway processes run beside each other; 0 where there are none."""
     ready_fd: int
     """Pipe to say on that this process serves."""
     life_fd: int
@@ -45,6 +46,9 @@ class ProcessSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where output goes from readiness on; until then the supervisor reads it, to show why a start failed."""
     lock_fd: int | None = None
     """Lock on the data folder, held until the last process is gone; nothing to do with it but keep it."""
+    role: Role = "gateway"
+    job_workers: int = 0
+    """How many worker processes run jobs beside the gateways."""
 
     @classmethod
     def from_environment(cls, environ: MutableMapping[str, str] = os.environ) -> "ProcessSpec":
@@ -60,6 +64,21 @@ class ProcessSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             if descriptor is not None:
                 os.set_inheritable(descriptor, False)
         return spec
+
+    @property
+    def name(self) -> str:
+        """What logs and metrics call it."""
+        return f"{self.role}-{self.index}"
+
+    @property
+    def slot(self) -> int:
+        """Its number among the processes of this machine that call models: the gateways, and then the workers."""
+        return self.workers + self.index if self.role == "worker" else self.index
+
+    @property
+    def slots(self) -> int:
+        """How many processes of this machine call models."""
+        return self.workers + self.job_workers
 
     @property
     def config_path(self) -> Path | None:

@@ -39,7 +39,7 @@ class SharedLimits:
         self._ledger = ledger
         self._clock = clock
         path = counters_path(self._folder, spec.session)
-        self.counters = LeasedCounters(path, spec.index, spec.workers, settings.gateway.max_limited_keys)
+        self.counters = LeasedCounters(path, spec.slot, spec.slots, settings.gateway.max_limited_keys)
         self._leaseholder = Leaseholder(
             store, self.counters, database, ledger, self._journals, self._folder, spec.session, clock
         )

@@ -44,13 +44,12 @@ def test_a_missing_certificate_is_named(tmp_path: Path) -> None:
         refuse_exposure(server(tls=TlsSettings(cert=tmp_path / "cert.pem", key=tmp_path / "key.pem")))
 
 
-def test_all_is_what_there_is_and_workers_are_not_yet() -> None:
-    assert roles_of([Role.ALL]) == ["gateway", "models"]
+def test_all_is_what_there_is() -> None:
+    assert roles_of([Role.ALL]) == ["gateway", "models", "worker"]
+    assert roles_of([Role.WORKER, Role.ALL]) == ["gateway", "models", "worker"]
     assert roles_of([Role.MODELS, Role.GATEWAY]) == ["gateway", "models"]
     assert roles_of([Role.MODELS]) == ["models"]
-    for chosen in ([Role.WORKER], [Role.WORKER, Role.GATEWAY]):
-        with pytest.raises(SettingsError, match="no durable jobs yet"):
-            roles_of(chosen)
+    assert roles_of([Role.WORKER]) == ["worker"]
 
 
 def test_only_what_was_given_overrides() -> None:

@@ -19,6 +19,10 @@ _ORDER: Final[tuple[Severity, ...]] = ("critical", "warning", "info")
 _HINTS: Final[Mapping[Kind, tuple[str, Link | None]]] = {
     "gateway": ("It is started anew by itself; if that goes on, the log of the process says why.", None),
     "model_host": ("It is started anew by itself; if that goes on, the log of the process says why.", "/models"),
+    "worker": (
+        "Its jobs go on in another worker, or once it is there again; if that takes long, look at its log.",
+        None,
+    ),
     "database": ("Calls go on with the keys that are known; look at the database and its connection.", None),
     "journal": ("Nothing is lost: it waits on disk until the database takes it. Look at the database.", None),
     "cache": ("Calls go on without it; look at the server of the cache.", "/settings"),

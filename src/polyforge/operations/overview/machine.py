@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +12,7 @@ from sqlalchemy import literal, select
 
 from polyforge.database.database import Database
 from polyforge.gateway.hosted import HostedModels
+from polyforge.jobs.records import WorkerSeen
 from polyforge.kernel.clock import Clock, utc
 from polyforge.kernel.errors import PolyforgeError, TimedOut
 from polyforge.operations.overview.drops import Drops
@@ -33,7 +34,10 @@ MILLISECONDS: Final = 1000
 
 
 class Parts(msgspec.Struct, frozen=True):
-    """What is looked at. `workers` gateway processes count in the folder `metrics`; without a host there is none."""
+    """What is looked at. `workers` gateway processes count in the folder `metrics`; without a host there is none.
+
+    `job_workers` tells of the workers of all machines; `runs_jobs`, whether one should run on this one.
+    """
 
     database: Database
     ledger: Offsets
@@ -46,6 +50,8 @@ class Parts(msgspec.Struct, frozen=True):
     cache_name: str
     audit_lags: Callable[[], Mapping[str, int]]
     log_lags: Callable[[], Mapping[str, float]]
+    job_workers: Callable[[], Awaitable[Sequence[WorkerSeen]]]
+    runs_jobs: bool
 
 
 class MachineFacts(msgspec.Struct, frozen=True):
@@ -66,14 +72,15 @@ class Machine:
     async def look(self) -> MachineFacts:
         """How everything does now; nothing that is down keeps it from being told."""
         parts = self._parts
-        collected, database, journal, host, disk = await asyncio.gather(
+        collected, database, journal, host, job_workers, disk = await asyncio.gather(
             asyncio.to_thread(_collected, parts.metrics),
             self._database(),
             self._journal(),
             self._host(),
+            self._job_workers(),
             asyncio.to_thread(_disk, parts.data),
         )
-        others = [*host, database, journal, self._cache(), *self._exports(), disk]
+        others = [*host, *job_workers, database, journal, self._cache(), *self._exports(), disk]
         dropped = {} if collected is None else self._drops.since_lately(collected.totals)
         return MachineFacts((*self._workers(collected), *others), dropped)
 
@@ -125,6 +132,18 @@ class Machine:
             return [_component("model_host", "models", "ok", "answers", latency_ms=took)]
         return [_component("model_host", "models", "down", "does not answer, or has not loaded its models yet")]
 
+    async def _job_workers(self) -> list[ComponentView]:
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                seen = await self._parts.job_workers()
+        except (TimeoutError, PolyforgeError):
+            # That the database does not answer is told of the database.
+            return []
+        found = workers_of(seen, self._clock.now())
+        if not found and self._parts.runs_jobs:
+            return [_component("worker", "worker", "degraded", "none runs yet, so jobs wait")]
+        return found
+
     def _cache(self) -> ComponentView:
         stats, name = self._parts.cache.stats(), self._parts.cache_name
         state, detail = ("ok", "keeps answers") if stats.available else ("down", "cannot be reached")
@@ -162,6 +181,30 @@ def _collected(folder: Path) -> Collected | None:
     except OSError:
         # Processes come and go faster than they can be counted: the next look tells.
         return None
+
+
+def workers_of(seen: Sequence[WorkerSeen], now: float) -> list[ComponentView]:
+    """Those that live, and those that were lost and whose place nobody has taken."""
+    alive = [each for each in seen if each.lease_until > now]
+    places = {(each.machine, each.index) for each in alive}
+    lost = {(each.machine, each.index): each for each in sorted(seen, key=lambda each: each.seen_at)}
+    views = [
+        _component(
+            "worker",
+            f"{each.machine}/{each.index}",
+            "ok",
+            f"runs {each.running} jobs",
+            started=each.started_at,
+            seen=each.seen_at,
+        )
+        for each in alive
+    ]
+    for place, each in lost.items():
+        if place not in places:
+            detail = f"was not heard of for {now - each.seen_at:.0f} s"
+            name = f"{each.machine}/{each.index}"
+            views.append(_component("worker", name, "down", detail, started=each.started_at, seen=each.seen_at))
+    return sorted(views, key=lambda view: view.name)
 
 
 def _journal_of(backlog: Backlog, now: float) -> ComponentView:
@@ -204,6 +247,7 @@ def _component(
     used: int | None = None,
     capacity: int | None = None,
     started: float | None = None,
+    seen: float | None = None,
 ) -> ComponentView:
     return ComponentView(
         kind=kind,
@@ -217,4 +261,5 @@ def _component(
         used_bytes=used,
         capacity_bytes=capacity,
         started_at=None if started is None else utc(started),
+        seen_at=None if seen is None else utc(seen),
     )

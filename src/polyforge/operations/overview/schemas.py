@@ -9,7 +9,7 @@ from polyforge.gateway.health import Cause
 from polyforge.tenancy.limits.records import SubjectKind
 
 State = Literal["ok", "degraded", "down"]
-Kind = Literal["gateway", "model_host", "database", "journal", "cache", "export", "disk"]
+Kind = Literal["gateway", "model_host", "worker", "database", "journal", "cache", "export", "disk"]
 Severity = Literal["critical", "warning", "info"]
 Code = Literal[
     "budget_spent",
@@ -43,6 +43,7 @@ class ComponentView(BaseModel):
     used_bytes: int | None = Field(description="Of caches and disks.")
     capacity_bytes: int | None = Field(description="Of caches and disks.")
     started_at: datetime | None = Field(description="Of processes.")
+    seen_at: datetime | None = Field(default=None, description="Of workers: when they were last heard of.")
 
 
 class CoolingView(BaseModel):

@@ -34,6 +34,7 @@ _BUSY_FIGURES: Final = {
     "backlog_bytes",
     "lag_seconds",
     "seconds",
+    "seen_at",
     "detail",
     "message",
 }

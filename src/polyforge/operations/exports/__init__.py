@@ -1,0 +1,1 @@
+"""Files of what a project has much of, made by jobs."""

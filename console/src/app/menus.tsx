@@ -3,6 +3,7 @@ import { useNavigate } from "@tanstack/react-router";
 import { ChevronsUpDown, LogOut, UserRound } from "lucide-react";
 
 import { api, call, setCsrf } from "@/client/http";
+import { gathered, LARGEST_PAGE } from "@/shared/lib/gathered";
 import { useTexts } from "@/shared/lib/i18n";
 import { CHOSEN_PROJECT, ME } from "@/shared/lib/me";
 import { useSession } from "@/shared/lib/session";
@@ -56,8 +57,6 @@ export function AccountMenu() {
   );
 }
 
-const MOST_PROJECTS = 100;
-
 /** Where one works; choosing another shows everything anew. */
 export function ProjectMenu() {
   const t = useTexts("shell");
@@ -66,7 +65,7 @@ export function ProjectMenu() {
   const queries = useQueryClient();
   const projects = useQuery({
     queryKey: ["my-projects"],
-    queryFn: () => call(api.GET("/api/v1/me/projects", { params: { query: { limit: MOST_PROJECTS } } })),
+    queryFn: () => gathered((cursor) => call(api.GET("/api/v1/me/projects", { params: { query: { limit: LARGEST_PAGE, ...(cursor ? { cursor } : {}) } } }))),
     staleTime: 60_000,
   });
   const choose = useMutation({
@@ -77,7 +76,7 @@ export function ProjectMenu() {
     },
     onError: (error) => toast(messageOf(error, common), "danger"),
   });
-  const known = projects.data?.data ?? [];
+  const known = projects.data ?? [];
   const manyOrganizations = new Set(known.map((project) => project.organization_id)).size > 1;
   const named = (project: string, organization: string | null | undefined) => (manyOrganizations && organization ? `${project} · ${organization}` : project);
   const here = known.find((project) => project.id === me.project_id);
@@ -91,11 +90,15 @@ export function ProjectMenu() {
           <ChevronsUpDown size={14} aria-hidden className="shrink-0" />
         </Button>
       }
-      items={known.map((project) => ({
-        label: named(project.name, project.organization_name),
-        checked: project.id === me.project_id,
-        onSelect: () => choose.mutate(project.id),
-      }))}
+      items={
+        projects.data === undefined && projects.error
+          ? [{ label: t("projectsAgain"), onSelect: () => void projects.refetch() }]
+          : known.map((project) => ({
+              label: named(project.name, project.organization_name),
+              checked: project.id === me.project_id,
+              onSelect: () => choose.mutate(project.id),
+            }))
+      }
     />
   );
 }

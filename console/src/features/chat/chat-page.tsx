@@ -66,18 +66,23 @@ function Chat({ models, playground }: { models: readonly Model[]; playground: Pl
   }, [playground, models, url.model]);
   const failed = useSavedOf(url.chat, state, playground, t);
 
-  const send = useCallback(
-    (ids: readonly string[], text: string, pictures: readonly Picture[]) => {
+  const ready = useCallback(
+    (ids: readonly string[]) => {
       const wrong = playground.state.panes.find((pane) => ids.includes(pane.id) && Object.keys(problemsOf(pane.settings)).length > 0);
-      if (wrong === undefined) playground.say(ids, text, pictures);
-      else {
-        toast(t("mended"), "danger");
-        setSettingsOf(wrong.id);
-      }
-      return wrong === undefined;
+      if (wrong === undefined) return true;
+      toast(t("mended"), "danger");
+      setSettingsOf(wrong.id);
+      return false;
     },
     [playground, t],
   );
+
+  function send(text: string, pictures: readonly Picture[]): boolean {
+    const ids = panes.map((pane) => pane.id);
+    if (!ready(ids)) return false;
+    playground.say(ids, text, pictures);
+    return true;
+  }
 
   /** Do it at once, or after a question where something would be lost. */
   function leave(act: () => void) {
@@ -135,7 +140,7 @@ function Chat({ models, playground }: { models: readonly Model[]; playground: Pl
               playground={playground}
               readOnly={readOnly}
               alone={!together}
-              send={send}
+              ready={ready}
               onSettings={setSettingsOf}
               onCode={setCodeOf}
             />
@@ -157,7 +162,7 @@ function Chat({ models, playground }: { models: readonly Model[]; playground: Pl
                 label={panes.length > 1 ? t("composer") : t("composerOne")}
                 draft={playground.drafts.get("") ?? ""}
                 onDraft={(text) => playground.drafts.set("", text)}
-                onSend={(text, pictures) => send(panes.map((pane) => pane.id), text, pictures)}
+                onSend={send}
                 onStop={() => playground.stop()}
                 busy={talking}
               />

@@ -12,7 +12,7 @@ import type { Answering } from "./answering";
 import { Composer } from "./composer";
 import { MOST_PANES, type Pane, type Picture } from "./conversation";
 import type { Playground } from "./playground";
-import { TurnOf } from "./turn";
+import { type Ready, TurnOf } from "./turn";
 
 interface Props {
   pane: Pane;
@@ -24,15 +24,20 @@ interface Props {
   readOnly: boolean;
   /** Whether it has a box of text of its own. */
   alone: boolean;
-  send: (ids: readonly string[], text: string, pictures: readonly Picture[]) => boolean;
+  ready: Ready;
   onSettings: (id: string) => void;
   onCode: (id: string) => void;
 }
 
 /** One model, and the conversation with it. */
-export const PaneOf = memo(function PaneOf({ pane, live, models, panes, playground, readOnly, alone, send, onSettings, onCode }: Props) {
+export const PaneOf = memo(function PaneOf({ pane, live, models, panes, playground, readOnly, alone, ready, onSettings, onCode }: Props) {
   const t = useTexts("chat");
   const name = pane.model;
+  function send(text: string, pictures: readonly Picture[]): boolean {
+    if (!ready([pane.id])) return false;
+    playground.say([pane.id], text, pictures);
+    return true;
+  }
   return (
     <section
       aria-label={t("conversationWith", { model: name })}
@@ -63,7 +68,7 @@ export const PaneOf = memo(function PaneOf({ pane, live, models, panes, playgrou
           ]}
         />
       </header>
-      <Transcript pane={pane} live={live} playground={readOnly ? null : playground} />
+      <Transcript pane={pane} live={live} playground={readOnly ? null : playground} ready={ready} />
       {alone && !readOnly ? (
         <div className="border-line border-t p-2">
           <Composer
@@ -71,7 +76,7 @@ export const PaneOf = memo(function PaneOf({ pane, live, models, panes, playgrou
             label={t("composerOf", { model: name })}
             draft={playground.drafts.get(pane.id) ?? ""}
             onDraft={(text) => playground.drafts.set(pane.id, text)}
-            onSend={(text, pictures) => send([pane.id], text, pictures)}
+            onSend={send}
             onStop={() => playground.stop(pane.id)}
             busy={live !== undefined}
           />
@@ -83,7 +88,7 @@ export const PaneOf = memo(function PaneOf({ pane, live, models, panes, playgrou
 
 const AT_THE_END = 48;
 
-function Transcript({ pane, live, playground }: { pane: Pane; live: Answering | undefined; playground: Playground | null }) {
+function Transcript({ pane, live, playground, ready }: { pane: Pane; live: Answering | undefined; playground: Playground | null; ready: Ready }) {
   const t = useTexts("chat");
   const { place, content, atEnd, toEnd, onScroll } = useFollowed(pane.turns.length);
   return (
@@ -105,7 +110,7 @@ function Transcript({ pane, live, playground }: { pane: Pane; live: Answering | 
             </div>
           ) : null}
           {pane.turns.map((turn, index) => (
-            <TurnOf key={turn.id} pane={pane.id} turn={turn} last={index === pane.turns.length - 1 && live === undefined} playground={playground} />
+            <TurnOf key={turn.id} pane={pane.id} turn={turn} last={index === pane.turns.length - 1 && live === undefined} playground={playground} ready={ready} />
           ))}
           {live ? <Live answering={live} /> : null}
         </div>

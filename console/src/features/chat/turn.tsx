@@ -13,12 +13,16 @@ import { FailedAnswer } from "./failed";
 import { addressOf } from "./pictures";
 import type { Playground } from "./playground";
 
+/** Whether panes can be asked; where their settings are wrong they are shown instead. */
+export type Ready = (panes: readonly string[]) => boolean;
+
 interface Props {
   pane: string;
   turn: Turn;
   last: boolean;
   /** Null for those who may only read it. */
   playground: Playground | null;
+  ready: Ready;
 }
 
 /** One turn of a conversation; it is drawn once, whatever comes after it. */
@@ -26,7 +30,7 @@ export const TurnOf = memo(function TurnOf({ turn, ...rest }: Props) {
   return turn.by === "person" ? <Said turn={turn} {...rest} /> : <Answered turn={turn} {...rest} />;
 });
 
-function Said({ pane, turn, playground }: Props & { turn: PersonTurn }) {
+function Said({ pane, turn, playground, ready }: Props & { turn: PersonTurn }) {
   const t = useTexts("chat");
   const [edited, setEdited] = useState<string | null>(null);
   if (edited !== null) {
@@ -35,6 +39,7 @@ function Said({ pane, turn, playground }: Props & { turn: PersonTurn }) {
         className="flex flex-col gap-2"
         onSubmit={(event) => {
           event.preventDefault();
+          if (!ready([pane])) return;
           setEdited(null);
           playground?.resay(pane, turn.id, edited.trim());
         }}
@@ -76,9 +81,9 @@ function Said({ pane, turn, playground }: Props & { turn: PersonTurn }) {
 
 const TOLD = new Set(["length", "content_filter", "refusal"]);
 
-function Answered({ pane, turn, last, playground }: Props & { turn: ModelTurn }) {
+function Answered({ pane, turn, last, playground, ready }: Props & { turn: ModelTurn }) {
   const t = useTexts("chat");
-  const retry = last && playground ? () => playground.retry(pane) : undefined;
+  const retry = last && playground ? () => ready([pane]) && playground.retry(pane) : undefined;
   const answers = playground && last && waitsForResults(turn);
   const { finish } = turn.facts;
   const prose = proseOf(turn.parts);
@@ -86,7 +91,7 @@ function Answered({ pane, turn, last, playground }: Props & { turn: ModelTurn })
   return (
     <div data-testid="answer" className="flex min-w-0 flex-col gap-2.5">
       <Parts parts={turn.parts} />
-      <Calls turn={turn} onResults={answers ? (results) => playground.giveResults(pane, turn.id, results) : undefined} />
+      <Calls turn={turn} onResults={answers ? (results) => ready([pane]) && playground.giveResults(pane, turn.id, results) : undefined} />
       {nothing ? <p className="text-muted italic">{t("emptyAnswer")}</p> : null}
       {finish && TOLD.has(finish) ? <p className="text-warn text-[13px]">{t(`finish.${finish}`)}</p> : null}
       {turn.stopped ? <p className="text-muted text-[13px]">{t("stopped")}</p> : null}

@@ -1,5 +1,6 @@
 import { useTexts } from "@/shared/lib/i18n";
 
+import { apart } from "./labels";
 import type { Point } from "./vectors";
 
 const WIDTH = 720;
@@ -14,7 +15,7 @@ export function TextMap({ texts, points }: { texts: readonly string[]; points: r
   const across = scale(points.map((point) => point.x), WIDTH);
   const down = scale(points.map((point) => -point.y), HEIGHT);
   const places = points.map((point) => ({ x: across(point.x), y: down(-point.y) }));
-  const labels = texts.length > LABELLED ? places : apart(places);
+  const labels = texts.length > LABELLED ? places : apart(places, HEIGHT);
   return (
     <svg viewBox={`0 0 ${WIDTH} ${HEIGHT}`} role="img" aria-label={t("mapLabel", { count: texts.length })} className="bg-sunken border-line rounded-box w-full border">
       {places.map(({ x, y }, index) => {
@@ -39,22 +40,6 @@ function scale(values: readonly number[], size: number): (value: number) => numb
   const range = Math.max(...values) - least;
   if (range === 0) return () => size / 2;
   return (value) => MARGIN + ((value - least) / range) * (size - 2 * MARGIN);
-}
-
-const LINE = 15;
-const LABEL_WIDTH = 190;
-
-/** Where labels stand so that none lies on another: as near to their points as there is room, from the top down. */
-function apart(places: readonly Point[]): Point[] {
-  const labels = places.map((place) => ({ ...place }));
-  const set: Point[] = [];
-  for (const label of labels.toSorted((one, other) => one.y - other.y)) {
-    for (const other of set) {
-      if (Math.abs(other.x - label.x) < LABEL_WIDTH && label.y - other.y < LINE) label.y = other.y + LINE;
-    }
-    set.push(label);
-  }
-  return labels;
 }
 
 function shortened(text: string): string {

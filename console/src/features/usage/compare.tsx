@@ -9,6 +9,7 @@ import { Card } from "@/shared/ui/card";
 import { ErrorNote } from "@/shared/ui/error-note";
 import { Field } from "@/shared/ui/field";
 import { Input } from "@/shared/ui/input";
+import { type SmallColumn, SmallTable } from "@/shared/ui/small-table";
 
 import { type Asked, filtersOf } from "./usage-queries";
 
@@ -56,42 +57,30 @@ export function Compare({ asked }: { asked: Asked }) {
   );
 }
 
+type Candidate = Schemas["ComparisonView"]["candidates"][number];
+
 function Compared({ found }: { found: Schemas["ComparisonView"] }) {
   const t = useTexts("usage");
+  const columns: SmallColumn<Candidate>[] = [
+    { title: t("wouldCost"), cell: (one) => formatUsd(one.cost_usd) },
+    { title: t("didCost"), className: "text-muted", cell: (one) => formatUsd(one.actual_cost_usd) },
+    { title: t("covered"), className: "text-muted", cell: (one) => <Covered candidate={one} all={found.requests} /> },
+  ];
   return (
     <div className="mt-3 overflow-x-auto" tabIndex={0}>
-      <table className="w-full tabular-nums">
-        <thead>
-          <tr className="text-muted text-[12.5px]">
-            <th scope="col" className="pb-1 text-left font-medium">
-              {t("candidate")}
-            </th>
-            <th scope="col" className="pb-1 pl-3 text-right font-medium">
-              {t("wouldCost")}
-            </th>
-            <th scope="col" className="pb-1 pl-3 text-right font-medium">
-              {t("didCost")}
-            </th>
-            <th scope="col" className="pb-1 pl-3 text-right font-medium">
-              {t("covered")}
-            </th>
-          </tr>
-        </thead>
-        <tbody>
-          {found.candidates.map((candidate) => (
-            <tr key={candidate.name} className="border-line border-t">
-              <th scope="row" className="py-1.5 text-left font-medium" title={candidate.origins.join(", ")}>
-                {candidate.name}
-              </th>
-              <td className="py-1.5 pl-3 text-right">{formatUsd(candidate.cost_usd)}</td>
-              <td className="text-muted py-1.5 pl-3 text-right">{formatUsd(candidate.actual_cost_usd)}</td>
-              <td className="text-muted py-1.5 pl-3 text-right" title={candidate.unknown.length > 0 ? t("noPriceFor", { models: candidate.unknown.join(", ") }) : undefined}>
-                {t("ofRequests", { covered: formatNumber(candidate.covered_requests), all: formatNumber(found.requests) })}
-              </td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
+      <SmallTable
+        title={t("candidate")}
+        name={(one) => <span title={one.origins.join(", ")}>{one.name}</span>}
+        columns={columns}
+        rows={found.candidates}
+        rowKey={(one) => one.name}
+      />
     </div>
   );
+}
+
+function Covered({ candidate, all }: { candidate: Candidate; all: number }) {
+  const t = useTexts("usage");
+  const unknown = candidate.unknown.length > 0 ? t("noPriceFor", { models: candidate.unknown.join(", ") }) : undefined;
+  return <span title={unknown}>{t("ofRequests", { covered: formatNumber(candidate.covered_requests), all: formatNumber(all) })}</span>;
 }

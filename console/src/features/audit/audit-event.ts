@@ -1,4 +1,5 @@
 import type { Schemas } from "@/client/http";
+import { momentOf } from "@/shared/lib/format";
 import { useNames } from "@/shared/lib/names";
 import { useProjects } from "@/shared/lib/projects";
 
@@ -31,4 +32,10 @@ export function useActorName(): (event: AuditEvent) => string {
     const now = kind === "user" ? names.user(id) : id;
     return now === id ? then || id : now;
   };
+}
+
+/** A span of time as it was chosen, as the API takes it. */
+export function spanOf(since: string | undefined, until: string | undefined): { since?: string; until?: string } {
+  const [from, to] = [momentOf(since), momentOf(until)];
+  return { ...(from ? { since: from } : {}), ...(to ? { until: to } : {}) };
 }

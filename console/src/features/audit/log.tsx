@@ -14,7 +14,7 @@ import { Empty } from "@/shared/ui/empty";
 import { Filter, Filters, FilterText } from "@/shared/ui/filters";
 import { Input, Select } from "@/shared/ui/input";
 
-import { AUDIT, type AuditEvent, useActorName, useResourceName } from "./audit-event";
+import { AUDIT, type AuditEvent, spanOf, useActorName, useResourceName } from "./audit-event";
 import { AuditEventView } from "./event-view";
 
 const NARROWING = ["action", "actor", "kind", "resource", "since", "until"] as const;
@@ -124,7 +124,6 @@ function queryOf(state: Partial<Record<Narrowing, string>>) {
     ...(state.actor ? { actor: state.actor } : {}),
     ...(state.kind ? { resource_kind: state.kind } : {}),
     ...(state.resource ? { resource_id: state.resource } : {}),
-    ...(state.since ? { since: new Date(state.since).toISOString() } : {}),
-    ...(state.until ? { until: new Date(state.until).toISOString() } : {}),
+    ...spanOf(state.since, state.until),
   };
 }

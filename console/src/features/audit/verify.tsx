@@ -1,5 +1,5 @@
 import { useMutation } from "@tanstack/react-query";
-import { useRef, useState } from "react";
+import { useEffect, useRef, useState } from "react";
 
 import { api, call, type Schemas } from "@/client/http";
 import { formatNumber } from "@/shared/lib/format";
@@ -29,6 +29,8 @@ export function Verify({ open, onClose }: { open: boolean; onClose: () => void }
       return verifyAll(proof.trim() || null, mine.signal, setSofar);
     },
   });
+
+  useEffect(() => () => running.current?.abort(), []);
 
   function close() {
     running.current?.abort();

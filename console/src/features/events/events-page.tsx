@@ -1,6 +1,6 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { Pause, Play, Radio } from "lucide-react";
-import { useCallback, useEffect, useMemo } from "react";
+import { useCallback, useEffect, useMemo, useRef } from "react";
 
 import { api, call } from "@/client/http";
 import { formatClock, formatDateTime, NONE } from "@/shared/lib/format";
@@ -21,7 +21,7 @@ import { Select } from "@/shared/ui/input";
 import { Page } from "@/shared/ui/page";
 import { Time } from "@/shared/ui/time";
 
-import { type Event, useTail } from "./tail";
+import { type Event, MOST_KEPT, useTail } from "./tail";
 
 const EVENTS = "events";
 const STREAMS: readonly Event["stream"][] = ["settings", "keys", "models", "budgets", "jobs", "alerts", "people", "secrets", "cache"];
@@ -41,9 +41,15 @@ export default function EventsPage() {
     { onFocus: false },
   );
   const again = useCallback(() => void queries.resetQueries({ queryKey: [EVENTS] }), [queries]);
-  const after = list.loading || list.error ? undefined : (list.rows[0]?.sequence ?? NOTHING_YET);
-  const tail = useTail(stream, after, !paused, again);
-  useNewNames(tail.events[0]);
+  const newest = list.rows[0]?.sequence ?? NOTHING_YET;
+  const unread = list.loading || (Boolean(list.error) && list.rows.length === 0);
+  const tail = useTail(stream, unread ? undefined : newest, !paused, again);
+  useNewNames(tail.events);
+  // More came than is kept of it: what lies between that and what was read once is read now.
+  const torn = tail.events.length === MOST_KEPT && (tail.events.at(-1)?.sequence ?? 0) > newest;
+  useEffect(() => {
+    if (torn) again();
+  }, [torn, again]);
   const rows = useMemo(() => joined(tail.events, list.rows), [tail.events, list.rows]);
   const opened = rows.find((event) => String(event.sequence) === state.open);
   const columns = useColumns();
@@ -78,7 +84,7 @@ export default function EventsPage() {
       <DataTable
         label={t("title")}
         columns={columns}
-        list={{ ...list, rows }}
+        list={{ ...list, rows, loading: list.loading && rows.length === 0 }}
         rowKey={(event) => String(event.sequence)}
         onOpen={(event) => setState({ open: String(event.sequence) })}
         empty={
@@ -95,13 +101,15 @@ export default function EventsPage() {
 }
 
 /** What was just made or renamed is known by its name at once. */
-function useNewNames(newest: Event | undefined): void {
+function useNewNames(events: readonly Event[]): void {
   const queries = useQueryClient();
-  const { sequence, stream } = newest ?? {};
+  const known = useRef(NOTHING_YET);
   useEffect(() => {
-    if (stream === "keys") void queries.invalidateQueries({ queryKey: ["keys", "names"] });
-    if (stream === "people") for (const queryKey of [["people", "names"], PROJECTS]) void queries.invalidateQueries({ queryKey });
-  }, [queries, sequence, stream]);
+    const streams = new Set(events.filter((event) => event.sequence > known.current).map((event) => event.stream));
+    known.current = events[0]?.sequence ?? known.current;
+    if (streams.has("keys")) void queries.invalidateQueries({ queryKey: ["keys", "names"] });
+    if (streams.has("people")) for (const queryKey of [["people", "names"], PROJECTS]) void queries.invalidateQueries({ queryKey });
+  }, [queries, events]);
 }
 
 /** What came live above what was read; what both have is shown once. */

@@ -10,6 +10,8 @@ export const MOST_KEPT = 500;
 const TOGETHER_MS = 200;
 const FIRST_WAIT_MS = 1_000;
 const LONGEST_WAIT_MS = 30_000;
+/** The server says something every 15 seconds; a connection that is silent for longer is dead. */
+const IDLE_MS = 50_000;
 
 export interface Tail {
   /** What came since the page began to follow, newest first. */
@@ -28,23 +30,31 @@ export function withNewer(kept: readonly Event[], came: readonly Event[]): reado
 
 /** Follows events after the one with the sequence `after`, as long as `on`; what comes meanwhile is told when it goes on. */
 export function useTail(stream: string, after: number | undefined, on: boolean, onGap: () => void): Tail {
-  const [events, setEvents] = useState<readonly Event[]>([]);
+  const [kept, setKept] = useState<Kept>({ stream, events: [] });
   const [live, setLive] = useState(false);
-  const [followed, setFollowed] = useState(stream);
-  if (followed !== stream) {
-    setFollowed(stream);
-    setEvents([]);
-  }
+  if (kept.stream !== stream) setKept({ stream, events: [] });
+  const { events } = kept;
   const newest = events[0]?.sequence ?? after;
   const ready = newest !== undefined;
   useEffect(() => {
     if (!on || !ready) return undefined;
-    const told = { open: setLive, came: (came: readonly Event[]) => setEvents((kept) => withNewer(kept, came)), gap: onGap };
-    return follow(stream, newest, told);
+    return follow(stream, newest, { open: setLive, came: (came) => setKept((old) => added(old, stream, came)), gap: onGap });
     // It goes on by itself from where it is: only a start takes `newest` and `onGap`.
     // eslint-disable-next-line react-hooks/exhaustive-deps
   }, [stream, on, ready]);
   return { events, live: live && on };
+}
+
+interface Kept {
+  stream: string;
+  events: readonly Event[];
+}
+
+/** What a stream told, where that is the one that is shown: the last words of another come late. */
+export function added(kept: Kept, stream: string, came: readonly Event[]): Kept {
+  if (kept.stream !== stream) return kept;
+  const events = withNewer(kept.events, came);
+  return events === kept.events ? kept : { stream, events };
 }
 
 interface Told {
@@ -82,7 +92,7 @@ function follow(stream: string, from: number, told: Told): () => void {
     if (response.body === null) return;
     told.open(true);
     waitMs = FIRST_WAIT_MS;
-    for await (const { event, data } of readEvents(response.body)) {
+    for await (const { event, data } of readEvents(response.body, IDLE_MS)) {
       if (event !== "reset") take(JSON.parse(data) as Event);
       // Without a first place nothing that had been shown was lost.
       else if (from > 0) told.gap();

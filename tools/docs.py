@@ -98,6 +98,9 @@ def adapter_parts(port: str, path: str) -> Iterator[str]:
     """The settings that the adapters of a port add to their entry, which is at `path`."""
     package = importlib.import_module(f"{polyforge.adapters.__name__}.{port}")
     for module in pkgutil.iter_modules(package.__path__):
+        # A folder holds what several adapters share.
+        if module.ispkg:
+            continue
         settings: type[BaseModel] = importlib.import_module(f"{package.__name__}.{module.name}").Settings
         yield f"### {path.removesuffix('.<name>')} with `use: {module.name}`\n"
         yield f"{summary(settings)}\n"

@@ -21,6 +21,8 @@ from tests.support.postgres import Postgres, run_apart
 WALLED = {
     "api_keys",
     "audit_events",
+    "batches",
+    "files",
     "group_members",
     "groups",
     "idempotent_requests",

@@ -40,7 +40,17 @@ def application(routers: list[APIRouter], authentication: Authentication, well_k
     management = build_management(routers)
     console = Console(Path(__file__).parent / "no-console")
     return Application(
-        nothing, nothing, operations, management, authentication, unseen, well_known, nothing, nothing, console
+        nothing,
+        nothing,
+        operations,
+        management,
+        authentication,
+        unseen,
+        well_known,
+        nothing,
+        nothing,
+        console,
+        nothing,
     )
 
 
@@ -53,7 +63,17 @@ def console_application(console: Console) -> Application:
     operations = Operations(lambda: b"", local_only=True)
     management = build_management([])
     return Application(
-        nothing, nothing, operations, management, refusing, unseen, well_known, nothing, nothing, console
+        nothing,
+        nothing,
+        operations,
+        management,
+        refusing,
+        unseen,
+        well_known,
+        nothing,
+        nothing,
+        console,
+        nothing,
     )
 
 

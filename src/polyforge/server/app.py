@@ -14,6 +14,9 @@ from polyforge.server.console.site import Console, send_page
 from polyforge.server.declared import OPEN_PREFIX
 from polyforge.server.errors import Rendered, opaque, render_anthropic, renderer_for
 from polyforge.server.exchange import Observer
+from polyforge.server.files import PATH as FILES_PATH
+from polyforge.server.files import PREFIX as FILES_PREFIX
+from polyforge.server.files import Files
 from polyforge.server.http import (
     Message,
     RawHeaders,
@@ -64,6 +67,7 @@ class Application:
         conversations: Conversations,
         open_inference: OpenInference,
         console: Console,
+        files: Files,
     ) -> None:
         self._inference = inference
         self._endpoints = inference.endpoints
@@ -76,6 +80,7 @@ class Application:
         self._conversations = conversations
         self._open_inference = open_inference
         self._console = console
+        self._files = files
 
     def drain(self) -> None:
         """Take no new traffic; what is under way goes on."""
@@ -141,6 +146,9 @@ class Application:
             caller = await self._authentication.caller(scope)
             told = await self._conversations.answer(scope["method"], path, scope["query_string"], caller)
             await send_whole(send, 200, [(b"content-type", _JSON)], told)
+            return
+        if path == FILES_PATH or path.startswith(FILES_PREFIX):
+            await self._files.answer(scope, receive, send, await self._authentication.caller(scope))
             return
         if is_oip(path):
             status, told = await self._open_inference.answer(scope, receive)

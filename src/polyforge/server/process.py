@@ -36,6 +36,7 @@ from polyforge.server.browser import Browser
 from polyforge.server.console.site import FOLDER as CONSOLE_FOLDER
 from polyforge.server.console.site import INDEX as CONSOLE_INDEX
 from polyforge.server.console.site import Console
+from polyforge.server.files import Files
 from polyforge.server.inference import Inference
 from polyforge.server.management import build_management
 from polyforge.server.models import Models
@@ -163,6 +164,7 @@ def create_app(platform: GatewayPlatform, overview: OverviewPlatform) -> Applica
         conversations,
         open_inference,
         Console(),
+        Files(platform.objects.files),
     )
 
 

@@ -26,6 +26,8 @@ LEVELS: Final[Mapping[str, Level]] = {
     "usage:write": "project",
     "requests:payload": "project",
     "requests:delete": "project",
+    "files:read": "project",
+    "files:write": "project",
     "cache:write": "project",
     "events:read": "project",
     "jobs:read": "project",

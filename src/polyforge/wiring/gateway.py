@@ -95,6 +95,7 @@ from polyforge.wiring.caching import CachePlatform, check_embedders, with_defaul
 from polyforge.wiring.guardrails import check_models, rulebook_of
 from polyforge.wiring.jobs import JobPlatform
 from polyforge.wiring.limits import LimitPlatform
+from polyforge.wiring.objects import ObjectPlatform
 from polyforge.wiring.open_inference import NO_SOCKET, hosted_models
 from polyforge.wiring.operations import OperationsPlatform
 from polyforge.wiring.payloads import PayloadPlatform
@@ -203,7 +204,13 @@ class GatewayPlatform:
         self.responses = Responses(settings.responses, self.database, clock, self.master)
         self.idempotency = Idempotency(settings.idempotency, self.database, clock, self.master)
         self.payloads = PayloadPlatform(
-            settings.requests.payloads, self.database, clock, self.master, self.recorder, self.count(PAYLOADS_DROPPED)
+            settings.requests.payloads,
+            self.database,
+            clock,
+            self.master,
+            self.recorder,
+            self.objects.of_people,
+            self.count(PAYLOADS_DROPPED),
         )
         self.jobs = JobPlatform(settings.jobs, self.database, clock, self.recorder, self.events)
 
@@ -232,6 +239,11 @@ class GatewayPlatform:
     def standing(self) -> Standing:
         """Who asked for something, as they stand when it is done."""
         return Standing(self.database, self.clock, self.principals)
+
+    @cached_property
+    def objects(self) -> ObjectPlatform:
+        """Where objects are kept, and files among them."""
+        return ObjectPlatform(self.settings, self.database, self.clock, self.recorder)
 
     @cached_property
     def hosted(self) -> HostedModels:
@@ -319,9 +331,11 @@ class GatewayPlatform:
         await self.operations.open()
         await self.people.open(self.declared_secrets)
         await self.registry.open(self.declared_secrets)
+        await self.objects.open(self.declared_secrets)
 
     async def close(self) -> None:
         """Close everything, the journal last: it holds what the others may still say."""
+        await self.objects.close()
         await self.registry.close()
         await self.operations.close()
         await self.idempotency.close()
@@ -422,6 +436,7 @@ class GatewayPlatform:
                 ExpiryPruning(idempotent_requests, self.database, self.clock),
                 ExpiryPruning(request_payloads, self.database, self.clock),
                 HistoryPruning(self.settings.requests, self.database, self.clock),
+                self.objects.pruning,
             )
             await asyncio.gather(*(each.run() for each in pruning))
 

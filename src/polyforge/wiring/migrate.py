@@ -1,5 +1,7 @@
 """Bringing the database of some settings up to date, with nothing else of a platform."""
 
+from polyforge.batch.batches import tables as batches
+from polyforge.batch.files import tables as files
 from polyforge.database import counting
 from polyforge.database.events import tables as events
 from polyforge.database.metadata import metadata
@@ -42,6 +44,8 @@ ROOMS = (
     configuration,
     additions,
     flags,
+    files,
+    batches,
     jobs,
 )
 """The modules whose import declares tables; together they make the metadata complete."""

@@ -12,6 +12,8 @@ from typing import Any, cast
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from polyforge.batch.batches.settings import BatchSettings
+from polyforge.batch.files.settings import FileSettings
 from polyforge.database.events.settings import EventSettings
 from polyforge.database.settings import DatabaseSettings
 from polyforge.egress.settings import EgressSettings
@@ -229,6 +231,12 @@ class Settings(BaseModel):
     idempotency: IdempotencySettings = Field(default_factory=IdempotencySettings)
     tokens: TokenSettings = Field(default_factory=TokenSettings)
     cache: CacheSettings = Field(default_factory=CacheSettings)
+    objects: Chosen = Field(
+        default=Chosen(use="folder"),
+        description="Where files and what jobs make are kept: a `folder`, `s3`, `gs`, `az`, or `memory` for trials.",
+    )
+    files: FileSettings = Field(default_factory=FileSettings)
+    batches: BatchSettings = Field(default_factory=BatchSettings)
     providers: dict[str, Chosen] = Field(default_factory=dict, description="Upstream services by name.")
     models: dict[str, ModelSettings] = Field(default_factory=dict, description="Names that callers use.")
     limits: dict[str, LimitSettings] = Field(

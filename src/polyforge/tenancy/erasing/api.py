@@ -27,7 +27,7 @@ def router(erasing: ErasingService) -> APIRouter:
         ] = None,
         cursor: Annotated[str | None, Query(max_length=60)] = None,
     ) -> ErasedView:
-        """Remove a person's payloads, feedback and conversations, and name the end user of requests by a pseudonym.
+        """Remove a person's payloads, feedback, conversations and files; name the end user of requests by a pseudonym.
 
         What was used stays counted. A call does a bounded part of it: call again until there is no `next_cursor`.
         """
@@ -37,6 +37,7 @@ def router(erasing: ErasingService) -> APIRouter:
             payloads=done.payloads,
             feedback=done.feedback,
             conversations=done.conversations,
+            files=done.files,
             next_cursor=None if done.place is None else str(done.place),
         )
 

@@ -1,9 +1,10 @@
 """Who is to be forgotten, and how far that is."""
 
-from typing import Literal
+from typing import Literal, Protocol
 
 import msgspec
 
+from polyforge.database.scopes import Scope
 from polyforge.tenancy.history.records import Place
 
 
@@ -22,6 +23,7 @@ class Erased(msgspec.Struct, frozen=True):
     payloads: int = 0
     feedback: int = 0
     conversations: int = 0
+    files: int = 0
     place: Place | None = None
 
     def then(self, more: "Erased") -> "Erased":
@@ -31,5 +33,14 @@ class Erased(msgspec.Struct, frozen=True):
             self.payloads + more.payloads,
             self.feedback + more.feedback,
             self.conversations + more.conversations,
+            self.files + more.files,
             more.place,
         )
+
+
+class Belongings(Protocol):
+    """What users left in a room above this one."""
+
+    async def forget(self, scope: Scope, user_id: str) -> tuple[int, bool]:
+        """Remove a bounded part of what a user left in a project; how much, and whether that was all."""
+        ...

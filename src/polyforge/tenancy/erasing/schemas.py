@@ -10,4 +10,5 @@ class ErasedView(BaseModel):
     payloads: int = Field(description="Payloads that were removed.")
     feedback: int = Field(description="Feedback that was removed.")
     conversations: int = Field(description="Conversations that a user saved and that were removed.")
+    files: int = Field(description="Files that a user uploaded and that were removed.")
     next_cursor: str | None = Field(description="Call again with it as `cursor` to go on; null: all of it is done.")

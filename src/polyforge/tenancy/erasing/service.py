@@ -10,21 +10,22 @@ from polyforge.tenancy.audit.log import Subject
 from polyforge.tenancy.audit.recorder import Recorder
 from polyforge.tenancy.callers import Caller
 from polyforge.tenancy.erasing.pseudonyms import Pseudonyms
-from polyforge.tenancy.erasing.records import Erased, Person
+from polyforge.tenancy.erasing.records import Belongings, Erased, Person
 from polyforge.tenancy.erasing.store import PersonEditor, PersonStore, Rename
-from polyforge.tenancy.history.records import read_place
+from polyforge.tenancy.history.records import END, read_place
 
 MOST_STEPS: Final = 10
 """Transactions of one call; whoever wants more of it done calls again."""
 
 
 class ErasingService:
-    """Removes payloads, feedback and saved conversations, and names end users by pseudonyms: every sum stays."""
+    """Removes payloads, feedback, saved conversations and files, and names end users by pseudonyms: every sum stays."""
 
-    def __init__(self, database: Database, recorder: Recorder, master: MasterKeys) -> None:
+    def __init__(self, database: Database, recorder: Recorder, master: MasterKeys, files: Belongings) -> None:
         self._database = database
         self._recorder = recorder
         self._pseudonyms = Pseudonyms(master)
+        self._files = files
 
     async def erase(self, caller: Caller, person: Person, cursor: str | None) -> Erased:
         """Forget as much as one call may; `place` says where to go on. Invalid for a cursor that is none."""
@@ -37,6 +38,7 @@ class ErasingService:
                 rows, following = await PersonStore(session, scope, person).page(done.place)
             async with self._database.write(scope) as session:
                 done = done.then(await PersonEditor(session, scope, person).forget(rows, following, rename))
+            done = await self._forget_files(scope, person, done)
             if done.place is None:
                 await self._rename_series(scope, person, rename)
                 break
@@ -46,6 +48,14 @@ class ErasingService:
     def pseudonym(self, project_id: str, end_user: str) -> str:
         """What stands for an end user of a project who was forgotten."""
         return self._pseudonyms.of(project_id, end_user)
+
+    async def _forget_files(self, scope: Scope, person: Person, done: Erased) -> Erased:
+        """What was done, and files of a user beside it."""
+        if person.kind != "user":
+            return done
+        removed, complete = await self._files.forget(scope, person.name)
+        place = done.place if complete or done.place is not None else END
+        return done.then(Erased(files=removed, place=place))
 
     async def _rename_series(self, scope: Scope, person: Person, rename: Rename) -> None:
         last: str | None = ""
@@ -62,6 +72,7 @@ class ErasingService:
             "payloads": done.payloads,
             "feedback": done.feedback,
             "conversations": done.conversations,
+            "files": done.files,
         }
         async with self._database.write() as session:
             complete = {**told, "complete": done.place is None}

@@ -67,7 +67,7 @@ class PersonEditor:
         requests = await self._rename(rows, rename)
         if following is None and PAGE in (payloads, said, saved):
             following = END
-        return Erased(requests, payloads, heard + said, saved, following)
+        return Erased(requests, payloads, heard + said, saved, place=following)
 
     async def rename_series(self, after: str, rename: Rename) -> str | None:
         """Take the next page of names after one off the series, of which the sums stay; the last, None: no more."""

@@ -113,6 +113,14 @@ def test_a_forgotten_password_is_set_anew_by_a_link(site: Site, window: Window) 
     expect(page.get_by_text("The password is set. Sign in with it.")).to_be_visible()
     fill_in(page, person.email, NEW)
     has_arrived(page, f"{site.url}/")
+    page.goto(site.link(person.email))
+    window.forgive("/password-reset/finish", "status of 401")
+    page.get_by_label("New password", exact=True).fill(PASSWORD)
+    page.get_by_role("button", name="Set the password").click()
+    expect(page.get_by_text("The link is wrong, too old, or was used before.")).to_be_visible()
+    window.shoot("used-before")
+    page.get_by_role("link", name="Ask for another link").click()
+    expect(page.get_by_role("heading", name="Set a new password")).to_be_visible()
 
 
 def test_who_is_signed_in_elsewhere_is_signed_out_there(site: Site, windows: Windows) -> None:

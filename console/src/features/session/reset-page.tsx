@@ -8,7 +8,7 @@ import { Form } from "@/shared/ui/form";
 import { NewPassword } from "@/shared/ui/new-password";
 
 import { useLinkToken } from "./arriving";
-import { BrokenLink } from "./broken-link";
+import { BrokenLink, DeadLink, isDead } from "./broken-link";
 import { Welcome } from "./welcome";
 import { useInWords } from "./words";
 
@@ -19,10 +19,17 @@ export default function ResetPage() {
   const queries = useQueryClient();
   const navigate = useNavigate();
   const [password, setPassword] = useState("");
+  const [dead, setDead] = useState(false);
 
   async function submit() {
     if (token === null) return;
-    await call(api.POST("/api/v1/auth/password-reset/finish", { body: { token, password } }));
+    try {
+      await call(api.POST("/api/v1/auth/password-reset/finish", { body: { token, password } }));
+    } catch (error) {
+      if (!isDead(error)) throw error;
+      setDead(true);
+      return;
+    }
     // It ended every session, this browser's too.
     setCsrf(null);
     queries.clear();
@@ -30,9 +37,11 @@ export default function ResetPage() {
   }
 
   return (
-    <Welcome title={t("reset.title")} about={t("reset.about")}>
+    <Welcome title={t("reset.title")} about={dead ? undefined : t("reset.about")}>
       {token === null ? (
         <BrokenLink />
+      ) : dead ? (
+        <DeadLink again="/forgotten-password" label={t("reset.again")} />
       ) : (
         <Form wide submit={t("reset.submit")} onSubmit={submit} explain={(error) => inWords(error, "linkDead")} disabled={password === ""}>
           {(errors) => <NewPassword autoFocus label={t("reset.password")} value={password} onChange={setPassword} error={errors.password} />}

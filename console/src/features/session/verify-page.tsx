@@ -1,5 +1,6 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
+import { useState } from "react";
 
 import { api, call } from "@/client/http";
 import { useTexts } from "@/shared/lib/i18n";
@@ -8,7 +9,7 @@ import { Form } from "@/shared/ui/form";
 import { toast } from "@/shared/ui/toast";
 
 import { useLinkToken } from "./arriving";
-import { BrokenLink } from "./broken-link";
+import { BrokenLink, DeadLink, isDead } from "./broken-link";
 import { Welcome } from "./welcome";
 import { useInWords } from "./words";
 
@@ -18,10 +19,17 @@ export default function VerifyPage() {
   const token = useLinkToken();
   const queries = useQueryClient();
   const navigate = useNavigate();
+  const [dead, setDead] = useState(false);
 
   async function submit() {
     if (token === null) return;
-    await call(api.POST("/api/v1/auth/verify", { body: { token } }));
+    try {
+      await call(api.POST("/api/v1/auth/verify", { body: { token } }));
+    } catch (error) {
+      if (!isDead(error)) throw error;
+      setDead(true);
+      return;
+    }
     const me = await queries.fetchQuery({ queryKey: ME, queryFn: readMe, staleTime: 0 });
     if (me) {
       toast(t("done.verified"));
@@ -30,9 +38,15 @@ export default function VerifyPage() {
   }
 
   return (
-    <Welcome title={t("verify.title")} about={t("verify.about")}>
-      {/* Not at once: programs that look into letters follow links too. */}
-      {token === null ? <BrokenLink /> : <Form wide submit={t("verify.submit")} onSubmit={submit} explain={(error) => inWords(error, "linkDead")} />}
+    <Welcome title={t("verify.title")} about={dead ? undefined : t("verify.about")}>
+      {token === null ? (
+        <BrokenLink />
+      ) : dead ? (
+        <DeadLink again="/profile" label={t("verify.again")} />
+      ) : (
+        // Not at once: programs that look into letters follow links too.
+        <Form wide submit={t("verify.submit")} onSubmit={submit} explain={(error) => inWords(error, "linkDead")} />
+      )}
     </Welcome>
   );
 }

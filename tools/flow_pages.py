@@ -59,6 +59,7 @@ def limits() -> list[tuple[str, str]]:
         ("bytes", f"{bounds.MAX_BYTES:,}"),
         ("objects and lists inside one another", str(bounds.MAX_DEPTH)),
         ("characters in a text", f"{bounds.MAX_TEXT:,}"),
+        ("characters in all expressions", f"{bounds.MAX_EXPRESSIONS:,}"),
         ("size of an integer", "2^53 - 1"),
         ("nodes", f"{bounds.MAX_NODES:,}"),
         ("groups", str(bounds.MAX_GROUPS)),

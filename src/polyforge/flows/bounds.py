@@ -24,6 +24,8 @@ MAX_RETRIES: Final = 10
 MAX_INTEGER: Final = 2**53 - 1
 """Beyond it a number is not the same in every language that reads JSON."""
 MAX_EXPRESSION: Final = 4_000
+MAX_EXPRESSIONS: Final = 300_000
+"""Characters in all expressions of a flow together: reading them takes some microseconds each."""
 MAX_PROBLEMS: Final = 200
 """Problems that are told; what is beyond is counted."""
 MAX_DEPENDENTS: Final = 50

@@ -48,7 +48,7 @@ class NodeType(msgspec.Struct, frozen=True):
 
     `params` is a JSON schema; what its `x-` keywords mean is in `params.py`. `exclusive`: of its outputs one happens.
     `timeout_s`: of one attempt; None where a parameter says how long it waits. `group`: it stands for a kind of loop,
-    and is no node itself. `migrate`: from which older versions parameters can be brought to this one, each by a function.
+    and is no node itself. `migrate`: from which older versions parameters can be brought to this one, and how.
     """
 
     type: str

@@ -69,6 +69,10 @@ class ParamsRule:
                 found.append(Fault("bad_expression", keys, str(error), hint))
         return found
 
+    def expressions(self, params: Mapping[str, Any]) -> int:
+        """How many characters its expressions have."""
+        return sum(len(value) for _, _, value in self._found(params, ("x-cel", "x-jmespath")))
+
     def values(self, params: Mapping[str, Any], keyword: str) -> Iterator[tuple[Any, Any]]:
         """The values that a keyword is about, each with what the keyword says."""
         for probe, _, value in self._found(params, (keyword,)):

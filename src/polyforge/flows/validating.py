@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from polyforge.flows import bounds
 from polyforge.flows.document import Document
 from polyforge.flows.leaks import leaks_in
 from polyforge.flows.linking import Linking
@@ -40,6 +41,10 @@ def validate(document: Document, types: NodeTypes) -> tuple[Problem, ...]:
 def check(document: Document, types: NodeTypes) -> Checked:
     """A flow looked at from all sides."""
     structure = Structure(document)
+    if _expressions(document, types) > bounds.MAX_EXPRESSIONS:
+        message = f"its expressions have more than {bounds.MAX_EXPRESSIONS} characters"
+        problem = Problem("too_large", message, "split the flow, or write shorter ones", param="/nodes")
+        return Checked(document, structure, {}, {}, Reaching(document, structure, {}), (problem,))
     nodes = NodeChecks(document, types)
     linking = Linking(document, structure, nodes.ports)
     reaching = Reaching(document, structure, nodes.known)
@@ -58,6 +63,15 @@ def check(document: Document, types: NodeTypes) -> Checked:
     ]
     problems = tuple(_with_dependents(problem, structure) for problem in told(found))
     return Checked(document, structure, nodes.known, nodes.ports, reaching, problems)
+
+
+def _expressions(document: Document, types: NodeTypes) -> int:
+    """Characters in all expressions; what they cost is known before the first is read."""
+    found = sum(len(group.when or "") for group in document.groups.values())
+    for node in document.nodes.values():
+        if (kind := types.get(node.type, node.v)) is not None:
+            found += types.rule(kind).expressions(node.params)
+    return found
 
 
 def _with_dependents(problem: Problem, structure: Structure) -> Problem:

@@ -22,8 +22,8 @@ def check_new(new: NewJob) -> None:
     check_work(new.kind, new.title, new.args, new.queue, new.priority)
     if not 1 <= new.max_attempts <= MAX_ATTEMPTS:
         raise Invalid(f"max_attempts must be 1 to {MAX_ATTEMPTS}", param="max_attempts")
-    if new.dedup_key is not None and not 0 < len(new.dedup_key) <= MAX_DEDUP_KEY:
-        raise Invalid(f"dedup_key must have 1 to {MAX_DEDUP_KEY} characters", param="dedup_key")
+    if new.dedup_key is not None and not (0 < len(new.dedup_key) <= MAX_DEDUP_KEY and is_text(new.dedup_key)):
+        raise Invalid(f"dedup_key must have 1 to {MAX_DEDUP_KEY} characters, none of them NUL", param="dedup_key")
     if new.timeout_seconds is not None and not 0 < new.timeout_seconds <= LONGEST_SECONDS:
         raise Invalid(f"timeout_seconds must be above 0, and {LONGEST_SECONDS:.0f} at most", param="timeout_seconds")
 
@@ -32,15 +32,30 @@ def check_work(kind: str, title: str, args: object, queue: str, priority: int) -
     """Invalid names the field that neither a job nor a schedule can have."""
     if not KIND_NAME.fullmatch(kind):
         raise Invalid("kind must be a name of lower-case letters, digits, `.`, `_` and `-`, at most 64", param="kind")
-    if not title.strip() or len(title) > NAME_LENGTH:
-        raise Invalid(f"title must have 1 to {NAME_LENGTH} characters", param="title")
+    if not title.strip() or len(title) > NAME_LENGTH or not is_text(title):
+        raise Invalid(f"title must have 1 to {NAME_LENGTH} characters, none of them NUL", param="title")
     if not QUEUE_NAME.fullmatch(queue):
         raise Invalid("queue must be a name of lower-case letters, digits, `_` and `-`, at most 64", param="queue")
     if not 0 <= priority <= LOWEST_PRIORITY:
         raise Invalid(f"priority must be 0 (first) to {LOWEST_PRIORITY}", param="priority")
-    if len(encoded(args).encode()) > MAX_JSON_BYTES:
-        message = f"args have more than {MAX_JSON_BYTES} bytes; put the content into the object store and name it here"
-        raise Invalid(message, param="args")
+    check_json("args", args, MAX_JSON_BYTES)
+
+
+def check_json(name: str, value: object, most: int) -> str:
+    """The JSON of a value; Invalid when it cannot be kept."""
+    try:
+        text = encoded(value)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise Invalid(f"{name} is no JSON: {error}", param=name) from error
+    if len(text.encode()) > most:
+        message = f"{name} has more than {most} bytes; put the content into the object store and name it here"
+        raise Invalid(message, param=name)
+    return text
+
+
+def is_text(text: str) -> bool:
+    """Whether every database can keep it."""
+    return "\0" not in text and text.encode(errors="replace") == text.encode(errors="surrogatepass")
 
 
 def row_of(new: NewJob, caller: Caller, now: float, schedule_id: str | None) -> dict[str, Any]:

@@ -85,8 +85,8 @@ class Run:
 
     @property
     def listens(self) -> bool:
-        """Whether it waits for messages."""
-        return bool(self._topics)
+        """Whether it waits, so that there may be a message for it."""
+        return bool(self._waits)
 
     def stop(self, reason: StopReason) -> None:
         """Have it end, now or at its next step; the first reason counts, but for one that is more serious."""

@@ -8,10 +8,10 @@ import msgspec
 from polyforge.database.database import Database
 from polyforge.database.scopes import Scope
 from polyforge.database.sessions import ReadSession, WriteSession
-from polyforge.jobs.making import check_new, row_of
+from polyforge.jobs.making import check_json, check_new, is_text, row_of
 from polyforge.jobs.records import JOB_PREFIX, Job, JobFilter, LogLine, NewJob
 from polyforge.jobs.settings import JobSettings
-from polyforge.jobs.store import JobEditor, JobStore, encoded
+from polyforge.jobs.store import JobEditor, JobStore
 from polyforge.jobs.waiting import reason
 from polyforge.jobs.working_store import JobReader, lease_time, note
 from polyforge.kernel.clock import Clock
@@ -147,11 +147,9 @@ class JobService:
         self, session: WriteSession, caller: Caller, job_id: str, topic: str, message: Mapping[str, Any]
     ) -> None:
         """The same in the caller's transaction."""
-        text = encoded(message)
-        if len(text.encode()) > MAX_MESSAGE_BYTES:
-            raise Invalid(f"the message has more than {MAX_MESSAGE_BYTES} bytes; name an object instead")
-        if not 0 < len(topic) <= MAX_TOPIC:
-            raise Invalid(f"the topic must have 1 to {MAX_TOPIC} characters", param="topic")
+        text = check_json("message", message, MAX_MESSAGE_BYTES)
+        if not 0 < len(topic) <= MAX_TOPIC or not is_text(topic):
+            raise Invalid(f"the topic must have 1 to {MAX_TOPIC} characters, none of them NUL", param="topic")
         editor = JobEditor(session, _scope(caller), self._database.dialect)
         job = await _existing(editor, job_id, lock=True)
         if job.finished:

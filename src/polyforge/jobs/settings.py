@@ -36,7 +36,7 @@ class JobSettings(BaseModel):
         description="Limits of queues by name; a queue that is not named here has none but `concurrency`.",
     )
     poll_seconds: float = Field(
-        default=0.25, ge=0.1, le=60, description="How often a worker that has room looks for jobs."
+        default=0.5, ge=0.1, le=60, description="How often a worker that has room looks for jobs."
     )
 
     keep_days: int = Field(default=30, ge=1, le=3_650, description="For how long jobs are kept that have ended.")

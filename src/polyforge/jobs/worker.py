@@ -57,6 +57,7 @@ class Worker:
         self._tasks: set[asyncio.Task[None]] = set()
         self._loops: list[asyncio.Task[None]] = []
         self._wake = asyncio.Event()
+        self._watched_at = clock.monotonic()
         self._draining = False
         self._open = False
         self._failing: set[str] = set()
@@ -253,19 +254,25 @@ class Worker:
         """Write what runs said, and hear what is meant for them."""
         runs = list(self._runs.values())
         if not runs:
+            self._watched_at = self._clock.monotonic()
             return
+        now = self._clock.monotonic()
         for run in runs:
-            self._watch(run)
+            self._watch(run, now - self._watched_at)
+        self._watched_at = now
         await self._hear(runs)
         await self._write_notes([run for run in runs if run.notes.is_new or run.state != run.written_state])
 
-    def _watch(self, run: Run) -> None:
+    def _watch(self, run: Run, seconds: float) -> None:
+        """So many seconds have passed since the last look."""
         state, limit = run.state[0], run.job.timeout_seconds
+        if state == "running":
+            run.seconds += seconds
+        if run.stopped is not None:
+            return
         if self._draining and state == "waiting":
             run.stop("released")
-        if state == "running":
-            run.seconds += self._timing.tick
-        if limit is not None and run.seconds > limit and run.stopped is None:
+        elif limit is not None and run.seconds > limit:
             run.stop("timeout")
 
     async def _hear(self, runs: list[Run]) -> None:

@@ -110,6 +110,7 @@ def test_what_is_heard_live_and_the_other_windows_go_along(site: Site, window: W
     create_key(other, "wheat-bot")
     expect(page.get_by_role("row", name=re.compile("key.created.*wheat-bot"))).to_be_visible()
     expect(page.get_by_role("row", name=re.compile("gale-bot"))).to_have_count(0)
+    expect(page.get_by_role("row", name=re.compile("organization.created.*Harvest"))).to_be_visible()
     window.shoot("events")
     window.axe()
 

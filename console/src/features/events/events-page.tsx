@@ -8,6 +8,7 @@ import { useTexts } from "@/shared/lib/i18n";
 import { useList } from "@/shared/lib/lists";
 import { useNames } from "@/shared/lib/names";
 import { PROJECTS, useProjects } from "@/shared/lib/projects";
+import { useSession } from "@/shared/lib/session";
 import { useUrlState } from "@/shared/lib/url-state";
 import { Badge, Status } from "@/shared/ui/badge";
 import { Button } from "@/shared/ui/button";
@@ -145,9 +146,11 @@ function useColumns(): Column<Event>[] {
 function useResource(): (event: Event) => string {
   const names = useNames();
   const projects = useProjects();
+  const { me } = useSession();
   return (event) => {
     const { resource_id: id, data } = event;
     if (typeof data.name === "string") return data.name;
+    if (id === me.organization_id && me.organization_name) return me.organization_name;
     const name = projects.name(id);
     return name === id ? names.key(id) : name;
   };

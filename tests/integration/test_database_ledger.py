@@ -10,22 +10,39 @@ import pytest
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, delete, insert, select
 
 from polyforge.database.database import Database
 from polyforge.database.migrating import configuration
 from polyforge.database.scopes import Scope
+from polyforge.kernel.clock import FakeClock
 from polyforge.kernel.errors import Conflict, Unavailable
 from polyforge.kernel.ids import new_ulid
 from polyforge.kernel.usage import Usage
+from polyforge.tenancy.defaults import DEFAULT_ORGANIZATION_ID, DEFAULT_PROJECT_ID
 from polyforge.tenancy.ledger.records import UsageRecord
+from polyforge.tenancy.ledger_minutes import KEPT_MINUTES, MINUTE_SECONDS
 from polyforge.tenancy.ledger_rows import DAY_SECONDS
 from polyforge.tenancy.ledger_store import LedgerStore
-from polyforge.tenancy.tables import usage_days, usage_hours, usage_records, usage_series
+from polyforge.tenancy.tables import (
+    organizations,
+    projects,
+    usage_days,
+    usage_hours,
+    usage_minutes,
+    usage_records,
+    usage_series,
+)
+from polyforge.tenancy.usage.pruning import PAGE, MinutePruning
 from polyforge.tenancy.usage.questions import Question
 from polyforge.tenancy.usage.store import UsageStore
 from tests.support.databases import Place
-from tests.support.ledgers import assert_counters_are_the_sums_of_the_rows, assert_sums_are_those_of_the_rows, rolled_up
+from tests.support.ledgers import (
+    assert_counters_are_the_sums_of_the_rows,
+    assert_sums_are_those_of_the_rows,
+    minutes,
+    rolled_up,
+)
 from tests.unit.tenancy.samples import NOW, record
 
 KEY, OTHER = "0000000000000000000000000A", "0000000000000000000000000B"
@@ -275,6 +292,20 @@ async def test_machines_that_write_at_once_agree_on_sums(place: Place, database:
     await other.close()
 
 
+async def test_old_minutes_go_and_hours_stay(database: Database, ledger: LedgerStore) -> None:
+    this = int(NOW // MINUTE_SECONDS)
+    kept = [this - KEPT_MINUTES, this - 1, this]
+    old = [this - KEPT_MINUTES - ago for ago in (1, 2, PAGE, PAGE + 1, 5_000)]
+    calls = [record(started_at=minute * MINUTE_SECONDS + 30.0) for minute in old + kept]
+    await ledger.append("j", 0, 1, calls)
+    pruning = MinutePruning(database, FakeClock(NOW))
+    hours = await rolled_up(database, usage_hours, "hour")
+    while await pruning.step():
+        continue
+    assert [row[2] for row in await minutes(database)] == kept
+    assert await rolled_up(database, usage_hours, "hour") == hours
+
+
 async def test_migrating_sums_up_what_is_there(database: Database, ledger: LedgerStore) -> None:
     dice = random.Random(7)
     calls = [random_call(dice) for _ in range(200)]
@@ -283,13 +314,36 @@ async def test_migrating_sums_up_what_is_there(database: Database, ledger: Ledge
     async with database.bare() as connection:
         for table in (usage_series, usage_hours, usage_days):
             await connection.execute(delete(table))
-        await connection.run_sync(_fill)
+        await connection.run_sync(_fill, "0006")
     assert [await rolled_up(database, usage_hours, "hour"), await rolled_up(database, usage_days, "day")] == sums
     await LedgerStore(database).append("j", 1, 2, calls[150:])
     await assert_sums_are_those_of_the_rows(database)
 
 
-def _fill(connection: Connection) -> None:
+async def test_migrating_sums_up_the_last_day_by_minute(database: Database, ledger: LedgerStore) -> None:
+    async with database.write() as session:
+        await session.change(insert(organizations).values(id=DEFAULT_ORGANIZATION_ID, name="o", created_at=NOW))
+        whose = {"organization_id": DEFAULT_ORGANIZATION_ID, "name": "p", "created_at": NOW}
+        await session.change(insert(projects).values(id=DEFAULT_PROJECT_ID, **whose))
+    dice = random.Random(8)
+    longest = [record(started_at=NOW, duration_ms=latency) for latency in (0, 39, 40, 79, 80, 10**7, 10**10)]
+    statuses: list[Any] = ["ok", "error", "refused", "cancelled"]
+    some = [
+        record(
+            started_at=NOW - dice.uniform(0, 80_000), duration_ms=dice.randrange(90_000), status=dice.choice(statuses)
+        )
+        for _ in range(200)
+    ]
+    await ledger.append("j", 0, 1, [*longest, *some])
+    sums = await minutes(database)
+    await ledger.append("j", 1, 2, [record(started_at=NOW - 100_000)])
+    async with database.bare() as connection:
+        await connection.execute(delete(usage_minutes))
+        await connection.run_sync(_fill, "0018")
+    assert await minutes(database) == sums
+
+
+def _fill(connection: Connection, revision: str) -> None:
     scripts = ScriptDirectory.from_config(configuration())
     with Operations.context(MigrationContext.configure(connection)):
-        scripts.get_revision("0006").module._fill()
+        scripts.get_revision(revision).module._fill()

@@ -11,18 +11,20 @@ import pytest
 
 from polyforge.database.database import Database
 from polyforge.database.scopes import Scope
-from polyforge.kernel.clock import FakeClock
+from polyforge.kernel.clock import FakeClock, utc
 from polyforge.kernel.usage import Usage
-from polyforge.operations.overview.traffic import MINUTE, step_of
 from polyforge.operations.overview.window import WHOLE_SECONDS, TrafficWindow
 from polyforge.tenancy.ledger.records import UsageRecord
+from polyforge.tenancy.ledger_minutes import MINUTE_SECONDS, step_of
 from polyforge.tenancy.ledger_store import LedgerStore
+from polyforge.tenancy.usage.questions import Question
+from polyforge.tenancy.usage.service import UsageService
 from tests.support.clients import RawCall, request_bytes
 from tests.support.server import Key, Polyforge, stopping
 from tests.support.settings import PER_CALL_USD, settings, solo
 from tests.support.upstream import Upstream
 from tests.support.waiting import DEADLINE, eventually
-from tests.unit.tenancy.samples import NOW, record
+from tests.unit.tenancy.samples import NOW, caller, record
 
 MESSAGES = [{"role": "user", "content": "hello"}]
 STREAM = "/api/v1/overview/stream"
@@ -48,9 +50,11 @@ async def test_each_minute_is_the_sum_of_its_calls(database: Database) -> None:
     await LedgerStore(database).append("journal", 0, 1, known)
     scope = Scope(known[0].organization_id, known[0].project_id)
     minutes = await TrafficWindow(database, FakeClock(NOW)).read(scope)
-    assert [minute for minute, _ in minutes] == list(range(int(NOW // MINUTE) - 59, int(NOW // MINUTE) + 1))
+    assert [minute for minute, _ in minutes] == list(
+        range(int(NOW // MINUTE_SECONDS) - 59, int(NOW // MINUTE_SECONDS) + 1)
+    )
     for minute, found in minutes:
-        mine = [call for call in known if call.started_at // MINUTE == minute]
+        mine = [call for call in known if call.started_at // MINUTE_SECONDS == minute]
         done = [call for call in mine if call.status != "refused"]
         assert found.requests == len(done)
         assert found.refused == len(mine) - len(done)
@@ -60,6 +64,28 @@ async def test_each_minute_is_the_sum_of_its_calls(database: Database) -> None:
         steps = [step_of(call.duration_ms) for call in done]
         assert dict(found.steps) == {step: steps.count(step) for step in steps}
     assert sum(found.requests for _, found in minutes) > 100
+
+
+async def test_minutes_come_to_what_usage_says_of_the_same_span(database: Database) -> None:
+    known = calls(random.Random(12), 400)
+    await LedgerStore(database).append("journal", 0, 1, known)
+    whose = caller("usage:read")
+    scope = Scope(whose.organization_id, whose.project_id)
+    window, usage = TrafficWindow(database, FakeClock(NOW)), UsageService(database, FakeClock(NOW))
+    end = NOW // MINUTE_SECONDS * MINUTE_SECONDS
+    for since, until in ((end - 3_600, end), (end - 7_140, end - 60), (end - 60, end), (end, end)):
+        totals = (await usage.report(whose, Question(), utc(since), utc(until))).totals
+        used = await window.used(scope, since, until)
+        for name in (
+            "requests",
+            "errors",
+            "duration_ms",
+            "input_total",
+            "output_tokens",
+            "cost_micros",
+            "price_micros",
+        ):
+            assert getattr(used, name) == getattr(totals, name), name
 
 
 async def test_calls_that_took_long_are_seen_a_little_later(database: Database) -> None:

@@ -52,6 +52,7 @@ WALLED = {
     "usage_corrections",
     "usage_days",
     "usage_hours",
+    "usage_minutes",
     "usage_records",
     "usage_series",
 }

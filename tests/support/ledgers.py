@@ -6,8 +6,17 @@ from sqlalchemy import BigInteger, ColumnElement, Integer, Table, case, cast, fu
 
 from polyforge.database.database import Database
 from polyforge.tenancy.ledger.records import CORRECTION, REFUSED
+from polyforge.tenancy.ledger_minutes import CORRECTION_STEP, MINUTE_SECONDS, REFUSED_STEP, step_of
 from polyforge.tenancy.ledger_rows import DAY_SECONDS, GROUPS, HOUR_SECONDS
-from polyforge.tenancy.tables import MEASURES, budget_counters, usage_days, usage_hours, usage_records, usage_series
+from polyforge.tenancy.tables import (
+    MEASURES,
+    budget_counters,
+    usage_days,
+    usage_hours,
+    usage_minutes,
+    usage_records,
+    usage_series,
+)
 
 
 async def assert_counters_are_the_sums_of_the_rows(database: Database) -> None:
@@ -56,3 +65,30 @@ async def over_the_rows(database: Database, seconds: int) -> list[tuple[Any, ...
 async def assert_sums_are_those_of_the_rows(database: Database) -> None:
     assert await rolled_up(database, usage_hours, "hour") == await over_the_rows(database, HOUR_SECONDS)
     assert await rolled_up(database, usage_days, "day") == await over_the_rows(database, DAY_SECONDS)
+    assert await minutes(database) == await minutes_over_the_rows(database)
+
+
+async def minutes(database: Database) -> list[tuple[Any, ...]]:
+    async with database.read() as session:
+        return sorted(tuple(row.values()) for row in await session.all(select(usage_minutes)))
+
+
+async def minutes_over_the_rows(database: Database) -> list[tuple[Any, ...]]:
+    async with database.read() as session:
+        rows = await session.all(select(usage_records))
+    found: dict[tuple[Any, ...], list[int]] = {}
+    for row in rows:
+        named = {REFUSED: REFUSED_STEP, CORRECTION: CORRECTION_STEP}
+        step = named.get(row["status"], step_of(row["duration_ms"]))
+        place = (row["organization_id"], row["project_id"], int(row["started_at"] // MINUTE_SECONDS), step)
+        measures = [
+            int(row["status"] != CORRECTION),
+            int(row["status"] in ("error", "interrupted")),
+            row["duration_ms"],
+            row["input_tokens"] + row["cache_read_tokens"] + row["cache_write_tokens"],
+            row["output_tokens"],
+            row["cost_micros"],
+            row["price_micros"],
+        ]
+        found[place] = [sum(both) for both in zip(found.get(place, [0] * len(measures)), measures, strict=True)]
+    return sorted((*place, *measures) for place, measures in found.items())

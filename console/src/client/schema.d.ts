@@ -9126,7 +9126,7 @@ export interface components {
              * @description The five that came to most today.
              */
             top_models: components["schemas"]["ModelToday"][];
-            /** @description Up to the same time of the day. */
+            /** @description Up to the same minute of the day. */
             yesterday: components["schemas"]["DayView"];
         };
         /**

@@ -1,11 +1,12 @@
 """The ledger's writing in PostgreSQL: few statements, because handing one over costs as much as many rows do."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from polyforge.database.sessions import WriteSession
 from polyforge.kernel.errors import Conflict
 from polyforge.tenancy.ledger.records import UsageRecord
+from polyforge.tenancy.ledger_minutes import MINUTE_TYPES, adding_minutes, minutes_of
 from polyforge.tenancy.ledger_rows import (
     DAY_SECONDS,
     HOURS_PER_DAY,
@@ -49,6 +50,10 @@ SELECT organization_id, project_id, span / {HOURS_PER_DAY}, series_id,
     {", ".join(f"sum({name})::bigint" for name in MEASURES)}
 FROM sums WHERE (SELECT count(*) FROM hourly) >= 0 GROUP BY 1, 2, 3, 4 ORDER BY 2, 3, 4
 """  # noqa: S608  # constants
+_MINUTES: Final = (
+    f"SELECT * FROM {_unnest(MINUTE_TYPES, len(SUM_TYPES) + len(_COUNTED))} AS minutes "  # noqa: S608  # constants
+    "WHERE (SELECT count(*) FROM daily) >= 0"
+)
 _ADD: Final = f"""
 WITH sums AS (SELECT * FROM {_unnest(SUM_TYPES)} AS sums ({_SUM_COLUMNS})),
 counted AS (
@@ -57,8 +62,9 @@ counted AS (
     SET spent_micros = budget_counters.spent_micros + excluded.spent_micros
     RETURNING 1
 ),
-hourly AS ({adding_sums("usage_hours", "hour", _HOURLY)} RETURNING 1)
-{adding_sums("usage_days", "day", _DAILY)}
+hourly AS ({adding_sums("usage_hours", "hour", _HOURLY)} RETURNING 1),
+daily AS ({adding_sums("usage_days", "day", _DAILY)} RETURNING 1)
+{adding_minutes(_MINUTES)}
 """  # noqa: S608  # constants
 _NAME: Final = adding_series(f"SELECT * FROM {_unnest(SERIES_TYPES)}")  # noqa: S608  # constants
 _MOVE: Final = "UPDATE journal_offsets SET position = $1 WHERE journal = $2 AND position = $3"
@@ -79,16 +85,18 @@ async def append(session: WriteSession, records: Sequence[UsageRecord], known: K
     by_id: dict[str, Row] = {}
     for record in records:
         by_id.setdefault(record.id, row_of(record))
-    for (there,) in await session.raw_returning(_INSERT, _columns(by_id.values())):
+    for (there,) in await session.raw_returning(_INSERT, _columns(list(by_id.values()), len(TYPES))):
         del by_id[there]
     sums = sums_of(by_id.values())
     unknown = known.lacks(sums.series)
-    if sums.hours:
-        await session.raw(_ADD, _columns(sums.hours) + _columns(sums.spending))
+    if minutes := minutes_of(by_id.values()):
+        # Requests that were refused are in minutes alone.
+        spent = _columns(sums.spending, len(_COUNTED))
+        await session.raw(_ADD, _columns(sums.hours, len(SUM_TYPES)) + spent + _columns(minutes, len(MINUTE_TYPES)))
     if unknown:
-        await session.raw(_NAME, _columns(unknown))
+        await session.raw(_NAME, _columns(unknown, len(SERIES_TYPES)))
     return unknown
 
 
-def _columns(rows: Iterable[Row]) -> Row:
-    return tuple(list(column) for column in zip(*rows, strict=True))
+def _columns(rows: Sequence[Row], width: int) -> Row:
+    return tuple([row[place] for row in rows] for place in range(width))

@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 
 from polyforge.kernel.errors import Conflict
 from polyforge.tenancy.ledger.records import UsageRecord
+from polyforge.tenancy.ledger_minutes import MINUTE_TYPES, adding_minutes, minutes_of
 from polyforge.tenancy.ledger_rows import (
     DAY_SECONDS,
     SERIES_TYPES,
@@ -40,6 +41,7 @@ _SUM: Final = f"VALUES ({', '.join('?' * len(SUM_TYPES))})"
 _ADD_SERIES: Final = adding_series(f"VALUES ({', '.join('?' * len(SERIES_TYPES))})")
 _ADD_HOURS: Final = adding_sums("usage_hours", "hour", _SUM)
 _ADD_DAYS: Final = adding_sums("usage_days", "day", _SUM)
+_ADD_MINUTES: Final = adding_minutes(f"VALUES ({', '.join('?' * len(MINUTE_TYPES))})")
 _MOVE: Final = "UPDATE journal_offsets SET position = ? WHERE journal = ? AND position = ?"
 _BEGIN: Final = "INSERT INTO journal_offsets (journal, position) VALUES (?, ?) ON CONFLICT (journal) DO NOTHING"
 
@@ -55,13 +57,14 @@ def advance(connection: sqlite3.Connection, journal: str, start: int, end: int) 
 
 def append(connection: sqlite3.Connection, records: Sequence[UsageRecord], known: KnownSeries) -> list[Row]:
     """Insert the records that are new, and add them to the counters and the sums; the series that were not known."""
-    rows = [row_of(record) for record in _in_turns(records)]
-    sums = sums_of(_in_turns(_insert(connection, rows)))
+    rows = _insert(connection, [row_of(record) for record in _in_turns(records)])
+    sums = sums_of(_in_turns(rows))
     fresh = known.lacks(sums.series)
     connection.executemany(_COUNT, sums.spending)
     connection.executemany(_ADD_SERIES, fresh)
     connection.executemany(_ADD_HOURS, sums.hours)
     connection.executemany(_ADD_DAYS, sums.days)
+    connection.executemany(_ADD_MINUTES, minutes_of(_in_turns(rows)))
     return fresh
 
 

@@ -180,6 +180,30 @@ MEASURES = (
 usage_hours = _rolled_up("usage_hours", "hour")
 usage_days = _rolled_up("usage_days", "day")
 
+MINUTE_MEASURES = (
+    "requests",
+    "errors",
+    "duration_ms",
+    # Cached or not.
+    "input_tokens",
+    "output_tokens",
+    "cost_micros",
+    "price_micros",
+)
+usage_minutes = Table(
+    "usage_minutes",
+    metadata,
+    id_column("organization_id"),
+    id_column("project_id", primary_key=True),
+    # Since the epoch. Those of the last day are kept.
+    Column("minute", Integer, primary_key=True, autoincrement=False),
+    # Of latency, in milliseconds, as `tenancy.ledger_minutes` has it.
+    Column("step", BigInteger, primary_key=True, autoincrement=False),
+    *(Column(measure, BigInteger, nullable=False) for measure in MINUTE_MEASURES),
+    Index(None, "minute"),
+    sqlite_with_rowid=False,
+)
+
 
 def _labelled(sums: Table, name: str) -> Subquery:
     """Sums with the columns of their series beside them, to be queried like a table."""

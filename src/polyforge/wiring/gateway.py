@@ -83,6 +83,7 @@ from polyforge.tenancy.responses.service import Responses
 from polyforge.tenancy.responses.tables import responses
 from polyforge.tenancy.service import KeyService
 from polyforge.tenancy.standing import Standing
+from polyforge.tenancy.usage.pruning import MinutePruning
 from polyforge.tenancy.vault.declared import DeclaredSecrets
 from polyforge.tenancy.vault.records import BELONGS_TO
 from polyforge.tenancy.vault.sealing import SealedColumn, Sealing
@@ -436,6 +437,7 @@ class GatewayPlatform:
                 ExpiryPruning(idempotent_requests, self.database, self.clock),
                 ExpiryPruning(request_payloads, self.database, self.clock),
                 HistoryPruning(self.settings.requests, self.database, self.clock),
+                MinutePruning(self.database, self.clock),
                 self.objects.pruning,
             )
             await asyncio.gather(*(each.run() for each in pruning))

@@ -120,7 +120,7 @@ class TrafficView(BaseModel):
 
     hour: HourView
     today: DayView
-    yesterday: DayView = Field(description="Up to the same time of the day.")
+    yesterday: DayView = Field(description="Up to the same minute of the day.")
     top_models: list[ModelToday] = Field(description="The five that came to most today.")
 
 

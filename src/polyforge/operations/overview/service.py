@@ -33,14 +33,15 @@ from polyforge.operations.overview.schemas import (
     State,
     TrafficView,
 )
-from polyforge.operations.overview.traffic import MINUTE, Minute, percentile, total
+from polyforge.operations.overview.traffic import Minute, percentile, total
 from polyforge.operations.overview.window import TrafficWindow
 from polyforge.registry.catalog import Model
 from polyforge.registry.deployments.records import FailedServing
 from polyforge.registry.versions.service import ModelRegistry
 from polyforge.tenancy.callers import Caller
 from polyforge.tenancy.keys import ApiKey
-from polyforge.tenancy.ledger_rows import DAY_SECONDS
+from polyforge.tenancy.ledger_minutes import MINUTE_SECONDS
+from polyforge.tenancy.ledger_rows import DAY_SECONDS, HOUR_SECONDS
 from polyforge.tenancy.limits.own import OwnBudget, OwnBudgets
 from polyforge.tenancy.service import KeyService
 from polyforge.tenancy.usage.questions import Question
@@ -60,10 +61,16 @@ _SEES_KEYS: Final = "keys:read"
 Found = TypeVar("Found")
 
 
+class _Day(msgspec.Struct, frozen=True):
+    since: float
+    until: float
+    used: Used
+
+
 class _Traffic(msgspec.Struct, frozen=True):
     hour: list[tuple[int, Minute]]
     today: UsageSummary
-    yesterday: UsageSummary
+    yesterday: _Day
 
 
 class Sources(msgspec.Struct, frozen=True):
@@ -116,7 +123,7 @@ class OverviewService:
             *(attention.of_components(machine.components) if operator else ()),
             *(attention.of_drops(machine.dropped) if operator else ()),
             *attention.of_budgets(budgets or ()),
-            *attention.of_failed_servings(failing or ()),
+            *attention.of_failed_servings([each for each in failing or () if caller.may_use(each.model)]),
             *attention.of_failed_models(hosted),
             *attention.of_cooling(deployments.cooling_now),
             *attention.of_keys(keys or (), now),
@@ -137,12 +144,16 @@ class OverviewService:
         return await _unless_down(look()) if caller.may(permission) else None
 
     async def _sums(self, caller: Caller, scope: Scope) -> _Traffic:
-        now = self._clock.now()
-        midnight = now // DAY_SECONDS * DAY_SECONDS
-        usage, by_model = self._from.usage, Question(("model",))
-        today = await usage.report(caller, by_model, utc(midnight), None)
-        before = await usage.report(caller, Question(), utc(midnight - DAY_SECONDS), utc(now - DAY_SECONDS))
-        return _Traffic(await self._from.window.read(scope), today, before)
+        midnight = self._clock.now() // DAY_SECONDS * DAY_SECONDS
+        today = await self._from.usage.report(caller, Question(("model",)), utc(midnight), None)
+        return _Traffic(await self._from.window.read(scope), today, await self._yesterday(caller, scope))
+
+    async def _yesterday(self, caller: Caller, scope: Scope) -> _Day:
+        """Up to the same minute of the day: from whole hours, and the minutes after them."""
+        until = (self._clock.now() - DAY_SECONDS) // MINUTE_SECONDS * MINUTE_SECONDS
+        since, hour = until // DAY_SECONDS * DAY_SECONDS, until // HOUR_SECONDS * HOUR_SECONDS
+        whole = await self._from.usage.report(caller, Question(), utc(since), utc(hour))
+        return _Day(since, until, whole.totals + await self._from.window.used(scope, hour, until))
 
     async def _expiring(self, caller: Caller) -> list[ApiKey]:
         return await self._from.keys.expiring(caller, attention.SOON_SECONDS, MOST_LISTED)
@@ -193,7 +204,7 @@ def _traffic_view(traffic: _Traffic) -> TrafficView:
     return TrafficView(
         hour=_hour(traffic.hour),
         today=_day(traffic.today.since, traffic.today.until, traffic.today.totals),
-        yesterday=_day(traffic.yesterday.since, traffic.yesterday.until, traffic.yesterday.totals),
+        yesterday=_day(traffic.yesterday.since, traffic.yesterday.until, traffic.yesterday.used),
         top_models=[
             ModelToday(
                 model=str(row.labels[0]),
@@ -236,7 +247,7 @@ def _minute(number: int, calls: Minute) -> MinuteView:
 
 
 def _moment(minute: int) -> datetime:
-    return utc(minute * MINUTE)
+    return utc(minute * MINUTE_SECONDS)
 
 
 def _day(since: float, until: float, used: Used) -> DayView:

@@ -1,36 +1,13 @@
-"""The last hour of a project's calls, minute by minute, pure.
-
-Latencies are kept as counts per step, so that a minute of a million calls takes as little room as one of ten: to the
-millisecond below 0.2 s, and in steps of at most 5 % above. What a percentile tells is the middle of its step.
-"""
+"""The last hour of a project's calls, minute by minute, pure."""
 
 from collections.abc import Iterable, Mapping
 from typing import Final
 
 import msgspec
 
-from polyforge.kernel.money import Micros
+from polyforge.tenancy.ledger_minutes import middle_of
 
-MINUTE: Final = 60
 MINUTES: Final = 60
-STEPS: Final = ((200, 1), (2_000, 10), (20_000, 100), (200_000, 1_000))
-"""Below so many milliseconds latencies are told apart by so many; beyond the last by `LONGEST_STEP`."""
-LONGEST_STEP: Final = 10_000
-
-
-class Slice(msgspec.Struct, frozen=True, gc=False):
-    """The calls of one minute whose latency is in one step."""
-
-    minute: int
-    """Since the epoch."""
-    step: int
-    """The lowest latency of the step, in milliseconds."""
-    requests: int
-    errors: int
-    input_tokens: int
-    output_tokens: int
-    cost: Micros
-    price: Micros
 
 
 class Minute(msgspec.Struct, frozen=True):
@@ -42,45 +19,11 @@ class Minute(msgspec.Struct, frozen=True):
     """Requests that were turned away before they were calls; not among `requests`."""
     input_tokens: int = 0
     output_tokens: int = 0
-    cost: Micros = 0
-    price: Micros = 0
     steps: Mapping[int, int] = {}
-    """Requests by the step of their latency."""
+    """Requests by the step of their latency, as `tenancy.ledger_minutes` has it."""
 
 
 QUIET: Final = Minute()
-
-
-def step_of(milliseconds: int) -> int:
-    """The step of a latency, as the query computes it."""
-    for below, width in STEPS:
-        if milliseconds < below:
-            return milliseconds // width * width
-    return milliseconds // LONGEST_STEP * LONGEST_STEP
-
-
-def middle_of(step: int) -> float:
-    """What is told of a latency in this step, in milliseconds."""
-    width = next((width for below, width in STEPS if step < below), LONGEST_STEP)
-    return float(step) if width == 1 else step + width / 2
-
-
-def minute_of(slices: Iterable[Slice], refused: int = 0) -> Minute:
-    """Slices of one minute as a whole."""
-    found = list(slices)
-    steps: dict[int, int] = {}
-    for each in found:
-        steps[each.step] = steps.get(each.step, 0) + each.requests
-    return Minute(
-        requests=sum(each.requests for each in found),
-        errors=sum(each.errors for each in found),
-        refused=refused,
-        input_tokens=sum(each.input_tokens for each in found),
-        output_tokens=sum(each.output_tokens for each in found),
-        cost=sum(each.cost for each in found),
-        price=sum(each.price for each in found),
-        steps=steps,
-    )
 
 
 def total(minutes: Iterable[Minute]) -> Minute:

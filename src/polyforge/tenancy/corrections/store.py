@@ -12,6 +12,7 @@ from polyforge.kernel.errors import NotFound
 from polyforge.kernel.money import Micros
 from polyforge.tenancy.corrections.records import CorrectedTotal, Correction
 from polyforge.tenancy.ledger.records import CORRECTION, REFUSED
+from polyforge.tenancy.ledger_minutes import MINUTE_TYPES, adding_minutes, minutes_of
 from polyforge.tenancy.ledger_rows import (
     DAY_SECONDS,
     SERIES_TYPES,
@@ -32,6 +33,7 @@ _SUM = f"VALUES ({', '.join(f':{name}' for name in SUM_TYPES)})"
 _ADD_SERIES = text(adding_series(f"VALUES ({', '.join(f':{name}' for name in SERIES_TYPES)})"))
 _ADD_HOUR = text(adding_sums("usage_hours", "hour", _SUM))
 _ADD_DAY = text(adding_sums("usage_days", "day", _SUM))
+_ADD_MINUTE = text(adding_minutes(f"VALUES ({', '.join(f':{name}' for name in MINUTE_TYPES)})"))
 _ABOUT = ("task", "provider", "deployment", "http_status", "stream", "user_id", "end_user", "tags")
 """What a correction of a call has in common with it."""
 
@@ -86,10 +88,12 @@ class CorrectionEditor:
 
     async def _add_to_sums(self, row: Mapping[str, Any]) -> None:
         whose = {"organization_id": self._scope.organization_id, "project_id": self._scope.project_id}
-        sums = sums_of([tuple({**row, **whose}.get(name, 0) for name in TYPES)])
+        rows = [tuple({**row, **whose}.get(name, 0) for name in TYPES)]
+        sums = sums_of(rows)
         for statement, names, (values,) in (
             (_ADD_HOUR, SUM_TYPES, sums.hours),
             (_ADD_DAY, SUM_TYPES, sums.days),
+            (_ADD_MINUTE, MINUTE_TYPES, minutes_of(rows)),
             (_ADD_SERIES, SERIES_TYPES, sums.series),
         ):
             await self._session.change(statement.bindparams(**dict(zip(names, values, strict=True))))

@@ -12,12 +12,15 @@ import msgspec
 import pytest
 
 from polyforge.database.database import Database
+from polyforge.database.settings import DatabaseSettings
 from polyforge.jobs.records import Job, NewJob
 from polyforge.jobs.service import JobService
 from polyforge.jobs.settings import JobSettings
 from polyforge.kernel.clock import SystemClock
+from polyforge.wiring.migrate import migrate
 from tests.support.databases import Place
-from tests.support.job_process import LOST, Plan
+from tests.support.job_process import LEASE, LOST, Plan
+from tests.support.postgres import Postgres, postgres_binaries
 from tests.support.principals import install_default
 from tests.support.recording import recorder
 from tests.support.waiting import DEADLINE, PAUSE, eventually, eventually_async
@@ -181,6 +184,46 @@ async def test_a_worker_that_is_told_to_end_finishes_its_step_and_leaves_the_res
     assert done.result == [0, 10]
     assert [(mark.what, mark.number) for mark in site.marks() if mark.pid == first.pid] == [("begin", 0), ("end", 0)]
     assert site.ends() == {0: 1, 1: 1}
+
+
+async def test_a_job_goes_on_after_its_database_was_away(tmp_path: Path, postgres: Postgres) -> None:
+    """For longer than a lease lasts: the worker ends, and another one goes on where it was."""
+    binaries = postgres_binaries()
+    assert binaries is not None
+    server = Postgres(binaries)
+    server.create()
+    server.start()
+    try:
+        await _run_through_an_outage(server, tmp_path)
+    finally:
+        server.remove()
+
+
+async def _run_through_an_outage(server: Postgres, folder: Path) -> None:
+    server.execute("CREATE DATABASE away")
+    place = Place(DatabaseSettings(url=server.url("away")), folder / "data")
+    await migrate(place.process())
+    database = place.database()
+    await database.open()
+    await install_default(database, CLOCK)
+    site = Site(place, database, folder / "desk")
+    try:
+        site.close_gate("inside-1")
+        job = await site.start(3)
+        first = site.worker("one")
+        await site.held("inside-1", first)
+        server.stop()
+        site.open_gate("inside-1")
+        await asyncio.sleep(LEASE * 2)
+        server.start()
+        assert await eventually_async(lambda: first.poll() is not None and first.returncode + 1, "its end") == LOST + 1
+        site.worker("one")
+        done = await site.done(job)
+        assert (done.state, done.result) == ("succeeded", [0, 10, 20])
+        assert site.ends()[0] == 1
+    finally:
+        site.close()
+        await database.close()
 
 
 async def test_each_of_many_jobs_is_done_once_by_several_processes(site: Site) -> None:

@@ -37,6 +37,7 @@ _VERSION: Final = "1"
 _THREADS: Final = 32
 _CONNECTIONS: Final = 5
 _STATEMENT_SECONDS: Final = 60
+_CLOSE_SECONDS: Final = 20.0
 _PAGE: Final = 50
 """Steps at a time: DBOS reads their results with them, each of up to a megabyte."""
 

@@ -136,10 +136,11 @@ class Gateway:
                 await events.aclose()
 
     async def _guard(self, job: Job) -> Passing | None:
-        """Hop 5: what is asked is judged, and its time is the hop's."""
-        passing = await self._guarding.begin(job, self.asking)
-        job.hops.marks[-1] = perf_counter_ns()
-        return passing
+        """Hop 5: what is asked is judged, and its time is the hop's, whatever comes of it."""
+        try:
+            return await self._guarding.begin(job, self.asking)
+        finally:
+            job.hops.marks[-1] = perf_counter_ns()
 
     def _relay(self, job: Job, relay: "_Relay", batch: list[StreamEvent], shown: list[StreamEvent]) -> bytes:
         """The bytes to send on for what is to be `shown` of a batch; the job is settled before the last of them."""

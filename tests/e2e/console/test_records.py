@@ -124,6 +124,8 @@ def test_what_a_guardrail_blocked_says_which_and_why(site: Site, window: Window,
     status, request = ask(site, shop, "guarded", CARD)
     assert status >= 400
     logged(site, request)
+    last = site.api("GET", f"/requests/{request}", 200)["hops"][-1]
+    assert (last["name"], last["microseconds"] > 0) == ("guardrails", True)
     site.sign_in(window, path=f"/requests/{request}")
     page = window.page
     expect(verdicts(page)).to_contain_text("cards")

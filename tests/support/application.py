@@ -51,6 +51,7 @@ def application(routers: list[APIRouter], authentication: Authentication, well_k
         nothing,
         console,
         nothing,
+        nothing,
     )
 
 
@@ -73,6 +74,7 @@ def console_application(console: Console) -> Application:
         nothing,
         nothing,
         console,
+        nothing,
         nothing,
     )
 

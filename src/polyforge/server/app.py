@@ -10,6 +10,9 @@ from polyforge.dialects.oip_paths import is_oip
 from polyforge.kernel.errors import MethodNotAllowed, PolyforgeError, TooLarge
 from polyforge.kernel.ids import new_ulid
 from polyforge.server.authentication import Authentication
+from polyforge.server.batches import PATH as BATCHES_PATH
+from polyforge.server.batches import PREFIX as BATCHES_PREFIX
+from polyforge.server.batches import Batches
 from polyforge.server.console.site import Console, send_page
 from polyforge.server.declared import OPEN_PREFIX
 from polyforge.server.errors import Rendered, opaque, render_anthropic, renderer_for
@@ -68,6 +71,7 @@ class Application:
         open_inference: OpenInference,
         console: Console,
         files: Files,
+        batches: Batches,
     ) -> None:
         self._inference = inference
         self._endpoints = inference.endpoints
@@ -81,6 +85,7 @@ class Application:
         self._open_inference = open_inference
         self._console = console
         self._files = files
+        self._batches = batches
 
     def drain(self) -> None:
         """Take no new traffic; what is under way goes on."""
@@ -149,6 +154,9 @@ class Application:
             return
         if path == FILES_PATH or path.startswith(FILES_PREFIX):
             await self._files.answer(scope, receive, send, await self._authentication.caller(scope))
+            return
+        if path == BATCHES_PATH or path.startswith(BATCHES_PREFIX):
+            await self._batches.answer(scope, receive, send, await self._authentication.caller(scope))
             return
         if is_oip(path):
             status, told = await self._open_inference.answer(scope, receive)

@@ -32,6 +32,7 @@ from polyforge.operations.overview import api as overview_api
 from polyforge.registry.versions import api as versions_api
 from polyforge.server.app import Application
 from polyforge.server.authentication import Authentication
+from polyforge.server.batches import Batches
 from polyforge.server.browser import Browser
 from polyforge.server.console.site import FOLDER as CONSOLE_FOLDER
 from polyforge.server.console.site import INDEX as CONSOLE_INDEX
@@ -165,6 +166,7 @@ def create_app(platform: GatewayPlatform, overview: OverviewPlatform) -> Applica
         open_inference,
         Console(),
         Files(platform.objects.files),
+        Batches(platform.batches.service),
     )
 
 

@@ -92,6 +92,7 @@ from polyforge.tenancy.vault.tables import secrets
 from polyforge.wiring import adapters
 from polyforge.wiring.adding import guarded_provider
 from polyforge.wiring.audit import AuditPlatform
+from polyforge.wiring.batches import BatchPlatform
 from polyforge.wiring.caching import CachePlatform, check_embedders, with_default
 from polyforge.wiring.guardrails import check_models, rulebook_of
 from polyforge.wiring.jobs import JobPlatform
@@ -240,6 +241,11 @@ class GatewayPlatform:
     def standing(self) -> Standing:
         """Who asked for something, as they stand when it is done."""
         return Standing(self.database, self.clock, self.principals)
+
+    @cached_property
+    def batches(self) -> BatchPlatform:
+        """What callers do with batches."""
+        return BatchPlatform(self.settings, self.database, self.objects, self.jobs.service, self.clock, self.recorder)
 
     @cached_property
     def objects(self) -> ObjectPlatform:
@@ -439,6 +445,7 @@ class GatewayPlatform:
                 HistoryPruning(self.settings.requests, self.database, self.clock),
                 MinutePruning(self.database, self.clock),
                 self.objects.pruning,
+                self.batches.pruning,
             )
             await asyncio.gather(*(each.run() for each in pruning))
 

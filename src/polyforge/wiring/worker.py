@@ -15,6 +15,7 @@ from polyforge.jobs.worker import Worker
 from polyforge.kernel.clock import SystemClock
 from polyforge.registry.deployments.saying import machine_name
 from polyforge.telemetry.logs import configure, get_logger
+from polyforge.wiring.batches import batch_kind
 from polyforge.wiring.gateway import GatewayPlatform
 from polyforge.wiring.jobs import MACHINE, JobGauges, counted
 from polyforge.wiring.process import ProcessSpec, run_process
@@ -28,8 +29,17 @@ _log = get_logger(__name__)
 
 def kinds_of(platform: GatewayPlatform) -> list[JobKind]:
     """Every kind of job that this installation runs."""
-    del platform
-    return []
+    batches = batch_kind(
+        platform.settings,
+        platform.database,
+        platform.objects,
+        platform.lineups,
+        platform.idempotency,
+        platform.standing,
+        platform.clock,
+        platform.metrics_folder,
+    )
+    return [batches]
 
 
 class WorkerProcess:

@@ -1,0 +1,181 @@
+"""Batches on a real installation, with OpenAI's own client: killed workers and full providers lose no line."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from openai import OpenAI
+from openai.types import Batch
+
+from tests.support.behaviours import Answer, Fail
+from tests.support.server import ALL, Polyforge, stopping
+from tests.support.settings import UPSTREAM_KEY, settings, solo
+from tests.support.upstream import Upstream
+from tests.support.waiting import eventually
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+EMBEDDER = "polyforge/static-minilm"
+SCOPES = ["inference", "files:read", "files:write", "jobs:read"]
+ENDED = {"completed", "failed", "expired", "cancelled"}
+PATIENCE = 300.0
+KILLS = 3
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[Upstream]:
+    server = Upstream(api_key=UPSTREAM_KEY).start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def house(provider: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Polyforge]:
+    # Few lines in a call, so that there is time to be killed in.
+    batches = {"inputs_at_once": 4, "lines_at_once": 4}
+    models = {**solo("crowded"), **solo("steady")}
+    server = Polyforge(
+        tmp_path_factory.mktemp("batches"),
+        settings(provider, models, batches=batches, gateway={"cooldown_seconds": 1}),
+        roles=ALL,
+    )
+    with stopping(server):
+        yield server
+
+
+@pytest.fixture
+def client(house: Polyforge) -> OpenAI:
+    return OpenAI(base_url=f"{house.url}/v1", api_key=house.create_key(scopes=SCOPES).key, max_retries=2)
+
+
+def lines(endpoint: str, bodies: list[dict[str, Any]]) -> bytes:
+    return b"".join(
+        json.dumps({"custom_id": f"line-{number}", "method": "POST", "url": endpoint, "body": body}).encode() + b"\n"
+        for number, body in enumerate(bodies)
+    )
+
+
+def begin(client: OpenAI, endpoint: Any, bodies: list[dict[str, Any]]) -> Batch:
+    file = client.files.create(file=("in.jsonl", lines(endpoint, bodies)), purpose="batch")
+    return client.batches.create(input_file_id=file.id, endpoint=endpoint, completion_window="24h")
+
+
+def ended(client: OpenAI, batch: Batch) -> Batch:
+    def look() -> Batch | None:
+        now = client.batches.retrieve(batch.id)
+        return now if now.status in ENDED else None
+
+    found = eventually(look, "the end of the batch", PATIENCE)
+    assert found is not None
+    return found
+
+
+def answers(client: OpenAI, file_id: str | None) -> list[dict[str, Any]]:
+    assert file_id is not None
+    return [json.loads(line) for line in client.files.content(file_id).text.splitlines()]
+
+
+def completed(batch: Batch) -> int:
+    return batch.request_counts.completed if batch.request_counts else 0
+
+
+def test_a_batch_outlives_its_workers(house: Polyforge, client: OpenAI, soak: bool) -> None:
+    count = 50_000 if soak else 5_000
+    bodies = [{"model": EMBEDDER, "input": f"line {number} of many"} for number in range(count)]
+    batch = begin(client, "/v1/embeddings", bodies)
+    for kill in range(1, KILLS + 1):
+
+        def reached(least: int = count * kill // (KILLS + 2)) -> bool:
+            now = client.batches.retrieve(batch.id)
+            assert now.status not in ENDED, f"it ended before it was killed {KILLS} times"
+            return completed(now) >= least and bool(house.pids("worker"))
+
+        eventually(reached, f"enough lines before kill {kill}", PATIENCE)
+        house.kill("worker")
+    done = ended(client, batch)
+    assert (done.status, completed(done), done.error_file_id) == ("completed", count, None)
+    found = answers(client, done.output_file_id)
+    assert [line["custom_id"] for line in found] == [f"line-{number}" for number in range(count)]
+    assert all(line["response"]["status_code"] == 200 for line in found)
+    vectors = [line["response"]["body"]["data"][0]["embedding"] for line in found]
+    assert {len(vector) for vector in vectors} == {256}
+    # Each line has the answer to its own words: the same as when it is asked for alone.
+    for number in (0, count // 2, count - 1):
+        alone = client.embeddings.create(model=EMBEDDER, input=bodies[number]["input"], encoding_format="float")
+        assert vectors[number] == pytest.approx(alone.data[0].embedding, abs=1e-6)
+
+
+def test_a_provider_that_has_no_room_is_waited_for(provider: Upstream, client: OpenAI) -> None:
+    refusal = Fail(429, headers={"retry-after": "1"})
+    provider.script(
+        "crowded", *[refusal if number % 5 == 2 else Answer("fine") for number in range(60)], Answer("fine")
+    )
+    bodies = [
+        {"model": "crowded", "messages": [{"role": "user", "content": f"say {number}"}], "max_tokens": 5}
+        for number in range(40)
+    ]
+    done = ended(client, begin(client, "/v1/chat/completions", bodies))
+    assert (done.status, completed(done), done.error_file_id) == ("completed", 40, None)
+    found = answers(client, done.output_file_id)
+    assert [line["custom_id"] for line in found] == [f"line-{number}" for number in range(40)]
+    assert {line["response"]["body"]["choices"][0]["message"]["content"] for line in found} == {"fine"}
+
+
+def test_a_call_that_was_paid_for_is_not_made_again(provider: Upstream, house: Polyforge, client: OpenAI) -> None:
+    """The worker is killed in the middle of a part: answers that it had are given again."""
+    provider.script("steady", Answer("fine", before_head=0.05))
+    count = 60
+    bodies = [
+        {"model": "steady", "messages": [{"role": "user", "content": f"once {number}"}], "max_tokens": 5}
+        for number in range(count)
+    ]
+    batch = begin(client, "/v1/chat/completions", bodies)
+    provider.wait_for("steady", count // 3)
+    house.kill("worker")
+    done = ended(client, batch)
+    assert (done.status, completed(done)) == ("completed", count)
+    asked = Counter(each.json["messages"][0]["content"] for each in provider.requests("steady"))
+    assert len(asked) == count
+    # Only what was under way when the worker was killed is asked for twice.
+    assert sum(asked.values()) - count <= 4
+
+
+def test_what_is_wrong_is_told(client: OpenAI) -> None:
+    bodies = [{"model": EMBEDDER, "input": "fine"}, {"model": "nobody-has-it", "input": "x"}]
+    done = ended(client, begin(client, "/v1/embeddings", bodies))
+    assert (done.status, completed(done)) == ("completed", 1)
+    (refused,) = answers(client, done.error_file_id)
+    assert (refused["custom_id"], refused["response"]["status_code"]) == ("line-1", 404)
+    file = client.files.create(file=("in.jsonl", b"no JSON\n"), purpose="batch")
+    wrong = client.batches.create(input_file_id=file.id, endpoint="/v1/embeddings", completion_window="24h")
+    failed = ended(client, wrong)
+    assert failed.status == "failed"
+    assert failed.errors is not None
+    assert [(each.code, each.line) for each in failed.errors.data or []] == [("invalid_json_line", 1)]
+
+
+def test_progress_and_cost_are_the_jobs_too(house: Polyforge, client: OpenAI) -> None:
+    done = ended(client, begin(client, "/v1/embeddings", [{"model": EMBEDDER, "input": "one"}]))
+    newest = house.api("GET", "/jobs?kind=batch&limit=1").json["data"][0]["id"]
+
+    def over() -> dict[str, Any] | None:
+        job = house.api("GET", f"/jobs/{newest}").json
+        return job if job["state"] == "succeeded" else None
+
+    job = eventually(over, "the end of the job", PATIENCE)
+    assert job is not None
+    assert job["result"]["output_file_id"] == done.output_file_id
+    assert (job["progress"]["done"], job["progress"]["total"], job["progress"]["unit"]) == (1, 1, "lines")
+
+
+def test_its_lines_are_in_the_request_log(house: Polyforge) -> None:
+    key = house.create_key(scopes=SCOPES)
+    own = OpenAI(base_url=f"{house.url}/v1", api_key=key.key, max_retries=2)
+    bodies = [
+        {"model": "crowded", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 5} for _ in range(3)
+    ]
+    batch = begin(own, "/v1/chat/completions", bodies)
+    assert ended(own, batch).status == "completed"
+    records = house.settled(key, 3)
+    assert {record["tags"] for record in records} == {f"batch={batch.id.removeprefix('batch_')}"}

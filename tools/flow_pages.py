@@ -135,6 +135,7 @@ SAMPLES: dict[str, dict[str, Any]] = {
     "http.request": {"url": ""},
     "human.approval": {"question": ""},
     "image.generate": {"prompt": ""},
+    "model.chat": {"prompt": ""},
     "model.extract": {"schema": {}},
     "notify.send": {"text": ""},
     "prompt.template": {"template": ""},

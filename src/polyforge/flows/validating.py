@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import msgspec
+from msgspec import UNSET
 
 from polyforge.flows import bounds
 from polyforge.flows.document import Document
@@ -11,6 +12,7 @@ from polyforge.flows.linking import Linking
 from polyforge.flows.loops import loop_problems
 from polyforge.flows.node_checks import NodeChecks
 from polyforge.flows.nodetypes import INPUT, OUTPUT, NodeType, NodeTypes, Ports
+from polyforge.flows.porttypes import literal_fits, parse_type
 from polyforge.flows.problems import Problem, errors_in, pointer, told
 from polyforge.flows.reaching import Reaching
 from polyforge.flows.requirements import undeclared
@@ -107,6 +109,10 @@ def _interface_problems(document: Document) -> Iterator[Problem]:
         yield Problem(
             "unused_input", f"nothing takes the input {name!r}", "add a node for it", param=param, severity="warning"
         )
+    for name, declared in sorted(document.interface.inputs.items()):
+        if declared.default is not UNSET and not literal_fits(declared.default, parse_type(declared.type)):
+            param = pointer("interface", "inputs", name, "default")
+            yield Problem("bad_literal", f"the default is no {declared.type}", "write one of that type", param=param)
     given = dict[str, str]()
     for node, each in sorted(document.nodes.items()):
         if each.type == OUTPUT and (name := str(each.params.get("name"))) in document.interface.outputs:

@@ -108,7 +108,7 @@ def judge(value: Any) -> None:
 
 
 @given(st.integers(0, 2**32))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_broken_flows_are_judged(seed: int) -> None:
     judge(broken(rich({} if seed % 2 else SAMPLES), random.Random(seed)))
 
@@ -124,7 +124,7 @@ def test_made_up_flows_are_judged(value: Any) -> None:
 
 
 @given(st.integers(0, 2**32))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_broken_flows_are_compared_and_merged(seed: int) -> None:
     chance = random.Random(seed)
     read = [load(broken(rich(), chance)).document for _ in range(6)]

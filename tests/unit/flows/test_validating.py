@@ -313,6 +313,16 @@ def test_the_interface() -> None:
     assert only(flow({"a": node("flow.output", {"name": "other"}, value="x")})).code == "unknown_interface"
     assert only(flow({"a": node("flow.output", {"name": "o"}, value=1)}, interface=outputs)).code == "bad_literal"
     assert found(flow({}, interface={"inputs": {"i": {"type": "text"}}})) == [("unused_input", None)]
+    wrong = {"inputs": {"i": {"type": "list<text>", "default": ["a", 1]}}}
+    assert place(flow({"i": node("flow.input", {"name": "i"})}, interface=wrong)) == (
+        "bad_literal", None, "/interface/inputs/i/default",
+    )  # fmt: skip
+
+
+def test_a_model_is_asked_something() -> None:
+    assert place(around({"c": node("model.chat", {"model": MODEL})})) == ("missing_input", "c", "/in/messages")
+    asked = node("model.chat", {"model": MODEL}, messages=link("t", "value", "text_to_messages"))
+    assert found(around({"c": asked})) == [("unused_node", "c")]
 
 
 def test_what_a_flow_requires() -> None:

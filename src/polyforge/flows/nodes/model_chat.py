@@ -5,22 +5,20 @@ from polyforge.flows.document import Interface
 from polyforge.flows.nodetypes import NodeType, Params, Ports, port, with_holes
 from polyforge.flows.templates import names_in
 
-_PORTS = Ports(
-    {
-        "messages": port("messages", "What was said before", required=False),
-        "images": port("list<image>", "Pictures to look at", required=False),
-    },
-    {
-        "text": port("text", "Answer"),
-        "messages": port("messages", "The conversation with the answer"),
-        "usage": port("record{input: number, output: number}", "Tokens used"),
-    },
-)
+_IMAGES = port("list<image>", "Pictures to look at", required=False)
+_OUTPUTS = {
+    "text": port("text", "Answer"),
+    "messages": port("messages", "The conversation with the answer"),
+    "usage": port("record{input: number, output: number}", "Tokens used"),
+}
 
 
 def _ports(params: Params, interface: Interface) -> Ports:
+    """With a prompt the messages can be left out; a model that is asked nothing has nothing to answer."""
     del interface
-    return with_holes(_PORTS, (*names_in(params.get("system", "")), *names_in(params.get("prompt", ""))))
+    messages = port("messages", "What was said before", required="prompt" not in params)
+    ports = Ports({"messages": messages, "images": _IMAGES}, _OUTPUTS)
+    return with_holes(ports, (*names_in(params.get("system", "")), *names_in(params.get("prompt", ""))))
 
 
 NODE = NodeType(

@@ -83,7 +83,7 @@ export function KeyForm({ open, edited, onClose, onDone }: Props) {
               )}
             </Field>
           </div>
-          <div className="grid gap-4 sm:grid-cols-3">
+          <div className="grid items-end gap-4 sm:grid-cols-3">
             {number("rpm", errors)}
             {number("tpm", errors)}
             {number("concurrency", errors)}

@@ -278,7 +278,6 @@ def test_up_shows_a_new_admin_key_once_and_then_becomes_the_supervisor(tmp_path:
     [
         (["--host", "0.0.0.0"], "server.host: 0.0.0.0"),
         (["--port", "70000"], "server.port:"),
-        (["--role", "worker"], "--role worker: this version has no durable jobs yet"),
         (["--config", "missing.yaml"], "cannot read missing.yaml"),
     ],
 )

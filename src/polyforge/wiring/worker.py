@@ -17,7 +17,7 @@ from polyforge.registry.deployments.saying import machine_name
 from polyforge.telemetry.logs import configure, get_logger
 from polyforge.wiring.batches import batch_kind
 from polyforge.wiring.gateway import GatewayPlatform
-from polyforge.wiring.jobs import MACHINE, JobGauges, counted
+from polyforge.wiring.jobs import MACHINE, JobGauges, counted, request_export
 from polyforge.wiring.process import ProcessSpec, run_process
 from polyforge.wiring.starting import begin
 
@@ -39,7 +39,7 @@ def kinds_of(platform: GatewayPlatform) -> list[JobKind]:
         platform.clock,
         platform.metrics_folder,
     )
-    return [batches]
+    return [request_export(platform.usage.history, platform.standing, platform.objects.files), batches]
 
 
 class WorkerProcess:

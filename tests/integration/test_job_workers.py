@@ -494,6 +494,28 @@ async def test_old_jobs_are_let_go_of_with_all_that_belongs_to_them(house: House
     assert list(house.shelf.runs) == [f"{young.id}:1"]
 
 
+async def test_a_job_that_its_worker_does_not_run_is_queued_again(house: House) -> None:
+    """As when the connection broke while the claim was committed."""
+    worker = await house.worker(lambda _: give("done"))
+    (job,) = await house.start(run_after=house.clock.now() + 3_600)
+    await house.set_row(job, state="running", worker=worker.executor_id, run=1)
+    done = await house.until(job, "succeeded")
+    assert (done.result, done.takeovers) == ("done", 0)
+
+
+async def test_words_that_no_database_keeps_stop_nobody(house: House) -> None:
+    async def work(context: JobContext) -> str:
+        context.progress(1, 2, "ro\0ws", "\ud800")
+        context.log("info", "a\0b")
+        answer = await context.wait_for("x", "answers", code="c\0", message="\ud800", timeout_seconds=0.2)
+        return "waited" if answer is None else "told"
+
+    await house.worker(work)
+    (job,) = await house.start()
+    done = await house.until(job, "succeeded", "failed")
+    assert (done.result, done.progress.unit, done.progress.note) == ("waited", "rows", "?")
+
+
 async def test_workers_are_seen_while_they_live(house: House) -> None:
     first = await house.worker()
     second = await house.worker()

@@ -34,7 +34,8 @@ class Notes:
 
     def say(self, done: float, total: float | None, unit: str, note: str) -> None:
         """Set the progress."""
-        self._progress = Progress(float(done), None if total is None else float(total), unit[:_UNIT], note[:_NOTE])
+        of = None if total is None else float(total)
+        self._progress = Progress(float(done), of, storable(unit)[:_UNIT], storable(note)[:_NOTE])
 
     def log(self, level: Level, text: str) -> None:
         """Add a line, as far as there is room."""
@@ -67,6 +68,11 @@ class Notes:
         self._lines.append(LogLine(self._seq, self._clock.now(), level, _cut(text)))
 
 
+def storable(text: str) -> str:
+    """The text without what no database keeps."""
+    return text.replace("\0", "").encode(errors="replace").decode()
+
+
 def _cut(text: str) -> str:
-    data = text.replace("\0", "").encode(errors="replace")
+    data = storable(text).encode()
     return data.decode() if len(data) <= MAX_LOG_BYTES else data[: MAX_LOG_BYTES - 3].decode(errors="ignore") + "..."

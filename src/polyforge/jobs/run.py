@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, Protocol, TypeVar
 import msgspec
 
 from polyforge.jobs.journal import Fenced, Kept, StepJournal
-from polyforge.jobs.notes import Notes
+from polyforge.jobs.notes import Notes, storable
 from polyforge.jobs.records import Job, Level, State, WaitingFor
 from polyforge.jobs.running import MAX_STEP_BYTES
 from polyforge.jobs.working_store import Claim
@@ -144,7 +144,7 @@ class Run:
         self._begin(name)
         if (kept := self._kept.get(name)) is not None:
             return _first(msgspec.json.decode(await self._journal.value(kept)))
-        waiting_for = WaitingFor(code[:32], message[:300])
+        waiting_for = WaitingFor(storable(code)[:32], storable(message)[:300])
         return _first(await self._kept_now(name, lambda: self._receive(name, topic, waiting_for, until), None))
 
     def progress(self, done: float, total: float | None = None, unit: str = "", note: str = "") -> None:

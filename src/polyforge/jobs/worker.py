@@ -54,7 +54,10 @@ class Worker:
         self._lease = Lease(database, clock, journal.executor_id, place, self._timing)
         self._chores = Chores(database, journal, clock, settings)
         self._runs: dict[str, Run] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], tuple[str, int]] = {}
+        """What each conducts: a job and its run."""
+        self._strays: set[tuple[str, int]] = set()
+        self._strays_at = clock.monotonic()
         self._loops: list[asyncio.Task[None]] = []
         self._wake = asyncio.Event()
         self._watched_at = clock.monotonic()
@@ -156,11 +159,11 @@ class Worker:
         claims = await claim_jobs(self._database, self._clock, self._settings, self.executor_id, room)
         for claim in claims:
             task = asyncio.create_task(self._conduct(claim), name=f"job {claim.job.id}")
-            self._tasks.add(task)
+            self._tasks[task] = (claim.job.id, claim.run)
             task.add_done_callback(self._forget)
 
     def _forget(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+        del self._tasks[task]
         self._wake.set()
 
     # Running
@@ -321,8 +324,26 @@ class Worker:
 
     async def _mind(self) -> None:
         """Schedules, dead workers and old jobs, each when it is time for it."""
-        if not self._draining and self._lease.is_valid():
-            await self._chores.turn(self._timing.scan)
+        if self._draining or not self._lease.is_valid():
+            return
+        await self._chores.turn(self._timing.scan)
+        if self._clock.monotonic() >= self._strays_at + self._timing.scan:
+            self._strays_at = self._clock.monotonic()
+            await self._find_strays()
+
+    async def _find_strays(self) -> None:
+        """Put back what this worker has by its rows and does not run: a commit was broken off, or an end not written.
+
+        Only what was so at the last look too, for a claim may be under way.
+        """
+        async with self._database.read() as session:
+            found = await JobReader(session).held(self.executor_id)
+        strays = found - set(self._tasks.values())
+        for job_id, run in strays & self._strays:
+            async with self._database.write() as session:
+                await JobKeeper(session).put_back(self.executor_id, job_id, run, self._clock.now())
+            _log.warning("a job that nobody ran is queued again", job=job_id, run=run)
+        self._strays = strays
 
     # Loops
 

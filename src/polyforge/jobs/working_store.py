@@ -146,6 +146,11 @@ class JobReader:
         query = select(_workers.executor_id).where(_workers.lease_until <= now).limit(_PAGE)
         return [row["executor_id"] for row in await self._session.all(query)]
 
+    async def held(self, executor_id: str) -> set[tuple[str, int]]:
+        """The jobs that a worker has, each with its run."""
+        rows = await self._session.all(select(_jobs.id, _jobs.run).where(_held_by(executor_id)))
+        return {(row["id"], row["run"]) for row in rows}
+
     async def cancelled(self, executor_id: str) -> list[str]:
         """The jobs of a worker that somebody wants to end."""
         query = select(_jobs.id).where(_held_by(executor_id), _jobs.cancel_requested)
@@ -221,11 +226,13 @@ class JobKeeper(JobReader):
         return {row["id"] for row in rows if row["run"] == runs[row["id"]]}
 
     async def add_lines(self, claim: Claim, lines: Sequence[LogLine]) -> None:
-        """Add lines to the log of a job."""
-        own = {"job_id": claim.job.id, **_tenant(claim.job)}
-        for start in range(0, len(lines), _PAGE):
-            values = [{**own, **msgspec.structs.asdict(line)} for line in lines[start : start + _PAGE]]
-            await self._writer.change(insert(job_logs).values(values))
+        """Add lines to the log of a job, but for those that are there: nobody knows what a broken commit did."""
+        if not lines:
+            return
+        own, last = {"job_id": claim.job.id, **_tenant(claim.job)}, await self.last_line(claim.job.id)
+        new = [{**own, **msgspec.structs.asdict(line)} for line in lines if line.seq > last]
+        for start in range(0, len(new), _PAGE):
+            await self._writer.change(insert(job_logs).values(new[start : start + _PAGE]))
 
     async def take_message(self, job_id: str, topic: str, step: str) -> str | None:
         """The oldest message on a topic that nobody has, or that this step has already; it has it from now on."""
@@ -290,6 +297,13 @@ class JobKeeper(JobReader):
             values |= {"takeovers": _jobs.takeovers + 1, "strikes": _jobs.strikes + 1}
         await self._writer.change(update(jobs).where(_held_by(executor_id)).values(values))
         return [job_of(row) for row in rows]
+
+    async def put_back(self, executor_id: str, job_id: str, run: int, now: float) -> bool:
+        """Queue one job that a worker has; False when it has it no longer."""
+        same = and_(_jobs.id == job_id, _jobs.run == run, _held_by(executor_id))
+        values = {"state": "queued", "rank": BEGUN, "worker": None, "run_after": now}
+        values |= {"waiting_code": None, "waiting_message": None}
+        return await self._writer.change(update(jobs).where(same).values(values)) == 1
 
     # Schedules
 

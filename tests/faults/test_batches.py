@@ -34,7 +34,7 @@ def provider() -> Iterator[Upstream]:
 def house(provider: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Polyforge]:
     # Few lines in a call, so that there is time to be killed in.
     batches = {"inputs_at_once": 4, "lines_at_once": 4}
-    models = {**solo("crowded"), **solo("steady")}
+    models = {**solo("crowded"), **solo("steady"), **solo("plain")}
     server = Polyforge(
         tmp_path_factory.mktemp("batches"),
         settings(provider, models, batches=batches, gateway={"cooldown_seconds": 1}),
@@ -172,9 +172,7 @@ def test_progress_and_cost_are_the_jobs_too(house: Polyforge, client: OpenAI) ->
 def test_its_lines_are_in_the_request_log(house: Polyforge) -> None:
     key = house.create_key(scopes=SCOPES)
     own = OpenAI(base_url=f"{house.url}/v1", api_key=key.key, max_retries=2)
-    bodies = [
-        {"model": "crowded", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 5} for _ in range(3)
-    ]
+    bodies = [{"model": "plain", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 5} for _ in range(3)]
     batch = begin(own, "/v1/chat/completions", bodies)
     assert ended(own, batch).status == "completed"
     records = house.settled(key, 3)

@@ -152,10 +152,10 @@ async def migrating(place: Place) -> AsyncGenerator[None]:
     await database.close()
 
 
-async def test_a_gateway_does_not_load_alembic() -> None:
+async def test_a_gateway_loads_neither_alembic_nor_what_runs_jobs() -> None:
     code = (
         "import sys, polyforge.server.process; "
-        "sys.exit(any(name.split('.')[0] in ('alembic', 'mako') for name in sys.modules))"
+        "sys.exit(any(name.split('.')[0] in ('alembic', 'mako', 'dbos', 'psycopg') for name in sys.modules))"
     )
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", code)
     assert await process.wait() == 0

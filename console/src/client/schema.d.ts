@@ -1223,6 +1223,238 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/jobs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Jobs
+         * @description The project's jobs, newest first, each with how far it is and what it waits for.
+         */
+        get: operations["list_jobs_api_v1_jobs_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/jobs/{job_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Job
+         * @description One job.
+         */
+        get: operations["get_job_api_v1_jobs__job_id__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/jobs/{job_id}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Cancel Job
+         * @description End a job: at once while it is queued, else as soon as its worker sees it.
+         */
+        post: operations["cancel_job_api_v1_jobs__job_id__cancel_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/jobs/{job_id}/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Follow Job
+         * @description Follow what happens to one job, from now on or after a given event.
+         */
+        get: operations["follow_job_api_v1_jobs__job_id__events_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/jobs/{job_id}/logs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Job Logs
+         * @description What a job wrote, oldest first.
+         */
+        get: operations["list_job_logs_api_v1_jobs__job_id__logs_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/jobs/{job_id}/logs/stream": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Follow Job Logs
+         * @description What a job wrote and writes, a line in each event; an event `end` with its state once it is over.
+         */
+        get: operations["follow_job_logs_api_v1_jobs__job_id__logs_stream_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/jobs/{job_id}/retry": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Retry Job
+         * @description Try a failed or cancelled job again; steps that were done keep their results.
+         */
+        post: operations["retry_job_api_v1_jobs__job_id__retry_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/jobs/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Follow Jobs
+         * @description Follow what happens to the project's jobs as server-sent events, from now on or after a given one.
+         */
+        get: operations["follow_jobs_api_v1_jobs_events_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/jobs/schedules": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Job Schedules
+         * @description What is made again and again in the project.
+         */
+        get: operations["list_job_schedules_api_v1_jobs_schedules_get"];
+        put?: never;
+        /**
+         * Create Job Schedule
+         * @description Have a job made again and again; it acts as who asks for it here.
+         */
+        post: operations["create_job_schedule_api_v1_jobs_schedules_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/jobs/schedules/{schedule_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Job Schedule
+         * @description One schedule.
+         */
+        get: operations["get_job_schedule_api_v1_jobs_schedules__schedule_id__get"];
+        put?: never;
+        post?: never;
+        /**
+         * Remove Job Schedule
+         * @description Let a schedule go; jobs that it made stay.
+         */
+        delete: operations["remove_job_schedule_api_v1_jobs_schedules__schedule_id__delete"];
+        options?: never;
+        head?: never;
+        /**
+         * Change Job Schedule
+         * @description Change a schedule, or pause it; its jobs act as who changed it last.
+         */
+        patch: operations["change_job_schedule_api_v1_jobs_schedules__schedule_id__patch"];
+        trace?: never;
+    };
+    "/api/v1/jobs/schedules/{schedule_id}/run": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Run Job Schedule
+         * @description Make its job now, beside those at its times.
+         */
+        post: operations["run_job_schedule_api_v1_jobs_schedules__schedule_id__run_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/keys": {
         parameters: {
             query?: never;
@@ -2601,7 +2833,7 @@ export interface paths {
         post?: never;
         /**
          * Delete Requests
-         * @description Remove a person's payloads, feedback and conversations, and name the end user of requests by a pseudonym.
+         * @description Remove a person's payloads, feedback, conversations and files; name the end user of requests by a pseudonym.
          *
          *     What was used stays counted. A call does a bounded part of it: call again until there is no `next_cursor`.
          */
@@ -2665,6 +2897,28 @@ export interface paths {
         get: operations["open_payload_api_v1_requests__request_id__payload_get"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/requests/exports": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Export Requests
+         * @description Have a file made of the project's requests; a job writes it, and its `result` names the file.
+         *
+         *     The file is kept for seven days; fetch it at `/v1/files/{file_id}/content`.
+         */
+        post: operations["export_requests_api_v1_requests_exports_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -3194,6 +3448,21 @@ export interface components {
             low: number | null;
             /** So Far */
             so_far: number;
+        };
+        /**
+         * AskerView
+         * @description Who asked for a job, as whom it acts.
+         */
+        AskerView: {
+            /** Id */
+            id: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "key" | "user" | "service" | "system";
+            /** Name */
+            name: string;
         };
         /**
          * AttemptView
@@ -3756,7 +4025,7 @@ export interface components {
              * Kind
              * @enum {string}
              */
-            kind: "gateway" | "model_host" | "database" | "journal" | "cache" | "export" | "disk";
+            kind: "gateway" | "model_host" | "worker" | "database" | "journal" | "cache" | "export" | "disk";
             /**
              * Lag Events
              * @description Of exports of the audit log: events that the sink lacks.
@@ -3777,6 +4046,11 @@ export interface components {
              * @description Tells parts of one kind apart, as in `gateway-0`.
              */
             name: string;
+            /**
+             * Seen At
+             * @description Of workers: when they were last heard of.
+             */
+            seen_at?: string | null;
             /**
              * Started At
              * @description Of processes.
@@ -4720,6 +4994,11 @@ export interface components {
              */
             feedback: number;
             /**
+             * Files
+             * @description Files that a user uploaded and that were removed.
+             */
+            files: number;
+            /**
              * Next Cursor
              * @description Call again with it as `cursor` to go on; null: all of it is done.
              */
@@ -5481,10 +5760,16 @@ export interface components {
              */
             first_token_seconds: number | null;
             /**
+             * Reason
+             * @description Why it is unavailable.
+             */
+            reason: string | null;
+            /**
              * State
+             * @description `cooling`: left alone for a while after it failed; the last two: how our own model host has it.
              * @enum {string}
              */
-            state: "ready" | "cooling";
+            state: "ready" | "cooling" | "loading" | "unavailable";
         };
         /**
          * HopView
@@ -5876,6 +6161,182 @@ export interface components {
             secret: string;
         };
         /**
+         * JobErrorView
+         * @description Why a job failed.
+         */
+        JobErrorView: {
+            /** Code */
+            code: string;
+            /**
+             * Hint
+             * @description What to do about it.
+             */
+            hint: string;
+            /** Message */
+            message: string;
+            /**
+             * Retryable
+             * @description Whether trying again may help by itself.
+             */
+            retryable: boolean;
+        };
+        /**
+         * JobPage
+         * @description Some jobs, newest first.
+         */
+        JobPage: {
+            /** Data */
+            data: components["schemas"]["JobSummary"][];
+            /**
+             * Next Cursor
+             * @description Pass it as `cursor` for those before these; null: there are none.
+             */
+            next_cursor: string | null;
+        };
+        /**
+         * JobSummary
+         * @description One job of a list.
+         */
+        JobSummary: {
+            asked_by: components["schemas"]["AskerView"];
+            /** Attempt */
+            attempt: number;
+            /** Cancel Requested */
+            cancel_requested: boolean;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Ended At */
+            ended_at: string | null;
+            error: components["schemas"]["JobErrorView"] | null;
+            /** Id */
+            id: string;
+            /** Kind */
+            kind: string;
+            /** Max Attempts */
+            max_attempts: number;
+            /**
+             * Priority
+             * @description 0 goes first, 9 last.
+             */
+            priority: number;
+            progress: components["schemas"]["ProgressView"];
+            /** Queue */
+            queue: string;
+            /**
+             * Run After
+             * Format: date-time
+             */
+            run_after: string;
+            /**
+             * Schedule Id
+             * @description The schedule that made it.
+             */
+            schedule_id: string | null;
+            /**
+             * Seconds Left
+             * @description If it goes on as it went; null where that cannot be told.
+             */
+            seconds_left: number | null;
+            /**
+             * Started At
+             * @description Of this attempt.
+             */
+            started_at: string | null;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "queued" | "running" | "waiting" | "succeeded" | "failed" | "cancelled";
+            /** Title */
+            title: string;
+            waiting_for: components["schemas"]["WaitingView"] | null;
+        };
+        /**
+         * JobView
+         * @description One job with all that is known of it.
+         */
+        JobView: {
+            /** Args */
+            args: {
+                [key: string]: unknown;
+            };
+            asked_by: components["schemas"]["AskerView"];
+            /** Attempt */
+            attempt: number;
+            /** Cancel Requested */
+            cancel_requested: boolean;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Ended At */
+            ended_at: string | null;
+            error: components["schemas"]["JobErrorView"] | null;
+            /** Id */
+            id: string;
+            /** Kind */
+            kind: string;
+            /** Max Attempts */
+            max_attempts: number;
+            /**
+             * Priority
+             * @description 0 goes first, 9 last.
+             */
+            priority: number;
+            progress: components["schemas"]["ProgressView"];
+            /** Queue */
+            queue: string;
+            /**
+             * Result
+             * @description What came of it; null unless it succeeded.
+             */
+            result: unknown;
+            /**
+             * Run After
+             * Format: date-time
+             */
+            run_after: string;
+            /**
+             * Schedule Id
+             * @description The schedule that made it.
+             */
+            schedule_id: string | null;
+            /**
+             * Seconds Left
+             * @description If it goes on as it went; null where that cannot be told.
+             */
+            seconds_left: number | null;
+            /**
+             * Started At
+             * @description Of this attempt.
+             */
+            started_at: string | null;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "queued" | "running" | "waiting" | "succeeded" | "failed" | "cancelled";
+            /**
+             * Takeovers
+             * @description How often this attempt was taken over from a worker that died.
+             */
+            takeovers: number;
+            /** Timeout Seconds */
+            timeout_seconds: number | null;
+            /** Title */
+            title: string;
+            waiting_for: components["schemas"]["WaitingView"] | null;
+            /**
+             * Worker
+             * @description The worker process that has it, or had it last.
+             */
+            worker: string | null;
+        };
+        /**
          * JudgementView
          * @description What routing makes of one deployment.
          */
@@ -6185,6 +6646,42 @@ export interface components {
              * @description The kind of its sink.
              */
             use: string;
+        };
+        /**
+         * LogLineView
+         * @description One line of a job's log.
+         */
+        LogLineView: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /**
+             * Level
+             * @enum {string}
+             */
+            level: "debug" | "info" | "warning" | "error";
+            /**
+             * Seq
+             * @description From 1, without gaps.
+             */
+            seq: number;
+            /** Text */
+            text: string;
+        };
+        /**
+         * LogPage
+         * @description Some lines of a job's log, in order.
+         */
+        LogPage: {
+            /** Data */
+            data: components["schemas"]["LogLineView"][];
+            /**
+             * Next Cursor
+             * @description Pass it as `cursor` for what comes after; null: nothing did yet.
+             */
+            next_cursor: number | null;
         };
         /**
          * MatchView
@@ -7042,6 +7539,44 @@ export interface components {
             use: string;
         };
         /**
+         * NewRequestExport
+         * @description Which requests a file is to have.
+         */
+        NewRequestExport: {
+            /**
+             * Format
+             * @default csv
+             * @enum {string}
+             */
+            format?: "csv" | "parquet";
+            /**
+             * Key
+             * @description Only requests with one of these keys, by their ids.
+             */
+            key?: string[];
+            /**
+             * Model
+             * @description Only requests for one of these models.
+             */
+            model?: string[];
+            /**
+             * Since
+             * Format: date-time
+             * @description From this time on.
+             */
+            since: string;
+            /**
+             * Status
+             * @description Only those that ended so.
+             */
+            status?: ("ok" | "error" | "cancelled" | "interrupted" | "refused")[];
+            /**
+             * Until
+             * @description Up to this time, without it; default: now.
+             */
+            until?: string | null;
+        };
+        /**
          * NewRole
          * @description A role to make.
          */
@@ -7050,6 +7585,49 @@ export interface components {
             name: string;
             /** Permissions */
             permissions: string[];
+        };
+        /**
+         * NewScheduleBody
+         * @description A job to be made again and again.
+         */
+        NewScheduleBody: {
+            /**
+             * Args
+             * @description What the job needs to know, as its kind says; references to what is kept elsewhere, and no secrets.
+             */
+            args?: {
+                [key: string]: unknown;
+            };
+            /**
+             * Cron
+             * @description Minute, hour, day of the month, month, day of the week, as in `0 3 * * *`.
+             */
+            cron: string;
+            /**
+             * Enabled
+             * @default true
+             */
+            enabled?: boolean;
+            /** Kind */
+            kind: string;
+            /**
+             * Priority
+             * @default 5
+             */
+            priority?: number;
+            /**
+             * Queue
+             * @default default
+             */
+            queue?: string;
+            /**
+             * Timezone
+             * @description A name of the IANA database, as in `Europe/Berlin`.
+             * @default UTC
+             */
+            timezone?: string;
+            /** Title */
+            title: string;
         };
         /**
          * NewSecret
@@ -7505,6 +8083,23 @@ export interface components {
             reasoning: number;
             /** Tiers */
             tiers: components["schemas"]["TierView"][];
+        };
+        /**
+         * ProgressView
+         * @description How far a job is.
+         */
+        ProgressView: {
+            /** Done */
+            done: number;
+            /** Note */
+            note: string;
+            /**
+             * Total
+             * @description Null: nobody knows.
+             */
+            total: number | null;
+            /** Unit */
+            unit: string;
         };
         /**
          * ProjectChoice
@@ -8245,6 +8840,90 @@ export interface components {
              * @enum {string}
              */
             strategy?: "weighted" | "least_latency" | "least_cost";
+        };
+        /**
+         * ScheduleChange
+         * @description What is to be different of a schedule; what is left out stays.
+         */
+        ScheduleChange: {
+            /** Args */
+            args?: {
+                [key: string]: unknown;
+            } | null;
+            /** Cron */
+            cron?: string | null;
+            /** Enabled */
+            enabled?: boolean | null;
+            /** Priority */
+            priority?: number | null;
+            /** Queue */
+            queue?: string | null;
+            /** Timezone */
+            timezone?: string | null;
+            /** Title */
+            title?: string | null;
+        };
+        /**
+         * SchedulePage
+         * @description The schedules of a project, by title.
+         */
+        SchedulePage: {
+            /** Data */
+            data: components["schemas"]["ScheduleView"][];
+            /**
+             * Next Cursor
+             * @description Always null: all schedules are on one page.
+             */
+            next_cursor: string | null;
+        };
+        /**
+         * ScheduleView
+         * @description A schedule. Of the times that were missed while no worker ran, one is made up for.
+         */
+        ScheduleView: {
+            /** Args */
+            args: {
+                [key: string]: unknown;
+            };
+            asked_by: components["schemas"]["AskerView"];
+            /**
+             * Changed At
+             * Format: date-time
+             */
+            changed_at: string;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Cron */
+            cron: string;
+            /** Enabled */
+            enabled: boolean;
+            /** Id */
+            id: string;
+            /** Kind */
+            kind: string;
+            /** Last At */
+            last_at: string | null;
+            /**
+             * Last Job
+             * @description The job that it made last.
+             */
+            last_job: string | null;
+            /**
+             * Next At
+             * @description Null while it is not enabled.
+             */
+            next_at: string | null;
+            /** Priority */
+            priority: number;
+            /** Queue */
+            queue: string;
+            /** Timezone */
+            timezone: string;
+            /** Title */
+            title: string;
         };
         /**
          * SealedWith
@@ -9685,6 +10364,16 @@ export interface components {
             tuning: {
                 [key: string]: unknown;
             };
+        };
+        /**
+         * WaitingView
+         * @description What a job waits for.
+         */
+        WaitingView: {
+            /** Code */
+            code: string;
+            /** Message */
+            message: string;
         };
         /**
          * WatchView
@@ -12127,6 +12816,462 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    list_jobs_api_v1_jobs_get: {
+        parameters: {
+            query?: {
+                cursor?: string;
+                /** @description Only of this kind. */
+                kind?: string[];
+                limit?: number;
+                /** @description Only of this queue. */
+                queue?: string[];
+                /** @description Only what this schedule made. */
+                schedule?: string | null;
+                /** @description Only jobs in this state; may be repeated. */
+                state?: ("queued" | "running" | "waiting" | "succeeded" | "failed" | "cancelled")[];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobPage"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_job_api_v1_jobs__job_id__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    cancel_job_api_v1_jobs__job_id__cancel_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    follow_job_api_v1_jobs__job_id__events_get: {
+        parameters: {
+            query?: {
+                /** @description The same, for who cannot set headers. */
+                after?: number | null;
+            };
+            header?: {
+                /** @description Go on after the one with this id, as browsers say it on resuming. */
+                "last-event-id"?: string | null;
+            };
+            path: {
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": string;
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    list_job_logs_api_v1_jobs__job_id__logs_get: {
+        parameters: {
+            query?: {
+                /** @description Lines after this one. */
+                cursor?: number;
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LogPage"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    follow_job_logs_api_v1_jobs__job_id__logs_stream_get: {
+        parameters: {
+            query?: {
+                /** @description The same, for who cannot set headers. */
+                after?: number | null;
+            };
+            header?: {
+                /** @description Go on after the one with this id, as browsers say it on resuming. */
+                "last-event-id"?: string | null;
+            };
+            path: {
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": string;
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    retry_job_api_v1_jobs__job_id__retry_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    follow_jobs_api_v1_jobs_events_get: {
+        parameters: {
+            query?: {
+                /** @description The same, for who cannot set headers. */
+                after?: number | null;
+            };
+            header?: {
+                /** @description Go on after the one with this id, as browsers say it on resuming. */
+                "last-event-id"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": string;
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    list_job_schedules_api_v1_jobs_schedules_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SchedulePage"];
+                };
+            };
+        };
+    };
+    create_job_schedule_api_v1_jobs_schedules_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewScheduleBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ScheduleView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_job_schedule_api_v1_jobs_schedules__schedule_id__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                schedule_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ScheduleView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    remove_job_schedule_api_v1_jobs_schedules__schedule_id__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                schedule_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    change_job_schedule_api_v1_jobs_schedules__schedule_id__patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                schedule_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ScheduleChange"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ScheduleView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    run_job_schedule_api_v1_jobs_schedules__schedule_id__run_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                schedule_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobView"];
+                };
             };
             /** @description Validation Error */
             422: {
@@ -15142,6 +16287,39 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["PayloadView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    export_requests_api_v1_requests_exports_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewRequestExport"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobView"];
                 };
             };
             /** @description Validation Error */

@@ -57,6 +57,7 @@ def limits() -> list[tuple[str, str]]:
     """The bounds, in words."""
     return [
         ("bytes", f"{bounds.MAX_BYTES:,}"),
+        ("values in the file", f"{bounds.MAX_VALUES:,}"),
         ("objects and lists inside one another", str(bounds.MAX_DEPTH)),
         ("characters in a text", f"{bounds.MAX_TEXT:,}"),
         ("characters in all expressions", f"{bounds.MAX_EXPRESSIONS:,}"),

@@ -5,6 +5,8 @@ from typing import Final
 MAX_BYTES: Final = 8 << 20
 MAX_DEPTH: Final = 64
 """Objects and lists inside one another."""
+MAX_VALUES: Final = 300_000
+"""Values in the whole file: each takes some microseconds where it is looked at."""
 MAX_TEXT: Final = 200_000
 """Characters in one text."""
 MAX_NODES: Final = 5_000

@@ -49,6 +49,19 @@ def read_json(content: bytes) -> Any:
         raise _too_deep() from error
 
 
+def values_in(value: Any) -> int:
+    """How many values there are in a JSON value, itself included."""
+    waiting, count = [value], 0
+    while waiting:
+        each = waiting.pop()
+        count += 1
+        if isinstance(each, dict):
+            waiting += cast("dict[Any, Any]", each).values()
+        elif isinstance(each, list):
+            waiting += cast("list[Any]", each)
+    return count
+
+
 def fault_in(value: Any, depth: int = 0) -> Fault | None:
     """The first thing in a value that no flow may hold, None where there is none."""
     if isinstance(value, str):

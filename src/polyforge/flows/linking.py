@@ -1,6 +1,7 @@
 """Whether links lead from outputs that exist to inputs that take them, with the type of everything worked out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import cast
 
 from polyforge.flows.coercions import coercion_applies, coercion_for
 from polyforge.flows.document import Document, Given, Group, Input
@@ -107,11 +108,11 @@ class Linking:
 
     def _item(self, name: str, group: Group, arriving: PortType | None) -> PortType | None:
         if isinstance(group.over, Given):
-            if not isinstance(group.over.value, list):
-                self._add(
-                    "bad_literal", "what it goes over is no list", "write a list, or link it", name, "over", "over"
-                )
-            return JSON
+            found = _literal_type(group.over.value)
+            if found.item is None:
+                hint = "write a list, or link it"
+                self._add("bad_literal", "what it goes over is no list", hint, name, "over", "over")
+            return found.item
         return None if arriving is None else (arriving.item or ANY)
 
     def _leaving(self, name: str, group: Group, edges: tuple[Edge, ...]) -> Typed:
@@ -197,9 +198,17 @@ def visible(structure: Structure, edge: Edge) -> bool:
 
 
 def _literal_type(value: object) -> PortType:
+    """The narrowest type of a value that is written down; lists of different things, and objects, are just JSON."""
     if isinstance(value, bool):
         return BOOL
+    if isinstance(value, list):
+        return list_of(_common_type(cast("list[object]", value)))
     return TEXT if isinstance(value, str) else NUMBER if isinstance(value, int | float) else JSON
+
+
+def _common_type(values: Sequence[object]) -> PortType:
+    kinds = {_literal_type(each) for each in values}
+    return kinds.pop() if len(kinds) == 1 else JSON
 
 
 def _known(names: Mapping[str, object], what: str) -> str:

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from polyforge.flows import bounds
+from polyforge.flows.canonical import save
 from polyforge.flows.document import (
     NAME,
     RESERVED,
@@ -36,8 +37,9 @@ from polyforge.flows.document import (
     Title,
     TypeName,
     must_be_marked,
+    written,
 )  # fmt: skip
-from polyforge.flows.json_reading import Refused, fault_in, fault_problem, read_json
+from polyforge.flows.json_reading import Refused, fault_in, fault_problem, read_json, values_in
 from polyforge.flows.porttypes import parse_type
 from polyforge.flows.problems import Code, Problem, pointer
 
@@ -45,6 +47,8 @@ _T = TypeVar("_T")
 _NAME: Final = re.compile(NAME)
 _PATH: Final = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 _HIDDEN: Final = re.compile("[\x00-\x1f\x7f\u202a-\u202e\u2066-\u2069]")
+_LONGER: Final = 6
+"""How many times longer than another JSON the canonical form is at most."""
 _Objects = Mapping[str, Any]
 
 
@@ -110,6 +114,9 @@ def load(value: object) -> Reading:
     """The flow in JSON that is decoded already."""
     if fault := fault_in(value):
         return Reading(None, (fault_problem(fault),))
+    if (count := values_in(value)) > bounds.MAX_VALUES:
+        hint = f"keep it under {bounds.MAX_VALUES}"
+        return Reading(None, (Problem("too_many", f"there are {count} values in the file", hint),))
     if not isinstance(value, dict):
         return Reading(None, (Problem("wrong_shape", "a flow is an object", 'begin it with `{"schema": "flow.v1"`'),))
     whole = cast("dict[str, Any]", value)
@@ -119,7 +126,18 @@ def load(value: object) -> Reading:
         return Reading(None, (Problem("unknown_schema", message, f"write {SCHEMA!r}", param="/schema"),))
     loader = _Loader()
     document = loader.document(whole)
-    return Reading(None if loader.problems else document, tuple(loader.problems[: bounds.MAX_PROBLEMS]))
+    if document is None or loader.problems:
+        return Reading(None, tuple(loader.problems[: bounds.MAX_PROBLEMS]))
+    return _within_bytes(document)
+
+
+def _within_bytes(document: Document) -> Reading:
+    """The flow, unless it is too long as it is kept: there a float such as `1e20` has more characters."""
+    about = len(msgspec.json.encode(written(document)))
+    if about * _LONGER > bounds.MAX_BYTES and (size := len(save(document))) > bounds.MAX_BYTES:
+        hint = f"keep it under {bounds.MAX_BYTES} bytes"
+        return Reading(None, (Problem("too_large", f"the flow has {size} bytes in its canonical form", hint),))
+    return Reading(document)
 
 
 class _Loader:
@@ -176,10 +194,10 @@ class _Loader:
         found = self._convert(value, Promised, ("interface", "outputs", name))
         return found and msgspec.structs.replace(found, type=self._type(found.type, "outputs", name))
 
-    def _type(self, written: str, side: str, name: str) -> str:
-        """A type as it is always written."""
+    def _type(self, text: str, side: str, name: str) -> str:
+        """A type as it is always written, if that is not too long either."""
         try:
-            return str(parse_type(written))
+            return str(parse_type(str(parse_type(text))))
         except ValueError as error:
             self._add("bad_type", str(error), "see the reference of the format", "interface", side, name, "type")
             return "any"

@@ -126,6 +126,10 @@ def test_there_is_a_most_of_everything() -> None:
     assert refused(flow({}, control=edges)) == ("too_many", None, "/control")
 
 
+def test_there_is_a_most_of_values() -> None:
+    assert refused(flow({}, ui={"x": [0] * bounds.MAX_VALUES})) == ("too_many", None, None)
+
+
 def test_a_million_links_are_refused() -> None:
     inputs = {f"i{place}": link("a", "x") for place in range(200)}
     nodes = {f"n{place}": node("acme.x", **inputs) for place in range(300)}
@@ -133,6 +137,15 @@ def test_a_million_links_are_refused() -> None:
     assert [each.code for each in reading.problems] == ["too_many"]
     row = b'"a": {"from": ["a", "b"]},' * 1_000_000
     assert code_of(b'{"schema": "flow.v1", "name": "x", "nodes": {"n": {"in": {' + row + b'"b": 1}}}}') == "too_large"
+
+
+def test_what_would_be_too_long_as_it_is_kept_is_refused() -> None:
+    text = b'"' + b"x" * 190_000 + b'",'
+    numbers = b"1e20," * 200_000
+    assert code_of(b'{"schema": "flow.v1", "name": "x", "ui": {"x": [' + text * 25 + numbers + b"1]}}") == "too_large"
+    fields = ", ".join(f"f{place:02}: list" for place in range(99))
+    wide = ", ".join(f"g{place}: record{{{fields}}}" for place in range(3))
+    assert refused(flow({}, interface={"inputs": {"i": {"type": f"record{{{wide}}}"}}}))[0] == "bad_type"
 
 
 def test_the_readers_own_limits_are_never_met() -> None:

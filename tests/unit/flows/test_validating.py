@@ -259,6 +259,17 @@ def test_a_loop_gives_items_and_leaves_lists() -> None:
     assert only(around({"p": prompt(a=("g", "gone"))}, groups={"g": loop(["p"])})).code == "unknown_port"
 
 
+def test_the_type_of_a_list_that_is_written_down() -> None:
+    def items(*values: Any) -> list[str]:
+        nodes = {"p": prompt(a=("g", "item"))}
+        return [each.code for each in problems(around(nodes, groups={"g": loop(["p"], over=list(values))}))]
+
+    assert items("a", "b") == ["unused_node"]
+    assert "coercion_needed" in items("a", 1)
+    assert "coercion_needed" in items(["a"])
+    assert "coercion_needed" in items()
+
+
 def test_loops_keep_what_is_inside() -> None:
     nodes = {"p": prompt(a=("g", "item")), "q": prompt(a=("p", "text"))}
     error = only(around(nodes, groups={"g": loop(["p"])}))

@@ -57,7 +57,7 @@ export default function KeysPage() {
     { id: "budget", title: t("budget"), right: true, width: "minmax(9rem, 1fr)", cell: (key) => (key.budget_usd === null ? common("none") : `${formatUsd(key.budget_usd)} ${t(`period.${key.budget_period}`)}`) },
     { id: "rpm", title: t("rpm"), right: true, width: "minmax(9.5rem, 1fr)", cell: (key) => (key.rpm === null ? common("none") : formatNumber(key.rpm)) },
     { id: "models", title: t("models"), width: "minmax(8rem, 1.5fr)", cell: (key) => key.models?.join(", ") ?? common("all") },
-    { id: "created_at", title: t("created"), width: "minmax(8.5rem, 1fr)", cell: (key) => <Time at={key.created_at} /> },
+    { id: "created_at", title: t("created"), width: "minmax(9.5rem, 1fr)", cell: (key) => <Time at={key.created_at} /> },
     { id: "expires_at", title: t("expires"), width: "minmax(8.5rem, 1fr)", cell: (key) => (key.expires_at ? <Time at={key.expires_at} /> : t("never")) },
     {
       id: "actions",

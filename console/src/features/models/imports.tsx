@@ -59,7 +59,7 @@ export function Imports({ of: model }: { of: Registered }) {
     { id: "progress", title: t("progress"), width: "minmax(16rem, 2fr)", cell: (one) => <Progress of={one} /> },
     { id: "version", title: t("version.title"), width: "minmax(5rem, 0.6fr)", cell: (one) => (one.version === null ? <span className="text-faint">–</span> : `v${one.version}`) },
     { id: "by", title: t("askedBy"), width: "minmax(8rem, 1fr)", cell: (one) => names.key(one.requested_by) },
-    { id: "at", title: t("when"), width: "minmax(8rem, 0.8fr)", cell: (one) => <Time at={one.created_at} /> },
+    { id: "at", title: t("when"), width: "minmax(9.5rem, 0.8fr)", cell: (one) => <Time at={one.created_at} /> },
     {
       id: "cancel",
       title: "",

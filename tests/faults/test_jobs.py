@@ -19,7 +19,7 @@ from polyforge.jobs.settings import JobSettings
 from polyforge.kernel.clock import SystemClock
 from polyforge.wiring.migrate import migrate
 from tests.support.databases import Place
-from tests.support.job_process import LEASE, LOST, Plan
+from tests.support.job_process import LOST, SHORT, Plan
 from tests.support.postgres import Postgres, postgres_binaries
 from tests.support.principals import install_default
 from tests.support.recording import recorder
@@ -50,8 +50,8 @@ class Site:
         self.processes: list[subprocess.Popen[str]] = []
         desk.mkdir()
 
-    def worker(self, session: str) -> subprocess.Popen[str]:
-        plan = Plan(self._place.settings.url, str(self._place.data), str(self._desk), session)
+    def worker(self, session: str, lease: float = 120.0) -> subprocess.Popen[str]:
+        plan = Plan(self._place.settings.url, str(self._place.data), str(self._desk), session, lease)
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.support.job_process", msgspec.json.encode(plan).decode()],
             cwd=ROOT,
@@ -140,7 +140,7 @@ async def test_a_job_survives_a_kill_inside_and_after_every_step(site: Site) -> 
 async def test_a_living_worker_takes_over_from_a_dead_one(site: Site) -> None:
     site.close_gate("inside-1")
     job = await site.start(3)
-    first = site.worker("one")
+    first = site.worker("one", SHORT)
     await site.held("inside-1", first)
     second = site.worker("two")
     kill(first)
@@ -154,7 +154,7 @@ async def test_a_living_worker_takes_over_from_a_dead_one(site: Site) -> None:
 async def test_a_worker_that_was_paused_runs_no_further_step(site: Site) -> None:
     site.close_gate("inside-0")
     job = await site.start(2)
-    paused = site.worker("one")
+    paused = site.worker("one", SHORT)
     await site.held("inside-0", paused)
     second = site.worker("two")
     paused.send_signal(signal.SIGSTOP)
@@ -210,11 +210,11 @@ async def _run_through_an_outage(server: Postgres, folder: Path) -> None:
     try:
         site.close_gate("inside-1")
         job = await site.start(3)
-        first = site.worker("one")
+        first = site.worker("one", SHORT)
         await site.held("inside-1", first)
         server.stop()
         site.open_gate("inside-1")
-        await asyncio.sleep(LEASE * 2)
+        await asyncio.sleep(SHORT * 2)
         server.start()
         assert await eventually_async(lambda: first.poll() is not None and first.returncode + 1, "its end") == LOST + 1
         site.worker("one")

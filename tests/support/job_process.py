@@ -24,7 +24,8 @@ from polyforge.jobs.worker import Worker
 from polyforge.kernel.clock import SystemClock
 
 LOST: Final = 3
-LEASE: Final = 5.0
+SHORT: Final = 5.0
+"""A lease that tests wait for to run out, of a worker that may be lost earlier too: its machine may be busy."""
 
 
 class Plan(msgspec.Struct):
@@ -35,7 +36,7 @@ class Plan(msgspec.Struct):
     desk: str
     """A folder: of the file `marks`, which tells what happened, and of gates, which hold up what they are named for."""
     session: str
-    index: int = 0
+    lease: float
 
 
 class Steps:
@@ -88,8 +89,8 @@ async def serve(plan: Plan) -> int:
         [Steps(desk)],
         SystemClock(),
         JobSettings(poll_seconds=0.1),
-        WorkerPlace("here", plan.session, plan.index),
-        Timing(lease=LEASE, renew=1.0, scan=0.5, tick=0.1),
+        WorkerPlace("here", plan.session, 0),
+        Timing(lease=plan.lease, renew=1.0, scan=0.5, tick=0.1),
     )
     await worker.open()
     end = asyncio.Event()

@@ -11,6 +11,7 @@ const TOPIC_OF: Readonly<Record<string, Topic>> = {
   usage: "usage",
   requests: "usage",
   events: "usage",
+  jobs: "usage",
   secrets: "secrets",
   organization: "organization",
   projects: "organization",

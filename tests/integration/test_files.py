@@ -361,7 +361,10 @@ FILE = ('name="file"; filename="a b.jsonl"', b'{"n": 1}\r\n' * 100)
 PURPOSE = ('name="purpose"', b"batch")
 
 
-@pytest.mark.parametrize("parts", [(PURPOSE, FILE), (FILE, PURPOSE)])
+OTHER = ('name="other"', b"x" * 200_000)
+
+
+@pytest.mark.parametrize("parts", [(PURPOSE, FILE), (FILE, PURPOSE), (OTHER, FILE, OTHER, PURPOSE)])
 async def test_a_file_is_uploaded_whatever_the_order_of_the_form(room: Room, parts: tuple[Any, ...]) -> None:
     sent = await call(room, "POST", "/v1/files", form(*parts))
     assert sent.status == 200

@@ -21,6 +21,8 @@ LEAST_SECONDS: Final = 3_600
 MOST_SECONDS: Final = 2_592_000
 _ANCHOR: Final = "expires_after[anchor]"
 _SECONDS: Final = "expires_after[seconds]"
+FIELDS: Final = frozenset({"purpose", _ANCHOR, _SECONDS})
+"""What a form may say of its file; other fields are passed over."""
 _MOST_FILES: Final = 10_000
 Order = Literal["asc", "desc"]
 _encode: Final = msgspec.json.Encoder().encode

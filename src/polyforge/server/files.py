@@ -13,6 +13,7 @@ from polyforge.batch.files.records import File, Wish
 from polyforge.batch.files.service import FileService
 from polyforge.dialects.multipart_stream import FormReader
 from polyforge.dialects.openai_files import (
+    FIELDS,
     FileObject,
     encode_deleted,
     encode_file,
@@ -178,6 +179,8 @@ async def _to_file(form: FormReader, fields: dict[str, str]) -> str | None:
             if head.name != "file" or not head.plain:
                 raise Invalid("the file of the form must be in the field `file`, as it is", param="file")
             return head.file_name
+        if head.name not in FIELDS:
+            continue
         if head.name in fields:
             raise Invalid(f"{head.name[:60]} must stand once", param=head.name[:60])
         fields[head.name] = await form.text(head)

@@ -10,10 +10,10 @@ export type Doing = "ready" | "partly" | "resting" | "nothing";
 const TONES: Record<Doing, Tone> = { ready: "ok", partly: "warn", resting: "danger", nothing: "neutral" };
 
 export function doing(model: Model): Doing {
-  const resting = model.deployments.filter((one) => one.health.state === "cooling").length;
+  const ready = model.deployments.filter((one) => one.health.state === "ready").length;
   if (model.deployments.length === 0) return "nothing";
-  if (resting === 0) return "ready";
-  return resting === model.deployments.length ? "resting" : "partly";
+  if (ready === model.deployments.length) return "ready";
+  return ready === 0 ? "resting" : "partly";
 }
 
 /** How a model does as a whole. */
@@ -29,6 +29,15 @@ export function DeploymentHealth({ of: deployment }: { of: Deployment }) {
   const t = useTexts("models");
   const { health } = deployment;
   if (health.state === "ready") return <Status tone="ok">{t("doing.ready")}</Status>;
+  if (health.state === "loading") return <Status tone="info">{t("hosted.LOADING")}</Status>;
+  if (health.state === "unavailable")
+    return (
+      <span className="flex flex-col">
+        <HostedState state="UNAVAILABLE" reason={health.reason ?? ""} />
+        {/* The host's own words. */}
+        <span className="text-muted text-[12.5px]" lang="en">{health.reason}</span>
+      </span>
+    );
   const left = formatDuration((health.cooling_seconds ?? 0) * 1_000);
   return (
     <span className="flex flex-col">

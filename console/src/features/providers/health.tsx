@@ -10,7 +10,7 @@ export function ProviderHealth({ of: provider, models }: { of: Provider; models:
   const t = useTexts("providers");
   if (provider.error) return <Status tone="danger">{t("leftOut")}</Status>;
   const places = models.flatMap((model) => model.deployments.filter((one) => one.provider === provider.name));
-  const resting = places.filter((one) => one.health.state === "cooling").length;
+  const resting = places.filter((one) => one.health.state !== "ready").length;
   if (places.length === 0) return <Status tone="neutral">{t(provider.models.length === 0 ? "unused" : "comingUp")}</Status>;
   if (resting === 0) return <Status tone="ok">{t("ready")}</Status>;
   return <Status tone={resting === places.length ? "danger" : "warn"}>{t("resting", { resting: formatNumber(resting), all: formatNumber(places.length) })}</Status>;

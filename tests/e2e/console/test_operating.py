@@ -160,7 +160,8 @@ def test_the_list_goes_along_when_it_is_live(window: Window, site: Site, shop: K
     rows = row(page, "assistant")
     expect(rows.first).to_be_visible()
     before = rows.count()
-    page.get_by_label("Live").check()
+    page.get_by_label("Live").click()
+    expect(page.get_by_label("Live")).to_be_checked()
     assert ask(site, shop, "assistant") == 200
     expect(rows).to_have_count(before + 1)
     assert "live=1" in page.url

@@ -14,10 +14,10 @@ import pytest
 from tests.conformance import ctranslate2_models
 from tests.conformance.onnx_graphs import add_one, write
 from tests.conftest import Serve
-from tests.integration.test_model_host_alone import TOKEN, Alone
+from tests.integration.test_model_host_alone import TOKEN
 from tests.integration.test_open_inference import CONFIG, ROW, free_port
 from tests.support.certificates import self_signed
-from tests.support.server import Polyforge, stopping
+from tests.support.server import MODELS_ALONE, Polyforge, stopping
 
 WANTED = "needs tritonclient, which `make test` installs"
 grpc_client = pytest.importorskip("tritonclient.grpc", reason=WANTED)
@@ -80,7 +80,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """A model host without gateways."""
     folder, grpc = tmp_path_factory.mktemp("alone"), free_port()
     pem = self_signed(folder)
-    with stopping(Alone(folder, settings_of(folder, grpc, pem))) as server:
+    with stopping(Polyforge(folder, settings_of(folder, grpc, pem), roles=MODELS_ALONE)) as server:
         yield Place(server, grpc, pem)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.conformance.onnx_graphs import add_one, write
-from tests.support.server import Polyforge, stopping
+from tests.support.server import MODELS_ALONE, Polyforge, stopping
 
 WANTED = "needs tritonclient, which `make test` installs"
 http_client = pytest.importorskip("tritonclient.http", reason=WANTED)
@@ -18,13 +18,6 @@ utils = pytest.importorskip("tritonclient.utils", reason=WANTED)
 pytestmark = pytest.mark.integration
 TOKEN = "host-token-1234567890"
 ROW = np.array([[1, 9, 3]], dtype=np.float32)
-
-
-class Alone(Polyforge):
-    """`polyforge up --role models`."""
-
-    def _command(self) -> list[str]:
-        return [*super()._command(), "--role", "models"]
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +34,7 @@ def host(tmp_path_factory: pytest.TempPathFactory, grpc_port: int) -> Iterator[P
         "serving": {"repository": str(folder / "repository"), "token": TOKEN},
         "server": {"grpc_port": grpc_port},
     }
-    with stopping(Alone(folder, settings)) as alone:
+    with stopping(Polyforge(folder, settings, roles=MODELS_ALONE)) as alone:
         yield alone
 
 

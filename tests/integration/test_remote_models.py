@@ -17,8 +17,8 @@ from tests.conformance import onnx_graphs
 from tests.conformance.model_backends import ModelBackendSuite, outputs_of
 from tests.conformance.test_model_backends import numbers_request, table_request
 from tests.conftest import Serve
-from tests.integration.test_model_host_alone import TOKEN, Alone
-from tests.support.server import ROLE_MODULES, Polyforge, stopping
+from tests.integration.test_model_host_alone import TOKEN
+from tests.support.server import MODELS_ALONE, ROLE_MODULES, Polyforge, stopping
 from tests.support.tensorflow_serving import TensorFlowServing
 from tests.support.waiting import eventually
 
@@ -33,7 +33,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Polyforge]:
         name: {"task": "tabular_prediction", "source": onnx_graphs.write(folder / name, graph).as_uri()}
         for name, graph in graphs.items()
     }
-    with stopping(Alone(folder, {"models": models, "serving": {"token": TOKEN}})) as served:
+    with stopping(Polyforge(folder, {"models": models, "serving": {"token": TOKEN}}, roles=MODELS_ALONE)) as served:
         yield served
 
 
@@ -113,7 +113,7 @@ def test_a_host_serves_the_models_of_others_as_its_own(host: Polyforge, tmp_path
                 "options": {"signature": "half"},
             },
         }
-        with stopping(Alone(tmp_path, {"models": models, "serving": {"token": TOKEN}})) as here:
+        with stopping(Polyforge(tmp_path, {"models": models, "serving": {"token": TOKEN}}, roles=MODELS_ALONE)) as here:
             assert infer(here, "sums", "x", [1, 3], [1, 2, 3]) == [2, 3, 4]
             assert infer(here, "m", "x", [2], [1, 4]) == [0.5, 2]
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.conformance.onnx_graphs import add_one, write
-from tests.integration.test_model_host_alone import TOKEN, Alone, shown
+from tests.integration.test_model_host_alone import TOKEN, shown
 from tests.support.python_models import write_model
-from tests.support.server import Polyforge, stopping
+from tests.support.server import MODELS_ALONE, Polyforge, stopping
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.integration
@@ -35,7 +35,7 @@ def repository(tmp_path: Path) -> Path:
 @pytest.fixture
 def host(tmp_path: Path, repository: Path) -> Iterator[Polyforge]:
     serving = {"repository": str(repository), "token": TOKEN, "repository_poll_seconds": 0.1}
-    with stopping(Alone(tmp_path, {"serving": serving})) as alone:
+    with stopping(Polyforge(tmp_path, {"serving": serving}, roles=MODELS_ALONE)) as alone:
         yield alone
 
 

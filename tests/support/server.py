@@ -32,6 +32,7 @@ ROLE_MODULES: dict[Role, str] = {
 }
 ALL: tuple[Role, ...] = ("gateway", "models", "worker")
 WITHOUT_WORKER: tuple[Role, ...] = ("gateway", "models")
+MODELS_ALONE: tuple[Role, ...] = ("models",)
 READY = re.compile(r"ready (https?://\S+|worker) in [\d.]+ s")
 START_DEADLINE = 120.0
 STOP_DEADLINE = 90.0

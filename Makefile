@@ -15,6 +15,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 SYNC := $(PIP) install --quiet --no-compile --no-deps --only-binary :all: --require-hashes --requirement
 CONSOLE := $(BIN)/python tools/build_console.py
 COMPILE := $(BIN)/python -m compileall -q -j 0
+# Tests that share a file share a process, since what that file started is theirs.
+PROCESSES ?= 2
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
 	--custom-compile-command "make lock"
 
@@ -33,10 +35,10 @@ install: $(VENV)/installed ## Make .venv with Polyforge and what it needs, from 
 
 ##@ Work on it
 .PHONY: test
-test: $(VENV)/installed-dev $(LITELLM)/installed ## Run the whole suite, with what it needs installed (ARGS="-k name" to choose)
+test: $(VENV)/installed-dev $(LITELLM)/installed ## Run the whole suite, with what it needs installed (ARGS="-k name" to choose; PROCESSES=0: one by one)
 	@tools/need-programs postgres redis-server nginx wrk chromium fonts-noto-core
 	@$(CONSOLE) build
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile $(ARGS)
 
 .PHONY: check
 check: $(VENV)/installed-dev ## Format, lint, types, import contract, licences, drift of the docs, the console's own

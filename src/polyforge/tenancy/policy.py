@@ -32,6 +32,10 @@ LEVELS: Final[Mapping[str, Level]] = {
     "events:read": "project",
     "jobs:read": "project",
     "jobs:write": "project",
+    "flows:read": "project",
+    "flows:write": "project",
+    "flows:run": "project",
+    "approvals:decide": "project",
     "secrets:use": "project",
     "service_accounts:read": "project",
     "service_accounts:write": "project",
@@ -73,7 +77,16 @@ _PROJECT: Final = frozenset(name for name, level in LEVELS.items() if level == "
 _ORGANIZATION: Final = frozenset(name for name, level in LEVELS.items() if level == "organization")
 _FOR_ADMINS: Final = frozenset({"usage:write", "requests:payload", "requests:delete", "models:approve"})
 _READ: Final = frozenset(
-    {"models:read", "keys:read", "usage:read", "events:read", "jobs:read", "organization:read", "limits:read"}
+    {
+        "models:read",
+        "keys:read",
+        "usage:read",
+        "events:read",
+        "jobs:read",
+        "flows:read",
+        "organization:read",
+        "limits:read",
+    }
 )
 
 BUILT_IN_ROLES: Final[Mapping[str, Role]] = {
@@ -84,7 +97,7 @@ BUILT_IN_ROLES: Final[Mapping[str, Role]] = {
         Role(
             "developer",
             _PROJECT - _FOR_ADMINS | {"organization:read", "members:read", "secrets:read", "limits:read"},
-            "Calls models, makes keys and service accounts, uses secrets.",
+            "Calls models, makes and runs flows, makes keys and service accounts, uses secrets.",
         ),
         Role("analyst", _READ | {"inference", "members:read"}, "Calls models and reads what was used."),
         Role("viewer", _READ, "Sees, changes nothing."),

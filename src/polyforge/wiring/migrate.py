@@ -6,6 +6,7 @@ from polyforge.database import counting
 from polyforge.database.events import tables as events
 from polyforge.database.metadata import metadata
 from polyforge.database.migrating import upgrade
+from polyforge.flows.keeping import tables as flows
 from polyforge.jobs import tables as jobs
 from polyforge.operations.additions import tables as additions
 from polyforge.operations.configuration import tables as configuration
@@ -47,6 +48,7 @@ ROOMS = (
     files,
     batches,
     jobs,
+    flows,
 )
 """The modules whose import declares tables; together they make the metadata complete."""
 

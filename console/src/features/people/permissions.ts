@@ -6,6 +6,8 @@ const TOPIC_OF: Readonly<Record<string, Topic>> = {
   inference: "calls",
   models: "calls",
   cache: "calls",
+  flows: "calls",
+  approvals: "calls",
   keys: "keys",
   service_accounts: "keys",
   usage: "usage",

@@ -1,0 +1,1 @@
+"""What runs versions of flows: runs, their events and what they wait for."""

@@ -7,6 +7,7 @@ from polyforge.database.events import tables as events
 from polyforge.database.metadata import metadata
 from polyforge.database.migrating import upgrade
 from polyforge.flows.keeping import tables as flows
+from polyforge.flows.running import tables as flow_runs
 from polyforge.jobs import tables as jobs
 from polyforge.operations.additions import tables as additions
 from polyforge.operations.configuration import tables as configuration
@@ -49,6 +50,7 @@ ROOMS = (
     batches,
     jobs,
     flows,
+    flow_runs,
 )
 """The modules whose import declares tables; together they make the metadata complete."""
 

@@ -194,6 +194,7 @@ def start_child(program: ChildProgram, limits: Limits) -> Child:
             "memory_bytes": limits.memory_bytes,
             "open_files": limits.open_files,
             "frame_bytes": limits.frame_bytes,
+            "cpu_seconds": limits.cpu_seconds,
             "arguments": program.arguments,
         }
         process = subprocess.Popen(  # noqa: S603  a command of ours, or an interpreter that the settings name

@@ -19,7 +19,8 @@ class Limits(msgspec.Struct, frozen=True):
 
     `memory_bytes` is what it may have resident for itself. Its parent looks, several times a second: a bound of the
     kernel's on addresses (RLIMIT_AS) would stop libraries that reserve far more than they use. `run_seconds` is how
-    long the next answer may take, `start_seconds` how long it may take to get ready.
+    long the next answer may take, `start_seconds` how long it may take to get ready. `cpu_seconds` is what all that it
+    computes may take together, which the kernel keeps (RLIMIT_CPU); None: as long as its answers do not take too long.
     """
 
     memory_bytes: int
@@ -27,6 +28,7 @@ class Limits(msgspec.Struct, frozen=True):
     start_seconds: float
     open_files: int = 1024
     frame_bytes: int = 256 * 1024 * 1024
+    cpu_seconds: int | None = None
 
 
 Ending = Literal["crashed", "memory", "time", "protocol"]

@@ -116,11 +116,15 @@ class Pool:
             thread.start()
         with self._changed:
             settled = self._changed.wait_for(
-                lambda: self._failure or all(place.hello is not None for place in self._places),
+                lambda: (
+                    self._failure or self._closing.is_set() or all(place.hello is not None for place in self._places)
+                ),
                 self._limits.start_seconds + JOIN_SECONDS,
             )
             if not settled:
                 self._failure = Unavailable(f"{self._subject} did not start: its processes do not get ready")
+            elif self._closing.is_set() and self._failure is None:
+                self._failure = Unavailable(f"{self._subject} is being unloaded")
             self._opened = self._failure is None
         if self._failure is not None:
             self.close()

@@ -41,6 +41,7 @@ class Program:
         self._max_bytes: int = told["frame_bytes"]
         self._memory_bytes: int = told["memory_bytes"]
         self._open_files: int = told["open_files"]
+        self._cpu_seconds: int | None = told["cpu_seconds"]
         self._channel = socket.socket(fileno=told["channel"])
 
     def run(self, start: Callable[[], tuple[bytes, Callable[[Frame], Replies]]]) -> None:
@@ -78,11 +79,35 @@ class Program:
         _die_with_parent()
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         _lower(resource.RLIMIT_NOFILE, self._open_files)
+        if self._cpu_seconds is not None:
+            # A second more until the end that cannot be told from others.
+            resource.setrlimit(resource.RLIMIT_CPU, (self._cpu_seconds, self._cpu_seconds + 1))
         # The parent watches what is resident. This bounds what is promised, should that rise faster than it looks.
         with suppress(ValueError, OSError):  # macOS has the name of this limit, and does not keep to it
             _lower(resource.RLIMIT_DATA, 2 * self._memory_bytes + 2**30)
         with suppress(OSError):  # only Linux has the file
             Path("/proc/self/oom_score_adj").write_bytes(OOM_SCORE)
+
+
+class Refusal(Exception):
+    """The work cannot be done with what was asked: the caller's mistake; the message is for people."""
+
+    def __init__(self, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+def serve_work(work: Callable[[Any], Any]) -> None:
+    """Be the process of `isolation.apart.work_apart`: JSON in, JSON out, Refusal for what cannot be done."""
+
+    def answer(frame: Frame) -> Reply:
+        try:
+            said: dict[str, Any] = {"result": work(json.loads(bytes(frame.payload)))}
+        except Refusal as error:
+            said = {"refusal": {"message": str(error), "param": error.param}}
+        return b"", [memoryview(json.dumps(said).encode())]
+
+    Program(sys.argv[-1]).run(lambda: (b"", answer))
 
 
 def _lower(kind: int, most: int) -> None:

@@ -1,6 +1,7 @@
 """What a pool of children does when its own side fails."""
 
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -67,3 +68,12 @@ def test_it_is_closed_twice_and_unopened_without_harm(tmp_path: Path) -> None:
     closed.close()
     with pytest.raises(Unavailable, match="is being unloaded"), closed.child():
         pass
+
+
+def test_closing_it_ends_the_wait_for_children_that_do_not_get_ready(tmp_path: Path) -> None:
+    slow = pool(tmp_path, sys.executable, "-c", "import sys; sys.stdin.read()")
+    closing = threading.Timer(0.2, slow.close)
+    closing.start()
+    with pytest.raises(Unavailable, match="is being unloaded"):
+        slow.open()
+    closing.join()

@@ -5,16 +5,20 @@ template again. `\\{{` is two braces.
 """
 
 import re
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 import msgspec
 
 from polyforge.flows import bounds
+from polyforge.kernel.errors import Invalid
 
 _NAME: Final = re.compile(r"[ \t]*([A-Za-z][A-Za-z0-9_-]{0,63})[ \t]*\}\}")
 _OPENING: Final = re.compile(r"\\?\{\{")
 MAX_HOLES: Final = 200
 """Different names in one template."""
+MAX_FILLED: Final = 4_000_000
+"""Characters in what a template becomes."""
 
 
 class Hole(msgspec.Struct, frozen=True):
@@ -56,3 +60,24 @@ def names_in(text: str) -> tuple[str, ...]:
     except ValueError:
         return ()
     return tuple(dict.fromkeys(piece.name for piece in pieces if isinstance(piece, Hole)))
+
+
+def fill(text: str, values: Mapping[str, Any], written: Callable[[str], str] = str) -> str:
+    """A template with values put in, each as `written` writes it; Invalid for one that becomes too long.
+
+    What is put in stands there as it is: braces in it mean nothing.
+    """
+    pieces, room = list[str](), MAX_FILLED
+    for piece in parse_template(text):
+        put = written(_text_of(values.get(piece.name, ""))) if isinstance(piece, Hole) else piece
+        room -= len(put)
+        if room < 0:
+            raise Invalid(
+                f"the text has more than {MAX_FILLED} characters once its inputs are put in; make them shorter"
+            )
+        pieces.append(put)
+    return "".join(pieces)
+
+
+def _text_of(value: Any) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()

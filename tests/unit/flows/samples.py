@@ -13,7 +13,7 @@ SAMPLES: dict[str, dict[str, Any]] = {
     "control.wait": {"seconds": 60},
     "data.cache": {"do": "recall"},
     "data.transform": {"cel": "a + 1", "inputs": {"a": "number"}, "result": "number"},
-    "evaluate.score": {"evaluation": {"$ref": "evaluation:e1"}},
+    "evaluate.score": {"measure": "judge", "model": MODEL},
     "flow.call": {"flow": {"$ref": "flow:f1@prod"}, "inputs": {"a": "text"}, "outputs": {"b": "text"}},
     "flow.input": {"name": "question"},
     "flow.output": {"name": "answer"},
@@ -39,7 +39,7 @@ SAMPLES: dict[str, dict[str, Any]] = {
     "prompt.template": {"template": "Say {{word}}"},
     "speech.speak": {"model": MODEL},
     "speech.transcribe": {"model": MODEL},
-    "sql.query": {"connection": SECRET, "query": "SELECT 1 WHERE :a", "inputs": {"a": "number"}},
+    "sql.query": {"connection": {"$ref": "connection:sales"}, "query": "SELECT 1 WHERE :a", "inputs": {"a": "number"}},
     "trigger.schedule": {"cron": "0 9 * * 1", "timezone": "Asia/Kolkata"},
     "trigger.webhook": {"signature": SECRET},
 }  # fmt: skip

@@ -1,8 +1,12 @@
 """One way or the other."""
 
+import asyncio
+
 from polyforge.flows import fields
 from polyforge.flows.document import Interface
+from polyforge.flows.evaluating import cel_holds
 from polyforge.flows.nodetypes import NodeType, Params, Ports, declared_inputs, port
+from polyforge.flows.running.contract import NodeCall, Outputs
 
 
 def _ports(params: Params, interface: Interface) -> Ports:
@@ -25,3 +29,9 @@ NODE = NodeType(
     deterministic=True,
     exclusive=True,
 )
+
+
+async def run(call: NodeCall) -> Outputs:
+    """Go one of the ways."""
+    holds = await asyncio.to_thread(cel_holds, call.params["when"], call.inputs)
+    return {"then" if holds else "else": call.inputs.get("value")}

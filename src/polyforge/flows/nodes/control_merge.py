@@ -4,6 +4,7 @@ from polyforge.flows import fields
 from polyforge.flows.document import Interface
 from polyforge.flows.nodetypes import NodeType, Params, Port, Ports
 from polyforge.flows.porttypes import parse_type
+from polyforge.flows.running.contract import NodeCall, Outputs
 
 
 def _ports(params: Params, interface: Interface) -> Ports:
@@ -30,3 +31,9 @@ NODE = NodeType(
     deterministic=True,
     join="any",
 )
+
+
+async def run(call: NodeCall) -> Outputs:
+    """Take the first that there is."""
+    there = [name for name in call.params["names"] if name in call.inputs]
+    return {"value": call.inputs[there[0]]} if there else {}

@@ -1,8 +1,12 @@
 """One of several ways."""
 
+import asyncio
+
 from polyforge.flows import fields
 from polyforge.flows.document import Interface
+from polyforge.flows.evaluating import cel_holds
 from polyforge.flows.nodetypes import NodeType, Params, Ports, declared_inputs, port
+from polyforge.flows.running.contract import NodeCall, Outputs
 
 _OTHERWISE = "otherwise"
 
@@ -35,3 +39,11 @@ NODE = NodeType(
     deterministic=True,
     exclusive=True,
 )
+
+
+async def run(call: NodeCall) -> Outputs:
+    """Go the way of the first case that holds."""
+    for case in call.params["cases"]:
+        if await asyncio.to_thread(cel_holds, case["when"], call.inputs):
+            return {case["name"]: call.inputs.get("value")}
+    return {_OTHERWISE: call.inputs.get("value")}

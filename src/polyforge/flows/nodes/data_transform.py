@@ -1,9 +1,14 @@
 """A value out of others."""
 
+import asyncio
+
 from polyforge.flows import fields
-from polyforge.flows.document import Interface
+from polyforge.flows.document import Interface, Json
+from polyforge.flows.evaluating import cel_value, jmespath_value
 from polyforge.flows.nodetypes import NodeType, Params, Port, Ports, declared_inputs
-from polyforge.flows.porttypes import parse_type
+from polyforge.flows.porttypes import literal_fits, parse_type
+from polyforge.flows.running.contract import NodeCall, Outputs
+from polyforge.kernel.errors import Invalid
 
 
 def _ports(params: Params, interface: Interface) -> Ports:
@@ -31,3 +36,18 @@ NODE = NodeType(
     ports=_ports,
     deterministic=True,
 )
+
+
+async def run(call: NodeCall) -> Outputs:
+    """Work the value out."""
+    value = await asyncio.to_thread(_worked_out, call.params, dict(call.inputs))
+    kind = parse_type(call.params.get("result", "json"))
+    if not literal_fits(value, kind):
+        raise Invalid(f"the value is no {kind}, as the node says that it is; change the expression, or the type")
+    return {"value": value}
+
+
+def _worked_out(params: Params, inputs: dict[str, Json]) -> Json:
+    if "cel" in params:
+        return cel_value(params["cel"], inputs)
+    return jmespath_value(params["jmespath"], inputs)

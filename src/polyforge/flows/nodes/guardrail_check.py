@@ -2,6 +2,7 @@
 
 from polyforge.flows import fields
 from polyforge.flows.nodetypes import NodeType, fixed, port
+from polyforge.flows.running.contract import NodeCall, Outputs
 
 NODE = NodeType(
     type="guardrail.check",
@@ -19,3 +20,12 @@ NODE = NodeType(
     ),
     exclusive=True,
 )
+
+
+async def run(call: NodeCall) -> Outputs:
+    """Have the text judged."""
+    name = call.params["guardrail"]["$ref"].partition(":")[2]
+    verdict = await call.facilities.guardrails.check(call.caller, (name,), call.inputs["text"], "input")
+    if verdict.passed:
+        return {"passed": verdict.text}
+    return {"blocked": {"kinds": list(verdict.kinds)}}

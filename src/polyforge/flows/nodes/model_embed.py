@@ -1,7 +1,9 @@
 """Vectors of texts."""
 
 from polyforge.flows import fields
+from polyforge.flows.asking import require_task, vectors
 from polyforge.flows.nodetypes import NodeType, fixed, port
+from polyforge.flows.running.contract import NodeCall, Outputs
 
 NODE = NodeType(
     type="model.embed",
@@ -19,3 +21,9 @@ NODE = NodeType(
     deterministic=True,
     timeout_s=120,
 )
+
+
+async def run(call: NodeCall) -> Outputs:
+    """Ask for a vector of each text; no texts have none."""
+    require_task(call, "embedding")
+    return {"embeddings": await vectors(call, call.inputs["texts"], call.params.get("dimensions"))}

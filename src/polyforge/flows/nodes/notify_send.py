@@ -1,9 +1,14 @@
 """A message to people or machines."""
 
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Literal
+
 from polyforge.flows import fields
 from polyforge.flows.document import Interface
 from polyforge.flows.nodetypes import NodeType, Params, Ports, port, with_holes
-from polyforge.flows.templates import names_in
+from polyforge.flows.running.contract import NodeCall, Outputs
+from polyforge.flows.templates import fill, names_in
 
 
 def _ports(params: Params, interface: Interface) -> Ports:
@@ -12,6 +17,7 @@ def _ports(params: Params, interface: Interface) -> Ports:
     return with_holes(Ports({}, {"sent_at": port("text", "When it was sent")}), names)
 
 
+Channel = Literal["slack", "email", "webhook"]
 _TO = fields.many(fields.text("Address", least=3, most=254, pattern="^[^@\\s]+@[^@\\s]+$"), "To", least=1, most=50)
 _WEBHOOK = fields.either(
     "Address", fields.secret("Secret with the address"), fields.text("Address", most=4_000, marks={"x-url": True})
@@ -40,3 +46,21 @@ NODE = NodeType(
     capabilities=("notify",),
     effect="once",
 )
+
+
+async def run(call: NodeCall) -> Outputs:
+    """Send the message."""
+    channel, to = await _whom(call)
+    subject, text = fill(call.params.get("subject", ""), call.inputs), fill(call.params["text"], call.inputs)
+    await call.facilities.notifier.send(call.caller, channel, to, subject, text, key=call.idempotency_key)
+    return {"sent_at": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")}
+
+
+async def _whom(call: NodeCall) -> tuple[Channel, Sequence[str]]:
+    if "email" in call.params:
+        return "email", tuple(call.params["email"])
+    channel: Channel = "slack" if "slack" in call.params else "webhook"
+    said = call.params[channel]
+    if isinstance(said, str):
+        return channel, (said,)
+    return channel, (await call.facilities.secrets.get(call.caller, said["$secret"]),)

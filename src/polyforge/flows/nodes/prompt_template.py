@@ -3,7 +3,8 @@
 from polyforge.flows import fields
 from polyforge.flows.document import Interface
 from polyforge.flows.nodetypes import NodeType, Params, Ports, port, with_holes
-from polyforge.flows.templates import names_in
+from polyforge.flows.running.contract import NodeCall, Outputs
+from polyforge.flows.templates import fill, names_in
 
 
 def _ports(params: Params, interface: Interface) -> Ports:
@@ -21,3 +22,8 @@ NODE = NodeType(
     ports=_ports,
     deterministic=True,
 )
+
+
+async def run(call: NodeCall) -> Outputs:
+    """Put the inputs in; what stands in them is no template."""
+    return {"text": fill(call.params["template"], call.inputs)}

@@ -12,6 +12,7 @@ import msgspec
 from polyforge.flows.document import Document, Json
 from polyforge.flows.plan import Path
 from polyforge.kernel.money import Micros
+from polyforge.kernel.tasks import Task
 from polyforge.tenancy.callers import Caller
 
 Outputs = Mapping[str, Json]
@@ -97,6 +98,10 @@ class ModelAnswer(msgspec.Struct, frozen=True):
 
 class ModelCalls(Protocol):
     """Calls models of the gateway, through its limits, guardrails, routing and costs."""
+
+    def task(self, caller: Caller, model: str) -> Task:
+        """What a model does; ModelNotFound where there is none that the caller may use."""
+        ...
 
     async def call(
         self,

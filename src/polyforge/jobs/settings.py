@@ -25,6 +25,21 @@ class QueueSettings(BaseModel):
     )
 
 
+class HeavySettings(BaseModel):
+    """Limits of steps that run in a process of their own."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    at_once: int = Field(default=2, ge=1, le=256, description="Most of them at once in one worker.")
+    memory_bytes: int = Field(
+        default=1024**3, ge=64 * 1024**2, description="Memory that one may take; above, it is stopped."
+    )
+    processor_seconds: int = Field(
+        default=900, ge=1, le=86_400, description="Processor time that one may take; above, it is stopped."
+    )
+    seconds: float = Field(default=1_800.0, gt=0, le=86_400, description="How long one may take.")
+
+
 class JobSettings(BaseModel):
     """How jobs run, on the processes of the role `worker`."""
 
@@ -34,6 +49,9 @@ class JobSettings(BaseModel):
     queues: dict[str, QueueSettings] = Field(
         default_factory=dict,
         description="Limits of queues by name; a queue that is not named here has none but `concurrency`.",
+    )
+    heavy: HeavySettings = Field(
+        default_factory=HeavySettings, description="Limits of steps that run in a process of their own."
     )
     poll_seconds: float = Field(
         default=0.5, ge=0.1, le=60, description="How often a worker that has room looks for jobs."

@@ -43,7 +43,7 @@ async def test_it_has_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("what", "limits", "error", "told"),
     [
-        ("sleep", Limits(2**30, 1, 60), TimedOut, "longer than 1 seconds"),
+        ("stay", Limits(2**30, 1, 60), TimedOut, "longer than 1 seconds"),
         ("compute", Limits(2**30, 60, 60, cpu_seconds=1), Invalid, "more than its 1 seconds of processor time"),
         ("hoard", Limits(128 << 20, 60, 60), Invalid, "more than its 134217728 bytes of memory"),
         ("crash", LIMITS, BrokenOff, "ended before it was done: crashed SIGABRT"),
@@ -56,7 +56,7 @@ async def test_it_ends_whatever_it_does(what: str, limits: Limits, error: type[P
 
 
 async def test_a_call_that_is_cancelled_leaves_no_process() -> None:
-    call = asyncio.create_task(do(do="sleep"))
+    call = asyncio.create_task(do(do="stay"))
     await asyncio.to_thread(eventually, _children)
     call.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -4,6 +4,9 @@ The status is on the class because it belongs to the condition, not to the place
 only `server/` renders them, once per dialect. Anything else that escapes is an opaque 500.
 """
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 
 class PolyforgeError(Exception):
     """A condition that a caller can be told about. `message` says what to do; `param` names the offending field."""
@@ -26,6 +29,16 @@ class Invalid(PolyforgeError):
     status = 400
     code = "invalid_request"
     kind = "invalid_request_error"
+
+
+class Faulty(Invalid):
+    """A flow cannot be taken as it is; `problems` are all that is wrong with it, each with where, and what to do."""
+
+    code = "invalid_flow"
+
+    def __init__(self, message: str, *, param: str | None = None, problems: Sequence[Mapping[str, Any]]) -> None:
+        super().__init__(message, param=param)
+        self.problems = problems
 
 
 class Unsupported(Invalid):
@@ -164,6 +177,18 @@ class Conflict(PolyforgeError):
     status = 409
     code = "conflict"
     kind = "invalid_request_error"
+
+
+class Outdated(PolyforgeError):
+    """It was changed since the caller saw it (`If-Match`); `current` says by whom, when, and how it differs now."""
+
+    status = 412
+    code = "precondition_failed"
+    kind = "invalid_request_error"
+
+    def __init__(self, message: str, *, current: Mapping[str, Any]) -> None:
+        super().__init__(message)
+        self.current = current
 
 
 class IdempotencyRunning(Conflict):

@@ -1,20 +1,22 @@
 """The one table of how errors look: one rendering per dialect, chosen by path."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from math import ceil
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from polyforge.dialects import anthropic_errors, openai_errors
 from polyforge.kernel.errors import (
     BudgetSpent,
+    Faulty,
     InvalidClient,
     InvalidGrant,
     InvalidModelOutput,
     InvalidScope,
     MethodNotAllowed,
+    Outdated,
     PolyforgeError,
     RateLimited,
     Unauthenticated,
@@ -45,6 +47,10 @@ class _Problem(msgspec.Struct, omit_defaults=True):
     request_id: str | None = None
     output: str | None = None
     """What a model said that has not the form it must have, cut off where it is long."""
+    problems: Sequence[Mapping[str, Any]] = ()
+    """All that is wrong with a flow."""
+    current: Mapping[str, Any] | None = None
+    """What was changed since the caller saw it."""
 
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -84,6 +90,8 @@ def render_problem(error: PolyforgeError, request_id: str) -> Rendered:
         param=error.param,
         request_id=request_id,
         output=error.output[:_LONGEST_OUTPUT] if isinstance(error, InvalidModelOutput) else None,
+        problems=error.problems if isinstance(error, Faulty) else (),
+        current=error.current if isinstance(error, Outdated) else None,
     )
     return Rendered(error.status, error_headers(error, b"application/problem+json", request_id), _encode(problem))
 

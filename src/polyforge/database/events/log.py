@@ -10,7 +10,7 @@ from polyforge.database.counting import take_number
 from polyforge.database.events.tables import events
 from polyforge.database.sessions import WriteSession
 
-Stream = Literal["settings", "keys", "models", "budgets", "jobs", "alerts", "people", "secrets", "cache"]
+Stream = Literal["settings", "keys", "models", "budgets", "jobs", "alerts", "people", "secrets", "cache", "flows"]
 STREAMS: Final[tuple[Stream, ...]] = get_args(Stream)
 SEQUENCE = "events"
 _NO_DATA: Mapping[str, Any] = {}

@@ -17,6 +17,7 @@ def upgrade() -> None:
     _create_aliases()
     for table in ("flows", "flow_drafts", "flow_versions", "flow_aliases", "flow_alias_changes"):
         wall_off(table)
+    op.execute("INSERT INTO generations (name, value) VALUES ('flows', 0)")
 
 
 def _create_flows() -> None:

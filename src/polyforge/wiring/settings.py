@@ -17,6 +17,7 @@ from polyforge.batch.files.settings import FileSettings
 from polyforge.database.events.settings import EventSettings
 from polyforge.database.settings import DatabaseSettings
 from polyforge.egress.settings import EgressSettings
+from polyforge.flows.settings import FlowSettings
 from polyforge.gateway.settings import GatewaySettings
 from polyforge.guardrails.rules import OnError
 from polyforge.jobs.settings import JobSettings
@@ -237,6 +238,7 @@ class Settings(BaseModel):
     )
     files: FileSettings = Field(default_factory=FileSettings)
     batches: BatchSettings = Field(default_factory=BatchSettings)
+    flows: FlowSettings = Field(default_factory=FlowSettings)
     providers: dict[str, Chosen] = Field(default_factory=dict, description="Upstream services by name.")
     models: dict[str, ModelSettings] = Field(default_factory=dict, description="Names that callers use.")
     limits: dict[str, LimitSettings] = Field(

@@ -94,6 +94,7 @@ from polyforge.wiring.adding import guarded_provider
 from polyforge.wiring.audit import AuditPlatform
 from polyforge.wiring.batches import BatchPlatform
 from polyforge.wiring.caching import CachePlatform, check_embedders, with_default
+from polyforge.wiring.flows import FlowPlatform
 from polyforge.wiring.guardrails import check_models, rulebook_of
 from polyforge.wiring.jobs import JobPlatform
 from polyforge.wiring.limits import LimitPlatform
@@ -246,6 +247,11 @@ class GatewayPlatform:
     def batches(self) -> BatchPlatform:
         """What callers do with batches."""
         return BatchPlatform(self.settings, self.database, self.objects, self.jobs.service, self.clock, self.recorder)
+
+    @cached_property
+    def flows(self) -> FlowPlatform:
+        """What callers do with flows."""
+        return FlowPlatform(self.settings, self.database, self.clock, self.recorder)
 
     @cached_property
     def objects(self) -> ObjectPlatform:

@@ -92,6 +92,7 @@ async def test_processes_that_start_at_once_migrate_once(empty: Place) -> None:
             {"name": "configurations", "value": 0},
             {"name": "events", "value": 0},
             {"name": "flags", "value": 0},
+            {"name": "flows", "value": 0},
             {"name": "job_claims", "value": 0},
             {"name": "keys", "value": 0},
             {"name": "limits", "value": 0},

@@ -7,6 +7,7 @@ from polyforge.database.events import tables as events
 from polyforge.database.metadata import metadata
 from polyforge.database.migrating import upgrade
 from polyforge.flows.keeping import tables as flows
+from polyforge.flows.publishing import tables as flow_publications
 from polyforge.flows.running import tables as flow_runs
 from polyforge.jobs import tables as jobs
 from polyforge.operations.additions import tables as additions
@@ -51,6 +52,7 @@ ROOMS = (
     jobs,
     flows,
     flow_runs,
+    flow_publications,
 )
 """The modules whose import declares tables; together they make the metadata complete."""
 

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from polyforge.database.database import Database
 from polyforge.database.scopes import Scope
+from polyforge.database.sessions import WriteSession
 from polyforge.jobs.cron import next_time
 from polyforge.jobs.making import check_work
 from polyforge.jobs.records import AskedBy, Job, NewJob, NewSchedule, Schedule
@@ -46,8 +47,13 @@ class ScheduleService:
 
     async def create(self, caller: Caller, new: NewSchedule) -> Schedule:
         """Add a schedule, whose jobs act as this caller; Invalid names the field that it cannot have."""
+        async with self._database.write(_scope(caller)) as session:
+            return await self.create_within(session, caller, new, new_ulid())
+
+    async def create_within(self, session: WriteSession, caller: Caller, new: NewSchedule, id_: str) -> Schedule:
+        """The same in the caller's transaction, under this id."""
         check_work(new.kind, new.title, new.args, new.queue, new.priority)
-        scope, now, id_ = _scope(caller), self._clock.now(), new_ulid()
+        scope, now = _scope(caller), self._clock.now()
         first = next_time(new.cron, new.timezone, now)
         values = {
             "id": id_,
@@ -64,42 +70,49 @@ class ScheduleService:
             "created_at": now,
             "changed_at": now,
         }
-        async with self._database.write(scope) as session:
-            editor = ScheduleEditor(session, scope)
-            if len(await editor.all(MAX_SCHEDULES)) >= MAX_SCHEDULES:
-                raise Conflict(f"the project has {MAX_SCHEDULES} schedules, which is the most; remove some")
-            await editor.add(values)
-            made = await _existing(editor, id_)
-            await self._recorder.changed(
-                session, caller, "jobs", "job_schedule.created", _subject(made), None, _facts(made)
-            )
+        editor = ScheduleEditor(session, scope)
+        if len(await editor.all(MAX_SCHEDULES)) >= MAX_SCHEDULES:
+            raise Conflict(f"the project has {MAX_SCHEDULES} schedules, which is the most; remove some")
+        await editor.add(values)
+        made = await _existing(editor, id_)
+        await self._recorder.changed(
+            session, caller, "jobs", "job_schedule.created", _subject(made), None, _facts(made)
+        )
         return made
 
     async def change(self, caller: Caller, schedule_id: str, changes: Mapping[str, Any]) -> Schedule:
         """Change title, args, queue, priority, cron, timezone or enabled; its jobs act as this caller from now on."""
+        async with self._database.write(_scope(caller)) as session:
+            return await self.change_within(session, caller, schedule_id, changes)
+
+    async def change_within(
+        self, session: WriteSession, caller: Caller, schedule_id: str, changes: Mapping[str, Any]
+    ) -> Schedule:
+        """The same in the caller's transaction."""
         if unknown := sorted(set(changes) - _CHANGEABLE):
             raise Invalid(f"{unknown[0]} of a schedule cannot be changed", param=unknown[0])
-        scope, now = _scope(caller), self._clock.now()
-        async with self._database.write(scope) as session:
-            editor = ScheduleEditor(session, scope)
-            before = await _existing(editor, schedule_id)
-            await editor.change(schedule_id, self._changed(caller, before, changes, now))
-            after = await _existing(editor, schedule_id)
-            await self._recorder.changed(
-                session, caller, "jobs", "job_schedule.changed", _subject(after), _facts(before), _facts(after)
-            )
+        editor = ScheduleEditor(session, _scope(caller))
+        before = await _existing(editor, schedule_id)
+        await editor.change(schedule_id, self._changed(caller, before, changes, self._clock.now()))
+        after = await _existing(editor, schedule_id)
+        await self._recorder.changed(
+            session, caller, "jobs", "job_schedule.changed", _subject(after), _facts(before), _facts(after)
+        )
         return after
 
     async def remove(self, caller: Caller, schedule_id: str) -> None:
         """Take a schedule away; jobs that it made stay."""
-        scope = _scope(caller)
-        async with self._database.write(scope) as session:
-            editor = ScheduleEditor(session, scope)
-            before = await _existing(editor, schedule_id)
-            await editor.remove(schedule_id)
-            await self._recorder.changed(
-                session, caller, "jobs", "job_schedule.removed", _subject(before), _facts(before), None
-            )
+        async with self._database.write(_scope(caller)) as session:
+            await self.remove_within(session, caller, schedule_id)
+
+    async def remove_within(self, session: WriteSession, caller: Caller, schedule_id: str) -> None:
+        """The same in the caller's transaction."""
+        editor = ScheduleEditor(session, _scope(caller))
+        before = await _existing(editor, schedule_id)
+        await editor.remove(schedule_id)
+        await self._recorder.changed(
+            session, caller, "jobs", "job_schedule.removed", _subject(before), _facts(before), None
+        )
 
     async def run_now(self, caller: Caller, schedule_id: str) -> Job:
         """Make its job now, besides its times; it acts as this caller."""

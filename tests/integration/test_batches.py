@@ -4,7 +4,9 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -13,7 +15,9 @@ from sqlalchemy import func, select
 
 from polyforge.adapters.objects.memory import MemoryObjects, Settings
 from polyforge.batch.batches import kind as kinds
-from polyforge.batch.batches.calling import Answered
+from polyforge.batch.batches import sources
+from polyforge.batch.batches.calling import Answered, Together
+from polyforge.batch.batches.embedding import Unit, split
 from polyforge.batch.batches.kind import BatchKind, BatchTools
 from polyforge.batch.batches.pace import Pace
 from polyforge.batch.batches.records import Batch, described
@@ -33,8 +37,12 @@ from polyforge.jobs.service import JobService
 from polyforge.jobs.settings import JobSettings
 from polyforge.kernel.clock import FakeClock
 from polyforge.kernel.errors import Conflict, Denied, Invalid, MethodNotAllowed, NotFound, RateLimited
+from polyforge.secrets.sealing import MasterKeys
 from polyforge.server.batches import Batches
+from polyforge.server.once import Once
 from polyforge.tenancy.callers import Caller
+from polyforge.tenancy.idempotency.service import Idempotency
+from polyforge.tenancy.idempotency.settings import IdempotencySettings
 from tests.support.recording import recorder
 
 DAY = 86_400
@@ -73,6 +81,10 @@ class Models:
         else:
             answer = {"said": said["n"], "usage": {"prompt_tokens": 1, "completion_tokens": 2}}
         return Answered("r", json.dumps(answer).encode(), 10)
+
+    async def call_together(self, caller: Caller, unit: Unit, *, tags: tuple[str, ...]) -> Together:
+        answered = await self.call(caller, EMBEDDINGS, unit.body, key=None, tags=tags)
+        return Together(answered.request_id, *split(unit, answered.body), answered.price)
 
 
 class Killed(BaseException):
@@ -131,6 +143,7 @@ class Room:
         self.jobs = JobService(database, clock, told, JobSettings())
         self.service = BatchService(self.settings, database, self.files, self.jobs, clock, told)
         self.models = Models()
+        self.idempotency = Idempotency(IdempotencySettings(), database, clock, MasterKeys([b"m" * 32]))
         self.standing: Callable[[Caller], Caller] = lambda caller: caller
         self.pruning = BatchPruning(database, self.objects, clock)
 
@@ -199,7 +212,9 @@ def clock() -> FakeClock:
 
 @pytest.fixture
 def room(database: Database, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Room:
-    monkeypatch.setattr(kinds, "PART_LINES", 5)
+    monkeypatch.setattr(sources, "PART_LINES", 5)
+    # What was asked when it was killed can be told where one part goes on at a time.
+    monkeypatch.setattr(kinds, "PARTS_AT_ONCE", 1)
     return Room(database, clock)
 
 
@@ -260,6 +275,37 @@ async def test_it_goes_on_wherever_it_was_killed(room: Room) -> None:
     # A part that was killed inside is made again, and no other.
     assert set(room.models.asked.values()) == {2}
     assert await room.count(files) == 2
+
+
+@pytest.mark.parametrize("parts_at_once", [2, 5])
+async def test_it_goes_on_wherever_it_was_killed_with_several_parts_at_once(
+    room: Room, monkeypatch: pytest.MonkeyPatch, parts_at_once: int
+) -> None:
+    monkeypatch.setattr(kinds, "PARTS_AT_ONCE", parts_at_once)
+    room.models.refuse = lambda text: Invalid("odd") if text == "7" else None
+    batch = await room.create(chat(23))
+    kept: dict[str, str] = {}
+    killed: list[str] = []
+    dice = Random(parts_at_once)
+
+    def kill(when: str, name: str) -> bool:
+        if not name.startswith("part-") or len(killed) >= 12 or dice.random() > 0.3:
+            return False
+        killed.append(f"{when} {name}")
+        return True
+
+    result = None
+    while result is None:
+        with suppress(Killed):
+            result = await room.run(batch, kept, kill)
+    assert len(killed) > 3
+    assert (result["status"], result["completed"], result["failed"]) == ("completed", 22, 1)
+    ended = await room.service.get(ME, batch.id)
+    output = await room.lines(ended.output_file_id)
+    assert [line["custom_id"] for line in output] == [f"c{n}" for n in range(23) if n != 7]
+    assert [line["custom_id"] for line in await room.lines(ended.error_file_id)] == ["c7"]
+    assert (ended.counts.completed, ended.counts.failed, ended.usage.input_tokens) == (22, 1, 22)
+    assert room.context.told[-1] == (23, 23)
 
 
 async def test_lines_for_one_model_are_sent_together(room: Room) -> None:
@@ -422,7 +468,7 @@ async def call(room: Room, method: str, path: str, body: Any = None, query: str 
     async def send(message: Any) -> None:
         sent.append(message)
 
-    await Batches(room.service).answer(scope, receive, send, caller)
+    await Batches(room.service, Once(room.idempotency, 65_536)).answer(scope, receive, send, caller)
     assert sent[0]["status"] == 200
     return json.loads(sent[1]["body"])
 

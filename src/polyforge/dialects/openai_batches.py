@@ -218,12 +218,12 @@ def read_line(raw: bytes, number: int, url: str) -> Line | BatchProblem:
 
 
 def write_answer(id_: str, custom_id: str, status: int, request_id: str, body: bytes) -> bytes:
-    """The line of an output or error file for a call that was answered, with its end."""
-    response = _Response(status, request_id, msgspec.Raw(_in_one_line(body)))
+    """The line of an output or error file for a call that was answered, with its end; `body` is JSON in one line."""
+    response = _Response(status, request_id, msgspec.Raw(body))
     return _encode(_Answer(id_, custom_id, response, None)) + b"\n"
 
 
-def _in_one_line(body: bytes) -> bytes:
+def in_one_line(body: bytes) -> bytes:
     """JSON without line breaks, which some providers put into theirs; UpstreamFailed for what is none."""
     try:
         if b"\n" in body or b"\r" in body:

@@ -2,6 +2,7 @@
 
 import base64
 from array import array
+from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -95,15 +96,34 @@ def decode_embeddings(body: bytes) -> InferenceRequest:
 
 def encode_embeddings(result: EmbeddingResult, model: str, encoding: Literal["float", "base64"]) -> bytes:
     """The answer with every vector as numbers, or as base64 of its little-endian float32."""
+    tokens = result.usage.input_total
+    return encode_shared(result, model, encoding, [result.rows], [tokens])[0]
+
+
+def encode_shared(
+    result: EmbeddingResult,
+    model: str,
+    encoding: Literal["float", "base64"],
+    sizes: Sequence[int],
+    tokens: Sequence[int],
+) -> list[bytes]:
+    """The answer as several: for each so many of the vectors, in order, and so many of the tokens."""
     data = memoryview(result.data).cast("B")
     width = result.dimensions * _FLOAT_BYTES
-    rows = [data[row * width : (row + 1) * width] for row in range(result.rows)]
-    vectors = [
-        base64.b64encode(row).decode() if encoding == "base64" else array("f", bytes(row)).tolist() for row in rows
-    ]
-    tokens = result.usage.input_total
-    items = [EmbeddingItem(index, vector) for index, vector in enumerate(vectors)]
-    return _encode(EmbeddingReply(items, model, EmbeddingTokens(tokens, tokens)))
+    found: list[bytes] = []
+    row = 0
+    for size, used in zip(sizes, tokens, strict=True):
+        items = [
+            EmbeddingItem(index, _written(data[each * width : (each + 1) * width], encoding))
+            for index, each in enumerate(range(row, row + size))
+        ]
+        found.append(_encode(EmbeddingReply(items, model, EmbeddingTokens(used, used))))
+        row += size
+    return found
+
+
+def _written(vector: memoryview, encoding: Literal["float", "base64"]) -> list[float] | str:
+    return base64.b64encode(vector).decode() if encoding == "base64" else array("f", bytes(vector)).tolist()
 
 
 def read_vectors(body: bytes) -> EmbeddingResult:

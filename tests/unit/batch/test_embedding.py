@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polyforge.batch.batches.embedding import Unit, alone, shares, split, units_of
+from polyforge.batch.batches.embedding import Unit, shares, split, units_of
 from polyforge.dialects.openai_batches import Line
 from polyforge.kernel.errors import UpstreamFailed
 
@@ -60,10 +60,12 @@ def test_not_more_go_together_than_may() -> None:
 def test_each_line_gets_its_answer() -> None:
     lines = [line(1, "a" * 100), line(2, ["b", "c"]), line(3, "d")]
     (unit,) = units_of(lines, 128)
-    found = [json.loads(body) for body in split(unit, answer(4, tokens=100))]
+    bodies, used = split(unit, answer(4, tokens=100))
+    found = [json.loads(body) for body in bodies]
     assert [[item["embedding"] for item in each["data"]] for each in found] == [[[0.0]], [[1.0], [2.0]], [[3.0]]]
     assert [[item["index"] for item in each["data"]] for each in found] == [[0], [0, 1], [0]]
     tokens = [each["usage"]["prompt_tokens"] for each in found]
+    assert tokens == used
     assert sum(tokens) == 100
     assert tokens[0] > tokens[1]
     assert all(each["object"] == "list" and each["model"] == "m" for each in found)
@@ -74,7 +76,13 @@ def test_an_answer_that_does_not_fit_is_none() -> None:
     for body in (answer(1), answer(3), b"{}", b"no"):
         with pytest.raises(UpstreamFailed):
             split(unit, body)
-    assert split(alone(line(1, "a")), b"whatever") == [b"whatever"]
+
+
+def test_an_answer_of_many_lines_becomes_one_line_each() -> None:
+    (unit,) = units_of([line(1, "a"), line(2, "b")], 128)
+    pretty = json.dumps(json.loads(answer(2)), indent=2).encode()
+    assert split(unit, pretty) == split(unit, answer(2))
+    assert not any(b"\n" in body for body in split(unit, pretty)[0])
 
 
 @given(st.integers(0, 10**9), st.lists(st.integers(1, 10**6), min_size=1, max_size=50))

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from polyforge.batch.batches.calling import Answered
+from polyforge.batch.batches.calling import EMBEDDINGS, Answered, Together
+from polyforge.batch.batches.embedding import Unit, split
 from polyforge.batch.batches.pace import Pace
 from polyforge.batch.batches.part import Part, Stop
+from polyforge.batch.batches.writing import OpenAIWriter
 from polyforge.dialects.openai_batches import Line
 from polyforge.kernel.clock import FakeClock
 from polyforge.kernel.errors import BudgetSpent, Invalid, PolyforgeError, RateLimited, Unavailable, UpstreamFailed
@@ -53,6 +55,10 @@ class Models:
         usage = {"prompt_tokens": 2, "completion_tokens": 3}
         return Answered("r1", json.dumps({**said, "usage": usage}, indent=2).encode(), 5)
 
+    async def call_together(self, caller: Caller, unit: Unit, *, tags: tuple[str, ...]) -> Together:
+        answered = await self.call(caller, EMBEDDINGS, unit.body, key=None, tags=tags)
+        return Together(answered.request_id, *split(unit, answered.body), answered.price)
+
 
 def lines(count: int) -> list[Line]:
     return [Line(number, f"c{number}", json.dumps({"n": number}).encode()) for number in range(1, count + 1)]
@@ -63,8 +69,9 @@ def part(
 ) -> tuple[Part, Stop]:
     stop = Stop()
     pace = pace or Pace(100, lambda: 0, asyncio.get_running_loop().time)
-    told = other.pop("told", lambda _: None)
-    return Part("01B", url, other.pop("lines", lines(count)), ME, models, pace, stop, told), stop
+    told = other.pop("told", lambda: None)
+    given = other.pop("lines", lines(count))
+    return Part("01B", url, given, ME, models, pace, stop, OpenAIWriter("01B"), told), stop
 
 
 async def written(made: Part) -> tuple[list[Any], list[Any]]:
@@ -75,7 +82,7 @@ async def written(made: Part) -> tuple[list[Any], list[Any]]:
 
 async def test_answers_come_in_the_order_of_the_lines() -> None:
     told: list[int] = []
-    made, _ = part(Models(), 50, told=told.append)
+    made, _ = part(Models(), 50, told=lambda: told.append(made.over))
     await made.run(8, 1)
     output, errors = await written(made)
     assert errors == []
@@ -91,7 +98,7 @@ async def test_answers_come_in_the_order_of_the_lines() -> None:
         "error": None,
     }
     done = made.done()
-    assert (done.completed, done.failed, done.price, sum(told)) == (50, 0, 250, 50)
+    assert (done.completed, done.failed, done.price, sum(told)) == (50, 0, 250, 1275)
     assert (done.usage.input_tokens, done.usage.output_tokens, done.usage.total_tokens) == (100, 150, 250)
 
 

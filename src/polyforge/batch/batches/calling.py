@@ -8,6 +8,7 @@ from typing import Final, Protocol
 
 import msgspec
 
+from polyforge.batch.batches.embedding import Unit, shares, split
 from polyforge.dialects import openai_embeddings
 from polyforge.dialects.openai_chat import completions, facts, replies, requests
 from polyforge.dialects.openai_responses import facts as response_facts
@@ -42,6 +43,16 @@ class Answered(msgspec.Struct, frozen=True, gc=False):
     price: Micros
 
 
+class Together(msgspec.Struct, frozen=True, gc=False):
+    """What came of a call that several lines made together; lists have an entry for each line."""
+
+    request_id: str
+    bodies: list[bytes]
+    """JSON in one line."""
+    tokens: list[int]
+    price: Micros
+
+
 class CallsModels(Protocol):
     """Makes calls."""
 
@@ -52,6 +63,10 @@ class CallsModels(Protocol):
 
         Any PolyforgeError where there is none.
         """
+        ...
+
+    async def call_together(self, caller: Caller, unit: Unit, *, tags: tuple[str, ...]) -> Together:
+        """The answers to lines for the same embedding model; errors as for `call`."""
         ...
 
 
@@ -102,17 +117,33 @@ class ModelCaller:
                 await asyncio.shield(self._idempotency.release(found))
         return answer
 
+    async def call_together(self, caller: Caller, unit: Unit, *, tags: tuple[str, ...]) -> Together:
+        """The answers to lines for the same embedding model."""
+        job, reply = await self._complete(caller, EMBEDDINGS, unit.body, tags)
+        if not isinstance(reply.result, EmbeddingResult):
+            bodies, tokens = split(unit, bytes(reply.body or b""))
+            return Together(job.id, bodies, tokens, job.price)
+        if reply.result.rows != sum(unit.sizes):
+            raise UpstreamFailed("the embedding model answered with another number of vectors")
+        tokens, request = shares(reply.result.usage.input_total, unit.weights), job.request
+        # The vectors of each line are written once, not as an answer to all that is then taken apart.
+        encode = partial(openai_embeddings.encode_shared, reply.result, request.model, request.encoding)
+        return Together(job.id, await asyncio.to_thread(encode, unit.sizes, tokens), tokens, job.price)
+
     async def _ask(self, caller: Caller, url: str, body: bytes, tags: tuple[str, ...]) -> Answered:
+        job, reply = await self._complete(caller, url, body, tags)
+        written = await _written(_URLS[url], reply, job)
+        # What is kept of a batch is its files, not conversations that go on.
+        return Answered(job.id, state.not_kept(written) if job.request.keeps else written, job.price)
+
+    async def _complete(self, caller: Caller, url: str, body: bytes, tags: tuple[str, ...]) -> tuple[Job, Reply]:
         lineup = self._lineups.current
         lineup.calls += 1
         try:
             job = self._job(lineup, caller, url, body, tags)
-            reply = await lineup.gateway.complete(job)
-            written = await _written(_URLS[url], reply, job)
+            return job, await lineup.gateway.complete(job)
         finally:
             lineup.calls -= 1
-        # What is kept of a batch is its files, not conversations that go on.
-        return Answered(job.id, state.not_kept(written) if job.request.keeps else written, job.price)
 
     def _job(self, lineup: Lineup, caller: Caller, url: str, body: bytes, tags: tuple[str, ...]) -> Job:
         how = _URLS[url]

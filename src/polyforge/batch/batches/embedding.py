@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from polyforge.dialects.openai_batches import Line
+from polyforge.dialects.openai_batches import Line, in_one_line
 from polyforge.dialects.openai_embeddings import EmbeddingTokens, decode_embeddings
 from polyforge.kernel.errors import PolyforgeError, UpstreamFailed
 from polyforge.kernel.tasks import InferenceRequest
@@ -72,12 +72,10 @@ def units_of(lines: Iterable[Line], most: int) -> Iterator[Unit]:
         yield found.unit()
 
 
-def split(unit: Unit, body: bytes) -> list[bytes]:
-    """The answer of each line, out of that of all; UpstreamFailed where it does not fit."""
-    if len(unit.lines) == 1:
-        return [body]
+def split(unit: Unit, body: bytes) -> tuple[list[bytes], list[int]]:
+    """The answer of each line, out of that of all, and its tokens; UpstreamFailed where it does not fit."""
     try:
-        reply = _reply(body)
+        reply = _reply(in_one_line(body) if b"\n" in body or b"\r" in body else body)
     except (msgspec.DecodeError, RecursionError) as error:
         raise UpstreamFailed("the embedding model's answer cannot be read") from error
     if len(reply.data) != sum(unit.sizes):
@@ -90,7 +88,7 @@ def split(unit: Unit, body: bytes) -> list[bytes]:
         data = [_Item(item.embedding, index) for index, item in enumerate(items[start : start + size])]
         found.append(_encode(_Reply(data, reply.model, EmbeddingTokens(used, used))))
         start += size
-    return found
+    return found, tokens
 
 
 def shares(total: int, weights: Sequence[int]) -> list[int]:

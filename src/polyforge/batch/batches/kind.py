@@ -1,12 +1,12 @@
 """The kind of job that runs a batch: its lines in parts, each a step that is done once.
 
-A part is read out of the input file, called, and put down as an object under its number; the file of answers is the
-parts one after the other. So whatever is killed when, no line is lost, doubled or out of its place.
+A part is read, called, and put down as an object under its number; the answers are the parts one after the other. So
+whatever is killed when, no line is lost, doubled or out of its place.
 """
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final
 
@@ -15,18 +15,17 @@ import msgspec
 from polyforge.batch.batches.calling import CallsModels
 from polyforge.batch.batches.pace import Pace
 from polyforge.batch.batches.part import Done, Part, Stop
-from polyforge.batch.batches.reading import Plan, Planner, raw_lines
-from polyforge.batch.batches.records import KIND, Batch, part_key, parts_prefix
+from polyforge.batch.batches.reading import Plan
+from polyforge.batch.batches.records import KIND, Batch
 from polyforge.batch.batches.settings import BatchSettings
+from polyforge.batch.batches.sources import FileSource, Source, SourceTools, Which
 from polyforge.batch.batches.store import BatchEditor, BatchStore
-from polyforge.batch.files.records import File, Wish
 from polyforge.batch.files.service import FileService, scope_of
 from polyforge.database.database import Database
-from polyforge.dialects.openai_batches import BatchProblem, Line, Status, batch_id, read_line
-from polyforge.dialects.openai_files import BATCH_OUTPUT, file_id
+from polyforge.dialects.openai_batches import BatchProblem, Status, batch_id
 from polyforge.jobs.running import JobContext
 from polyforge.kernel.clock import Clock
-from polyforge.kernel.errors import Conflict, Denied, NotFound, PolyforgeError, TooLarge, Unauthenticated
+from polyforge.kernel.errors import Denied, NotFound, PolyforgeError, Unauthenticated
 from polyforge.kernel.ids import new_ulid
 from polyforge.kernel.money import to_usd
 from polyforge.ports.objects import ObjectStore
@@ -34,9 +33,8 @@ from polyforge.telemetry.logs import get_logger
 from polyforge.tenancy.callers import Caller
 from polyforge.tenancy.policy import authorize
 
-PART_LINES = 500
-"""Lines between two checkpoints."""
-PART_BYTES: Final = 32 * 1024 * 1024
+PARTS_AT_ONCE = 2
+"""While the last calls of one part are waited for, or a disk, those of the next are made."""
 _LOOK_SECONDS: Final = 0.5
 _CALLER_LOOKS: Final = 10
 """So often it is looked whether the batch goes on before it is looked whether its caller still may."""
@@ -102,28 +100,36 @@ class _Run:
         self._caller = context.job.caller
         self._scope = scope_of(self._caller)
         self._ulid: str = context.job.args["batch"]
-        self._before = Done()
+        self._stop = Stop()
+        self._looked = False
+        self._total = 0
+        self._ended = Done()
+        """What came of the parts that are done."""
+        self._open: dict[int, Part] = {}
+        """Parts that are not."""
+        self._counted: Done | None = None
 
     async def run(self) -> Any:
         """All of it."""
         batch = await self._find()
-        start = msgspec.convert(await self._step("validate", partial(self._validate, batch)), _Start)
+        source = self._source(batch)
+        start = msgspec.convert(await self._step("validate", partial(self._validate, source)), _Start)
         if start.plan.problems:
-            self._context.log("error", f"the input file will not do: {start.plan.problems[0].message}")
-            return await self._step("refuse", partial(self._refuse, start.plan.problems))
-        ends: list[_PartEnd] = []
-        for number, place in enumerate(start.plan.parts):
-            earlier = next((each for each in ends if each.stopped), None)
-            work = partial(self._work, batch, number, place, start.plan.total, earlier)
-            end = msgspec.convert(await self._step(f"part-{number}", work), _PartEnd)
-            ends.append(end)
-            self._before = self._before.then(end.done)
-            self._tell(0, start.plan.total)
-        output = await self._step("output", partial(self._assemble, batch, ends, "output", start.output_id))
-        errors = await self._step("errors", partial(self._assemble, batch, ends, "errors", start.error_id))
-        result = await self._step("end", partial(self._end, ends, output, errors))
-        await self._step("tidy", self._tidy)
+            self._context.log("error", f"the input will not do: {start.plan.problems[0].message}")
+            return await self._step("refuse", partial(self._refuse, source, start.plan.problems))
+        self._total = start.plan.total
+        async with self._watching(batch):
+            ends = await self._parts(batch, source, start.plan)
+        output = await self._step("output", partial(self._assemble, source, "output", ends, start.output_id))
+        errors = await self._step("errors", partial(self._assemble, source, "errors", ends, start.error_id))
+        result = await self._step("end", partial(self._end, source, ends, output, errors))
+        await self._step("tidy", source.tidy)
         return result
+
+    def _source(self, batch: Batch) -> Source:
+        return FileSource(
+            SourceTools(self._tools.settings, self._tools.objects, self._tools.files), batch, self._caller
+        )
 
     async def _step(self, name: str, work: Callable[[], Awaitable[Any]]) -> Any:
         return await self._context.step(name, work, retries=_RETRIES)
@@ -143,177 +149,144 @@ class _Run:
         async with self._tools.database.write(self._scope) as session:
             await BatchEditor(session, self._scope).advance(self._ulid, status, values)
 
-    async def _validate(self, batch: Batch) -> Any:
-        """Read the whole file once; what is wrong with it, or where its parts begin."""
-        settings = self._tools.settings
-        planner = Planner(batch.endpoint, settings.max_lines, PART_LINES, PART_BYTES)
-        try:
-            file = await self._tools.files.get(self._caller, batch.input_file_id)
-            async with aclosing(raw_lines(self._content(file), settings.max_line_bytes)) as lines:
-                async for raw in lines:
-                    if not planner.add(raw):
-                        break
-        except NotFound:
-            planner.refuse("file_not_found", f"the file {file_id(batch.input_file_id)} was deleted")
-        except TooLarge as error:
-            planner.refuse("line_too_long", error.message)
-        plan = planner.plan()
+    async def _validate(self, source: Source) -> Any:
+        """Read everything once; what is wrong with it, or where its parts begin."""
+        plan = await source.plan()
         if not plan.problems:
             await self._advance("in_progress", in_progress_at=self._tools.clock.now())
             await self._change(total=plan.total)
         return msgspec.to_builtins(_Start(plan, new_ulid(), new_ulid()))
 
-    def _content(self, file: File, first: int = 0, count: int | None = None) -> AsyncGenerator[bytes]:
-        return self._tools.files.content(self._caller, file, first, count)
-
-    async def _refuse(self, problems: list[BatchProblem]) -> Any:
+    async def _refuse(self, source: Source, problems: list[BatchProblem]) -> Any:
         await self._change(status="failed", problems=problems, ended_at=self._tools.clock.now())
+        await source.tidy()
         return {"status": "failed", "problems": len(problems)}
 
-    async def _work(self, batch: Batch, number: int, place: list[int], total: int, earlier: _PartEnd | None) -> Any:
+    # Parts
+
+    async def _parts(self, batch: Batch, source: Source, plan: Plan) -> list[_PartEnd]:
+        """What came of each part; some are worked on at once."""
+        ends: list[_PartEnd | None] = [None] * len(plan.parts)
+        waiting = iter(enumerate(plan.parts))
+
+        async def work() -> None:
+            for number, place in waiting:
+                made = await self._step(f"part-{number}", partial(self._work, batch, source, number, place))
+                ends[number] = self._over(number, msgspec.convert(made, _PartEnd))
+
+        tasks = [asyncio.create_task(work(), name="batch parts") for _ in range(PARTS_AT_ONCE)]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        return [end for end in ends if end is not None]
+
+    def _over(self, number: int, end: _PartEnd) -> _PartEnd:
+        """A part is done."""
+        self._open.pop(number, None)
+        self._ended = self._ended.then(end.done)
+        if end.stopped:
+            self._stop.ask(end.stopped, end.message)
+        self._tell()
+        return end
+
+    async def _work(self, batch: Batch, source: Source, number: int, place: list[int]) -> Any:
         """Make the calls of one part, and put down what came of them."""
-        stop, tools = Stop(), self._tools
-        if earlier is not None:
-            stop.ask(earlier.stopped, earlier.message)
-        lines = await self._lines(batch, place)
-        caller = await self._allowed(stop)
-        await self._look(batch, stop)
-        made = 0
-
-        def told(lines_over: int) -> None:
-            nonlocal made
-            made += lines_over
-            self._tell(made, total)
-
-        part = Part(self._ulid, batch.endpoint, lines, caller, tools.calls, tools.pace, stop, told)
-        async with self._watching(batch, stop, part):
-            await part.run(tools.settings.lines_at_once, tools.settings.inputs_at_once)
+        tools, stop = self._tools, self._stop
+        lines = await source.lines(number, place)
+        if not self._looked:
+            await self._allow()
+            await self._look(batch)
+            self._looked = True
+        part = Part(
+            self._ulid, batch.endpoint, lines, self._caller, tools.calls, tools.pace, stop, source.writer, self._tell
+        )
+        self._open[number] = part
+        await part.run(tools.settings.lines_at_once, tools.settings.inputs_at_once)
+        await source.keep(number, part)
         done = part.done()
-        if done.output:
-            await tools.objects.put(part_key(self._scope, self._ulid, "output", number), part.output())
-        if done.errors:
-            await tools.objects.put(part_key(self._scope, self._ulid, "errors", number), part.errors())
-        await self._count(self._before.then(done))
         return msgspec.to_builtins(_PartEnd(done, stop.code, stop.message) if part.undone else _PartEnd(done))
 
-    async def _lines(self, batch: Batch, place: list[int]) -> list[Line]:
-        """The lines of a part, which were found right before."""
-        first, size, number, _ = place
-        found: list[Line] = []
-        try:
-            file = await self._tools.files.get(self._caller, batch.input_file_id)
-            async with aclosing(raw_lines(self._content(file, first, size), PART_BYTES, number)) as lines:
-                async for raw in lines:
-                    line = read_line(raw.content, raw.number, batch.endpoint)
-                    if isinstance(line, Line):
-                        found.append(line)
-        except NotFound:
-            raise Conflict("the input file was deleted while the batch ran") from None
-        return found
-
-    async def _allowed(self, stop: Stop) -> Caller:
+    async def _allow(self) -> None:
         """Whoever made the batch, as they stand now."""
         try:
             caller = await self._tools.current(self._caller)
             authorize(caller, "inference")
         except (Unauthenticated, Denied, NotFound) as error:
-            stop.ask(_REVOKED, f"whoever made the batch may not call models any more: {error.message}")
-            return self._caller
-        return caller
+            self._stop.ask(_REVOKED, f"whoever made the batch may not call models any more: {error.message}")
+            return
+        self._caller = caller
 
     @asynccontextmanager
-    async def _watching(self, batch: Batch, stop: Stop, part: Part) -> AsyncGenerator[None]:
-        """Look meanwhile whether it is to go on."""
-        watcher = asyncio.create_task(self._watch(batch, stop, part), name="batch watcher")
+    async def _watching(self, batch: Batch) -> AsyncGenerator[None]:
+        """Look meanwhile whether it is to go on, and say how far it is."""
+        watcher = asyncio.create_task(self._watch(batch), name="batch watcher")
         try:
             yield
         finally:
             watcher.cancel()
             await asyncio.gather(watcher, return_exceptions=True)
 
-    async def _watch(self, batch: Batch, stop: Stop, part: Part) -> None:
+    async def _watch(self, batch: Batch) -> None:
         looks = 0
         while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            looks += 1
             try:
-                await self._look(batch, stop)
-                if looks and looks % _CALLER_LOOKS == 0:
-                    await self._allowed(stop)
-                    await self._count(self._before.then(part.done()))
+                await self._look(batch)
+                await self._count(self._so_far())
+                if looks % _CALLER_LOOKS == 0:
+                    await self._allow()
             except PolyforgeError as error:
                 _log.warning("a batch cannot be looked after for now", batch=self._ulid, reason=error.message)
-            looks += 1
-            await asyncio.sleep(_LOOK_SECONDS)
 
-    async def _look(self, batch: Batch, stop: Stop) -> None:
+    async def _look(self, batch: Batch) -> None:
         """Is it over, or does somebody want it to be?"""
         if self._tools.clock.now() >= batch.window_ends_at:
-            stop.ask(_EXPIRED, "the batch's time was over before this call was made")
+            self._stop.ask(_EXPIRED, "the batch's time was over before this call was made")
         if (await self._find()).status == "cancelling":
-            stop.ask(_CANCELLED, "the batch was cancelled before this call was made")
+            self._stop.ask(_CANCELLED, "the batch was cancelled before this call was made")
+
+    def _so_far(self) -> Done:
+        done = self._ended
+        for part in self._open.values():
+            done = done.then(part.done())
+        return done
 
     async def _count(self, done: Done) -> None:
-        await self._change(completed=done.completed, failed=done.failed, usage=done.usage, price_micros=done.price)
+        if done != self._counted:
+            await self._change(completed=done.completed, failed=done.failed, usage=done.usage, price_micros=done.price)
+            self._counted = done
 
-    def _tell(self, made: int, total: int) -> None:
+    def _tell(self) -> None:
         """How far it is, and what it cost so far."""
-        over = self._before.completed + self._before.failed + made
-        note = f"{to_usd(self._before.price):.6f} USD" if self._before.price else ""
-        self._context.progress(over, total, "lines", note)
+        ended = self._ended
+        over = ended.completed + ended.failed + sum(part.over for part in self._open.values())
+        note = f"{to_usd(ended.price):.6f} USD" if ended.price else ""
+        self._context.progress(over, self._total, "lines", note)
 
-    async def _assemble(self, batch: Batch, ends: list[_PartEnd], kind: str, id_: str) -> str | None:
-        """The parts one after the other as a file; None where there is nothing to say."""
+    # The end
+
+    async def _assemble(self, source: Source, which: Which, ends: list[_PartEnd], id_: str) -> str | None:
         await self._advance("finalizing", finalizing_at=self._tools.clock.now())
-        sizes = [getattr(end.done, kind) for end in ends]
-        if not any(sizes):
-            return None
+        return await source.assemble(which, [end.done for end in ends], id_)
 
-        async def told() -> Wish:
-            return Wish(BATCH_OUTPUT, batch.output_seconds)
-
-        async def content() -> AsyncGenerator[bytes]:
-            for number, size in enumerate(sizes):
-                if size:
-                    async with aclosing(
-                        self._tools.objects.get(part_key(self._scope, self._ulid, kind, number))
-                    ) as part:
-                        async for piece in part:
-                            yield piece
-
-        name = f"{batch_id(self._ulid)}_{'output' if kind == 'output' else 'error'}.jsonl"
-        kept = await self._tools.files.keep(self._caller, name, content(), told, id_)
-        return kept.id
-
-    async def _end(self, ends: list[_PartEnd], output: str | None, errors: str | None) -> Any:
+    async def _end(self, source: Source, ends: list[_PartEnd], output: str | None, errors: str | None) -> Any:
         stopped = next((end for end in ends if end.stopped), None)
         status: Status = "completed" if stopped is None else _ENDS[stopped.stopped]
         problems: list[BatchProblem] = []
         if stopped is not None and status == "failed":
             problems.append(BatchProblem(stopped.stopped, stopped.message))
-        done = self._before
+        done = self._ended
+        columns, told = source.ended(output, errors)
         await self._count(done)
-        await self._change(
-            status=status,
-            problems=problems,
-            output_file_id=output,
-            error_file_id=errors,
-            ended_at=self._tools.clock.now(),
-        )
+        await self._change(status=status, problems=problems, ended_at=self._tools.clock.now(), **columns)
         return {
             "status": status,
             "completed": done.completed,
             "failed": done.failed,
             "price_usd": to_usd(done.price),
-            "output_file_id": None if output is None else file_id(output),
-            "error_file_id": None if errors is None else file_id(errors),
+            **told,
         }
-
-    async def _tidy(self) -> None:
-        """Let go of the parts, which the files hold now."""
-        await remove_parts(self._tools.objects, parts_prefix(self._scope, self._ulid))
-
-
-async def remove_parts(objects: ObjectStore, prefix: str) -> None:
-    """Delete what lies below a prefix."""
-    keys = [facts.key async for facts in objects.list(prefix)]
-    for key in keys:
-        await objects.delete(key)

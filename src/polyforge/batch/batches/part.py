@@ -7,17 +7,10 @@ from typing import Final
 import msgspec
 
 from polyforge.batch.batches.calling import EMBEDDINGS, CallsModels
-from polyforge.batch.batches.embedding import Unit, alone, split, units_of
+from polyforge.batch.batches.embedding import Unit, alone, shares, units_of
 from polyforge.batch.batches.pace import Pace
-from polyforge.dialects.openai_batches import (
-    BatchUsage,
-    Line,
-    sum_of,
-    usage_in,
-    write_answer,
-    write_refusal,
-    write_undone,
-)
+from polyforge.batch.batches.writing import Writer
+from polyforge.dialects.openai_batches import BatchUsage, Line, in_one_line, sum_of, usage_in
 from polyforge.kernel.errors import (
     BrokenOff,
     IdempotencyRunning,
@@ -27,7 +20,6 @@ from polyforge.kernel.errors import (
     RateLimited,
     Unavailable,
 )
-from polyforge.kernel.ids import new_ulid
 from polyforge.kernel.money import Micros
 from polyforge.telemetry.logs import get_logger
 from polyforge.tenancy.callers import Caller
@@ -93,7 +85,7 @@ class Done(msgspec.Struct, frozen=True):
 
 
 class Part:
-    """The lines of one part. `ulid` is the batch's; `told` hears of every line that is over."""
+    """The lines of one part. `ulid` is the batch's; `told` hears of lines that are over, each time some are."""
 
     def __init__(
         self,
@@ -104,7 +96,8 @@ class Part:
         calls: CallsModels,
         pace: Pace,
         stop: Stop,
-        told: Callable[[int], None],
+        writer: Writer,
+        told: Callable[[], None],
     ) -> None:
         self._ulid = ulid
         self._url = url
@@ -113,6 +106,7 @@ class Part:
         self._calls = calls
         self._pace = pace
         self._stop = stop
+        self._writer = writer
         self._told = told
         self._answers: dict[int, bytes] = {}
         self._refusals: dict[int, bytes] = {}
@@ -139,9 +133,18 @@ class Part:
             self._price,
         )
 
+    @property
+    def over(self) -> int:
+        """Lines that have an answer or a refusal."""
+        return len(self._answers) + len(self._refusals)
+
     def output(self) -> AsyncGenerator[bytes]:
         """The lines of answers, in order."""
         return _joined(self._answers, self._lines)
+
+    def everything(self) -> AsyncGenerator[bytes]:
+        """The lines of answers and of refusals, in order."""
+        return _joined({**self._answers, **self._refusals}, self._lines)
 
     def errors(self) -> AsyncGenerator[bytes]:
         """The lines of refusals, in order."""
@@ -176,23 +179,39 @@ class Part:
             return
         for line in unit.lines:
             self.undone += 1
-            self._refuse(line, write_undone(self._id_of(line), line.custom_id, self._stop.code, self._stop.message))
+            self._refusals[line.number] = self._writer.undone(line, self._stop.code, self._stop.message)
+        self._told()
 
     async def _call(self, unit: Unit) -> None:
+        tags = (f"batch={self._ulid}",)
+        if len(unit.lines) > 1:
+            await self._call_together(unit, tags)
+            return
+        (line,) = unit.lines
         # What embeddings cost is little; to remember every call would cost more.
-        key = None if self._url == EMBEDDINGS else f"\0batch/{self._ulid}/{unit.lines[0].number}".encode()
-        answered = await self._calls.call(self._caller, self._url, unit.body, key=key, tags=(f"batch={self._ulid}",))
+        key = None if self._url == EMBEDDINGS else f"\0batch/{self._ulid}/{line.number}".encode()
+        answered = await self._calls.call(self._caller, self._url, unit.body, key=key, tags=tags)
+        body = in_one_line(answered.body)
+        used = usage_in(body)
+        written = self._writer.answer(line, answered.request_id, body, used, answered.price)
+        self._answered({line.number: written}, used, answered.price)
+
+    async def _call_together(self, unit: Unit, tags: tuple[str, ...]) -> None:
+        found = await self._calls.call_together(self._caller, unit, tags=tags)
+        answer, written = self._writer.answer, dict[int, bytes]()
+        each = zip(unit.lines, found.bodies, found.tokens, shares(found.price, unit.weights), strict=True)
+        for line, body, tokens, price in each:
+            used = BatchUsage(input_tokens=tokens, total_tokens=tokens)
+            written[line.number] = answer(line, found.request_id, body, used, price)
+        tokens = sum(found.tokens)
+        self._answered(written, BatchUsage(input_tokens=tokens, total_tokens=tokens), found.price)
+
+    def _answered(self, written: dict[int, bytes], used: BatchUsage, price: Micros) -> None:
         self._pace.went_through()
-        self._price += answered.price
-        bodies = split(unit, answered.body)
-        written = [
-            write_answer(self._id_of(line), line.custom_id, 200, answered.request_id, body)
-            for line, body in zip(unit.lines, bodies, strict=True)
-        ]
-        for line, body, made in zip(unit.lines, bodies, written, strict=True):
-            self._usage = sum_of(self._usage, usage_in(body))
-            self._answers[line.number] = made
-            self._told(1)
+        self._answers |= written
+        self._usage = sum_of(self._usage, used)
+        self._price += price
+        self._told()
 
     async def _refused(self, unit: Unit, error: PolyforgeError) -> None:
         """A call of several lines is made again for each of them: one may be wrong, and the others not."""
@@ -201,14 +220,8 @@ class Part:
                 await self._make(alone(line))
             return
         for line in unit.lines:
-            self._refuse(line, write_refusal(self._id_of(line), line.custom_id, new_ulid(), error))
-
-    def _refuse(self, line: Line, written: bytes) -> None:
-        self._refusals[line.number] = written
-        self._told(1)
-
-    def _id_of(self, line: Line) -> str:
-        return f"batch_req_{self._ulid}_{line.number}"
+            self._refusals[line.number] = self._writer.refusal(line, error)
+        self._told()
 
 
 async def _joined(written: dict[int, bytes], lines: Iterable[Line]) -> AsyncGenerator[bytes]:

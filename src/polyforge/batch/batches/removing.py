@@ -4,8 +4,8 @@ from typing import Final
 
 from sqlalchemy import delete, select
 
-from polyforge.batch.batches.kind import remove_parts
 from polyforge.batch.batches.records import parts_prefix
+from polyforge.batch.batches.sources import remove_parts
 from polyforge.batch.batches.tables import batches
 from polyforge.database.database import Database
 from polyforge.database.pruning import Pruning

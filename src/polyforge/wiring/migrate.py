@@ -9,6 +9,7 @@ from polyforge.database.migrating import upgrade
 from polyforge.flows.keeping import tables as flows
 from polyforge.flows.publishing import tables as flow_publications
 from polyforge.flows.running import tables as flow_runs
+from polyforge.flows.triggers import tables as flow_triggers
 from polyforge.jobs import tables as jobs
 from polyforge.operations.additions import tables as additions
 from polyforge.operations.configuration import tables as configuration
@@ -53,6 +54,7 @@ ROOMS = (
     flows,
     flow_runs,
     flow_publications,
+    flow_triggers,
 )
 """The modules whose import declares tables; together they make the metadata complete."""
 

@@ -1,0 +1,1 @@
+"""What starts flows by itself: the clock, and calls from outside."""

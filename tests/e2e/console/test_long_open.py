@@ -27,20 +27,31 @@ const moved = (value) => {
   return Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, moved(inner)]));
 };
 window.told = () => count;
-window.EventSource = class extends EventTarget {
-  constructor() {
-    super();
-    setTimeout(() => this.dispatchEvent(new Event("open")), 1);
-    this.timer = setInterval(() => {
-      count += 1;
-      this.dispatchEvent(new MessageEvent("overview", { data: JSON.stringify(moved(template)) }));
-      if (count %% 100 === 0) this.dispatchEvent(new Event("error"));
-    }, %d);
-  }
-  close() {
-    clearInterval(this.timer);
-  }
+const stream = (signal) => {
+  let timer;
+  const words = new TextEncoder();
+  return new ReadableStream({
+    start(controller) {
+      signal.addEventListener("abort", () => {
+        clearInterval(timer);
+        controller.error(signal.reason);
+      });
+      timer = setInterval(() => {
+        count += 1;
+        controller.enqueue(words.encode(`event: overview\\ndata: ${JSON.stringify(moved(template))}\\n\\n`));
+        if (count %% 100 !== 0) return;
+        clearInterval(timer);
+        controller.close();
+      }, %d);
+    },
+    cancel() {
+      clearInterval(timer);
+    },
+  });
 };
+const asked = window.fetch;
+window.fetch = async (request, options) =>
+  request.url?.endsWith("/overview/stream") ? new Response(stream(request.signal)) : asked(request, options);
 """
 
 

@@ -1,17 +1,13 @@
 import { useEffect, useState } from "react";
 
-import { type Schemas, send } from "@/client/http";
-import { readEvents } from "@/shared/lib/sse";
+import type { Schemas } from "@/client/http";
+import { follow } from "@/shared/lib/following";
 
 export type Event = Schemas["EventView"];
 
 /** So that a page that is open for days does not grow. */
 export const MOST_KEPT = 500;
 const TOGETHER_MS = 200;
-const FIRST_WAIT_MS = 1_000;
-const LONGEST_WAIT_MS = 30_000;
-/** The server says something every 15 seconds; a connection that is silent for longer is dead. */
-const IDLE_MS = 50_000;
 
 export interface Tail {
   /** What came since the page began to follow, newest first. */
@@ -38,7 +34,7 @@ export function useTail(stream: string, after: number | undefined, on: boolean, 
   const ready = newest !== undefined;
   useEffect(() => {
     if (!on || !ready) return undefined;
-    return follow(stream, newest, { open: setLive, came: (came) => setKept((old) => added(old, stream, came)), gap: onGap });
+    return read(stream, newest, { open: setLive, came: (came) => setKept((old) => added(old, stream, came)), gap: onGap });
     // It goes on by itself from where it is: only a start takes `newest` and `onGap`.
     // eslint-disable-next-line react-hooks/exhaustive-deps
   }, [stream, on, ready]);
@@ -63,14 +59,11 @@ interface Told {
   gap: () => void;
 }
 
-/** Read the stream, and again whenever it ends, while the page is seen; the end of it all. */
-function follow(stream: string, from: number, told: Told): () => void {
+/** Read the stream from a place on; the end of it, at which the last words are told. */
+function read(stream: string, from: number, told: Told): () => void {
   let place = from;
-  let waitMs = FIRST_WAIT_MS;
-  let again: ReturnType<typeof setTimeout> | undefined;
   let flush: ReturnType<typeof setTimeout> | undefined;
   let waiting: Event[] = [];
-  let reading: AbortController | null = null;
 
   function deliver() {
     flush = undefined;
@@ -79,53 +72,24 @@ function follow(stream: string, from: number, told: Told): () => void {
     told.came(came);
   }
 
-  function take(event: Event) {
+  function keep(event: Event) {
     place = Math.max(place, event.sequence);
     waiting.push(event);
     if (waiting.length > MOST_KEPT) waiting.shift();
     flush ??= setTimeout(deliver, TOGETHER_MS);
   }
 
-  async function read(signal: AbortSignal) {
-    const query = new URLSearchParams({ after: String(place), ...(stream ? { stream } : {}) });
-    const response = await send(`/api/v1/events?${query.toString()}`, { signal, headers: { accept: "text/event-stream" } });
-    if (response.body === null) return;
-    told.open(true);
-    waitMs = FIRST_WAIT_MS;
-    for await (const { event, data } of readEvents(response.body, IDLE_MS)) {
-      if (event !== "reset") take(JSON.parse(data) as Event);
+  const end = follow({
+    address: () => `/api/v1/events?${new URLSearchParams({ after: String(place), ...(stream ? { stream } : {}) }).toString()}`,
+    take: ({ event, data }) => {
+      if (event !== "reset") keep(JSON.parse(data) as Event);
       // Without a first place nothing that had been shown was lost.
       else if (from > 0) told.gap();
-    }
-  }
-
-  async function start() {
-    const mine = new AbortController();
-    reading = mine;
-    await read(mine.signal).catch(() => undefined);
-    if (mine.signal.aborted) return;
-    told.open(false);
-    again = setTimeout(() => void start(), waitMs);
-    waitMs = Math.min(waitMs * 2, LONGEST_WAIT_MS);
-  }
-
-  function stop() {
-    clearTimeout(again);
-    reading?.abort();
-    reading = null;
-    told.open(false);
-  }
-
-  function onSeen() {
-    stop();
-    if (!document.hidden) void start();
-  }
-
-  document.addEventListener("visibilitychange", onSeen);
-  onSeen();
+    },
+    onOpen: told.open,
+  });
   return () => {
-    document.removeEventListener("visibilitychange", onSeen);
-    stop();
+    end();
     clearTimeout(flush);
     if (waiting.length > 0) told.came(waiting);
   };

@@ -2,6 +2,7 @@ import { useEffect, useState } from "react";
 
 import type { Schemas } from "@/client/http";
 import { formatClock } from "@/shared/lib/format";
+import { follow } from "@/shared/lib/following";
 import { useTexts } from "@/shared/lib/i18n";
 import { classes } from "@/shared/lib/classes";
 
@@ -9,7 +10,6 @@ type Line = Schemas["LogLineView"];
 
 /** So that a page that is open for long does not grow. */
 const MOST_KEPT = 1_000;
-const AGAIN_MS = 3_000;
 const COLOURS: Readonly<Record<Line["level"], string>> = { debug: "text-faint", info: "", warning: "text-warn", error: "text-danger" };
 
 /** What a job wrote, and what it writes: it is followed until the job is over. `run` tells one run of it from the next. */
@@ -38,35 +38,21 @@ export function withLine(kept: readonly Line[], line: Line): readonly Line[] {
 
 function useLog(id: string, run: string): readonly Line[] {
   const [kept, setKept] = useState<{ id: string; lines: readonly Line[] }>({ id, lines: [] });
-  useEffect(() => follow(id, (line) => setKept((old) => ({ id, lines: withLine(old.id === id ? old.lines : [], line) }))), [id, run]);
+  useEffect(() => read(id, (line) => setKept((old) => ({ id, lines: withLine(old.id === id ? old.lines : [], line) }))), [id, run]);
   return kept.id === id ? kept.lines : [];
 }
 
-/** Reads the stream, and again when it breaks off; the end of it. */
-function follow(id: string, told: (line: Line) => void): () => void {
-  let source: EventSource | null = null;
-  let timer: ReturnType<typeof setTimeout> | undefined;
+/** Reads what the job wrote from its first line on, and what it writes; the end of it. */
+function read(id: string, told: (line: Line) => void): () => void {
   let last = 0;
-
-  function start() {
-    const opened = new EventSource(`/api/v1/jobs/${encodeURIComponent(id)}/logs/stream?after=${last}`);
-    source = opened;
-    opened.addEventListener("message", (event: MessageEvent<string>) => {
-      const line = JSON.parse(event.data) as Line;
+  return follow({
+    address: () => `/api/v1/jobs/${encodeURIComponent(id)}/logs/stream?after=${last}`,
+    take: ({ event, data }) => {
+      if (event === "end") return false;
+      const line = JSON.parse(data) as Line;
       last = Math.max(last, line.seq);
       told(line);
-    });
-    opened.addEventListener("end", () => opened.close());
-    opened.addEventListener("error", () => {
-      // Refused, or not a stream: the browser gives up, so we come back ourselves.
-      if (opened.readyState !== EventSource.CLOSED) return;
-      timer = setTimeout(start, AGAIN_MS);
-    });
-  }
-
-  start();
-  return () => {
-    clearTimeout(timer);
-    source?.close();
-  };
+      return true;
+    },
+  });
 }

@@ -11,6 +11,7 @@ import { Button, IconButton } from "@/shared/ui/button";
 import { LanguageMenu, ThemeMenu } from "@/shared/ui/preferences";
 import { Toasts } from "@/shared/ui/toast";
 
+import { Leaving } from "./leaving";
 import { AccountMenu, ProjectMenu } from "./menus";
 import { navigation } from "./navigation";
 import { Offline } from "./offline";
@@ -78,6 +79,7 @@ export function Shell({ children }: { children: ReactNode }) {
       </div>
       <Palette open={palette} onClose={() => setPalette(false)} />
       <Toasts />
+      <Leaving />
     </div>
   );
 }

@@ -1,4 +1,5 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { useBlocker } from "@tanstack/react-router";
 import { FolderOpen, MessagesSquare, Plus, Save, SlidersHorizontal, SquarePen } from "lucide-react";
 import { useCallback, useEffect, useState } from "react";
 
@@ -13,6 +14,7 @@ import { Button } from "@/shared/ui/button";
 import { ErrorNote, messageOf } from "@/shared/ui/error-note";
 import { FormDialog } from "@/shared/ui/form-dialog";
 import { Checkbox } from "@/shared/ui/input";
+import { LeaveQuestion } from "@/shared/ui/leave-question";
 import { firstModel } from "@/shared/ui/model-choice";
 import { Page } from "@/shared/ui/page";
 import { toast } from "@/shared/ui/toast";
@@ -22,11 +24,13 @@ import { Composer } from "./composer";
 import { MOST_PANES, NO_SETTINGS, type Pane, type Picture, problemsOf, restore } from "./conversation";
 import { NameForm } from "./name-form";
 import { PaneOf } from "./pane";
-import { type Opened, type Playground, playgroundOf, type State, usePlayground } from "./playground";
+import { NO_DRAFT, type Opened, type Playground, playgroundOf, type State, usePlayground } from "./playground";
 import { programOf } from "./program";
 import { openedOf, readSaved, saveChanges, SAVED, saveNew, type Summary } from "./saved";
 import { SavedPanel } from "./saved-panel";
 import { SettingsPanel } from "./settings";
+
+const never = () => false;
 
 export default function ChatPage() {
   const t = useTexts("chat");
@@ -64,7 +68,10 @@ function Chat({ models, playground }: { models: readonly Model[]; playground: Pl
   useEffect(() => {
     playground.begin(url.model ?? firstModel(models));
   }, [playground, models, url.model]);
-  const failed = useSavedOf(url.chat, state, playground, t);
+  const { asking, dismiss } = useQuestion(url.chat, playground);
+  const failed = useSavedOf(asking ? undefined : url.chat, state, playground, t);
+  // Pages come and go, and the conversation stays; the end of the browser would take it along.
+  useBlocker({ shouldBlockFn: never, enableBeforeUnload: useCallback(() => playground.holdsWords, [playground]) });
 
   const ready = useCallback(
     (ids: readonly string[]) => {
@@ -86,7 +93,7 @@ function Chat({ models, playground }: { models: readonly Model[]; playground: Pl
 
   /** Do it at once, or after a question where something would be lost. */
   function leave(act: () => void) {
-    if (changed && panes.some((pane) => pane.turns.length > 0)) setLeaving(() => act);
+    if (playground.wouldLose) setLeaving(() => act);
     else act();
   }
 
@@ -160,8 +167,8 @@ function Chat({ models, playground }: { models: readonly Model[]; playground: Pl
             {together || panes.length === 1 ? (
               <Composer
                 label={panes.length > 1 ? t("composer") : t("composerOne")}
-                draft={playground.drafts.get("") ?? ""}
-                onDraft={(text) => playground.drafts.set("", text)}
+                draft={playground.drafts.get("") ?? NO_DRAFT}
+                onDraft={(draft) => playground.drafts.set("", draft)}
                 onSend={send}
                 onStop={() => playground.stop()}
                 busy={talking}
@@ -183,7 +190,7 @@ function Chat({ models, playground }: { models: readonly Model[]; playground: Pl
         onOpen={(id) =>
           leave(() => {
             setListing(false);
-            playground.unsaved();
+            playground.discard();
             open(id);
           })
         }
@@ -195,6 +202,14 @@ function Chat({ models, playground }: { models: readonly Model[]; playground: Pl
         }}
       />
       {naming ? <NameForm heading={t("saveAs")} title={opened?.title ?? titleOf(panes)} shared={false} onClose={() => setNaming(false)} onSave={saveAs(() => setNaming(false))} /> : null}
+      <LeaveQuestion
+        open={asking}
+        onStay={() => open(opened?.id)}
+        onLeave={() => {
+          playground.discard();
+          dismiss();
+        }}
+      />
       <FormDialog
         open={leaving !== null}
         onClose={() => setLeaving(null)}
@@ -209,6 +224,17 @@ function Chat({ models, playground }: { models: readonly Model[]; playground: Pl
       />
     </Page>
   );
+}
+
+/** Whether the address, as on the way back, has come to another conversation than one that is not saved. */
+function useQuestion(id: string | undefined, playground: Playground) {
+  const [seen, setSeen] = useState<string>();
+  const [asking, setAsking] = useState(false);
+  if (id !== seen) {
+    setSeen(id);
+    setAsking(id !== undefined && id !== playground.state.opened?.id && playground.wouldLose);
+  }
+  return { asking, dismiss: () => setAsking(false) };
 }
 
 /** Keeps the conversation: as what is open, or under a name to ask for. */

@@ -1,5 +1,5 @@
 import { ImagePlus, SendHorizontal, Square, X } from "lucide-react";
-import { type KeyboardEvent, useRef, useState } from "react";
+import { type KeyboardEvent, useEffect, useRef, useState } from "react";
 
 import { classes } from "@/shared/lib/classes";
 import { useTexts } from "@/shared/lib/i18n";
@@ -7,13 +7,14 @@ import { Button, IconButton } from "@/shared/ui/button";
 import { toast } from "@/shared/ui/toast";
 
 import type { Picture } from "./conversation";
+import type { Draft } from "./playground";
 import { addressOf, MOST_PICTURES, PICTURE_TYPES, pictureFiles, readPicture } from "./pictures";
 
 interface Props {
   label: string;
-  /** What was typed before, and where what is typed is kept. */
-  draft: string;
-  onDraft: (text: string) => void;
+  /** What was written before, and where what is written is kept. */
+  draft: Draft;
+  onDraft: (draft: Draft) => void;
   /** Whether it was sent; what was not stays in the box. */
   onSend: (text: string, pictures: readonly Picture[]) => boolean;
   onStop: () => void;
@@ -26,16 +27,18 @@ const MOST_ROWS = 10;
 /** Where a message is written: text and images, typed, pasted or dropped. */
 export function Composer({ label, draft, onDraft, onSend, onStop, busy, small }: Props) {
   const t = useTexts("chat");
-  const [text, setText] = useState(draft);
-  const [pictures, setPictures] = useState<readonly Picture[]>([]);
+  const [{ text, pictures }, setWritten] = useState(draft);
   const [reading, setReading] = useState(0);
   const [over, setOver] = useState(false);
   const files = useRef<HTMLInputElement>(null);
   const ready = reading === 0 && (text.trim() !== "" || pictures.length > 0);
 
-  function write(value: string) {
-    setText(value);
-    onDraft(value);
+  useEffect(() => {
+    onDraft({ text, pictures });
+  });
+
+  function write(changes: Partial<Draft>) {
+    setWritten((old) => ({ ...old, ...changes }));
   }
 
   async function add(chosen: readonly File[]) {
@@ -44,15 +47,14 @@ export function Composer({ label, draft, onDraft, onSend, onStop, busy, small }:
     for (const file of chosen.slice(0, MOST_PICTURES)) {
       const picture = await readPicture(file);
       if (picture === null) toast(t("noPicture", { name: file.name }), "danger");
-      else setPictures((old) => [...old, picture].slice(0, MOST_PICTURES));
+      else setWritten((old) => ({ ...old, pictures: [...old.pictures, picture].slice(0, MOST_PICTURES) }));
     }
     setReading((count) => count - 1);
   }
 
   function send() {
     if (!ready || busy || !onSend(text.trim(), pictures)) return;
-    write("");
-    setPictures([]);
+    write({ text: "", pictures: [] });
   }
 
   function onKey(event: KeyboardEvent) {
@@ -88,7 +90,7 @@ export function Composer({ label, draft, onDraft, onSend, onStop, busy, small }:
               <button
                 type="button"
                 aria-label={t("removePicture", { name: picture.name })}
-                onClick={() => setPictures(pictures.filter((one) => one !== picture))}
+                onClick={() => write({ pictures: pictures.filter((one) => one !== picture) })}
                 className="bg-text text-surface absolute -top-1.5 -right-1.5 rounded-full p-0.5"
               >
                 <X size={12} aria-hidden />
@@ -102,7 +104,7 @@ export function Composer({ label, draft, onDraft, onSend, onStop, busy, small }:
         placeholder={over ? t("dropHere") : small ? t("composerOne") : t("placeholder")}
         value={text}
         rows={Math.min(MOST_ROWS, Math.max(small ? 1 : 2, text.split("\n").length))}
-        onChange={(event) => write(event.target.value)}
+        onChange={(event) => write({ text: event.target.value })}
         onKeyDown={onKey}
         onPaste={(event) => {
           const pasted = pictureFiles(event.clipboardData);

@@ -11,7 +11,7 @@ import { Live } from "./answer";
 import type { Answering } from "./answering";
 import { Composer } from "./composer";
 import { MOST_PANES, type Pane, type Picture } from "./conversation";
-import type { Playground } from "./playground";
+import { NO_DRAFT, type Playground } from "./playground";
 import { type Ready, TurnOf } from "./turn";
 
 interface Props {
@@ -74,8 +74,8 @@ export const PaneOf = memo(function PaneOf({ pane, live, models, panes, playgrou
           <Composer
             small
             label={t("composerOf", { model: name })}
-            draft={playground.drafts.get(pane.id) ?? ""}
-            onDraft={(text) => playground.drafts.set(pane.id, text)}
+            draft={playground.drafts.get(pane.id) ?? NO_DRAFT}
+            onDraft={(draft) => playground.drafts.set(pane.id, draft)}
             onSend={send}
             onStop={() => playground.stop(pane.id)}
             busy={live !== undefined}

@@ -137,6 +137,21 @@ describe("the playground", () => {
     expect([playground.state.changed, playground.state.opened?.title]).toEqual([true, "Longest rivers"]);
   });
 
+  it("knows what another conversation in its place, and what the end of the browser, would lose", async () => {
+    const playground = new Playground(async () => answer(START, END), draw);
+    playground.begin("m");
+    expect([playground.wouldLose, playground.holdsWords]).toEqual([false, false]);
+    playground.drafts.set("", { text: "Tell me", pictures: [] });
+    expect([playground.wouldLose, playground.holdsWords]).toEqual([false, true]);
+    playground.drafts.set("", { text: " ", pictures: [] });
+    expect(playground.holdsWords).toBe(false);
+    playground.say([playground.state.panes[0]?.id ?? ""], "Tell me", []);
+    await settled(playground);
+    expect([playground.wouldLose, playground.holdsWords]).toEqual([true, true]);
+    playground.discard();
+    expect([playground.wouldLose, playground.holdsWords]).toEqual([false, false]);
+  });
+
   it("stops, and keeps what had come", async () => {
     const playground = new Playground(async (_, signal) => {
       const body = new ReadableStream<Uint8Array>({

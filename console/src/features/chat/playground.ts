@@ -26,6 +26,14 @@ export interface Opened {
   owner: string | null;
 }
 
+/** A message that is written and not sent. */
+export interface Draft {
+  text: string;
+  pictures: readonly Picture[];
+}
+
+export const NO_DRAFT: Draft = { text: "", pictures: [] };
+
 export interface State {
   panes: readonly Pane[];
   /** Answers on their way, by pane. */
@@ -46,7 +54,7 @@ const START: State = { panes: [], live: {}, together: true, opened: null, change
 export class Playground {
   state: State = START;
   /** What is typed and not sent, by pane; "" is the box for all. */
-  readonly drafts = new Map<string, string>();
+  readonly drafts = new Map<string, Draft>();
   private readonly watchers = new Set<() => void>();
 
   constructor(
@@ -136,6 +144,21 @@ export class Playground {
   /** What is shown is no saved conversation any more. */
   unsaved(): void {
     this.set({ opened: null, changed: this.state.panes.some((pane) => pane.turns.length > 0) });
+  }
+
+  /** What was said is not wanted any more, wherever one goes from here. */
+  discard(): void {
+    this.set({ opened: null, changed: false });
+  }
+
+  /** Whether another conversation in its place would lose something. */
+  get wouldLose(): boolean {
+    return this.state.changed && this.state.panes.some((pane) => pane.turns.length > 0);
+  }
+
+  /** Whether the browser's end would lose something: it is kept nowhere else. */
+  get holdsWords(): boolean {
+    return this.wouldLose || [...this.drafts.values()].some((draft) => draft.text.trim() !== "" || draft.pictures.length > 0);
   }
 
   say(ids: readonly string[], text: string, pictures: readonly Picture[]): void {

@@ -1,5 +1,6 @@
 import type { Schemas } from "@/client/http";
 import { useTexts } from "@/shared/lib/i18n";
+import { useUnsaved } from "@/shared/lib/unsaved";
 import { Button } from "@/shared/ui/button";
 import { CodeBlock } from "@/shared/ui/code-block";
 import { Dialog } from "@/shared/ui/dialog";
@@ -7,6 +8,7 @@ import { Dialog } from "@/shared/ui/dialog";
 /** The one time that a key is shown, with the call that tries it. */
 export function IssuedKeyDialog({ issued, onClose }: { issued: Schemas["IssuedKey"] | null; onClose: () => void }) {
   const t = useTexts("keys");
+  useUnsaved(issued !== null);
   if (issued === null) return null;
   const models = `curl ${location.origin}/v1/models \\\n  -H "Authorization: Bearer ${issued.key}"`;
   return (

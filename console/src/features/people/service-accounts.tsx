@@ -7,6 +7,7 @@ import { useTexts } from "@/shared/lib/i18n";
 import { useList } from "@/shared/lib/lists";
 import { roleName } from "@/shared/lib/roles";
 import { useSession } from "@/shared/lib/session";
+import { useUnsaved } from "@/shared/lib/unsaved";
 import { Badge, Status } from "@/shared/ui/badge";
 import { Button, IconButton } from "@/shared/ui/button";
 import { CodeBlock } from "@/shared/ui/code-block";
@@ -160,6 +161,7 @@ function AccountForm({ edited, onClose, onIssued }: { edited?: Account; onClose:
 /** The one time that the secret is shown, with the call that turns it into a token. */
 function IssuedDialog({ issued, onClose }: { issued: Issued; onClose: () => void }) {
   const t = useTexts("people");
+  useUnsaved(true);
   const token = `curl ${location.origin}/api/v1/auth/token \\\n  -u ${issued.id}:SECRET \\\n  -d grant_type=client_credentials`;
   return (
     <Dialog

@@ -6,6 +6,7 @@ import { api, call, type Schemas } from "@/client/http";
 import { brand } from "@/shared/brand/brand";
 import { useTexts } from "@/shared/lib/i18n";
 import { ME } from "@/shared/lib/me";
+import { useUnsaved } from "@/shared/lib/unsaved";
 import { Button } from "@/shared/ui/button";
 import { CodeBlock } from "@/shared/ui/code-block";
 import { CopyButton } from "@/shared/ui/copy-button";
@@ -81,6 +82,7 @@ function FirstCode({ begun, onClose, onDone }: { begun: Schemas["SecondFactorVie
 
 function Codes({ codes, onClose }: { codes: readonly string[]; onClose: () => void }) {
   const t = useTexts("profile");
+  useUnsaved(true);
   const text = codes.join("\n");
   function done() {
     toast(t("second.isOn"));

@@ -46,6 +46,13 @@ export function Dialog({ open, onClose, title, description, children, footer, pl
         event.preventDefault();
         onClose();
       }}
+      onClose={(event) => {
+        // A browser that is asked twice closes it without a question; only who opened it may.
+        const dialog = event.currentTarget;
+        if (event.target !== dialog || !open || dialog.open) return;
+        dialog.showModal();
+        onClose();
+      }}
       onMouseDown={(event) => {
         if (event.target === element.current) onClose();
       }}

@@ -1,10 +1,11 @@
-import type { ReactNode } from "react";
+import { type ReactNode, useState } from "react";
 
 import { useTexts } from "@/shared/lib/i18n";
 
 import { Button, type ButtonKind } from "./button";
 import { Dialog } from "./dialog";
 import { ErrorNote } from "./error-note";
+import { LeaveQuestion } from "./leave-question";
 import { type FieldErrors, UNLESS_AT_A_FIELD, useSubmission } from "./submission";
 
 export type { FieldErrors } from "./submission";
@@ -26,23 +27,31 @@ interface Props {
 /** A form in a dialog, or a question before something that cannot be undone: it stays open until the server agreed. */
 export function FormDialog(props: Props) {
   const t = useTexts("common");
-  const sent = useSubmission(props.onSubmit);
+  const sent = useSubmission(props.onSubmit, props.open);
+  const [asking, setAsking] = useState(false);
 
   function close() {
+    setAsking(false);
     sent.reset();
     props.onClose();
+  }
+
+  /** As a slip of the hand does it, with Escape or a click beside it. */
+  function closeOrAsk() {
+    if (sent.unsaved) setAsking(true);
+    else close();
   }
 
   const body = props.children?.(sent.fields);
   return (
     <Dialog
       open={props.open}
-      onClose={close}
+      onClose={closeOrAsk}
       title={props.title}
       {...(props.description === undefined ? {} : { description: props.description })}
       {...(props.wide === undefined ? {} : { wide: props.wide })}
     >
-      <form onSubmit={sent.onSubmit} className="flex flex-col gap-4" noValidate>
+      <form onSubmit={sent.onSubmit} onInput={sent.onInput} className="flex flex-col gap-4" noValidate>
         {body}
         {sent.error === null ? null : (
           <div className={UNLESS_AT_A_FIELD}>
@@ -56,6 +65,7 @@ export function FormDialog(props: Props) {
           </Button>
         </div>
       </form>
+      <LeaveQuestion open={asking && props.open} onStay={() => setAsking(false)} onLeave={close} />
     </Dialog>
   );
 }

@@ -11,7 +11,7 @@ interface Props {
   children?: (errors: FieldErrors) => ReactNode;
   disabled?: boolean;
   kind?: ButtonKind;
-  /** The button is as wide as the form: where the form is the whole page. */
+  /** The button is as wide as the form: where the form is the whole page, as at the door, where nothing typed is missed. */
   wide?: boolean;
   /** What went wrong in words of the page's own; undefined: in the server's. */
   explain?: (error: unknown) => string | undefined;
@@ -19,10 +19,10 @@ interface Props {
 
 /** A form that is a part of a page; one in a dialog is a FormDialog. */
 export function Form({ submit, onSubmit, children, disabled, kind = "primary", wide, explain }: Props) {
-  const sent = useSubmission(onSubmit);
+  const sent = useSubmission(onSubmit, !wide);
   const words = explain?.(sent.error);
   return (
-    <form onSubmit={sent.onSubmit} className="flex flex-col gap-4" noValidate>
+    <form onSubmit={sent.onSubmit} onInput={sent.onInput} className="flex flex-col gap-4" noValidate>
       {children?.(sent.fields)}
       {sent.error === null ? null : (
         <div className={UNLESS_AT_A_FIELD}>

@@ -1,7 +1,8 @@
 import { useMutation } from "@tanstack/react-query";
-import type { FormEvent } from "react";
+import { type FormEvent, useState } from "react";
 
 import { ApiError } from "@/client/http";
+import { useUnsaved } from "@/shared/lib/unsaved";
 
 export type FieldErrors = Readonly<Record<string, string>>;
 
@@ -12,18 +13,30 @@ export interface Submission {
   error: unknown;
   fields: FieldErrors;
   busy: boolean;
+  /** Whether something was typed that was not sent. */
+  unsaved: boolean;
+  onInput: () => void;
   onSubmit: (event: FormEvent<HTMLFormElement>) => void;
   /** Forget what went wrong. */
   reset: () => void;
 }
 
-/** What a form does when it is sent: one try at a time, and what the server refused at the field that it names. */
-export function useSubmission(act: () => Promise<unknown>): Submission {
-  const { mutate, error, isPending, reset } = useMutation({ mutationFn: act });
+/**
+ * What a form does when it is sent: one try at a time, and what the server refused at the field that it names.
+ * While it is `kept` on the page, nobody leaves what is typed in it without being asked.
+ */
+export function useSubmission(act: () => Promise<unknown>, kept = true): Submission {
+  const [typed, setTyped] = useState(false);
+  const { mutate, error, isPending, reset } = useMutation({ mutationFn: act, onSuccess: () => setTyped(false) });
+  if (!kept && typed) setTyped(false);
+  const unsaved = typed && !isPending;
+  useUnsaved(unsaved);
   return {
     error,
     fields: fieldErrors(error),
     busy: isPending,
+    unsaved,
+    onInput: () => setTyped(kept),
     onSubmit: (event) => {
       event.preventDefault();
       const unread = unreadIn(event.currentTarget);

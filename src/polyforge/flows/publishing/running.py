@@ -1,0 +1,47 @@
+"""What publishing needs of runs."""
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Protocol
+
+from polyforge.flows.document import Json
+from polyforge.flows.keeping.records import FlowVersion
+from polyforge.flows.running.records import FlowRun, RunEvent, Trigger
+from polyforge.kernel.money import Micros
+from polyforge.tenancy.callers import Caller
+
+
+class Runs(Protocol):
+    """Begins runs and tells of them."""
+
+    async def start(
+        self,
+        caller: Caller,
+        version: FlowVersion,
+        inputs: Mapping[str, Json],
+        *,
+        trigger: Trigger = ...,
+        idempotency_key: str | None = None,
+        max_cost: Micros | None = None,
+    ) -> FlowRun:
+        """A run of a stored version; Invalid for inputs that do not fit it."""
+        ...
+
+    async def get(self, caller: Caller, run_id: str) -> FlowRun:
+        """A run as it is now."""
+        ...
+
+    async def wait(self, caller: Caller, run_id: str, seconds: float) -> FlowRun:
+        """A run once it is over, or as it is after so long."""
+        ...
+
+    async def cancel(self, caller: Caller, run_id: str) -> FlowRun:
+        """End a run."""
+        ...
+
+    def events(self, caller: Caller, run_id: str, after: int) -> AsyncIterator[RunEvent]:
+        """What happens in it, until it is over."""
+        ...
+
+    async def outputs(self, caller: Caller, run: FlowRun) -> Mapping[str, Json] | None:
+        """What came of it, wherever that is kept."""
+        ...

@@ -26,8 +26,8 @@ from polyforge.flows.triggers.records import (
 from polyforge.flows.triggers.signing import check_secret
 from polyforge.flows.triggers.store import TriggerEditor, TriggerStore
 from polyforge.jobs.cron import next_time
-from polyforge.jobs.making import check_json
-from polyforge.jobs.records import AskedBy, NewSchedule, Schedule
+from polyforge.jobs.making import check_json, check_work
+from polyforge.jobs.records import PRIORITY, AskedBy, NewSchedule, Schedule
 from polyforge.jobs.schedules import MAX_SCHEDULES, ScheduleService
 from polyforge.jobs.store import ScheduleStore, encoded
 from polyforge.kernel.clock import Clock
@@ -45,6 +45,7 @@ WEBHOOK_NODE: Final = "trigger.webhook"
 CHANGEABLE: Final = frozenset(
     {"title", "flow", "inputs", "enabled", "cron", "timezone", "auth", "secret", "per_minute"}
 )
+_QUEUE: Final = "default"
 _OF_SCHEDULES: Final = ("cron", "timezone")
 _OF_WEBHOOKS: Final = ("auth", "secret", "per_minute")
 
@@ -157,6 +158,7 @@ class TriggerService:
         """What is wanted with what follows from the flow, which is looked at as it is now."""
         # Its runs act as this caller, who must be allowed to begin them.
         authorize(caller, RUN)
+        check_work(JOB_KIND, wanted.title, {}, _QUEUE, PRIORITY)
         check_json("inputs", wanted.inputs, MAX_INPUT_BYTES)
         version = await self._found(caller, wanted.flow)
         check_inputs(version.document.interface, wanted.inputs)
@@ -302,6 +304,7 @@ def _schedule(wanted: Wanted, trigger_id: str) -> NewSchedule:
         kind=JOB_KIND,
         title=wanted.title,
         args={"trigger_id": trigger_id},
+        queue=_QUEUE,
         cron=wanted.cron or "",
         timezone=wanted.timezone or "UTC",
         enabled=wanted.enabled,

@@ -99,8 +99,8 @@ class ModelAnswer(msgspec.Struct, frozen=True):
 class ModelCalls(Protocol):
     """Calls models of the gateway, through its limits, guardrails, routing and costs."""
 
-    def task(self, caller: Caller, model: str) -> Task:
-        """What a model does; ModelNotFound where there is none that the caller may use."""
+    def task(self, caller: Caller, model: str) -> Task | None:
+        """What a model does, None: whatever it is asked; ModelNotFound where there is none that the caller may use."""
         ...
 
     async def call(

@@ -1,0 +1,236 @@
+"""Nodes as steps: each is done once, as often as its policy says, and what came of it is kept."""
+
+import asyncio
+import hashlib
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import msgspec
+
+from polyforge.flows.document import Json
+from polyforge.flows.plan import Step, Wire, step_key, wires_of
+from polyforge.flows.running.caching import result_key
+from polyforge.flows.running.calls import Call, CurrentCaller, Here, Money, error_outputs, failure_of
+from polyforge.flows.running.contract import NodeRun
+from polyforge.flows.running.frames import Done, Frame, made
+from polyforge.flows.running.notes import RunNotes
+from polyforge.flows.running.records import MAX_INLINE, NodeFailed, RunError
+from polyforge.flows.running.scene import Order, Scene, Tools
+from polyforge.flows.running.supply import Supply
+from polyforge.jobs.running import JobContext
+from polyforge.kernel.errors import Invalid, PolyforgeError, TimedOut
+from polyforge.telemetry.logs import get_logger
+
+MAX_RESULT: Final = 16 * 1024 * 1024
+"""Bytes of the outputs of one node, and of what one loop collects."""
+MAX_STEP_NAME: Final = 120
+_LONGEST_PAUSE: Final = 60.0
+_LOOK_SECONDS: Final = 0.02
+_log = get_logger(__name__)
+_encode: Final = msgspec.json.Encoder().encode
+_decode: Final = msgspec.json.Decoder().decode
+
+
+class NodeSteps:
+    """The nodes of one attempt at a run."""
+
+    def __init__(
+        self,
+        order: Order,
+        tools: Tools,
+        context: JobContext,
+        notes: RunNotes,
+        money: Money,
+        caller: CurrentCaller,
+        supply: Supply,
+    ) -> None:
+        self._order = order
+        self._tools = tools
+        self._context = context
+        self._notes = notes
+        self._money = money
+        self._caller = caller
+        self._supply = supply
+        self._slots = asyncio.Semaphore(tools.at_once)
+
+    async def node(self, scene: Scene, step: Step, frame: Frame) -> Done:
+        """What came of a node, now or when it was done; NodeFailed where it fails and nothing deals with that."""
+        here, name = scene.here(step.id, frame), self.name(scene, step, frame)
+        chosen = await self.chosen(scene, step, frame)
+        ran = False
+
+        async def work() -> Any:
+            nonlocal ran
+            ran = True
+            return msgspec.to_builtins(await self._done(scene, step, frame, name, chosen))
+
+        async with self._slots:
+            done = msgspec.convert(await self.kept(name, work), Done)
+        if not ran:
+            self._money.spend(done.cost)
+        if done.error is not None and not done.ports:
+            raise self.failed(done.error)
+        self.finished(here, name, done)
+        return done
+
+    async def kept(self, name: str, work: Callable[[], Awaitable[Any]]) -> Any:
+        """The result of work that is done once."""
+        self._notes.busy(1)
+        try:
+            return await self._context.step(name, work)
+        finally:
+            self._notes.busy(-1)
+
+    async def chosen(self, scene: Scene, step: Step, frame: Frame) -> frozenset[str] | None:
+        """Of a node that runs at the first input that happens, those that it had when it began; None: all.
+
+        That is kept, for a run that goes on after a kill may see others first.
+        """
+        if step.join != "first" or len([*wires_of(step)]) < 2:  # noqa: PLR2004
+            return None
+        wires = {name: each for name, each in step.inputs.items() if isinstance(each, Wire)}
+
+        async def live() -> list[str]:
+            return sorted(name for name, wire in wires.items() if frame.is_live(wire))
+
+        found = frozenset(await self.kept(f"{self.name(scene, step, frame)}:first", live))
+        while not all(frame.is_live(wires[name]) for name in found):  # noqa: ASYNC110  after a kill, for a moment
+            await asyncio.sleep(_LOOK_SECONDS)
+        return found
+
+    def finished(self, here: Here, name: str, done: Done) -> None:
+        """Tell of a node that is done."""
+        self._notes.cost = self._money.spent
+        self._notes.event("node.finished", here.node, here.path, **msgspec.to_builtins(done), key=name)
+
+    def failed(self, error: RunError, *, fatal: bool = False) -> NodeFailed:
+        """Tell of a node that failed; what is to be raised."""
+        self._notes.cost = self._money.spent
+        self._notes.event("node.failed", error.node, error.path, code=error.code, message=error.message)
+        return NodeFailed(error, fatal=fatal)
+
+    def name(self, scene: Scene, step: Step, frame: Frame) -> str:
+        """What a step is called in the journal, the same whenever this run goes on."""
+        whole = f"{scene.prefix}{step_key(step.id, frame.path)}"
+        if len(whole) <= MAX_STEP_NAME:
+            return whole
+        return f"{whole[: MAX_STEP_NAME - 65]}#{hashlib.sha256(whole.encode()).hexdigest()}"
+
+    async def _done(self, scene: Scene, step: Step, frame: Frame, name: str, chosen: frozenset[str] | None) -> Done:
+        """Do what a node does; what is kept of it."""
+        here = scene.here(step.id, frame)
+        if (taken := self._order.taken.get(name)) is not None:
+            return await self._taken(taken)
+        began = self._tools.clock.monotonic()
+        spent = _Spent()
+        try:
+            self._money.check(here.node, here.path)
+            done = await self._repeated(scene, step, frame, name, chosen, spent)
+        except NodeFailed as failed:
+            if failed.fatal or (step.on_error == "fail" and not frame.keeps):
+                raise self.failed(failed.error, fatal=failed.fatal) from failed
+            done = Done(error=failed.error) if step.on_error == "fail" else dealt_with(step, failed.error)
+        seconds = self._tools.clock.monotonic() - began
+        self._tools.seen(step.type, seconds)
+        return msgspec.structs.replace(done, cost=spent.micros, seconds=round(seconds, 6))
+
+    async def _taken(self, taken: Done) -> Done:
+        """A result of an earlier run, which this one keeps too."""
+        stored = None
+        if taken.stored is not None:
+            parent = self._order.parent
+            assert parent is not None, "what is taken over comes from somewhere"
+            stored = await self._tools.values.keep(
+                self._order.site, await self._tools.values.load(parent, taken.stored)
+            )
+        return msgspec.structs.replace(taken, stored=stored, cost=0, cached=True)
+
+    async def _repeated(
+        self, scene: Scene, step: Step, frame: Frame, name: str, chosen: frozenset[str] | None, spent: "_Spent"
+    ) -> Done:
+        """Try until it works or the policy gives up; NodeFailed then."""
+        here = scene.here(step.id, frame)
+        for number in range(step.retries + 1):
+            self._notes.event("node.started", here.node, here.path, **({"try": number + 1} if number else {}))
+            try:
+                inputs = await self._supply.inputs(scene, step, frame, chosen)
+                call = await self._call(here, step, frame, name, inputs)
+                spent.calls.append(call)
+                return await self._tried(scene, step, call)
+            except NodeFailed:
+                raise
+            except Exception as error:
+                failure = self._failure(error, here)
+                if number == step.retries or (isinstance(error, PolyforgeError) and not error.retryable):
+                    raise NodeFailed(failure) from error
+            text = f"is tried again: {failure.message}"
+            self._notes.event("node.log", here.node, here.path, level="warning", text=text)
+            pause = min(self._tools.backoff * 2**number, _LONGEST_PAUSE)
+            await asyncio.sleep(pause * random.uniform(0.8, 1.2))
+        raise AssertionError("the last try ends it")
+
+    async def _call(self, here: Here, step: Step, frame: Frame, name: str, inputs: dict[str, Json]) -> Call:
+        return Call(
+            self._order.site, here, frame.path, step.params, inputs, await self._caller(),
+            self._context.idempotency_key(name), self._tools.facilities, self._notes, self._money,
+        )  # fmt: skip
+
+    def _failure(self, error: Exception, here: Here) -> RunError:
+        if not isinstance(error, PolyforgeError):
+            _log.error("a node failed unexpectedly", run=self._order.site.run_id, node=here.node, exc_info=error)
+        return failure_of(error, here)
+
+    async def _tried(self, scene: Scene, step: Step, call: Call) -> Done:
+        """One try."""
+        runner = self._runner(step)
+        key = result_key(self._tools.types, step, call.inputs, call.caller)
+        if key is not None and (found := await self._tools.results.find(call.caller, key)) is not None:
+            return msgspec.structs.replace(made(found), cached=True)
+        limit = asyncio.timeout(step.timeout_s)
+        try:
+            async with limit:
+                outputs = dict(await runner(call))
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise TimedOut(f"it took longer than {step.timeout_s} s; raise `timeout_s`, or give it less") from error
+        done = await self._storable(scene, step, outputs)
+        if key is not None and done.outputs is not None:
+            await self._tools.results.keep(call.caller, key, done.outputs)
+        return done
+
+    def _runner(self, step: Step) -> NodeRun:
+        found = self._tools.runners.get((step.type, step.v))
+        if found is None:
+            raise Invalid(f"nodes of the type {step.type}@{step.v} cannot run in this installation")
+        return found
+
+    async def _storable(self, scene: Scene, step: Step, outputs: dict[str, Json]) -> Done:
+        """Outputs as a step keeps them: by their hash in the object store where they are long."""
+        if unknown := outputs.keys() - self._supply.ports(scene, step).outputs.keys():
+            raise RuntimeError(f"{step.type} gave outputs that it does not have: {sorted(unknown)}")
+        data = _encode(outputs)
+        if len(data) > MAX_RESULT:
+            raise Invalid(f"what it gives has {len(data)} bytes, and {MAX_RESULT} at most are kept; let it give less")
+        if len(data) <= MAX_INLINE:
+            return made(_decode(data))
+        return Done(tuple(outputs), None, await self._tools.values.keep(self._order.site, data))
+
+
+class _Spent:
+    """What the tries of one node spent."""
+
+    def __init__(self) -> None:
+        self.calls = list[Call]()
+
+    @property
+    def micros(self) -> int:
+        """In all."""
+        return sum(call.spent for call in self.calls)
+
+
+def dealt_with(step: Step, error: RunError) -> Done:
+    """What a node gives that failed and whose policy says what then."""
+    outputs = dict(step.default) if step.on_error == "default" else error_outputs(error)
+    return msgspec.structs.replace(made(outputs), error=error)

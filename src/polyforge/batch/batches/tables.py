@@ -29,6 +29,8 @@ batches = Table(
     Column("usage", Text, nullable=False),
     Column("problems", Text, nullable=False),
     Column("labels", Text, nullable=False),
+    # JSON too: what is read and written in stores of data; none where that is files.
+    Column("exchange", Text),
     time_column("created_at"),
     time_column("window_ends_at"),
     time_column("in_progress_at", nullable=True),

@@ -43,6 +43,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/api/v1/requests/{request_id}/feedback"): {"rating": 1},
     ("PATCH", "/api/v1/conversations/{conversation_id}"): {"version": 1, "shared": False},
     ("POST", "/api/v1/jobs/schedules"): {"kind": "requests.export", "title": "wall", "cron": "0 3 * * *"},
+    ("PATCH", "/api/v1/flows/{flow}"): {"title": "wall"},
     ("POST", "/api/v1/budgets"): {"name": "wall too", "subject": "key", "amount_usd": 1, "window": "day"},
 }
 """Bodies that the shortest one that the schema accepts would not do for."""
@@ -335,6 +336,10 @@ async def _schedule(world: World, tenant: Tenant) -> str:
     return (await world.make(tenant, "/jobs/schedules", body))["id"]
 
 
+async def _flow(world: World, tenant: Tenant) -> str:
+    return (await world.make(tenant, "/flows", {"title": "thing"}))["id"]
+
+
 MAKERS: dict[str, Make] = {
     "keys": _key,
     "secrets": _secret,
@@ -352,6 +357,7 @@ MAKERS: dict[str, Make] = {
     "conversations": _conversation,
     "jobs": _job,
     "schedules": _schedule,
+    "flows": _flow,
 }
 """From a collection to what makes one thing of it in a tenant; a new collection needs one."""
 

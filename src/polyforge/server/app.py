@@ -7,6 +7,7 @@ from time import perf_counter_ns
 from typing import Any, Final
 
 from polyforge.dialects.oip_paths import is_oip
+from polyforge.flows.bounds import MAX_BYTES
 from polyforge.kernel.errors import MethodNotAllowed, PolyforgeError, TooLarge
 from polyforge.kernel.ids import new_ulid
 from polyforge.server.authentication import Authentication
@@ -48,6 +49,9 @@ from polyforge.tenancy.policy import authorize
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 API_BODY_BYTES: Final = 1024 * 1024
+FLOWS_PREFIX: Final = "/api/v1/flows"
+FLOW_BODY_BYTES: Final = MAX_BYTES + 64 * 1024
+"""A flow is a file, and may be longer than what else the management API takes."""
 OPEN_API_PATHS: Final = frozenset({"/api/openapi.json", "/api/v1/health"})
 _JSON: Final = b"application/json"
 _ANTHROPIC_VERSION: Final = b"anthropic-version"
@@ -209,14 +213,15 @@ class Application:
     async def _manage(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The management API, behind the key and a limit on the body."""
         state: dict[str, Any] = scope["state"]
-        declared_length(first_values(scope["headers"]), API_BODY_BYTES)
+        most = FLOW_BODY_BYTES if scope["path"].startswith(FLOWS_PREFIX) else API_BODY_BYTES
+        declared_length(first_values(scope["headers"]), most)
         if _is_open(scope["path"]):
             state["origin"] = self._authentication.visitor(scope)
         else:
             state["caller"] = await self._authentication.caller(scope)
         if scope["path"] not in OAUTH_PATHS:
             scope["headers"] = [pair for pair in scope["headers"] if not _is_curls_default(pair)]
-        await self._management(scope, _limited(receive), send)
+        await self._management(scope, _limited(receive, most), send)
 
 
 def _renderer_for(scope: Scope) -> Callable[[PolyforgeError, str], Rendered]:
@@ -250,7 +255,7 @@ def _with_request_id(headers: Iterable[tuple[bytes, bytes]], request_id: str) ->
     return known
 
 
-def _limited(receive: Receive) -> Receive:
+def _limited(receive: Receive, most: int) -> Receive:
     """Refuses a body that outgrows the limit without having declared its length."""
     size = 0
 
@@ -258,8 +263,8 @@ def _limited(receive: Receive) -> Receive:
         nonlocal size
         message = await receive()
         size += len(message.get("body", b""))
-        if size > API_BODY_BYTES:
-            raise TooLarge(f"the body has more than {API_BODY_BYTES} bytes")
+        if size > most:
+            raise TooLarge(f"the body has more than {most} bytes")
         return message
 
     return counted

@@ -38,6 +38,7 @@ from polyforge.server.console.site import FOLDER as CONSOLE_FOLDER
 from polyforge.server.console.site import INDEX as CONSOLE_INDEX
 from polyforge.server.console.site import Console
 from polyforge.server.files import Files
+from polyforge.server.flows import flow_routers
 from polyforge.server.inference import Inference
 from polyforge.server.management import build_management
 from polyforge.server.models import Models
@@ -141,6 +142,7 @@ def create_app(platform: GatewayPlatform, overview: OverviewPlatform) -> Applica
             exports_api.router(ExportService(platform.jobs.service, platform.clock), platform.clock),
             flags_api.router(platform.operations.flag_service),
             configuration_api.router(platform.operations.configuration_service),
+            *flow_routers(platform.flows),
         ]
     )
     models = Models(platform.lineups, platform.clock.now())

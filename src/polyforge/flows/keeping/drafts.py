@@ -33,6 +33,14 @@ class Drafts:
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
 
+    async def read(self, content: bytes) -> Document:
+        """The flow in a file; Faulty where there is none."""
+        return await self._tools.desk.read(content)
+
+    async def load(self, value: object) -> Document:
+        """The flow in decoded JSON; Faulty where there is none."""
+        return await self._tools.desk.load(value)
+
     async def get(self, caller: Caller, name: str) -> Draft:
         """The draft of a flow, with what is wrong with it."""
         async with looking(self._tools, caller, name) as at:

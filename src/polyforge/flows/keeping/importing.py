@@ -38,6 +38,15 @@ class Importing:
         self._tools = tools
         self._flows = flows
 
+    @property
+    def types(self) -> NodeTypes:
+        """The types of nodes that there are here."""
+        return self._tools.desk.types
+
+    async def load(self, value: object) -> Document:
+        """The flow in decoded JSON; Faulty where there is none."""
+        return await self._tools.desk.load(value)
+
     async def inspect(self, content: bytes, *, newest: bool = False) -> Inspection:
         """What is in a file; `newest`: with its nodes in the newest versions of their types. Faulty: no flow is."""
         types = self._tools.desk.types

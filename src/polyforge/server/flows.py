@@ -1,0 +1,15 @@
+"""The routes of flows over the rooms that a process has of them."""
+
+from fastapi import APIRouter
+
+from polyforge.flows.keeping import api as keeping_api
+from polyforge.flows.keeping import node_types_api
+from polyforge.wiring.flows import FlowPlatform
+
+
+def flow_routers(rooms: FlowPlatform) -> list[APIRouter]:
+    """Everything under /api/v1 that is about flows."""
+    return [
+        keeping_api.router(rooms.flows, rooms.drafts, rooms.versions, rooms.aliases, rooms.importing),
+        node_types_api.router(rooms.importing),
+    ]

@@ -106,8 +106,8 @@ async def connected(app: App, mode: Any) -> AsyncGenerator[Client]:
 async def test_the_official_client_lists_and_calls(mode: str, spoken: str) -> None:
     app, heard = App(), list[tuple[float, float | None, str | None]]()
 
-    async def on_progress(done: float, total: float | None, message: str | None) -> None:
-        heard.append((done, total, message))
+    async def on_progress(progress: float, total: float | None, message: str | None) -> None:
+        heard.append((progress, total, message))
 
     async with connected(app, mode) as client:
         assert client.protocol_version == spoken

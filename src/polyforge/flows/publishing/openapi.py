@@ -81,7 +81,11 @@ def _request(usual_seconds: float, most_seconds: float) -> dict[str, Any]:
                 "default": usual_seconds,
                 "description": "How long `sync` waits; the run goes on after it.",
             },
-            "max_cost": {"type": "number", "exclusiveMinimum": 0, "description": "In dollars."},
+            "max_cost_usd": {
+                "type": "number",
+                "exclusiveMinimum": 0,
+                "description": "No node begins once the run has cost this.",
+            },
         },
         "required": ["inputs"],
         "additionalProperties": False,

@@ -1,0 +1,151 @@
+"""Routes of flows that others use: run one, see what it takes, publish it, take it away as a script."""
+
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, Header, Path, Response
+from fastapi.responses import JSONResponse, StreamingResponse
+
+from polyforge.flows.keeping.records import FlowVersion
+from polyforge.flows.keeping.service import FlowService
+from polyforge.flows.publishing.openapi import openapi_of
+from polyforge.flows.publishing.running import Runs
+from polyforge.flows.publishing.schemas import (
+    MOST_SECONDS,
+    USUAL_SECONDS,
+    FlowPageView,
+    PublicationBody,
+    PublicationPage,
+    PublicationView,
+    PublishedRunView,
+    RunBody,
+    page_view,
+    publication_view,
+    run_view,
+)
+from polyforge.flows.publishing.scripts import to_python
+from polyforge.flows.publishing.service import PublishingService
+from polyforge.flows.publishing.streaming import frames_of
+from polyforge.flows.running.records import FlowRun
+from polyforge.kernel.money import from_usd
+from polyforge.tenancy.callers import Caller
+from polyforge.tenancy.permission import Permission
+
+Reader = Annotated[Caller, Depends(Permission("flows:read"))]
+Editor = Annotated[Caller, Depends(Permission("flows:write"))]
+Runner = Annotated[Caller, Depends(Permission("flows:run"))]
+Reference = Annotated[
+    str, Path(max_length=140, description="`FLOW`, `FLOW@ALIAS` or `FLOW@VERSION`; FLOW is an id or a short name.")
+]
+FlowName = Annotated[str, Path(max_length=64, description="Its id or its short name.")]
+AliasName = Annotated[str, Path(max_length=64)]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=200,
+        pattern=r"^[\x20-\x7e]+$",
+        description="Whoever sends the same again under it is given the run that there is.",
+    ),
+]
+_STREAMED: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "model": PublishedRunView,
+        "description": "The run is over; with `stream`, what happens in it, and the run as the last event.",
+        "content": {"text/event-stream": {}},
+    },
+    202: {"model": PublishedRunView, "description": "The run goes on; `Location` says where to look."},
+}
+_SCRIPT: Final[dict[int | str, dict[str, Any]]] = {200: {"content": {"text/x-python": {}}}}
+_DOCUMENT: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"description": "OpenAPI 3.1.", "content": {"application/json": {"schema": {"type": "object"}}}}
+}
+
+
+def router(flows: FlowService, publishing: PublishingService, runs: Runs, site: str) -> APIRouter:
+    """The routes under /api/v1/flows for what is done with versions. `site` is our public address."""
+    routes = APIRouter(prefix="/api/v1/flows", tags=["flows"])
+    _add_running(routes, flows, runs)
+    _add_describing(routes, flows, publishing, site)
+    _add_publishing(routes, flows, publishing)
+    return routes
+
+
+def _add_running(routes: APIRouter, flows: FlowService, runs: Runs) -> None:
+    @routes.post("/{reference}/run", response_model=None, responses=_STREAMED)
+    async def run_flow(
+        caller: Runner, reference: Reference, body: RunBody, idempotency_key: IdempotencyKey = None
+    ) -> Response:
+        """Run a stored version of a flow as the caller, whose limits and budgets apply."""
+        version = await flows.resolve(caller, reference)
+        run = await runs.start(
+            caller,
+            version,
+            body.inputs,
+            idempotency_key=idempotency_key,
+            max_cost=None if body.max_cost_usd is None else from_usd(body.max_cost_usd),
+        )
+        if body.mode == "stream":
+            return _streamed(caller, runs, run)
+        if body.mode == "sync":
+            run = await runs.wait(caller, run.id, body.timeout_seconds)
+        view = await _told(caller, runs, run)
+        headers = {"location": f"/api/v1/flow-runs/{run.id}"}
+        return JSONResponse(view.model_dump(mode="json"), 200 if run.finished else 202, headers)
+
+
+def _add_describing(routes: APIRouter, flows: FlowService, publishing: PublishingService, site: str) -> None:
+    @routes.get("/{reference}/openapi.json", response_model=None, responses=_DOCUMENT)
+    async def describe_flow(caller: Reader, reference: Reference) -> dict[str, Any]:
+        """The API of one flow, as an OpenAPI document of its own."""
+        version = await flows.resolve(caller, reference)
+        return openapi_of(version, _named(version), site, USUAL_SECONDS, MOST_SECONDS)
+
+    @routes.get("/{reference}/export.py", response_class=Response, responses=_SCRIPT)
+    async def export_flow_as_script(caller: Reader, reference: Reference) -> Response:
+        """A version as a Python script that builds it again: its hash is the version's id."""
+        version = await flows.resolve(caller, reference)
+        headers = {"content-disposition": f'attachment; filename="{version.flow_name}.py"'}
+        return Response(to_python(version.document), media_type="text/x-python", headers=headers)
+
+    @routes.get("/{reference}/page")
+    async def get_flow_page(caller: Runner, reference: Reference) -> FlowPageView:
+        """What the page of a published alias asks and shows."""
+        return page_view(await publishing.page(caller, reference))
+
+
+def _add_publishing(routes: APIRouter, flows: FlowService, publishing: PublishingService) -> None:
+    @routes.get("/{flow}/publications")
+    async def list_flow_publications(caller: Reader, flow: FlowName) -> PublicationPage:
+        """What is published of a flow."""
+        shown, _ = await flows.get(caller, flow)
+        found = await publishing.of_flow(caller, shown.flow.id)
+        return PublicationPage(data=[publication_view(each, shown.flow.slug) for each in found], next_cursor=None)
+
+    @routes.put("/{flow}/publications/{alias}")
+    async def publish_flow(caller: Editor, flow: FlowName, alias: AliasName, body: PublicationBody) -> PublicationView:
+        """Publish an alias as a tool for agents, as a page for people, or both; whoever uses it needs a key."""
+        published = await publishing.publish(caller, flow, alias, tool=body.tool, page=body.page)
+        return publication_view(published.publication, published.version.flow_name)
+
+    @routes.delete("/{flow}/publications/{alias}", status_code=204)
+    async def withdraw_flow(caller: Editor, flow: FlowName, alias: AliasName) -> Response:
+        """Publish an alias no more; runs that have begun go on."""
+        await publishing.withdraw(caller, flow, alias)
+        return Response(status_code=204)
+
+
+def _named(version: FlowVersion) -> str:
+    return f"{version.flow_name}@{version.alias or version.version}"
+
+
+def _streamed(caller: Caller, runs: Runs, run: FlowRun) -> StreamingResponse:
+    async def end() -> PublishedRunView:
+        return await _told(caller, runs, await runs.get(caller, run.id))
+
+    headers = {"cache-control": "no-cache", "x-accel-buffering": "no", "location": f"/api/v1/flow-runs/{run.id}"}
+    frames = frames_of(run.id, runs.events(caller, run.id, 0), end)
+    return StreamingResponse(frames, media_type="text/event-stream", headers=headers)
+
+
+async def _told(caller: Caller, runs: Runs, run: FlowRun) -> PublishedRunView:
+    return run_view(run, await runs.outputs(caller, run) if run.state == "succeeded" else None)

@@ -238,3 +238,38 @@ def attempt(make: Callable[[], Response]) -> Response | None:
 
 def client(place: Polyforge, key: Key) -> openai.OpenAI:
     return openai.OpenAI(base_url=f"{place.url}/v1", api_key=key.key, max_retries=0)
+
+
+def begin(place: Polyforge, path: str, once: str, body: dict[str, Any], key: str) -> Response:
+    return place.call(path, key=key, json=body, headers={"Idempotency-Key": once})
+
+
+def test_work_that_goes_on_without_its_caller_is_begun_once(place: Polyforge) -> None:
+    path, once, body, admin = (
+        "/api/v1/requests/exports",
+        fresh(),
+        {"format": "csv", "since": "2026-01-01T00:00:00Z"},
+        place.admin_key,
+    )
+    first, again = (begin(place, path, once, body, admin) for _ in range(2))
+    assert (first.status, first.headers.get(REPLAYED)) == (202, None)
+    assert (again.status, again.headers[REPLAYED], again.body) == (202, "replayed", first.body)
+    assert begin(place, path, once, {**body, "format": "parquet"}, admin).status == 422
+    assert begin(place, path, fresh(), body, admin).json["id"] != first.json["id"]
+    assert begin(place, path, "x" * 256, body, admin).status == 400
+
+
+def test_a_key_of_one_caller_gives_nothing_to_another(place: Polyforge) -> None:
+    path, once, body = "/api/v1/requests/exports", fresh(), {"format": "csv", "since": "2026-01-01T00:00:00Z"}
+    assert begin(place, path, once, body, place.admin_key).status == 202
+    other = place.call("/api/v1/keys", key=place.admin_key, json={"name": "other", "scopes": ["jobs:read"]})
+    refused = begin(place, path, once, body, other.json["key"])
+    assert (refused.status, refused.error["code"]) == (422, "idempotency_key_reused")
+
+
+def test_what_was_refused_for_now_is_begun_when_it_comes_again(place: Polyforge) -> None:
+    wrong = {"input_file_id": "file-01M8000000000000000000000A", "endpoint": CHAT, "completion_window": "24h"}
+    once = fresh()
+    for _ in range(2):
+        refused = begin(place, "/v1/batches", once, wrong, place.admin_key)
+        assert (refused.status, refused.headers.get(REPLAYED)) == (404, None)

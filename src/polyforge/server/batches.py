@@ -11,6 +11,7 @@ from polyforge.dialects.openai_batches import BATCH_PREFIX, batch_ulid, decode_r
 from polyforge.dialects.openai_files import encode_page, read_listing
 from polyforge.kernel.errors import MethodNotAllowed, NotFound
 from polyforge.server.http import Receive, Scope, Send, declared_length, first_values, read_body, send_whole
+from polyforge.server.once import Once
 from polyforge.tenancy.callers import Caller
 from polyforge.tenancy.policy import authorize
 
@@ -26,13 +27,18 @@ _USUAL: Final = 20
 class Batches:
     """What the paths of batches do."""
 
-    def __init__(self, service: BatchService) -> None:
+    def __init__(self, service: BatchService, once: Once) -> None:
         self._service = service
+        self._once = once
 
     async def answer(self, scope: Scope, receive: Receive, send: Send, caller: Caller) -> None:
         """Answer one request; NotFound for a batch that the caller's project does not have."""
-        body = await self._answer(scope, receive, caller)
-        await send_whole(send, 200, [_JSON], body)
+
+        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            body = await self._answer(scope, receive, caller)
+            await send_whole(send, 200, [_JSON], body)
+
+        await self._once.answer(scope, receive, send, caller, answer)
 
     async def _answer(self, scope: Scope, receive: Receive, caller: Caller) -> bytes:
         path, method = scope["path"], scope["method"]

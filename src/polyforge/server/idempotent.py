@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import Callable
 from typing import Any, Final
 
 from polyforge.gateway.caching.keys import canonical
@@ -30,11 +31,12 @@ class Replayed(Exception):
 class Keeping:
     """Sends an answer on, and keeps it before its last bytes go out; where it is not final, lets go of its key."""
 
-    def __init__(self, idempotency: Idempotency, claim: Claim, exchange: Exchange, send: Send) -> None:
+    def __init__(self, idempotency: Idempotency, claim: Claim, send: Send, broke_off: Callable[[], bool]) -> None:
         self._idempotency = idempotency
         self._claim = claim
-        self._exchange = exchange
         self._send = send
+        self._broke_off = broke_off
+        self._status = 0
         self._content_type = b""
         self._chunks: list[bytes] = []
         self._size = 0
@@ -43,9 +45,10 @@ class Keeping:
     async def __call__(self, message: Any) -> None:
         """One message of ASGI."""
         if message["type"] == "http.response.start":
+            self._status = message["status"]
             self._content_type = next((value for name, value in message["headers"] if name == b"content-type"), b"")
         else:
-            self._add(message["body"])
+            self._add(message.get("body", b""))
             if not message.get("more_body"):
                 await self._finish()
         await self._send(message)
@@ -64,9 +67,8 @@ class Keeping:
             self._chunks.clear()
 
     async def _finish(self) -> None:
-        status = self._exchange.status
-        broke_off = self._exchange.error is not None and status == _OK
-        if broke_off or status >= _FAILED or status in _PASSING:
+        status = self._status
+        if (status == _OK and self._broke_off()) or status >= _FAILED or status in _PASSING:
             return
         self._over = True
         large = self._size > self._idempotency.max_bytes
@@ -74,14 +76,19 @@ class Keeping:
         await self._idempotency.keep(self._claim, answer)
 
 
-async def begin(idempotency: Idempotency, exchange: Exchange, job: Job, key: bytes, send: Send) -> Keeping:
-    """What to send the answer through; Replayed when there was one already. Invalid for a malformed key."""
+def check_key(key: bytes) -> None:
+    """Invalid for a malformed key."""
     if not _KEY.fullmatch(key):
         raise Invalid(f"{KEY_HEADER} must be 1 to 255 printable ASCII characters", param=KEY_HEADER)
+
+
+async def begin(idempotency: Idempotency, exchange: Exchange, job: Job, key: bytes, send: Send) -> Keeping:
+    """What to send the answer through; Replayed when there was one already. Invalid for a malformed key."""
+    check_key(key)
     said = await asyncio.to_thread(canonical, job.request.body)
     found = await idempotency.claim(job.caller, key, request_digest(exchange.path, said or job.request.body))
     if isinstance(found, Claim):
-        return Keeping(idempotency, found, exchange, send)
+        return Keeping(idempotency, found, send, lambda: exchange.error is not None)
     exchange.status = found.status
     headers: RawHeaders = [
         (b"content-type", found.content_type),

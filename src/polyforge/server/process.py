@@ -30,7 +30,7 @@ from polyforge.operations.exports.service import ExportService
 from polyforge.operations.flags import api as flags_api
 from polyforge.operations.overview import api as overview_api
 from polyforge.registry.versions import api as versions_api
-from polyforge.server.app import Application
+from polyforge.server.app import API_BODY_BYTES, Application
 from polyforge.server.authentication import Authentication
 from polyforge.server.batches import Batches
 from polyforge.server.browser import Browser
@@ -43,6 +43,7 @@ from polyforge.server.inference import Inference
 from polyforge.server.management import build_management
 from polyforge.server.models import Models
 from polyforge.server.observing import Observation
+from polyforge.server.once import Once
 from polyforge.server.open_inference.routes import OpenInference
 from polyforge.server.operations import Operations
 from polyforge.server.payloads import Payloads
@@ -156,11 +157,12 @@ def create_app(platform: GatewayPlatform, overview: OverviewPlatform) -> Applica
         operations,
         settings.serving.max_request_bytes,
     )
+    once = Once(platform.idempotency, API_BODY_BYTES)
     return Application(
         inference,
         models,
         operations,
-        management,
+        once.managed(management),
         authentication,
         observation,
         well_known,
@@ -168,7 +170,7 @@ def create_app(platform: GatewayPlatform, overview: OverviewPlatform) -> Applica
         open_inference,
         Console(),
         Files(platform.objects.files),
-        Batches(platform.batches.service),
+        Batches(platform.batches.service, once),
     )
 
 

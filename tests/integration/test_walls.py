@@ -47,7 +47,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/api/v1/budgets"): {"name": "wall too", "subject": "key", "amount_usd": 1, "window": "day"},
 }
 """Bodies that the shortest one that the schema accepts would not do for."""
-SHARED = {"models", "hosted-models"}
+SHARED = {"models", "hosted-models", "flow-templates"}
 """Collections of what the installation declares for everybody; which of it a key may use is the key's to say."""
 STREAMS = {
     "/api/v1/events",

@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter
 
+from polyforge.flows.gallery import api as gallery_api
 from polyforge.flows.keeping import api as keeping_api
 from polyforge.flows.keeping import node_types_api
 from polyforge.wiring.flows import FlowPlatform
@@ -12,4 +13,5 @@ def flow_routers(rooms: FlowPlatform) -> list[APIRouter]:
     return [
         keeping_api.router(rooms.flows, rooms.drafts, rooms.versions, rooms.aliases, rooms.importing),
         node_types_api.router(rooms.importing),
+        gallery_api.router(rooms.templates),
     ]

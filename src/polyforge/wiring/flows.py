@@ -2,6 +2,7 @@
 
 from polyforge.database.database import Database
 from polyforge.flows.built_in import built_in
+from polyforge.flows.gallery.service import TemplateService
 from polyforge.flows.keeping.changing import Tools
 from polyforge.flows.keeping.contents import Desk
 from polyforge.flows.keeping.drafts import Drafts
@@ -25,3 +26,4 @@ class FlowPlatform:
         self.versions = Versions(tools, self.flows)
         self.aliases = Aliases(tools)
         self.importing = Importing(tools, self.flows)
+        self.templates = TemplateService(self.flows, self.drafts)

@@ -1,0 +1,289 @@
+"""Flows for others: run over their own API, published as tools and pages. Runs are played; both databases."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from polyforge.database.database import Database
+from polyforge.flows.document import Json
+from polyforge.flows.keeping.records import FlowVersion
+from polyforge.flows.publishing import api, tools
+from polyforge.flows.publishing import service as service_module
+from polyforge.flows.publishing.service import PublishingService
+from polyforge.flows.publishing.tools import FlowTools
+from polyforge.flows.running.records import FlowRun, RunError, RunEvent, Trigger
+from polyforge.kernel.clock import FakeClock
+from polyforge.kernel.errors import Conflict, Invalid, NotFound
+from polyforge.server.management import build_management
+from polyforge.tenancy.callers import Caller
+from tests.support.flow_rooms import FlowRooms, caller
+from tests.support.flows import answering, loaded
+from tests.support.principals import install_default
+from tests.unit.tenancy.samples import NOW
+
+ME = caller()
+AWAY = caller("0000000000000000000000009P")
+SITE = "https://ai.example.org"
+USUAL = Trigger()
+
+
+class Played:
+    """Runs of memory: each answers at once, but for questions that say otherwise."""
+
+    def __init__(self) -> None:
+        self.runs: dict[str, FlowRun] = {}
+        self.keys: dict[str, str] = {}
+        self.started: list[tuple[Trigger, int | None]] = []
+        self.open = asyncio.Event()
+
+    async def start(
+        self,
+        caller: Caller,
+        version: FlowVersion,
+        inputs: Mapping[str, Json],
+        *,
+        trigger: Trigger = USUAL,
+        idempotency_key: str | None = None,
+        max_cost: int | None = None,
+    ) -> FlowRun:
+        if not isinstance(inputs.get("question"), str):
+            raise Invalid("question: must be given, as a text", param="question")
+        if idempotency_key is not None and idempotency_key in self.keys:
+            return self.runs[self.keys[idempotency_key]]
+        self.started.append((trigger, max_cost))
+        question = inputs["question"]
+        state: Any = "running" if question == "hang" else "failed" if question == "fail" else "succeeded"
+        error = RunError("timeout", "it took too long", node="chat", hint="try it again") if state == "failed" else None
+        outputs = {"answer": f"About {question}."} if state == "succeeded" else None
+        run = FlowRun(
+            id=f"run_{len(self.runs)}", organization_id=caller.organization_id, project_id=caller.project_id,
+            flow_id=version.flow_id, flow_name=version.flow_name, version=version.version, plan="", pinned={},
+            state=state, inputs=dict(inputs), outputs=outputs, error=error, cost_micros=1_500_000,
+            max_cost_micros=max_cost, trigger=trigger, asked_by_id="k", asked_by_name="key", user_id=None, job_id="j",
+            parent_id=None, targets=None, last_seq=3, created_at=NOW, started_at=NOW, ended_at=NOW,
+        )  # fmt: skip
+        self.runs[run.id] = run
+        if idempotency_key is not None:
+            self.keys[idempotency_key] = run.id
+        return run
+
+    async def get(self, caller: Caller, run_id: str) -> FlowRun:
+        return self.runs[run_id]
+
+    async def wait(self, caller: Caller, run_id: str, seconds: float) -> FlowRun:
+        return self.runs[run_id]
+
+    async def cancel(self, caller: Caller, run_id: str) -> FlowRun:
+        run = self.runs[run_id]
+        self.runs[run_id] = changed = msgspec.structs.replace(run, state="cancelled")
+        return changed
+
+    async def events(self, caller: Caller, run_id: str, after: int) -> AsyncIterator[RunEvent]:
+        for seq, kind in enumerate(("node.started", "node.token", "node.finished"), 1):
+            yield RunEvent(seq, NOW, kind, "chat", "", {"text": "About"} if kind == "node.token" else {})  # pyright: ignore[reportArgumentType]
+        if self.runs[run_id].state == "running":
+            await self.open.wait()
+
+    async def outputs(self, caller: Caller, run: FlowRun) -> Mapping[str, Json] | None:
+        assert run.outputs is None or isinstance(run.outputs, dict)
+        return run.outputs
+
+
+class Place:
+    """The routes over the rooms of one project."""
+
+    def __init__(self, rooms: FlowRooms) -> None:
+        self.rooms = rooms
+        self.runs = Played()
+        self.publishing = PublishingService(rooms.tools, rooms.flows)
+        self.tools = FlowTools(self.publishing, self.runs)
+        self.caller = ME
+        self.app = build_management([api.router(rooms.flows, self.publishing, self.runs, SITE)])
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        scope["state"] = {"caller": self.caller, "request_id": "r"}
+        await self.app(scope, receive, send)
+
+    async def call(self, method: str, path: str, body: Any = None, **headers: str) -> httpx.Response:
+        transport = httpx.ASGITransport(self)  # pyright: ignore[reportArgumentType]
+        async with httpx.AsyncClient(transport=transport, base_url=SITE) as client:
+            return await client.request(method, f"/api/v1/flows/{path}", json=body, headers=headers)
+
+
+@pytest.fixture
+async def place(database: Database) -> AsyncGenerator[Place]:
+    await install_default(database, FakeClock(NOW))
+    rooms = FlowRooms(database)
+    await rooms.flows.create(ME, document=loaded(answering()), slug="ask")
+    await rooms.drafts.commit(ME, "ask", "first", None)
+    await rooms.aliases.point(ME, "ask", "prod", "1", "")
+    made = Place(rooms)
+    yield made
+    made.runs.open.set()
+
+
+async def test_a_run_by_name_answers_with_its_outputs(place: Place) -> None:
+    answer = await place.call("POST", "ask@prod/run", {"inputs": {"question": "trees"}, "max_cost_usd": 0.25})
+    assert answer.status_code == 200, answer.text
+    told = answer.json()
+    assert (told["state"], told["outputs"], told["cost_usd"]) == ("succeeded", {"answer": "About trees."}, 1.5)
+    assert answer.headers["location"] == f"/api/v1/flow-runs/{told['id']}"
+    assert place.runs.started == [(Trigger(), 250_000)]
+    for reference in ("ask", "ask@1", f"ask@{told['version']}", f"{told['flow_id']}@prod"):
+        again = await place.call("POST", f"{reference}/run", {"inputs": {"question": "x"}})
+        assert (again.status_code, again.json()["version"]) == (200, told["version"])
+
+
+async def test_a_run_that_goes_on_and_one_that_failed_say_so(place: Place) -> None:
+    assert (
+        await place.call("POST", "ask/run", {"inputs": {"question": "hang"}, "timeout_seconds": 0})
+    ).status_code == 202
+    failed = await place.call("POST", "ask/run", {"inputs": {"question": "fail"}})
+    assert (failed.status_code, failed.json()["error"]["node"], failed.json()["outputs"]) == (200, "chat", None)
+    assert (await place.call("POST", "ask/run", {"inputs": {"question": "hang"}, "mode": "async"})).status_code == 202
+
+
+async def test_the_same_key_is_the_same_run(place: Place) -> None:
+    body = {"inputs": {"question": "a"}}
+    one, two = [await place.call("POST", "ask/run", body, **{"idempotency-key": "k1"}) for _ in range(2)]
+    assert one.json()["id"] == two.json()["id"]
+    assert (await place.call("POST", "ask/run", body, **{"idempotency-key": "k" * 201})).status_code == 400
+
+
+async def test_a_stream_tells_what_happens_and_ends_with_the_run(place: Place) -> None:
+    answer = await place.call("POST", "ask/run", {"inputs": {"question": "sea"}, "mode": "stream"})
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    frames = [frame.split("\n") for frame in answer.text.strip().split("\n\n")]
+    assert [frame[0] for frame in frames] == ["id: 1", "id: 2", "id: 3", "event: run"]
+    token = json.loads(frames[1][2].removeprefix("data: "))
+    assert (token["run_id"], token["type"], token["payload"]) == ("run_0", "node.token", {"text": "About"})
+    assert json.loads(frames[3][1].removeprefix("data: "))["outputs"] == {"answer": "About sea."}
+
+
+@pytest.mark.parametrize("name", ["flow", "graph", "nodes", "document", "definition", "version"])
+async def test_a_graph_never_runs(place: Place, name: str) -> None:
+    answer = await place.call("POST", "ask/run", {"inputs": {"question": "a"}, name: answering()})
+    assert (answer.status_code, answer.json()["param"]) == (400, name)
+    assert "only stored versions run" in answer.json()["detail"]
+    assert place.runs.started == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{"inputs": []}, {"inputs": {}, "other": 1}, {"mode": "fast"}, {"timeout_seconds": 601}, {"max_cost_usd": 0}],
+)
+async def test_what_is_no_request_is_refused(place: Place, body: Any) -> None:
+    assert (await place.call("POST", "ask/run", body)).status_code == 400
+
+
+async def test_only_versions_of_the_project_run_and_only_for_who_may(place: Place) -> None:
+    assert (await place.call("POST", "ask@draft/run", {})).status_code == 409
+    assert (await place.call("POST", "none/run", {})).status_code == 404
+    place.caller = AWAY
+    assert (await place.call("POST", "ask/run", {})).status_code == 404
+    place.caller = Caller("k", "k", ME.organization_id, ME.project_id, frozenset({"flows:read"}))
+    assert (await place.call("POST", "ask/run", {})).status_code == 403
+
+
+async def test_the_document_of_a_flow_is_its_own(place: Place) -> None:
+    told = (await place.call("GET", "ask/openapi.json")).json()
+    assert list(told["paths"]) == ["/api/v1/flows/ask@prod/run"]
+    assert told["servers"] == [{"url": SITE}]
+
+
+async def test_a_script_comes_as_a_file(place: Place) -> None:
+    answer = await place.call("GET", "ask/export.py")
+    assert answer.headers["content-type"].startswith("text/x-python")
+    found: dict[str, Any] = {"__name__": "exported"}
+    exec(answer.text, found)
+    version = await place.rooms.flows.resolve(ME, "ask")
+    assert found["flow"].hash() == version.version
+
+
+async def test_an_alias_is_published_and_taken_back(place: Place) -> None:
+    assert (await place.call("GET", "ask@prod/page")).status_code == 404
+    put = await place.call("PUT", "ask/publications/prod", {"tool": True, "page": True})
+    assert (put.status_code, put.json()["tool_name"]) == (200, "ask")
+    listed = (await place.call("GET", "ask/publications")).json()["data"]
+    assert [(each["alias"], each["tool"], each["page"]) for each in listed] == [("prod", True, True)]
+    page = (await place.call("GET", "ask@prod/page")).json()
+    assert (page["kind"], page["inputs"][0]["name"], page["outputs"][0]["name"]) == ("chat", "question", "answer")
+    assert (await place.call("GET", "ask@1/page")).status_code == 404, "a page is of an alias"
+    assert (await place.call("PUT", "ask/publications/prod", {"tool": True})).status_code == 200
+    assert (await place.call("GET", "ask@prod/page")).status_code == 404
+    assert (await place.call("DELETE", "ask/publications/prod")).status_code == 204
+    assert (await place.call("DELETE", "ask/publications/prod")).status_code == 404
+    assert (await place.call("PUT", "ask/publications/prod", {})).status_code == 400
+    assert (await place.call("PUT", "ask/publications/1", {"tool": True})).status_code == 400
+    assert (await place.call("PUT", "ask/publications/none", {"tool": True})).status_code == 404
+
+
+async def test_agents_find_what_is_published_and_nothing_else(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tools, "PAGE", 1)
+    for alias in ("prod", "beta_1"):
+        await place.rooms.aliases.point(ME, "ask", alias, "1", "")
+        await place.publishing.publish(ME, "ask", alias, tool=True, page=False)
+    first, cursor = await place.tools.page(ME, None)
+    second, end = await place.tools.page(ME, cursor)
+    assert ([tool.name for tool in (*first, *second)], end) == (["ask_beta_1", "ask"], None)
+    assert first[0].input_schema["required"] == ["question"]
+    assert (await place.tools.find(ME, "ask_beta_1")).alias == "beta_1"
+    assert (await place.tools.page(AWAY, None)) == ([], None)
+    await place.rooms.aliases.remove(ME, "ask", "beta_1", "")
+    assert (await place.tools.page(ME, None)) == ([], cursor), "what points nowhere is left out"
+    for name in ("ask_beta_1", "ask_prod", "ask@prod", "none", "", "ask\0"):
+        with pytest.raises(NotFound):
+            await place.tools.find(ME, name)
+    with pytest.raises(Invalid, match="cursor"):
+        await place.tools.page(ME, "nonsense")
+
+
+async def test_a_call_of_a_tool_tells_how_far_it_is(place: Place) -> None:
+    await place.publishing.publish(ME, "ask", "prod", tool=True, page=False)
+    version, heard = await place.tools.find(ME, "ask"), list[Any]()
+    answer = await place.tools.call(ME, version, {"question": "a"}, lambda *said: heard.append(said), bound=True)
+    assert (answer.text, answer.structured, answer.failed) == ("About a.", {"answer": "About a."}, False)
+    assert heard == [(1.0, 4.0, "chat")]
+    refused = await place.tools.call(ME, version, {}, lambda *_: None, bound=True)
+    assert (refused.failed, refused.text) == (True, "question: must be given, as a text")
+    failed = await place.tools.call(ME, version, {"question": "fail"}, lambda *_: None, bound=True)
+    assert (failed.failed, failed.text) == (True, "node chat: it took too long (try it again)")
+    assert [trigger.kind for trigger, _ in place.runs.started] == ["mcp", "mcp"]
+
+
+@pytest.mark.parametrize(("bound", "state"), [(True, "cancelled"), (False, "running")])
+async def test_a_run_ends_with_who_asked_only_where_they_are_bound(place: Place, bound: bool, state: str) -> None:
+    version, going = await place.rooms.flows.resolve(ME, "ask"), asyncio.Event()
+    calling = asyncio.create_task(
+        place.tools.call(ME, version, {"question": "hang"}, lambda *_: going.set(), bound=bound)
+    )
+    await going.wait()
+    calling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await calling
+    assert place.runs.runs["run_0"].state == state
+
+
+async def test_a_call_that_takes_too_long_says_where_to_look(place: Place) -> None:
+    version = await place.rooms.flows.resolve(ME, "ask")
+    answer = await FlowTools(place.publishing, place.runs, 0).call(
+        ME, version, {"question": "hang"}, lambda *_: None, bound=True
+    )
+    assert (answer.failed, "GET /api/v1/flow-runs/run_0" in answer.text) == (True, True)
+
+
+async def test_publications_are_bounded_and_told(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service_module, "MAX_PUBLICATIONS", 1)
+    await place.publishing.publish(ME, "ask", "prod", tool=True, page=False)
+    await place.rooms.aliases.point(ME, "ask", "beta", "1", "")
+    with pytest.raises(Conflict, match="1 aliases"):
+        await place.publishing.publish(ME, "ask", "beta", tool=True, page=False)
+    await place.publishing.publish(ME, "ask", "prod", tool=False, page=True)
+    await place.rooms.flows.archive(ME, "ask")
+    with pytest.raises(NotFound):
+        await place.publishing.page(ME, "ask@prod")

@@ -15,9 +15,8 @@ async def test_an_answer_that_is_too_large_to_keep_is_not_held() -> None:
     async def send(_message: object) -> None: ...
 
     about: Any = SimpleNamespace(max_bytes=10, keep=keep)
-    exchange: Any = SimpleNamespace(status=200, error=None)
     claim: Any = SimpleNamespace()
-    keeping = Keeping(about, claim, exchange, send)
+    keeping = Keeping(about, claim, send, lambda: False)
     await keeping({"type": "http.response.start", "status": 200, "headers": []})
     for _ in range(4):
         await keeping({"type": "http.response.body", "body": b"12345", "more_body": True})

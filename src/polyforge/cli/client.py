@@ -5,7 +5,7 @@ import ipaddress
 import json
 import os
 import re
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,6 +86,15 @@ class ApiClient:
             content, cookie = response.read(), response.headers.get("set-cookie")
         return self._decode(response.status, content), cookie.partition(";")[0] if cookie else None
 
+    def send_file(
+        self, method: str, path: str, content: bytes, query: Query | None = None, if_match: str | None = None
+    ) -> Any:
+        """The decoded answer to a file of JSON, sent as it is; `if_match`: the ETag of what it is to replace."""
+        headers = {} if if_match is None else {"if-match": if_match}
+        with self._asked(method, _with_query(path, query), content, headers=headers) as response:
+            answer = response.read()
+        return self._decode(response.status, answer)
+
     def patch(self, path: str, body: Mapping[str, Any]) -> Any:
         """The decoded answer to a PATCH of JSON."""
         return self._call("PATCH", path, body)
@@ -136,13 +145,19 @@ class ApiClient:
 
     @contextmanager
     def _asked(
-        self, method: str, path: str, body: Mapping[str, Any] | None = None, seconds: float = TIMEOUT_SECONDS
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | bytes | None = None,
+        seconds: float = TIMEOUT_SECONDS,
+        headers: Mapping[str, str] | None = None,
     ) -> Generator[http.client.HTTPResponse]:
         """The answer to a request, to be read inside the block; CommandError when there is none, or it breaks off."""
         kind = http.client.HTTPSConnection if self._tls else http.client.HTTPConnection
         connection = kind(self._host, self._port, timeout=seconds)
         try:
-            connection.request(method, self._base + path, None if body is None else json.dumps(body), self._headers())
+            content = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+            connection.request(method, self._base + path, content, {**self._headers(), **(headers or {})})
             yield connection.getresponse()
         except ConnectionRefusedError as error:
             raise CommandError(f"nothing answers at {self._url}; run `polyforge up`, or pass --url") from error
@@ -178,7 +193,7 @@ def _with_query(path: str, query: Query | None) -> str:
 
 
 def explain(status: int, answer: Any) -> str:
-    """One line for an error of the API, whichever of its two forms it has, with what to do about it."""
+    """What to say of an error of the API, whichever of its two forms it has, with what to do about it."""
     fields = cast(dict[str, Any], answer) if isinstance(answer, dict) else {}
     inner: Any = fields.get("error")
     if isinstance(inner, dict):
@@ -186,7 +201,17 @@ def explain(status: int, answer: Any) -> str:
     message = str(fields.get("detail") or fields.get("message") or f"the gateway answered {status}")
     if request_id := fields.get("request_id"):
         message += f" (request {request_id})" if status >= http.HTTPStatus.INTERNAL_SERVER_ERROR else ""
+    message += "".join(f"\n  {line}" for line in problem_lines(fields.get("problems", [])))
     return f"{message}; {HINTS[status]}" if status in HINTS and fields.get("code") != NO_HINT else message
+
+
+def problem_lines(problems: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What is wrong with a flow, a line each: where, and what to do."""
+    for each in problems:
+        place = each.get("node") or each.get("param") or "flow"
+        hint = f"; {each['hint']}" if each.get("hint") else ""
+        kind = "warning: " if each.get("severity") == "warning" else ""
+        yield f"{place}: {kind}{each['message']}{hint}"
 
 
 def segment(name: str) -> str:

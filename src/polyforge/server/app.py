@@ -38,8 +38,7 @@ from polyforge.server.models import Models
 from polyforge.server.open_inference.rendering import render_oip
 from polyforge.server.open_inference.routes import OpenInference
 from polyforge.server.operations import Operations
-from polyforge.server.pages import FILES as PAGES
-from polyforge.server.pages import headers_of, read_page
+from polyforge.server.pages import OF_THE_CONSOLE, headers_of, is_page, read_page
 from polyforge.server.responses import PREFIX as RESPONSES_PREFIX
 from polyforge.server.responses import Conversations
 from polyforge.server.well_known import WellKnown
@@ -167,7 +166,7 @@ class Application:
             await send_whole(send, status, [(b"content-type", _JSON)], told)
             return
         answer = self._answer_for(path)
-        if answer is None or (path in PAGES and await self._console.has_page(scope)):
+        if answer is None or (path in OF_THE_CONSOLE and await self._console.has_page(scope)):
             page = await self._console.answer(scope)
             await send_page(send, page)
             return
@@ -181,7 +180,7 @@ class Application:
             return self._list_models
         if path in self._well_known.answers:
             return self._tell
-        if path in PAGES:
+        if is_page(path):
             return self._show
         return {"/livez": self._live, "/readyz": self._ready, "/metrics": self._metrics}.get(path)
 

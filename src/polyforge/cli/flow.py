@@ -10,11 +10,15 @@ import typer
 
 from polyforge.cli.client import problem_lines, segment
 from polyforge.cli.errors import CommandError
+from polyforge.cli.flow_templates import TEMPLATES, templates
+from polyforge.cli.flow_triggers import app as triggers
 from polyforge.cli.lazy import plain_app
 from polyforge.cli.options import DEFAULT, Data, Json, Key, Url, connect
 from polyforge.cli.output import print_fields, print_json, show_all, to_minute, visible
 
 app = plain_app("Make, version, compare, bring in and run flows.")
+app.command("templates")(templates)
+app.add_typer(triggers, name="triggers")
 
 FLOWS: Final = "/api/v1/flows"
 _SHORT: Final = 12
@@ -78,6 +82,8 @@ def create(
         list[str] | None,
         typer.Option(help="NAME=MODEL: the model to use where the template says NAME. May be repeated."),
     ] = None,
+    guardrail: Annotated[list[str] | None, typer.Option(help="NAME=GUARDRAIL, in the same way.")] = None,
+    secret: Annotated[list[str] | None, typer.Option(help="NAME=SECRET, in the same way.")] = None,
     url: Url = DEFAULT,
     key: Key = None,
     data: Data = None,
@@ -89,10 +95,10 @@ def create(
     if template is not None:
         if file is not None:
             raise CommandError("give a file or a template, not both")
-        chosen = {name: value for name, value in body.items() if value is not None}
-        made = client.post(
-            f"/api/v1/flow-templates/{segment(template)}/create", {**chosen, "models": dict(map(_pair, model or []))}
-        )
+        chosen: dict[str, Any] = {name: value for name, value in body.items() if value is not None}
+        named = {"models": model, "guardrails": guardrail, "secrets": secret}
+        chosen |= {kind: dict(map(_pair, given or [])) for kind, given in named.items()}
+        made = client.post(f"{TEMPLATES}/{segment(template)}/create", chosen)
         if not as_json:
             _print_problems(made["problems"])
         ready = f"try it with: polyforge flow run {made['slug']}" if made["version"] else "mend that in its draft"
@@ -333,7 +339,7 @@ def _split(reference: str) -> tuple[str, str | None]:
 def _pair(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals or not name or not value:
-        raise CommandError(f"--model {text}: it should look like assistant=gpt-4o-mini")
+        raise CommandError(f"{text!r} is not NAME=YOURS, as in assistant=gpt-4o-mini")
     return name, value
 
 

@@ -7,6 +7,7 @@ for. Written on httptools because no client at hand did both that and the speed 
 """
 
 import asyncio
+import re
 import ssl
 from collections import deque
 from collections.abc import Mapping
@@ -28,6 +29,7 @@ _JOIN_BYTES: Final = 64 * 1024
 _KNOWN_PATHS: Final = 256
 _TYPE: Final = "content-type"
 _FIRST_FINAL: Final = 200
+_METHOD: Final = re.compile("[A-Z]{1,20}")
 _END_OF_HEAD: Final = b"\r\n\r\n"
 
 
@@ -113,18 +115,32 @@ class _Connection(asyncio.Protocol):
 
         Heads are searched, not cut into pieces: of an answer's dozen headers nobody asks for more than two.
         """
-        head = self._head
-        if not head:
-            begin = 0
-            for _ in range(self._informed):
-                begin = self._received.index(_END_OF_HEAD, begin) + len(_END_OF_HEAD)
-            head = self._head = self._received[begin : self._received.find(_END_OF_HEAD, begin) + 2]
-            self._received = b""
+        head = self._found_head()
         at = head.lower().find(b"\r\n%b:" % name)
         if at < 0:
             return None
         value = at + len(name) + 3
         return head[value : head.index(b"\r\n", value)].strip(b" \t").decode("latin-1")
+
+    def _found_head(self) -> bytes:
+        """What came before the body, in lines that all have their ends."""
+        if not self._head:
+            begin = 0
+            for _ in range(self._informed):
+                begin = self._received.index(_END_OF_HEAD, begin) + len(_END_OF_HEAD)
+            self._head = self._received[begin : self._received.find(_END_OF_HEAD, begin) + 2]
+            self._received = b""
+        return self._head
+
+    def headers(self) -> dict[str, str]:
+        """Every header by its lower-case name; values of one that comes several times are joined by commas."""
+        found: dict[str, str] = {}
+        for line in self._found_head().decode("latin-1").split("\r\n")[1:]:
+            name, colon, value = line.partition(":")
+            key = name.strip().lower()
+            if colon and key:
+                found[key] = f"{found[key]}, {value.strip()}" if key in found else value.strip()
+        return found
 
     def take(self) -> bytes:
         """What has come of the body since the last time."""
@@ -274,6 +290,10 @@ class Answer:
         """The first value of a header."""
         return self._opened.header(name.encode())
 
+    def headers(self) -> dict[str, str]:
+        """Every header by its lower-case name."""
+        return self._opened.headers()
+
     async def chunk(self) -> bytes | None:
         """What has come of the body, None at its end; UpstreamFailed when it breaks off."""
         connection = self._opened
@@ -388,6 +408,13 @@ class HttpClient:
         """A call without a body; `open` it."""
         more = _fields(headers) if headers else b""
         return Answer(self, b"%b%b\r\n" % (self._head("GET", path), more), b"")
+
+    def call(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
+        """A call with any method, which must be a token; `open` it. The answer to a HEAD has no body to be read."""
+        if not _METHOD.fullmatch(method):
+            raise SettingsError("a method has capital letters only")
+        length = b"" if body is None else b"content-length: %d\r\n" % len(body)
+        return Answer(self, self._begin(method, path) + _fields(headers) + length + b"\r\n", body or b"")
 
     def _head(self, method: str, path: str) -> bytes:
         head = self._heads.get((method, path))

@@ -77,9 +77,11 @@ def model_of(call: NodeCall) -> str:
 
 
 def require_task(call: NodeCall, *tasks: Task) -> Task:
-    """What the node's model does; Invalid where that is none of these."""
+    """What the node's model does of these, the first where it does whatever it is asked; Invalid where it does none."""
     name = model_of(call)
     task = call.facilities.models.task(call.caller, name)
+    if task is None:
+        return tasks[0]
     if task not in tasks:
         raise Invalid(f"the model {name!r} does {task}; name one that does {' or '.join(tasks)}", param="model")
     return task

@@ -46,7 +46,7 @@ async def run(call: NodeCall) -> Outputs:
     query, documents = call.inputs["query"], call.inputs["documents"]
     if len(documents) > _MOST:
         raise Invalid(f"there are {len(documents)} texts; at most {_MOST} are put in order", param="documents")
-    task = require_task(call, "embedding", "chat")
+    task = require_task(call, "chat", "embedding")
     if not documents:
         return {"documents": [], "ranking": []}
     scores = await (_compared if task == "embedding" else _judged)(call, query, documents)

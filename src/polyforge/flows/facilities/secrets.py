@@ -1,0 +1,16 @@
+"""Secrets of the project, for nodes that name them."""
+
+from polyforge.tenancy.callers import Caller
+from polyforge.tenancy.vault.resolver import SecretResolver
+
+
+class ProjectSecrets:
+    """Those that the caller's project may use."""
+
+    def __init__(self, resolver: SecretResolver) -> None:
+        self._resolver = resolver
+
+    async def get(self, caller: Caller, name: str) -> str:
+        """The value; NotFound where there is none, or none for this project."""
+        found = await self._resolver.value(caller.organization_id, caller.project_id, name)
+        return found.reveal().strip()

@@ -8,6 +8,8 @@ from polyforge.flows.document import written
 from polyforge.flows.gallery.reading import needs_of
 from polyforge.flows.gallery.records import Needs, Template
 from polyforge.flows.gallery.service import Made
+from polyforge.flows.keeping.schemas import FlowProblemView
+from polyforge.flows.keeping.views import problem_views
 from polyforge.flows.problems import errors_in
 from polyforge.tenancy.schemas import Name
 
@@ -67,14 +69,6 @@ class UseTemplate(BaseModel):
     secrets: Names = Field(default_factory=dict, description=f"Secrets. {_INSTEAD}")
 
 
-class TemplateProblem(BaseModel):
-    """What keeps a flow from running here."""
-
-    node: str | None
-    message: str
-    hint: str
-
-
 class MadeFlow(BaseModel):
     """The flow that was made."""
 
@@ -82,7 +76,7 @@ class MadeFlow(BaseModel):
     slug: str = Field(description="Its short name.")
     title: str
     version: str | None = Field(description="Its first version; null where problems keep it from running.")
-    problems: list[TemplateProblem]
+    problems: list[FlowProblemView] = Field(description="What keeps it from running here.")
     needs: NeedsView = Field(description="What it names now.")
 
 
@@ -105,9 +99,7 @@ def made_view(made: Made) -> MadeFlow:
         slug=draft.flow.slug,
         title=draft.document.name,
         version=None if made.committed is None else made.committed.info.version,
-        problems=[
-            TemplateProblem(node=each.node, message=each.message, hint=each.hint) for each in errors_in(draft.problems)
-        ],
+        problems=problem_views(errors_in(draft.problems)),
         needs=_needs(needs_of(draft.document)),
     )
 

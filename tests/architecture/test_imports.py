@@ -13,12 +13,16 @@ BELOW_DATABASE = {
     "adapters", "upstreams", "telemetry", "tokens", "privacy", "scoring", "egress", "isolation", "secrets", "ports",
     "dialects", "kernel", "__version__",
 }  # fmt: skip
-READ_ENVIRONMENT = ("cli/*", "supervisor/*", "wiring/*", "secrets/references.py", "isolation/environment.py")
+# sandbox_program.py: it takes the environment away from the code that it runs.
+READ_ENVIRONMENT = (
+    "cli/*", "supervisor/*", "wiring/*", "secrets/references.py", "isolation/environment.py",
+    "isolation/sandbox_program.py",
+)  # fmt: skip
 # skops.py: the classes of scikit-learn that a model's configuration names, and no other package. built_in.py: a type of
-# node is one file, and adding it touches no other.
+# node is one file, and adding it touches no other. sandbox_program.py: what code may import is loaded before it.
 IMPORT_BY_NAME = (
     "wiring/adapters.py", "cli/adapters.py", "cli/lazy.py", "database/*", "adapters/model_backends/skops.py",
-    "flows/built_in.py",
+    "flows/built_in.py", "isolation/sandbox_program.py",
 )  # fmt: skip
 
 

@@ -264,7 +264,7 @@ def test_a_key_of_one_caller_gives_nothing_to_another(place: Polyforge) -> None:
     assert begin(place, path, once, body, place.admin_key).status == 202
     other = place.call("/api/v1/keys", key=place.admin_key, json={"name": "other", "scopes": ["jobs:read"]})
     refused = begin(place, path, once, body, other.json["key"])
-    assert (refused.status, refused.error["code"]) == (422, "idempotency_key_reused")
+    assert (refused.status, refused.json["code"]) == (422, "idempotency_key_reused")
 
 
 def test_what_was_refused_for_now_is_begun_when_it_comes_again(place: Polyforge) -> None:

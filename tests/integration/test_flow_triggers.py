@@ -347,6 +347,8 @@ async def test_by_hand_it_does_what_it_would_and_acts_as_who_asks(world: World) 
     assert [each[0].key_id for each in world.runs.begun] == [other.key_id] * 2
     assert world.runs.begun[0][2].outputs == {"body": {"subject": "Try"}, "headers": {}}
     assert set(world.runs.begun[1][2].outputs) == {"at"}
+    with pytest.raises(Invalid, match="body is no JSON"):
+        await world.firings.by_hand(me, hook.id, "\ud800")
 
 
 async def test_who_may_not_run_flows_makes_no_trigger(world: World) -> None:

@@ -14,6 +14,7 @@ from polyforge.flows.triggers.records import KEPT_DAYS, USUAL_PER_MINUTE, Fired,
 from polyforge.flows.triggers.service import RUN, existing, is_trigger_id, scope_of
 from polyforge.flows.triggers.signing import Headers, check
 from polyforge.flows.triggers.store import SystemTriggers, TriggerEditor, TriggerStore
+from polyforge.jobs.making import check_json
 from polyforge.kernel.clock import Clock, utc
 from polyforge.kernel.errors import Conflict, Denied, Invalid, NotFound, PolyforgeError, RateLimited
 from polyforge.kernel.ids import new_ulid
@@ -89,6 +90,7 @@ class Firings:
 
     async def by_hand(self, caller: Caller, trigger_id: str, body: Json) -> Fired:
         """Somebody wants to see what it does now; the run acts as this caller."""
+        check_json("body", body, MAX_BODY_BYTES)
         scope = scope_of(caller)
         async with self._database.read(scope) as session:
             trigger = await existing(TriggerStore(session, scope), trigger_id)

@@ -17,7 +17,7 @@ from polyforge.flows.evaluating import cel_holds
 from polyforge.flows.nodetypes import INPUT, OUTPUT
 from polyforge.flows.plan import Loop, Step
 from polyforge.flows.porttypes import ANY, list_of, parse_type
-from polyforge.flows.running.calls import CurrentCaller, Money
+from polyforge.flows.running.calls import CurrentCaller, Here, Money
 from polyforge.flows.running.frames import SKIPPED, Board, Done, Frame, Part, made
 from polyforge.flows.running.notes import RunNotes
 from polyforge.flows.running.records import Decision, NodeFailed, Question, RunError, Site
@@ -135,17 +135,24 @@ class Execution:
     # Waiting
 
     async def _wait(self, scene: Scene, step: Step, frame: Frame) -> Done:
-        here, chosen = scene.here(step.id, frame), await self._steps.chosen(scene, step, frame)
+        here, name = scene.here(step.id, frame), self._steps.name(scene, step, frame)
+        if (taken := await self._taken(here, name)) is not None:
+            return taken
+        chosen = await self._steps.chosen(scene, step, frame)
         inputs = await self._supply.inputs(scene, step, frame, chosen)
         seconds = float(step.params["seconds"])
         self._notes.event("node.waiting", here.node, here.path, seconds=seconds)
         with self._waiting():
-            await self._context.sleep(self._steps.name(scene, step, frame), seconds)
-        return self._told(scene, step, frame, made(inputs))
+            await self._context.sleep(name, seconds)
+        done = made(inputs)
+        self._steps.finished(here, name, done)
+        return done
 
     async def _approval(self, scene: Scene, step: Step, frame: Frame) -> Done:
         """Ask, wait, and go the way that was decided; the row has the last word, whenever a message came."""
         here, name, site = scene.here(step.id, frame), self._steps.name(scene, step, frame), self._order.site
+        if (taken := await self._taken(here, name)) is not None:
+            return taken
         chosen = await self._steps.chosen(scene, step, frame)
         inputs = await self._supply.inputs(scene, step, frame, chosen)
         params, seconds = step.params, float(step.params["expires_in_s"])
@@ -160,6 +167,15 @@ class Execution:
         found = await self._steps.kept(f"{name}:decided", lambda: self._decided(site, approval))
         done = _way(msgspec.convert(found, Decision))
         self._steps.finished(here, name, done)
+        return done
+
+    async def _taken(self, here: Here, name: str) -> Done | None:
+        """What an earlier run waited for, where this one takes it over."""
+        if self._order.parent is None:
+            return None
+        done = msgspec.convert(await self._steps.kept(f"{name}:taken", lambda: self._steps.taken(name)), Done | None)
+        if done is not None:
+            self._steps.finished(here, name, done)
         return done
 
     async def _decided(self, site: Site, approval: str) -> Any:

@@ -60,6 +60,8 @@ class Page(msgspec.Struct, frozen=True):
     """Numbers of events that go."""
     state: RunState
     cost: Micros
+    ending: Mapping[str, Any] | None = None
+    """Columns of a run that is over."""
 
 
 class Pages(Protocol):
@@ -89,6 +91,7 @@ class RunNotes:
         self._failing = False
         self._waits = 0
         self._busy = 0
+        self._ending: Mapping[str, Any] | None = None
         self.cost: Micros = 0
 
     @property
@@ -108,6 +111,8 @@ class RunNotes:
     def event(self, type_: EventType, node: str = "", path: str = "", **payload: Any) -> None:
         """Something happened."""
         key = (type_, node, path)
+        if type_ == "node.started" and ("node.finished", node, path) in self._once:
+            return
         if type_ in _ONCE:
             if key in self._once:
                 return
@@ -119,6 +124,11 @@ class RunNotes:
         if type_ == "node.finished":
             self._over.add((node, path))
         self._add(type_, node, path, payload)
+
+    def end(self, type_: EventType, values: Mapping[str, Any], **payload: Any) -> None:
+        """It is over; the columns are written with the last event."""
+        self._ending = values
+        self.event(type_, **payload)
 
     def token(self, node: str, path: str, text: str) -> None:
         """A piece of text was made."""
@@ -143,7 +153,8 @@ class RunNotes:
             over = [place for place in self._over | self._again if place in self._tokens]
             removed = tuple(seq for place in over for seq in self._tokens[place])
             try:
-                seqs = await self._pages.write(Page(tuple(events), removed, self.state, self.cost))
+                page = Page(tuple(events), removed, self.state, self.cost, self._ending)
+                seqs = await self._pages.write(page)
             except PolyforgeError as error:
                 self._waiting, self._bytes = events + self._waiting, self._bytes + size
                 self._note_failure(error.message)

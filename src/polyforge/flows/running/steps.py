@@ -53,6 +53,7 @@ class NodeSteps:
         self._caller = caller
         self._supply = supply
         self._slots = asyncio.Semaphore(tools.at_once)
+        self._over = 0
 
     async def node(self, scene: Scene, step: Step, frame: Frame) -> Done:
         """What came of a node, now or when it was done; NodeFailed where it fails and nothing deals with that."""
@@ -99,10 +100,16 @@ class NodeSteps:
             await asyncio.sleep(_LOOK_SECONDS)
         return found
 
+    async def taken(self, name: str) -> Any:
+        """What an earlier run made under a name, as a step keeps it; None where nothing is taken over."""
+        return msgspec.to_builtins(await self._taken(name))
+
     def finished(self, here: Here, name: str, done: Done) -> None:
         """Tell of a node that is done."""
         self._notes.cost = self._money.spent
         self._notes.event("node.finished", here.node, here.path, **msgspec.to_builtins(done), key=name)
+        self._over += 1
+        self._context.progress(self._over, None, "nodes")
 
     def failed(self, error: RunError, *, fatal: bool = False) -> NodeFailed:
         """Tell of a node that failed; what is to be raised."""
@@ -120,8 +127,8 @@ class NodeSteps:
     async def _done(self, scene: Scene, step: Step, frame: Frame, name: str, chosen: frozenset[str] | None) -> Done:
         """Do what a node does; what is kept of it."""
         here = scene.here(step.id, frame)
-        if (taken := self._order.taken.get(name)) is not None:
-            return await self._taken(taken)
+        if (taken := await self._taken(name)) is not None:
+            return taken
         began = self._tools.clock.monotonic()
         spent = _Spent()
         try:
@@ -135,16 +142,17 @@ class NodeSteps:
         self._tools.seen(step.type, seconds)
         return msgspec.structs.replace(done, cost=spent.micros, seconds=round(seconds, 6))
 
-    async def _taken(self, taken: Done) -> Done:
+    async def _taken(self, name: str) -> Done | None:
         """A result of an earlier run, which this one keeps too."""
+        done = self._order.taken.get(name)
+        if done is None:
+            return None
         stored = None
-        if taken.stored is not None:
-            parent = self._order.parent
-            assert parent is not None, "what is taken over comes from somewhere"
-            stored = await self._tools.values.keep(
-                self._order.site, await self._tools.values.load(parent, taken.stored)
-            )
-        return msgspec.structs.replace(taken, stored=stored, cost=0, cached=True)
+        if done.stored is not None:
+            assert self._order.parent is not None, "what is taken over comes from somewhere"
+            data = await self._tools.values.load(self._order.parent, done.stored)
+            stored = await self._tools.values.keep(self._order.site, data)
+        return msgspec.structs.replace(done, stored=stored, cost=0, cached=True)
 
     async def _repeated(
         self, scene: Scene, step: Step, frame: Frame, name: str, chosen: frozenset[str] | None, spent: "_Spent"

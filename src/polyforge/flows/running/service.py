@@ -1,0 +1,351 @@
+"""Runs on behalf of callers: begun, followed, ended, begun again."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+from msgspec.structs import replace
+
+from polyforge.database.database import Database
+from polyforge.flows.document import Json
+from polyforge.flows.nodetypes import NodeTypes
+from polyforge.flows.plan import compile_plan
+from polyforge.flows.problems import refuse
+from polyforge.flows.running.contract import FlowVersion, FlowVersions
+from polyforge.flows.running.interface import check_inputs
+from polyforge.flows.running.pages import RunValues, scope_of
+from polyforge.flows.running.pinning import pin
+from polyforge.flows.running.records import (
+    KIND,
+    LAST,
+    QUEUE,
+    RUN_PREFIX,
+    UNFINISHED,
+    FlowRun,
+    RunError,
+    RunEvent,
+    Site,
+    StoredOutputs,
+    Trigger,
+)
+from polyforge.flows.running.settings import RunSettings
+from polyforge.flows.running.store import RunEditor, RunFilter, RunStore
+from polyforge.flows.running.tables import flow_runs
+from polyforge.flows.validating import check
+from polyforge.jobs.records import Job, NewJob
+from polyforge.jobs.service import JobService
+from polyforge.kernel.clock import Clock
+from polyforge.kernel.errors import Conflict, IdempotencyKeyReused, Invalid, NotFound, RateLimited
+from polyforge.kernel.ids import new_ulid
+from polyforge.kernel.money import Micros
+from polyforge.tenancy.audit.log import Subject
+from polyforge.tenancy.audit.recorder import Recorder
+from polyforge.tenancy.callers import Caller
+from polyforge.tenancy.people.paging import is_id
+from polyforge.tenancy.policy import authorize
+
+EVENT_PAGE: Final = 500
+PERMISSION: Final = "flows:run"
+_DAY_SECONDS: Final = 86_400
+_FIRST_PAUSE: Final = 0.05
+_LONGEST_PAUSE: Final = 1.0
+_MAX_KEY: Final = 200
+_encode: Final = msgspec.json.Encoder(order="deterministic").encode
+
+
+class RunService:
+    """Each run is a row and a job, made in one transaction."""
+
+    def __init__(
+        self,
+        settings: RunSettings,
+        database: Database,
+        versions: FlowVersions,
+        types: NodeTypes,
+        jobs: JobService,
+        values: RunValues,
+        clock: Clock,
+        recorder: Recorder,
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._versions = versions
+        self._types = types
+        self._jobs = jobs
+        self._values = values
+        self._clock = clock
+        self._recorder = recorder
+
+    async def start(
+        self,
+        caller: Caller,
+        version: FlowVersion,
+        inputs: Mapping[str, Json],
+        *,
+        trigger: Trigger = Trigger(),  # noqa: B008  it is frozen
+        idempotency_key: str | None = None,
+        max_cost: Micros | None = None,
+        parent: FlowRun | None = None,
+        targets: Sequence[str] | None = None,
+    ) -> FlowRun:
+        """A run of a stored version. Invalid for inputs that do not fit it, and for a version that cannot run here.
+
+        With a key it is begun once: whoever repeats it gets that run, IdempotencyKeyReused where they ask another.
+        RateLimited when too many runs of the project are unfinished.
+        """
+        authorize(caller, PERMISSION)
+        check_inputs(version.document.interface, inputs)
+        self._check_size(inputs)
+        asked = [version.flow_id, version.version, inputs, max_cost, targets]
+        key, request = _key(caller, trigger, idempotency_key), hashlib.sha256(_encode(asked)).hexdigest()
+        if key is not None and (known := await self._keyed(caller, key, request)) is not None:
+            return known
+        await asyncio.to_thread(self._check_runs, version)
+        pins = await pin(self._versions, caller, version)
+        run_id = f"{RUN_PREFIX}{new_ulid()}"
+        values = {
+            "id": run_id,
+            "flow_id": version.flow_id,
+            "flow_name": version.flow_name,
+            "version": version.version,
+            "plan": pins.plan,
+            "pinned": pins.pinned,
+            "state": "queued",
+            "inputs": dict(inputs),
+            "cost_micros": 0,
+            "max_cost_micros": max_cost,
+            "trigger_kind": trigger.kind,
+            "trigger_id": trigger.id,
+            "trigger_outputs": dict(trigger.outputs),
+            "asked_by_id": caller.key_id,
+            "asked_by_name": caller.key_name,
+            "user_id": caller.user_id,
+            "parent_id": None if parent is None else parent.id,
+            "targets": None if targets is None else list(targets),
+            "idempotency_key": key,
+            "request": request,
+            "last_seq": 0,
+            "created_at": self._clock.now(),
+        }
+        return await self._made(caller, values, key, request)
+
+    async def _made(self, caller: Caller, values: dict[str, Any], key: str | None, request: str) -> FlowRun:
+        scope, run_id = scope_of(caller), values["id"]
+        new = NewJob(kind=KIND, title=f"run of {values['flow_name']}"[:100], args={"run": run_id}, queue=QUEUE)
+        async with self._database.write(scope) as session:
+            editor = RunEditor(session, scope)
+            # Looked at again, since this transaction is the one that counts.
+            if key is not None and (found := await editor.keyed(key)) is not None:
+                return _same(found, request)
+            if await editor.reaches(self._settings.max_unfinished):
+                most = self._settings.max_unfinished
+                raise RateLimited(f"{most} runs of this project wait or run, which is the most", retry_after=30.0)
+            subject = _subject(run_id, caller)
+            told = {"flow": values["flow_id"], "version": values["version"], "trigger": values["trigger_kind"]}
+            await self._recorder.noted(session, caller, "flow_run.started", subject, told)
+            job = await self._jobs.submit(session, caller, new)
+            await editor.add({**values, "job_id": job.id})
+        return await self.get(caller, run_id)
+
+    async def get(self, caller: Caller, run_id: str) -> FlowRun:
+        """One run as it is now; NotFound for one that the caller's project does not have."""
+        run = await self._find(caller, run_id)
+        return run if run.finished else await self._as_its_job(caller, run)
+
+    async def page(
+        self, caller: Caller, limit: int, cursor: str | None, which: RunFilter
+    ) -> tuple[list[FlowRun], str | None]:
+        """Up to `limit` runs, newest first, and the cursor of the next page, None after the last."""
+        if cursor is not None and not is_run_id(cursor):
+            raise Invalid("the cursor is not one that a list gave", param="cursor")
+        scope = scope_of(caller)
+        async with self._database.read(scope) as session:
+            found = await RunStore(session, scope).page(limit + 1, cursor, which)
+        return found[:limit], found[limit - 1].id if len(found) > limit else None
+
+    async def wait(self, caller: Caller, run_id: str, seconds: float) -> FlowRun:
+        """A run once it is over, or as it is after so long."""
+        until, pause = self._clock.monotonic() + seconds, _FIRST_PAUSE
+        while True:
+            run = await self.get(caller, run_id)
+            left = until - self._clock.monotonic()
+            if run.finished or left <= 0:
+                return run
+            await asyncio.sleep(min(pause, left))
+            pause = min(pause * 1.5, _LONGEST_PAUSE)
+
+    async def history(self, caller: Caller, run_id: str, after: int, limit: int) -> Sequence[RunEvent]:
+        """Up to `limit` events of a run that come after the event `after`; NotFound without the run."""
+        await self._find(caller, run_id)
+        scope = scope_of(caller)
+        async with self._database.read(scope) as session:
+            return await RunStore(session, scope).events(run_id, after, limit)
+
+    async def events(self, caller: Caller, run_id: str, after: int) -> AsyncGenerator[RunEvent]:
+        """What happened in a run after the event `after`, and what happens, until it is over."""
+        pause = _FIRST_PAUSE
+        while True:
+            # The run first: a finished one says nothing after that.
+            run = await self.get(caller, run_id)
+            found = await self.history(caller, run_id, after, EVENT_PAGE)
+            for event in found:
+                yield event
+                after = event.seq
+            if len(found) == EVENT_PAGE:
+                continue
+            if run.finished:
+                return
+            pause = _FIRST_PAUSE if found else min(pause * 1.5, _LONGEST_PAUSE)
+            await asyncio.sleep(pause)
+
+    async def outputs(self, caller: Caller, run: FlowRun) -> Mapping[str, Json] | None:
+        """What came of a run, wherever that lies; None unless it succeeded."""
+        if not isinstance(run.outputs, StoredOutputs):
+            return run.outputs
+        site = Site(run.id, run.flow_id, run.flow_name, caller)
+        return msgspec.json.decode(await self._values.load(site, run.outputs.sha256), type=dict[str, Any])
+
+    async def value(self, caller: Caller, run_id: str, name: str) -> bytes:
+        """The long outputs of one node of a run, as its event names them; NotFound otherwise."""
+        run = await self._find(caller, run_id)
+        if not _is_hash(name):
+            raise NotFound(f"the run has nothing under {name[:70]!r}")
+        return await self._values.load(Site(run.id, run.flow_id, run.flow_name, caller), name)
+
+    async def cancel(self, caller: Caller, run_id: str) -> FlowRun:
+        """End a run: at once while it is queued, else as soon as its worker sees it. Conflict for a finished one."""
+        run = await self.get(caller, run_id)
+        if run.finished:
+            raise Conflict(f"the run is {run.state} already: there is nothing to cancel")
+        scope = scope_of(caller)
+        async with self._database.write(scope) as session:
+            await self._recorder.noted(session, caller, "flow_run.cancelled", _subject(run_id, caller), {})
+        await self._jobs.cancel(caller, run.job_id)
+        return await self.get(caller, run_id)
+
+    async def rerun(
+        self,
+        caller: Caller,
+        run_id: str,
+        *,
+        targets: Sequence[str] | None = None,
+        inputs: Mapping[str, Json] | None = None,
+        version: FlowVersion | None = None,
+        max_cost: Micros | None = None,
+    ) -> FlowRun:
+        """Run again what a finished run ran: all of it, or with `targets` only those nodes and what comes after.
+
+        What was changed since, by other inputs or in another version, runs again as well; the rest is taken over.
+        """
+        run = await self.get(caller, run_id)
+        if not run.finished:
+            raise Conflict(f"the run is {run.state}; wait until it is over, or cancel it")
+        version = version or await self._versions.resolve(caller, f"{run.flow_id}@{run.version}")
+        if version.flow_id != run.flow_id:
+            raise Invalid("a run is repeated with a version of the same flow", param="version")
+        for target in targets or ():
+            if target not in version.document.nodes and target not in version.document.groups:
+                raise Invalid(f"there is no node {target[:64]!r} in that version", param="targets")
+        given = run.inputs if inputs is None else inputs
+        trigger = replace(run.trigger, kind="rerun") if not run.trigger.outputs else run.trigger
+        most = run.max_cost_micros if max_cost is None else max_cost
+        return await self.start(caller, version, given, trigger=trigger, max_cost=most, parent=run, targets=targets)
+
+    async def why(self, caller: Caller, flow_id: str, version: str | None) -> str | None:
+        """What keeps a version from being taken away: runs of it that are not over."""
+        scope = scope_of(caller)
+        async with self._database.read(scope) as session:
+            found = await RunStore(session, scope).page(1, None, RunFilter(flow_id, UNFINISHED))
+        if version is None or not any(run.version == version for run in found):
+            return None
+        return f"the run {found[0].id} of it is not over; wait for it, or cancel it"
+
+    async def _find(self, caller: Caller, run_id: str) -> FlowRun:
+        scope, found = scope_of(caller), None
+        if is_run_id(run_id):
+            async with self._database.read(scope) as session:
+                found = await RunStore(session, scope).find(run_id)
+        if found is None:
+            raise NotFound(f"there is no run {run_id[:40]!r}")
+        return found
+
+    async def _keyed(self, caller: Caller, key: str, request: str) -> FlowRun | None:
+        scope = scope_of(caller)
+        async with self._database.read(scope) as session:
+            found = await RunStore(session, scope).keyed(key)
+        return None if found is None else await self.get(caller, _same(found, request).id)
+
+    async def _as_its_job(self, caller: Caller, run: FlowRun) -> FlowRun:
+        """A run whose job ended without it is over too, and its row says so from now on."""
+        try:
+            job = await self._jobs.get(caller, run.job_id)
+        except NotFound:
+            return run
+        if job.state in UNFINISHED:
+            return replace(run, state=job.state)
+        if job.state == "succeeded":
+            return await self._find(caller, run.id)
+        return await self._ended_as(caller, run, job)
+
+    async def _ended_as(self, caller: Caller, run: FlowRun, job: Job) -> FlowRun:
+        error = None if job.error is None else RunError(job.error.code, job.error.message, hint=job.error.hint)
+        ended = job.ended_at or self._clock.now()
+        values: dict[str, Any] = {
+            "state": job.state,
+            "ended_at": ended,
+            "expires_at": ended + self._settings.retention_days * _DAY_SECONDS,
+            "error": None if error is None else msgspec.to_builtins(error),
+        }
+        scope = scope_of(caller)
+        async with self._database.write(scope) as session:
+            editor = RunEditor(session, scope)
+            if await editor.change(run.id, values, flow_runs.c.state.in_(UNFINISHED)):
+                await editor.withdraw(run.id)
+        return await self._find(caller, run.id)
+
+    def _check_runs(self, version: FlowVersion) -> None:
+        """Invalid where the version cannot run here; the node is named."""
+        checked = check(version.document, self._types)
+        refuse(checked.problems)
+        compile_plan(checked)
+
+    def _check_size(self, inputs: Mapping[str, Json]) -> None:
+        if len(_encode(inputs)) > self._settings.max_input_bytes:
+            most = self._settings.max_input_bytes
+            raise Invalid(f"the inputs have more than {most} bytes; upload a file and give its id", param="inputs")
+
+
+def is_run_id(text: str) -> bool:
+    """Whether a text can be the id of a run."""
+    return text.startswith(RUN_PREFIX) and is_id(text[len(RUN_PREFIX) :])
+
+
+def is_last(event: RunEvent) -> bool:
+    """Whether nothing comes after an event."""
+    return event.type in LAST
+
+
+def _key(caller: Caller, trigger: Trigger, key: str | None) -> str | None:
+    """A key as it is kept: nobody meets another's."""
+    if key is None:
+        return None
+    if not 0 < len(key) <= _MAX_KEY:
+        raise Invalid(f"a key has 1 to {_MAX_KEY} characters", param="idempotency-key")
+    return hashlib.sha256(_encode([caller.key_id, trigger.kind, key])).hexdigest()
+
+
+def _same(found: tuple[FlowRun, str], request: str) -> FlowRun:
+    run, asked = found
+    if asked != request:
+        raise IdempotencyKeyReused("this key came with another run before; use a new one", param="idempotency-key")
+    return run
+
+
+def _is_hash(text: str) -> bool:
+    return len(text) == 64 and not set(text) - set("0123456789abcdef")  # noqa: PLR2004
+
+
+def _subject(run_id: str, caller: Caller) -> Subject:
+    return Subject("flow_run", run_id, caller.organization_id, caller.project_id)

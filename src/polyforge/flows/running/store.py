@@ -1,0 +1,274 @@
+"""All SQL of runs, of one project each."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, cast
+
+import msgspec
+from sqlalchemy import ColumnElement, RowMapping, and_, insert
+
+from polyforge.database.scopes import Scope, ScopedReader, ScopedWriter
+from polyforge.database.sessions import Query, ReadSession, WriteSession
+from polyforge.flows.running.frames import Done
+from polyforge.flows.running.notes import NewEvent, Said
+from polyforge.flows.running.records import (
+    UNFINISHED,
+    Approval,
+    ApprovalState,
+    FlowRun,
+    RunError,
+    RunEvent,
+    RunState,
+    StoredOutputs,
+    Trigger,
+)
+from polyforge.flows.running.tables import flow_approvals, flow_results, flow_run_events, flow_runs
+
+_runs: Final = flow_runs.c
+_events: Final = flow_run_events.c
+_approvals: Final = flow_approvals.c
+_ROWS: Final = 100
+"""Rows that one statement adds."""
+_encode: Final = msgspec.json.Encoder().encode
+_JSON: Final = frozenset(
+    {"pinned", "inputs", "outputs", "error", "trigger_outputs", "targets", "form", "shown", "assignees", "answers"}
+)
+_ONCE: Final = ("node.token", "node.log")
+
+
+class RunFilter(msgspec.Struct, frozen=True):
+    """Which runs; empty: all."""
+
+    flow_id: str | None = None
+    states: tuple[RunState, ...] = ()
+    trigger_id: str | None = None
+
+
+class RunStore:
+    """The runs of one project."""
+
+    def __init__(self, session: ReadSession, scope: Scope) -> None:
+        self._session = session
+        self._scope = scope
+
+    async def find(self, run_id: str) -> FlowRun | None:
+        """One run."""
+        row = await self._rows().first(refine=lambda query: query.where(_runs.id == run_id))
+        return None if row is None else _run_of(row)
+
+    async def keyed(self, key: str) -> tuple[FlowRun, str] | None:
+        """The run that was asked for with a key, and what else was asked."""
+        row = await self._rows().first(refine=lambda query: query.where(_runs.idempotency_key == key))
+        return None if row is None else (_run_of(row), str(row["request"]))
+
+    async def page(self, limit: int, before: str | None, which: RunFilter) -> list[FlowRun]:
+        """Up to `limit` runs, newest first."""
+
+        def refine(query: Query) -> Query:
+            query = query.where(*_conditions(which))
+            query = query if before is None else query.where(_runs.id < before)
+            return query.order_by(_runs.id.desc()).limit(limit)
+
+        return [_run_of(row) for row in await self._rows().all(refine=refine)]
+
+    async def reaches(self, most: int) -> bool:
+        """Whether so many wait or run."""
+        rows = await self._rows().all(
+            _runs.id, refine=lambda query: query.where(_runs.state.in_(UNFINISHED)).limit(most)
+        )
+        return len(rows) >= most
+
+    async def events(self, run_id: str, after: int, limit: int) -> list[RunEvent]:
+        """Up to `limit` events of a run that come after the event `after`."""
+        rows = await self._event_rows().all(
+            refine=lambda query: (
+                query.where(_events.run_id == run_id, _events.seq > after).order_by(_events.seq).limit(limit)
+            ),
+        )
+        return [_event_of(row) for row in rows]
+
+    async def said(self, run_id: str) -> Said:
+        """What was written of a run."""
+        columns = (_events.seq, _events.type, _events.node, _events.path)
+        mine = _events.run_id == run_id
+        rows = await self._event_rows().all(*columns, refine=lambda query: query.where(mine))
+        tokens: dict[tuple[str, str], list[int]] = {}
+        for row in rows:
+            if row["type"] == "node.token":
+                tokens.setdefault((row["node"], row["path"]), []).append(row["seq"])
+        once = frozenset((row["type"], row["node"], row["path"]) for row in rows if row["type"] not in _ONCE)
+        return Said(len(rows), once, {place: tuple(seqs) for place, seqs in tokens.items()})
+
+    async def results(self, run_id: str) -> dict[str, Done]:
+        """What came of the steps of a run, by their names, as far as it was written."""
+        mine = and_(_events.run_id == run_id, _events.type == "node.finished")
+        rows = await self._event_rows().all(_events.payload, refine=lambda query: query.where(mine))
+        found = dict[str, Done]()
+        for row in rows:
+            payload: dict[str, Any] = msgspec.json.decode(row["payload"])
+            done = msgspec.convert(payload, Done)
+            if "key" in payload and done.error is None and (done.outputs is not None or done.stored is not None):
+                found[payload["key"]] = done
+        return found
+
+    async def approval(self, approval_id: str) -> Approval | None:
+        """One approval."""
+        row = await self._approval_rows().first(refine=lambda query: query.where(_approvals.id == approval_id))
+        return None if row is None else _approval_of(row)
+
+    async def approvals(
+        self, limit: int, before: str | None, states: Sequence[ApprovalState], run_id: str | None
+    ) -> list[Approval]:
+        """Up to `limit` approvals, newest first."""
+
+        def refine(query: Query) -> Query:
+            query = query if not states else query.where(_approvals.state.in_(states))
+            query = query if run_id is None else query.where(_approvals.run_id == run_id)
+            query = query if before is None else query.where(_approvals.id < before)
+            return query.order_by(_approvals.id.desc()).limit(limit)
+
+        return [_approval_of(row) for row in await self._approval_rows().all(refine=refine)]
+
+    async def asked(self, run_id: str, node: str, path: str) -> str | None:
+        """The approval that a node asked for in a round."""
+        same = and_(_approvals.run_id == run_id, _approvals.node == node, _approvals.path == path)
+        row = await self._approval_rows().first(_approvals.id, refine=lambda query: query.where(same))
+        return None if row is None else row["id"]
+
+    async def result(self, key: str, now: float) -> dict[str, Any] | None:
+        """The outputs that are kept for later runs under a key."""
+        columns = flow_results.c
+        row = await ScopedReader(self._session, self._scope, flow_results).first(
+            columns.outputs, refine=lambda query: query.where(columns.id == key, columns.expires_at > now)
+        )
+        return None if row is None else msgspec.json.decode(row["outputs"], type=dict[str, Any])
+
+    def _rows(self) -> ScopedReader:
+        return ScopedReader(self._session, self._scope, flow_runs)
+
+    def _event_rows(self) -> ScopedReader:
+        return ScopedReader(self._session, self._scope, flow_run_events)
+
+    def _approval_rows(self) -> ScopedReader:
+        return ScopedReader(self._session, self._scope, flow_approvals)
+
+
+class RunEditor(RunStore):
+    """The same, to be changed."""
+
+    def __init__(self, session: WriteSession, scope: Scope) -> None:
+        super().__init__(session, scope)
+        self._writer = session
+
+    async def add(self, values: Mapping[str, Any]) -> None:
+        """Have a run."""
+        await ScopedWriter(self._writer, self._scope, flow_runs).insert(encoded(values))
+
+    async def change(self, run_id: str, values: Mapping[str, Any], *where: ColumnElement[bool]) -> bool:
+        """Set columns of a run, under some conditions; whether it was there."""
+        writer = ScopedWriter(self._writer, self._scope, flow_runs)
+        return await writer.update(and_(_runs.id == run_id, *where), encoded(values)) == 1
+
+    async def last_seq(self, run_id: str) -> int | None:
+        """The number of a run's last event; nobody else adds one before the transaction ends."""
+        row = await self._rows().first(
+            _runs.last_seq, refine=lambda query: query.where(_runs.id == run_id).with_for_update()
+        )
+        return None if row is None else row["last_seq"]
+
+    async def add_events(self, run_id: str, first: int, events: Sequence[NewEvent]) -> None:
+        """Add events with numbers from `first` on."""
+        own = {"run_id": run_id, "organization_id": self._scope.organization_id, "project_id": self._scope.project_id}
+        rows = [{**own, "seq": first + place, **msgspec.structs.asdict(each)} for place, each in enumerate(events)]
+        for start in range(0, len(rows), _ROWS):
+            await self._writer.change(insert(flow_run_events).values(rows[start : start + _ROWS]))
+
+    async def remove_events(self, run_id: str, seqs: Sequence[int]) -> None:
+        """Take some events away."""
+        writer = ScopedWriter(self._writer, self._scope, flow_run_events)
+        for start in range(0, len(seqs), _ROWS):
+            await writer.delete(and_(_events.run_id == run_id, _events.seq.in_(seqs[start : start + _ROWS])))
+
+    async def add_approval(self, values: Mapping[str, Any]) -> None:
+        """Have something decided."""
+        await ScopedWriter(self._writer, self._scope, flow_approvals).insert(encoded(values))
+
+    async def change_approvals(self, where: ColumnElement[bool], values: Mapping[str, Any]) -> int:
+        """Set columns of approvals; of how many."""
+        return await ScopedWriter(self._writer, self._scope, flow_approvals).update(where, encoded(values))
+
+    async def withdraw(self, run_id: str) -> None:
+        """Nobody has to decide for this run any more."""
+        await self.change_approvals(
+            and_(_approvals.run_id == run_id, _approvals.state == "pending"), {"state": "withdrawn"}
+        )
+
+    async def reopen(self, run_id: str) -> None:
+        """What was withdrawn is to be decided after all."""
+        await self.change_approvals(
+            and_(_approvals.run_id == run_id, _approvals.state == "withdrawn"), {"state": "pending"}
+        )
+
+    async def decide(self, approval_id: str, state: ApprovalState, **values: Any) -> bool:
+        """Settle an approval that is pending; whether it was."""
+        pending = and_(_approvals.id == approval_id, _approvals.state == "pending")
+        return await self.change_approvals(pending, {"state": state, **values}) == 1
+
+    async def keep_result(self, key: str, outputs: Mapping[str, Any], now: float, until: float) -> None:
+        """Keep outputs for later runs, instead of what was kept."""
+        writer = ScopedWriter(self._writer, self._scope, flow_results)
+        await writer.delete(flow_results.c.id == key)
+        text = _encode(outputs).decode()
+        await writer.insert({"id": key, "outputs": text, "created_at": now, "expires_at": until})
+
+
+def encoded(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values as they are kept: some are JSON."""
+    return {
+        name: _encode(value).decode() if name in _JSON and value is not None else value
+        for name, value in values.items()
+    }
+
+
+def _conditions(which: RunFilter) -> list[ColumnElement[bool]]:
+    found: list[ColumnElement[bool]] = []
+    if which.flow_id is not None:
+        found.append(_runs.flow_id == which.flow_id)
+    if which.states:
+        found.append(_runs.state.in_(which.states))
+    if which.trigger_id is not None:
+        found.append(_runs.trigger_id == which.trigger_id)
+    return found
+
+
+_OWN_OF_RUN: Final = frozenset(FlowRun.__struct_fields__) & frozenset(flow_runs.c.keys()) - _JSON
+_OWN_OF_APPROVAL: Final = frozenset(Approval.__struct_fields__) & frozenset(flow_approvals.c.keys()) - _JSON
+
+
+def _run_of(row: RowMapping) -> FlowRun:
+    values: dict[str, Any] = {name: row[name] for name in _OWN_OF_RUN}
+    values["pinned"] = msgspec.json.decode(row["pinned"], type=dict[str, dict[str, tuple[str, str]]])
+    values["inputs"] = msgspec.json.decode(row["inputs"])
+    values["outputs"] = _outputs_of(row["outputs"])
+    values["error"] = None if row["error"] is None else msgspec.json.decode(row["error"], type=RunError)
+    values["targets"] = None if row["targets"] is None else msgspec.json.decode(row["targets"])
+    kind: Any = row["trigger_kind"]
+    values["trigger"] = Trigger(kind, row["trigger_id"], msgspec.json.decode(row["trigger_outputs"]))
+    return FlowRun(**values)
+
+
+def _outputs_of(text: str | None) -> Any:
+    if text is None:
+        return None
+    found = cast("dict[str, Any]", msgspec.json.decode(text))
+    return msgspec.convert(found, StoredOutputs) if "$stored" in found else found
+
+
+def _event_of(row: RowMapping) -> RunEvent:
+    return RunEvent(row["seq"], row["at"], row["type"], row["node"], row["path"], msgspec.json.decode(row["payload"]))
+
+
+def _approval_of(row: RowMapping) -> Approval:
+    values: dict[str, Any] = {name: row[name] for name in _OWN_OF_APPROVAL}
+    for name in ("form", "shown", "assignees", "answers"):
+        values[name] = None if row[name] is None else msgspec.json.decode(row[name])
+    return Approval(**values)

@@ -31,6 +31,8 @@ _DROPPED_BYTES: Final = 256 * 1024 * 1024
 _SEND_SECONDS: Final = 60.0
 """Patience between two pieces of a request, and with a caller who does not read."""
 _LOOK_SECONDS: Final = 15.0
+_UNREAD_SECONDS: Final = 0.05
+"""So long a connection is read on at the end of the server: what came before it may lie unread."""
 _NEVER: Final = float("inf")
 _ASGI: Final = {"version": "3.0", "spec_version": "2.3"}
 _STATUS_LINES: Final = {
@@ -80,6 +82,7 @@ class HttpConnection(asyncio.Protocol):
         self._loop = _loop or asyncio.get_running_loop()
         self._idle_seconds = float(config.timeout_keep_alive)
         self._deadline = self._loop.time() + self._idle_seconds
+        self._ending = False
         self._parser = httptools.HttpRequestParser(self)
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
@@ -158,10 +161,15 @@ class HttpConnection(asyncio.Protocol):
             waiter.set_result(None)
 
     def shutdown(self) -> None:
-        """End once what is under way is answered; called by uvicorn's server when it stops."""
+        """End once what is under way is answered; called by uvicorn's server when it stops.
+
+        A request that came and was not read yet is under way: callers do not ask again on a connection that was closed
+        before its first answer.
+        """
+        self._ending = True
         last = self._waiting[-1] if self._waiting else self._running
         if last is None:
-            self._close()
+            self._loop.call_later(_UNREAD_SECONDS, self._close_unused)
         else:
             last.keep_alive = False
 
@@ -207,7 +215,8 @@ class HttpConnection(asyncio.Protocol):
         }
         if self._parser.should_upgrade():
             self._unparsed = _length(self._headers)
-        turn = self._reading = _Turn(self, scope, version != "1.0" and self._parser.should_keep_alive())
+        keep_alive = not self._ending and version != "1.0" and self._parser.should_keep_alive()
+        turn = self._reading = _Turn(self, scope, keep_alive)
         if self._running is None:
             self._run(turn)
         else:
@@ -298,6 +307,10 @@ class HttpConnection(asyncio.Protocol):
             self._time_out()
             now = self._loop.time()
         self._timer = self._loop.call_at(min(now + _LOOK_SECONDS, max(self._deadline, now + 1.0)), self._look)
+
+    def _close_unused(self) -> None:
+        if self._running is None and not self.lost:
+            self._close()
 
     def _time_out(self) -> None:
         if self.lost:

@@ -1,11 +1,13 @@
 """The server's side of a connection, over real sockets, byte by byte where that matters."""
 
 import asyncio
+import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+import uvloop
 from uvicorn import Config
 from uvicorn.server import ServerState
 
@@ -398,6 +400,13 @@ async def test_the_slow_are_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
         await eventually_async(lambda: not site.state.tasks)
 
 
+def ask(port: int) -> socket.socket:
+    """A connection whose request nobody has read yet."""
+    caller = socket.create_connection(("127.0.0.1", port), DEADLINE)
+    caller.setblocking(False)
+    return caller
+
+
 async def test_a_caller_that_does_not_read_is_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_connection, "_SEND_SECONDS", 0.3)
     sent = 0
@@ -442,3 +451,27 @@ async def test_shutting_down() -> None:
         await eventually_async(lambda: not site.state.connections and not site.state.tasks)
         for writer in (idle_writer, busy_writer):
             writer.close()
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_request_that_came_before_the_end_is_answered(loop: Callable[[], Any]) -> None:
+    """Browsers do not ask again on a connection that was closed before it was used."""
+
+    async def end() -> None:
+        async with serving(hello) as site:
+            callers = [ask(site.port) for _ in range(20)]
+            await eventually_async(lambda: len(site.state.connections) == len(callers))
+            for caller in callers:
+                caller.sendall(GET)
+            for connection in list(site.state.connections):
+                connection.shutdown()
+            for caller in callers:
+                reader, writer = await asyncio.open_connection(sock=caller)
+                got = await asyncio.wait_for(reader.read(), DEADLINE)
+                assert got.startswith(b"HTTP/1.1 200 OK")
+                assert b"connection: close" in got
+                writer.close()
+            await eventually_async(lambda: not site.state.connections and not site.state.tasks)
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(end())

@@ -335,6 +335,15 @@ async def test_a_body_that_is_no_json_is_refused(world: World) -> None:
     trigger = await world.webhook(await world.key())
     with pytest.raises(Invalid, match="no JSON"):
         await world.firings.delivered(trigger.id, world.sent(body=b"a=1&b=2"), b"a=1&b=2")
+    for depth, refused in ((64, False), (65, True), (3_000, True)):
+        deep = b"[" * depth + b"]" * depth
+        told = world.sent(f"deep-{depth}", deep)
+        if refused:
+            with pytest.raises(Invalid):
+                await world.firings.delivered(trigger.id, told, deep)
+        else:
+            await world.firings.delivered(trigger.id, told, deep)
+    world.runs.begun.clear()
     await world.firings.delivered(trigger.id, world.sent(body=b""), b"")
     assert world.runs.begun[0][2].outputs["body"] is None
 

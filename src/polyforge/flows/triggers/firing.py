@@ -1,12 +1,13 @@
 """Triggers that fire: each delivery begins one run, however often it comes, and whatever is killed meanwhile."""
 
-from collections.abc import Mapping
-from typing import Any, Final, Protocol
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, Protocol, cast
 
 import msgspec
 
 from polyforge.database.database import Database
 from polyforge.database.scopes import Scope
+from polyforge.flows.bounds import MAX_DEPTH
 from polyforge.flows.document import Json
 from polyforge.flows.running.contract import FlowVersion, FlowVersions, SecretReader
 from polyforge.flows.running.records import Trigger
@@ -195,9 +196,25 @@ def _json_of(body: bytes) -> Json:
     if not body:
         return None
     try:
-        return msgspec.json.decode(body)
+        value = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Invalid("the body is no JSON; send `content-type: application/json`", param="body") from error
+    if _too_deep(value):
+        raise Invalid(f"the body has more than {MAX_DEPTH} objects and lists inside one another", param="body")
+    return value
+
+
+def _too_deep(value: Json) -> bool:
+    level: list[Json] = [value]
+    for _ in range(MAX_DEPTH):
+        level = [inner for each in level for inner in _held(each)]
+    return any(isinstance(each, dict | list) for each in level)
+
+
+def _held(value: Json) -> Iterable[Json]:
+    if isinstance(value, dict):
+        return cast("dict[str, Json]", value).values()
+    return cast("list[Json]", value) if isinstance(value, list) else ()
 
 
 def _shown(headers: Headers) -> dict[str, Any]:

@@ -2,132 +2,40 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator
 from typing import Any
 
-import httpx
-import msgspec
 import pytest
 
 from polyforge.database.database import Database
-from polyforge.flows.document import Json
-from polyforge.flows.keeping.records import FlowVersion
-from polyforge.flows.publishing import api, tools
 from polyforge.flows.publishing import service as service_module
-from polyforge.flows.publishing.service import PublishingService
+from polyforge.flows.publishing import tools
 from polyforge.flows.publishing.tools import FlowTools
-from polyforge.flows.running.records import FlowRun, RunError, RunEvent, Trigger
+from polyforge.flows.running.records import Trigger
 from polyforge.kernel.clock import FakeClock
 from polyforge.kernel.errors import Conflict, Invalid, NotFound
-from polyforge.server.management import build_management
 from polyforge.tenancy.callers import Caller
 from tests.support.flow_rooms import FlowRooms, caller
-from tests.support.flows import answering, loaded
+from tests.support.flows import answering
 from tests.support.principals import install_default
+from tests.support.published import SITE, PublishedFlows, publish
 from tests.unit.tenancy.samples import NOW
 
 ME = caller()
 AWAY = caller("0000000000000000000000009P")
-SITE = "https://ai.example.org"
-USUAL = Trigger()
-
-
-class Played:
-    """Runs of memory: each answers at once, but for questions that say otherwise."""
-
-    def __init__(self) -> None:
-        self.runs: dict[str, FlowRun] = {}
-        self.keys: dict[str, str] = {}
-        self.started: list[tuple[Trigger, int | None]] = []
-        self.open = asyncio.Event()
-
-    async def start(
-        self,
-        caller: Caller,
-        version: FlowVersion,
-        inputs: Mapping[str, Json],
-        *,
-        trigger: Trigger = USUAL,
-        idempotency_key: str | None = None,
-        max_cost: int | None = None,
-    ) -> FlowRun:
-        if not isinstance(inputs.get("question"), str):
-            raise Invalid("question: must be given, as a text", param="question")
-        if idempotency_key is not None and idempotency_key in self.keys:
-            return self.runs[self.keys[idempotency_key]]
-        self.started.append((trigger, max_cost))
-        question = inputs["question"]
-        state: Any = "running" if question == "hang" else "failed" if question == "fail" else "succeeded"
-        error = RunError("timeout", "it took too long", node="chat", hint="try it again") if state == "failed" else None
-        outputs = {"answer": f"About {question}."} if state == "succeeded" else None
-        run = FlowRun(
-            id=f"run_{len(self.runs)}", organization_id=caller.organization_id, project_id=caller.project_id,
-            flow_id=version.flow_id, flow_name=version.flow_name, version=version.version, plan="", pinned={},
-            state=state, inputs=dict(inputs), outputs=outputs, error=error, cost_micros=1_500_000,
-            max_cost_micros=max_cost, trigger=trigger, asked_by_id="k", asked_by_name="key", user_id=None, job_id="j",
-            parent_id=None, targets=None, last_seq=3, created_at=NOW, started_at=NOW, ended_at=NOW,
-        )  # fmt: skip
-        self.runs[run.id] = run
-        if idempotency_key is not None:
-            self.keys[idempotency_key] = run.id
-        return run
-
-    async def get(self, caller: Caller, run_id: str) -> FlowRun:
-        return self.runs[run_id]
-
-    async def wait(self, caller: Caller, run_id: str, seconds: float) -> FlowRun:
-        return self.runs[run_id]
-
-    async def cancel(self, caller: Caller, run_id: str) -> FlowRun:
-        run = self.runs[run_id]
-        self.runs[run_id] = changed = msgspec.structs.replace(run, state="cancelled")
-        return changed
-
-    async def events(self, caller: Caller, run_id: str, after: int) -> AsyncIterator[RunEvent]:
-        for seq, kind in enumerate(("node.started", "node.token", "node.finished"), 1):
-            yield RunEvent(seq, NOW, kind, "chat", "", {"text": "About"} if kind == "node.token" else {})  # pyright: ignore[reportArgumentType]
-        if self.runs[run_id].state == "running":
-            await self.open.wait()
-
-    async def outputs(self, caller: Caller, run: FlowRun) -> Mapping[str, Json] | None:
-        assert run.outputs is None or isinstance(run.outputs, dict)
-        return run.outputs
-
-
-class Place:
-    """The routes over the rooms of one project."""
-
-    def __init__(self, rooms: FlowRooms) -> None:
-        self.rooms = rooms
-        self.runs = Played()
-        self.publishing = PublishingService(rooms.tools, rooms.flows)
-        self.tools = FlowTools(self.publishing, self.runs)
-        self.caller = ME
-        self.app = build_management([api.router(rooms.flows, self.publishing, self.runs, SITE)])
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        scope["state"] = {"caller": self.caller, "request_id": "r"}
-        await self.app(scope, receive, send)
-
-    async def call(self, method: str, path: str, body: Any = None, **headers: str) -> httpx.Response:
-        transport = httpx.ASGITransport(self)  # pyright: ignore[reportArgumentType]
-        async with httpx.AsyncClient(transport=transport, base_url=SITE) as client:
-            return await client.request(method, f"/api/v1/flows/{path}", json=body, headers=headers)
 
 
 @pytest.fixture
-async def place(database: Database) -> AsyncGenerator[Place]:
+async def place(database: Database) -> AsyncGenerator[PublishedFlows]:
     await install_default(database, FakeClock(NOW))
     rooms = FlowRooms(database)
-    await rooms.flows.create(ME, document=loaded(answering()), slug="ask")
-    await rooms.drafts.commit(ME, "ask", "first", None)
-    await rooms.aliases.point(ME, "ask", "prod", "1", "")
-    made = Place(rooms)
+    await publish(rooms, "ask", answering())
+    made = PublishedFlows(rooms)
     yield made
     made.runs.open.set()
 
 
-async def test_a_run_by_name_answers_with_its_outputs(place: Place) -> None:
+async def test_a_run_by_name_answers_with_its_outputs(place: PublishedFlows) -> None:
     answer = await place.call("POST", "ask@prod/run", {"inputs": {"question": "trees"}, "max_cost_usd": 0.25})
     assert answer.status_code == 200, answer.text
     told = answer.json()
@@ -139,7 +47,7 @@ async def test_a_run_by_name_answers_with_its_outputs(place: Place) -> None:
         assert (again.status_code, again.json()["version"]) == (200, told["version"])
 
 
-async def test_a_run_that_goes_on_and_one_that_failed_say_so(place: Place) -> None:
+async def test_a_run_that_goes_on_and_one_that_failed_say_so(place: PublishedFlows) -> None:
     assert (
         await place.call("POST", "ask/run", {"inputs": {"question": "hang"}, "timeout_seconds": 0})
     ).status_code == 202
@@ -148,14 +56,14 @@ async def test_a_run_that_goes_on_and_one_that_failed_say_so(place: Place) -> No
     assert (await place.call("POST", "ask/run", {"inputs": {"question": "hang"}, "mode": "async"})).status_code == 202
 
 
-async def test_the_same_key_is_the_same_run(place: Place) -> None:
+async def test_the_same_key_is_the_same_run(place: PublishedFlows) -> None:
     body = {"inputs": {"question": "a"}}
     one, two = [await place.call("POST", "ask/run", body, **{"idempotency-key": "k1"}) for _ in range(2)]
     assert one.json()["id"] == two.json()["id"]
     assert (await place.call("POST", "ask/run", body, **{"idempotency-key": "k" * 201})).status_code == 400
 
 
-async def test_a_stream_tells_what_happens_and_ends_with_the_run(place: Place) -> None:
+async def test_a_stream_tells_what_happens_and_ends_with_the_run(place: PublishedFlows) -> None:
     answer = await place.call("POST", "ask/run", {"inputs": {"question": "sea"}, "mode": "stream"})
     assert answer.headers["content-type"].startswith("text/event-stream")
     frames = [frame.split("\n") for frame in answer.text.strip().split("\n\n")]
@@ -166,7 +74,7 @@ async def test_a_stream_tells_what_happens_and_ends_with_the_run(place: Place) -
 
 
 @pytest.mark.parametrize("name", ["flow", "graph", "nodes", "document", "definition", "version"])
-async def test_a_graph_never_runs(place: Place, name: str) -> None:
+async def test_a_graph_never_runs(place: PublishedFlows, name: str) -> None:
     answer = await place.call("POST", "ask/run", {"inputs": {"question": "a"}, name: answering()})
     assert (answer.status_code, answer.json()["param"]) == (400, name)
     assert "only stored versions run" in answer.json()["detail"]
@@ -177,11 +85,11 @@ async def test_a_graph_never_runs(place: Place, name: str) -> None:
     "body",
     [{"inputs": []}, {"inputs": {}, "other": 1}, {"mode": "fast"}, {"timeout_seconds": 601}, {"max_cost_usd": 0}],
 )
-async def test_what_is_no_request_is_refused(place: Place, body: Any) -> None:
+async def test_what_is_no_request_is_refused(place: PublishedFlows, body: Any) -> None:
     assert (await place.call("POST", "ask/run", body)).status_code == 400
 
 
-async def test_only_versions_of_the_project_run_and_only_for_who_may(place: Place) -> None:
+async def test_only_versions_of_the_project_run_and_only_for_who_may(place: PublishedFlows) -> None:
     assert (await place.call("POST", "ask@draft/run", {})).status_code == 409
     assert (await place.call("POST", "none/run", {})).status_code == 404
     place.caller = AWAY
@@ -190,13 +98,13 @@ async def test_only_versions_of_the_project_run_and_only_for_who_may(place: Plac
     assert (await place.call("POST", "ask/run", {})).status_code == 403
 
 
-async def test_the_document_of_a_flow_is_its_own(place: Place) -> None:
+async def test_the_document_of_a_flow_is_its_own(place: PublishedFlows) -> None:
     told = (await place.call("GET", "ask/openapi.json")).json()
     assert list(told["paths"]) == ["/api/v1/flows/ask@prod/run"]
     assert told["servers"] == [{"url": SITE}]
 
 
-async def test_a_script_comes_as_a_file(place: Place) -> None:
+async def test_a_script_comes_as_a_file(place: PublishedFlows) -> None:
     answer = await place.call("GET", "ask/export.py")
     assert answer.headers["content-type"].startswith("text/x-python")
     found: dict[str, Any] = {"__name__": "exported"}
@@ -205,7 +113,7 @@ async def test_a_script_comes_as_a_file(place: Place) -> None:
     assert found["flow"].hash() == version.version
 
 
-async def test_an_alias_is_published_and_taken_back(place: Place) -> None:
+async def test_an_alias_is_published_and_taken_back(place: PublishedFlows) -> None:
     assert (await place.call("GET", "ask@prod/page")).status_code == 404
     put = await place.call("PUT", "ask/publications/prod", {"tool": True, "page": True})
     assert (put.status_code, put.json()["tool_name"]) == (200, "ask")
@@ -223,7 +131,9 @@ async def test_an_alias_is_published_and_taken_back(place: Place) -> None:
     assert (await place.call("PUT", "ask/publications/none", {"tool": True})).status_code == 404
 
 
-async def test_agents_find_what_is_published_and_nothing_else(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_agents_find_what_is_published_and_nothing_else(
+    place: PublishedFlows, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(tools, "PAGE", 1)
     for alias in ("prod", "beta_1"):
         await place.rooms.aliases.point(ME, "ask", alias, "1", "")
@@ -243,7 +153,7 @@ async def test_agents_find_what_is_published_and_nothing_else(place: Place, monk
         await place.tools.page(ME, "nonsense")
 
 
-async def test_a_call_of_a_tool_tells_how_far_it_is(place: Place) -> None:
+async def test_a_call_of_a_tool_tells_how_far_it_is(place: PublishedFlows) -> None:
     await place.publishing.publish(ME, "ask", "prod", tool=True, page=False)
     version, heard = await place.tools.find(ME, "ask"), list[Any]()
     answer = await place.tools.call(ME, version, {"question": "a"}, lambda *said: heard.append(said), bound=True)
@@ -257,7 +167,9 @@ async def test_a_call_of_a_tool_tells_how_far_it_is(place: Place) -> None:
 
 
 @pytest.mark.parametrize(("bound", "state"), [(True, "cancelled"), (False, "running")])
-async def test_a_run_ends_with_who_asked_only_where_they_are_bound(place: Place, bound: bool, state: str) -> None:
+async def test_a_run_ends_with_who_asked_only_where_they_are_bound(
+    place: PublishedFlows, bound: bool, state: str
+) -> None:
     version, going = await place.rooms.flows.resolve(ME, "ask"), asyncio.Event()
     calling = asyncio.create_task(
         place.tools.call(ME, version, {"question": "hang"}, lambda *_: going.set(), bound=bound)
@@ -269,7 +181,7 @@ async def test_a_run_ends_with_who_asked_only_where_they_are_bound(place: Place,
     assert place.runs.runs["run_0"].state == state
 
 
-async def test_a_call_that_takes_too_long_says_where_to_look(place: Place) -> None:
+async def test_a_call_that_takes_too_long_says_where_to_look(place: PublishedFlows) -> None:
     version = await place.rooms.flows.resolve(ME, "ask")
     answer = await FlowTools(place.publishing, place.runs, 0).call(
         ME, version, {"question": "hang"}, lambda *_: None, bound=True
@@ -277,7 +189,7 @@ async def test_a_call_that_takes_too_long_says_where_to_look(place: Place) -> No
     assert (answer.failed, "GET /api/v1/flow-runs/run_0" in answer.text) == (True, True)
 
 
-async def test_publications_are_bounded_and_told(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_publications_are_bounded_and_told(place: PublishedFlows, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service_module, "MAX_PUBLICATIONS", 1)
     await place.publishing.publish(ME, "ask", "prod", tool=True, page=False)
     await place.rooms.aliases.point(ME, "ask", "beta", "1", "")

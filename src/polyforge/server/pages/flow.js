@@ -216,7 +216,7 @@ function talk(inputs) {
   const line = (who, text) => {
     const body = made("span", { textContent: text });
     const name = who === "user" ? "You" : page.title;
-    part("talk").append(made("li", { className: who }, made("span", { className: "who", textContent: name }), body));
+    part("talk").append(made("div", { className: who }, made("span", { className: "who", textContent: name }), body));
     part("talk").scrollTop = part("talk").scrollHeight;
     return body;
   };

@@ -1,0 +1,173 @@
+"""The pages of published flows as people see them, in Chromium; what runs is played.
+
+Playwright's sync interface keeps a loop running in this thread, so the site has a thread of its own, and no test here
+is async.
+"""
+
+import asyncio
+import json
+import shutil
+import socket
+import threading
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+from playwright.sync_api import Browser, expect
+
+from polyforge.database.settings import DatabaseSettings
+from polyforge.kernel.clock import FakeClock
+from polyforge.server.http import send_whole
+from polyforge.server.pages import headers_of, is_page, read_page
+from tests.support.browser import NARROW, Window, chromium, window
+from tests.support.databases import Place
+from tests.support.flow_rooms import FlowRooms, caller
+from tests.support.flows import answering
+from tests.support.principals import install_default
+from tests.support.published import PublishedFlows, many_fields, publish
+from tests.support.waiting import DEADLINE
+from tests.unit.tenancy.samples import NOW
+
+KEY = "pf-good"
+
+
+class Site:
+    """Pages, and the API behind a key."""
+
+    def __init__(self, data: Path) -> None:
+        self._data = data
+        self._socket = socket.socket()
+        self._socket.bind(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        self._server = uvicorn.Server(uvicorn.Config(self, lifespan="off", log_level="warning"))
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="site")
+        self._ready = threading.Event()
+
+    def start(self) -> None:
+        self._thread.start()
+        assert self._ready.wait(DEADLINE)
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+        self._thread.join(DEADLINE)
+
+    async def _serve(self) -> None:
+        database = Place(DatabaseSettings(), self._data).database()
+        await database.open()
+        await install_default(database, FakeClock(NOW))
+        rooms = FlowRooms(database)
+        self.flows = PublishedFlows(rooms)
+        for slug, document in (("ask", answering()), ("write", many_fields())):
+            await publish(rooms, slug, document)
+            await self.flows.publishing.publish(caller(), slug, "prod", tool=False, page=True)
+        self._ready.set()
+        await self._server.serve(sockets=[self._socket])
+        await database.close()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        path = scope["path"]
+        if is_page(path):
+            kind, body = await read_page(path)
+            await send_whole(send, 200, [(b"content-type", kind), *headers_of(path)], body)
+        elif path == "/favicon.ico":
+            await send_whole(send, 200, [], b"")
+        elif dict(scope["headers"]).get(b"authorization") != f"Bearer {KEY}".encode():
+            told = json.dumps({"detail": "this key does not work"}).encode()
+            await send_whole(send, 401, [(b"content-type", b"application/problem+json")], told)
+        elif path.endswith("/cancel"):
+            await self.flows.runs.cancel(caller(), path.split("/")[-2])
+            self.flows.runs.open.set()
+            await send_whole(send, 200, [(b"content-type", b"application/json")], b"{}")
+        else:
+            await self.flows(scope, receive, send)
+
+
+@pytest.fixture(scope="module")
+def site(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Generator[Site]:
+    data = tmp_path_factory.mktemp("site") / "data"
+    shutil.copytree(sqlite_template, data)
+    made = Site(data)
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Generator[Browser]:
+    with chromium() as opened:
+        yield opened
+
+
+def enter(opened: Window, path: str) -> None:
+    """Open a page, and give the key that it asks for."""
+    opened.open(path)
+    opened.page.get_by_label("API key").fill(KEY)
+    opened.page.get_by_role("button", name="Go on").click()
+
+
+@pytest.mark.parametrize(("scheme", "size"), [("light", "wide"), ("dark", "narrow")])
+def test_a_form_is_filled_in_and_answered(site: Site, browser: Browser, scheme: Any, size: str) -> None:
+    options = {"viewport": NARROW} if size == "narrow" else {}
+    with window(browser, site.url, f"flow-form-{scheme}", color_scheme=scheme, **options) as opened:
+        page = opened.page
+        opened.open("/flows/write@prod")
+        expect(page.get_by_label("API key")).to_be_visible()
+        opened.shoot("entry")
+        opened.axe()
+        enter(opened, "/flows/write@prod")
+        expect(page.get_by_role("heading", name="Write about a topic")).to_be_visible()
+        page.get_by_label("Topic").fill("hills <b>and</b> rivers")
+        expect(page.get_by_label("How many words")).to_have_value("100")
+        page.get_by_label("Write formally").check()
+        page.get_by_label("Tags").fill('["green"')
+        page.get_by_role("button", name="Run").click()
+        expect(page.get_by_role("alert")).to_contain_text("Tags")
+        page.get_by_label("Tags").fill('["green"]')
+        opened.shoot("filled")
+        opened.axe()
+        page.get_by_role("button", name="Run").click()
+        expect(page.get_by_role("status")).to_have_text("Done.")
+        expect(page.locator("#outputs pre.text")).to_have_text("On hills <b>and</b> rivers")
+        given = json.loads(page.locator("#outputs pre:not(.text)").inner_text())
+        assert given == {"topic": "hills <b>and</b> rivers", "words": 100, "formal": True, "tags": ["green"]}
+        opened.fits()
+        opened.shoot("answered", full_page=True)
+        opened.axe()
+
+
+def test_a_talk_is_answered_and_a_run_can_be_stopped(site: Site, browser: Browser) -> None:
+    with window(browser, site.url, "flow-chat") as opened:
+        page = opened.page
+        enter(opened, "/flows/ask@prod")
+        page.get_by_label("Your message").fill("trees")
+        page.keyboard.press("Enter")
+        expect(page.locator("#talk .assistant")).to_contain_text("About trees.")
+        page.get_by_label("Your message").fill("fail")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("alert")).to_have_text("chat: it took too long (try it again)")
+        page.get_by_label("Your message").fill("hang")
+        page.get_by_role("button", name="Send").click()
+        expect(page.locator("#talk .assistant")).to_have_count(3)
+        opened.shoot("running")
+        opened.axe()
+        page.get_by_role("button", name="Stop").click()
+        expect(page.get_by_role("status")).to_have_text("Stopped.")
+        expect(page.get_by_role("alert")).to_have_text("")
+        expect(page.get_by_role("button", name="Send")).to_be_enabled()
+        opened.shoot("stopped")
+
+
+def test_a_wrong_key_and_a_page_that_is_not_there_say_so(site: Site, browser: Browser) -> None:
+    with window(browser, site.url, "flow-refused") as opened:
+        opened.forgive("status of 401")
+        opened.forgive("status of 404")
+        page = opened.page
+        opened.open("/flows/ask@prod")
+        page.get_by_label("API key").fill("pf-bad")
+        page.get_by_role("button", name="Go on").click()
+        expect(page.get_by_role("alert")).to_have_text("this key does not work")
+        enter(opened, "/flows/none@prod")
+        expect(page.get_by_role("alert")).to_contain_text("has no page")
+        expect(page.locator("#form")).to_be_hidden()

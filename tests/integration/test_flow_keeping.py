@@ -306,14 +306,34 @@ async def test_a_flow_is_put_away_and_comes_back_or_goes(rooms: FlowRooms) -> No
         with pytest.raises(Conflict, match="restore"):
             await refused
     assert (await rooms.versions.get(ME, made.flow.id, "1"))[0] == first
+    assert await rooms.versions.document(ME, made.flow.id, first.version) == made.document
+    with pytest.raises(NotFound):
+        await rooms.versions.document(ME, made.flow.id, "prod")
     assert [each.flow.slug for each in (await rooms.flows.page(ME, 9, None))[0]] == []
     assert [each.flow.slug for each in (await rooms.flows.page(ME, 9, None, archived=True))[0]] == ["echo"]
     await rooms.flows.restore(ME, made.flow.id)
     assert (await rooms.flows.resolve(ME, "echo")).version == first.version
     await rooms.flows.archive(ME, "echo")
+    run = _Running(first.version)
+    rooms.flows.needed_by(run)
+    with pytest.raises(Conflict, match="still"):
+        await rooms.flows.remove(ME, made.flow.id)
+    run.over = True
     await rooms.flows.remove(ME, made.flow.id)
     for table in (flows, flow_drafts, flow_versions):
         assert await rows(rooms.database, table) == []
+
+
+class _Running:
+    """A run that needs its version, and does not mind that the flow is put away."""
+
+    def __init__(self, version: str) -> None:
+        self.over = False
+        self._version = version
+
+    async def why(self, caller: Caller, flow_id: str, version: str | None) -> str | None:
+        assert caller == ME
+        return "it runs still" if flow_id and version == self._version and not self.over else None
 
 
 async def test_lists_go_from_the_latest_change_and_are_searched(rooms: FlowRooms) -> None:

@@ -27,7 +27,11 @@ class Needed(Protocol):
     """Whoever may need a flow, or a version of one, to stay."""
 
     async def why(self, caller: Caller, flow_id: str, version: str | None) -> str | None:
-        """What keeps it from being taken away, in words that say what to do; None: nothing."""
+        """What keeps it from being taken away, in words that say what to do; None: nothing.
+
+        Without a version it is about the flow being put away, after which it is not resolved any more. Before it is
+        removed for ever, each of its versions is asked for too.
+        """
         ...
 
 

@@ -24,6 +24,7 @@ from polyforge.flows.keeping.choosing import choose
 from polyforge.flows.keeping.contents import Packed
 from polyforge.flows.keeping.records import (
     MAX_FLOWS,
+    MAX_VERSIONS,
     PREFIX,
     Draft,
     DraftRow,
@@ -161,8 +162,10 @@ class FlowService:
 
     async def remove(self, caller: Caller, name: str) -> None:
         """Remove a flow that is put away, with its versions and its history, for ever."""
-        flow = (await self.get(caller, name))[0].flow
-        await self._refuse_needed(caller, flow.id, None)
+        async with looking(self._tools, caller, name) as at:
+            flow, versions = at.flow, await at.store.versions(at.flow.id, MAX_VERSIONS)
+        for version in (None, *(info.version for info in versions)):
+            await self._refuse_needed(caller, flow.id, version)
         scope = scope_of(caller)
         async with self._tools.database.write(scope) as session:
             change = await self._taken(session, caller, flow.id)

@@ -60,6 +60,15 @@ class Versions:
             content = await at.store.content(at.flow.id, info.version)
         return info, await self._opened(info, content)
 
+    async def document(self, caller: Caller, flow_id: str, version: str) -> Document:
+        """What the version with an id holds, that of a flow that was put away too: a run that began goes on."""
+        async with looking(self._tools, caller, flow_id) as at:
+            info = await at.store.version(at.flow.id, version)
+            if info is None:
+                raise NotFound(f"{at.flow.slug!r} has no version {version[:64]!r}")
+            content = await at.store.content(at.flow.id, info.version)
+        return await self._opened(info, content)
+
     async def remove(self, caller: Caller, name: str, version: str) -> None:
         """Take a version away; Conflict for the latest, and for one that an alias, or somebody else, needs."""
         async with looking(self._tools, caller, name) as at:

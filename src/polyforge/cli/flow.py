@@ -10,6 +10,7 @@ import typer
 
 from polyforge.cli.client import problem_lines, segment
 from polyforge.cli.errors import CommandError
+from polyforge.cli.flow_runs import approvals, approve, publish, reject, run, runs, withdraw
 from polyforge.cli.flow_templates import TEMPLATES, templates
 from polyforge.cli.flow_triggers import app as triggers
 from polyforge.cli.lazy import plain_app
@@ -19,6 +20,8 @@ from polyforge.cli.output import print_fields, print_json, show_all, to_minute, 
 app = plain_app("Make, version, compare, bring in and run flows.")
 app.command("templates")(templates)
 app.add_typer(triggers, name="triggers")
+for command in (run, runs, approvals, approve, reject, publish, withdraw):
+    app.command()(command)
 
 FLOWS: Final = "/api/v1/flows"
 _SHORT: Final = 12
@@ -145,13 +148,17 @@ def export(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write it here. [default: to the output]")
     ] = None,
+    python: Annotated[bool, typer.Option("--python", help="As a script that builds the same version.")] = False,
     url: Url = DEFAULT,
     key: Key = None,
     data: Data = None,
 ) -> None:
     """Write a flow as a file that can be brought in elsewhere: what would run, or FLOW@draft."""
     client, (name, version) = connect(url, key, data), _split(reference)
-    content = b"".join(client.chunks(f"{FLOWS}/{segment(name)}/export", {"version": version}))
+    if python:
+        content = b"".join(client.chunks(f"{FLOWS}/{segment(reference)}/export.py")).rstrip()
+    else:
+        content = b"".join(client.chunks(f"{FLOWS}/{segment(name)}/export", {"version": version}))
     if output is None:
         sys.stdout.write(content.decode() + "\n")
         return

@@ -17,8 +17,10 @@ FLOWS: Final = "/api/v1/flows"
 RUNS: Final = "/api/v1/flow-runs"
 APPROVALS: Final = "/api/v1/approvals"
 RUN_HEADERS: Final = ("id", "flow", "version", "state", "trigger", "cost", "created", "ended")
+APPROVAL_HEADERS: Final = ("id", "flow", "node", "question", "state", "asked", "expires")
 OVER: Final = ("succeeded", "failed", "cancelled")
 _SHORT: Final = 12
+_QUESTION: Final = 60
 
 Reference = Annotated[
     str, typer.Argument(metavar="FLOW", help="A flow's short name or id, with @ALIAS or @VERSION; default: prod.")
@@ -37,7 +39,9 @@ def run(
     ] = None,
     stream: Annotated[bool, typer.Option("--stream", help="Show what happens as it does.")] = False,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the end.")] = True,
-    timeout: Annotated[float, typer.Option(min=0, max=600, help="How many seconds to wait.")] = 600,
+    timeout: Annotated[
+        float, typer.Option(min=0, max=590, help="How many seconds to wait; the run goes on after it.")
+    ] = 300,
     max_cost: Annotated[float | None, typer.Option(help="Dollars after which no node begins.")] = None,
     url: Url = DEFAULT,
     key: Key = None,
@@ -73,6 +77,45 @@ def runs(
     wanted = None if flow is None else client.get(f"{FLOWS}/{segment(flow)}")["id"]
     found = list(client.pages(RUNS, {"flow": wanted, "state": state}, limit))
     show_all(found, RUN_HEADERS, [_row(each) for each in found], as_json)
+
+
+def approvals(
+    every: Annotated[bool, typer.Option("--all", help="Of everybody, and those that are decided.")] = False,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many of the latest to show.")] = 50,
+    url: Url = DEFAULT,
+    key: Key = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Show what runs wait for you to decide."""
+    query = None if every else {"mine": "true", "state": "pending"}
+    found = list(connect(url, key, data).pages(APPROVALS, query, limit))
+    show_all(found, APPROVAL_HEADERS, [_approval_row(each) for each in found], as_json)
+
+
+def approve(
+    approval_id: ApprovalId,
+    values: Annotated[str | None, typer.Option(help="What the form asks for, as JSON.")] = None,
+    url: Url = DEFAULT,
+    key: Key = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Approve what a run asks; it goes on."""
+    given: Any = {} if values is None else _decoded("--values", values)
+    _decide(connect(url, key, data), approval_id, {"decision": "approve", "values": given}, as_json)
+
+
+def reject(
+    approval_id: ApprovalId,
+    reason: Annotated[str, typer.Option(help="Why not; whoever asked is told.")],
+    url: Url = DEFAULT,
+    key: Key = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Reject what a run asks; it goes on with that."""
+    _decide(connect(url, key, data), approval_id, {"decision": "reject", "reason": reason}, as_json)
 
 
 def publish(
@@ -179,7 +222,7 @@ def _show_end(found: dict[str, Any], as_json: bool, *, waited: bool) -> None:
         _show_outputs(found["outputs"] or {})
     if not waited:
         if not as_json:
-            typer.echo(f"{found['id']} is {found['state']}; follow it: polyforge flow runs")
+            typer.echo(f"{found['id']} is {found['state']}; see it: polyforge flow runs")
         return
     if found["state"] not in OVER:
         raise CommandError(f"the run {found['id']} is {found['state']} still; it goes on")
@@ -207,6 +250,19 @@ def _why(found: dict[str, Any]) -> str:
     return f"failed: {where}{visible(error['message'])}{visible(hint)}"
 
 
+def _decide(client: ApiClient, approval_id: str, body: dict[str, Any], as_json: bool) -> None:
+    found = client.post(f"{APPROVALS}/{segment(approval_id)}/decide", body)
+    if as_json:
+        print_json(found)
+    else:
+        typer.echo(f"{found['id']} is {found['state']}; the run {found['run_id']} goes on")
+
+
+def _approval_row(found: dict[str, Any]) -> list[object]:
+    row = [found["id"], found["flow_name"], found["node"], found["question"][:_QUESTION], found["state"]]
+    return [*row, to_minute(found["asked_at"]), to_minute(found["expires_at"])]
+
+
 def _row(found: dict[str, Any]) -> list[object]:
-    row = [found["id"], found["flow"], found["version"][:_SHORT], found["state"], found["trigger"]["kind"]]
+    row = [found["id"], found["flow_name"], found["version"][:_SHORT], found["state"], found["trigger"]["kind"]]
     return [*row, found["cost_usd"], to_minute(found["created_at"]), to_minute(found["ended_at"])]

@@ -11,10 +11,10 @@ from polyforge.flows.document import Json
 from polyforge.flows.keeping.records import FlowVersion
 from polyforge.flows.publishing.json_schemas import must_be_given
 from polyforge.flows.publishing.records import Publication, tool_name
-from polyforge.flows.running.records import FlowRun, RunState
+from polyforge.flows.running.records import FlowRun
+from polyforge.flows.running.schemas import FlowRunSummary, summary_of
 from polyforge.kernel.clock import utc
 from polyforge.kernel.errors import Invalid
-from polyforge.kernel.money import to_usd
 
 USUAL_SECONDS: Final = 60.0
 MOST_SECONDS: Final = 600.0
@@ -53,29 +53,10 @@ class RunBody(BaseModel):
         return value  # pyright: ignore[reportUnknownVariableType]
 
 
-class PublishedRunErrorView(BaseModel):
-    """Why a run failed."""
+class PublishedRunView(FlowRunSummary):
+    """A run, with what came of it. GET /api/v1/flow-runs/{id} tells more."""
 
-    code: str
-    message: str
-    node: str = Field(description="Empty: no node of it failed, the run as a whole did.")
-    path: str = Field(description="The rounds of the loops around the node.")
-    hint: str = Field(description="What to do about it.")
-
-
-class PublishedRunView(BaseModel):
-    """A run, with what came of it."""
-
-    id: str = Field(description="GET /api/v1/flow-runs/{id} tells more.")
-    flow_id: str
-    flow: str = Field(description="The flow's short name.")
-    version: str
-    state: RunState
     outputs: dict[str, Any] | None = Field(description="By name; those that were skipped are left out.")
-    error: PublishedRunErrorView | None
-    cost_usd: float
-    created_at: datetime
-    ended_at: datetime | None
 
 
 class PublicationBody(BaseModel):
@@ -131,24 +112,7 @@ class FlowPageView(BaseModel):
 
 def run_view(run: FlowRun, outputs: Mapping[str, Json] | None) -> PublishedRunView:
     """A run as it is told."""
-    error = run.error
-    told = None
-    if error is not None:
-        told = PublishedRunErrorView(
-            code=error.code, message=error.message, node=error.node, path=error.path, hint=error.hint
-        )
-    return PublishedRunView(
-        id=run.id,
-        flow_id=run.flow_id,
-        flow=run.flow_name,
-        version=run.version,
-        state=run.state,
-        outputs=None if outputs is None else dict(outputs),
-        error=told,
-        cost_usd=to_usd(run.cost_micros),
-        created_at=utc(run.created_at),
-        ended_at=None if run.ended_at is None else utc(run.ended_at),
-    )
+    return PublishedRunView(**dict(summary_of(run)), outputs=None if outputs is None else dict(outputs))
 
 
 def publication_view(publication: Publication, slug: str) -> PublicationView:
@@ -189,6 +153,6 @@ def page_view(version: FlowVersion) -> FlowPageView:
         description=version.document.description,
         flow=version.flow_name,
         version=version.version,
-        inputs=inputs,
+        inputs=sorted(inputs, key=lambda each: not each.required),
         outputs=outputs,
     )

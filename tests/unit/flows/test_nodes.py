@@ -1,14 +1,19 @@
 """Every type of node says all that is needed of it."""
 
 import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from polyforge.flows.built_in import built_in
+from polyforge.flows import nodes
+from polyforge.flows.built_in import built_in, runners
 from polyforge.flows.document import Declared, Interface, Promised
 from polyforge.flows.nodetypes import NodeType, NodeTypes
-from tests.support.flows import MODEL
+from tests.support.flows import MODEL, flow, node, problems
+from tests.support.node_calls import Bench
 from tests.unit.flows.samples import SAMPLES
 
 INTERFACE = Interface({"question": Declared("text")}, {"answer": Promised("number")})
@@ -103,3 +108,50 @@ def test_what_is_not_here_says_why() -> None:
     gone = {kind.type for kind in TYPES if kind.unavailable}
     assert {"knowledge.retrieve", "speech.transcribe", "code.python"} <= gone
     assert "model.chat" not in gone
+
+
+NEW = '''
+"""A node that somebody wrote."""
+
+from polyforge.flows import fields
+from polyforge.flows.nodetypes import NodeType, fixed, port
+from polyforge.flows.running.contract import NodeCall, Outputs
+
+NODE = NodeType(
+    type="text.shout",
+    v=1,
+    title="Shout",
+    description="Says a text louder.",
+    category="text",
+    params=fields.parameters(marks=fields.whole("Marks", least=1, most=9, default=1)),
+    ports=fixed({"text": port("text", "Text")}, {"text": port("text", "The same, louder")}),
+    deterministic=True,
+)
+
+
+async def run(call: NodeCall) -> Outputs:
+    """Shout."""
+    return {"text": call.inputs["text"].upper() + "!" * call.params.get("marks", 1)}
+'''
+
+
+@pytest.fixture
+def one_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A file that was put beside those of the package."""
+    (tmp_path / "text_shout.py").write_text(NEW)
+    monkeypatch.setattr(nodes, "__path__", [*nodes.__path__, str(tmp_path)])
+    for each in (built_in, runners):
+        each.cache_clear()
+    yield
+    sys.modules.pop(f"{nodes.__name__}.text_shout", None)
+    for each in (built_in, runners):
+        each.cache_clear()
+
+
+@pytest.mark.usefixtures("one_more")
+async def test_a_new_type_is_one_new_file() -> None:
+    assert await Bench().run("text.shout", {"marks": 2}, text="hi") == {"text": "HI!!"}
+    shouting = flow({"a": node("text.shout", {"marks": 10}), "b": node("text.shout", {}, text="x")})
+    assert [(each.code, each.node) for each in problems(shouting) if each.severity == "error"] == [
+        ("bad_param", "a"),
+    ]

@@ -10,6 +10,7 @@ from polyforge.flows.keeping.importing import Importing
 from polyforge.flows.keeping.pointing import Aliases
 from polyforge.flows.keeping.service import FlowService
 from polyforge.flows.keeping.versions import Versions
+from polyforge.flows.publishing.service import PublishingService
 from polyforge.kernel.clock import Clock
 from polyforge.tenancy.audit.recorder import Recorder
 from polyforge.wiring.settings import Settings
@@ -26,4 +27,5 @@ class FlowPlatform:
         self.versions = Versions(tools, self.flows)
         self.aliases = Aliases(tools)
         self.importing = Importing(tools, self.flows)
+        self.publishing = PublishingService(tools, self.flows)
         self.templates = TemplateService(self.flows, self.drafts)

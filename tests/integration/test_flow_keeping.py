@@ -113,7 +113,8 @@ async def test_nobody_overwrites_a_draft_that_they_have_not_seen(rooms: FlowRoom
     rooms.clock.advance(5)
     saved = await rooms.drafts.save(ME, made.flow.id, loaded(saying("two")), 1)
     assert saved.row.revision == 2
-    assert saved.flow.updated_at > made.flow.updated_at
+    assert (await rooms.flows.get(ME, "echo"))[0].flow.updated_at > made.flow.updated_at
+    rooms.clock.advance(5)
     with pytest.raises(Outdated) as refused:
         await rooms.drafts.save(ME, made.flow.id, loaded(saying("three")), 1)
     current = refused.value.current
@@ -122,7 +123,10 @@ async def test_nobody_overwrites_a_draft_that_they_have_not_seen(rooms: FlowRoom
     assert (change["id"], change["fields"][0]["value"]) == ("say", "two")
     assert (await rooms.drafts.get(ME, made.flow.id)).document == loaded(saying("two"))
     same = await rooms.drafts.save(ME, made.flow.id, loaded(saying("two")), 2)
-    assert same.row.revision == 2
+    assert (same.row.revision, (await rooms.flows.get(ME, made.flow.id))[0].flow.updated_at) == (
+        2,
+        saved.row.updated_at,
+    )
     anyhow = await rooms.drafts.save(ME, made.flow.id, loaded(saying("four")), None)
     assert anyhow.row.revision == 3
 
@@ -154,6 +158,14 @@ async def test_a_commit_makes_a_version_once(rooms: FlowRooms) -> None:
     assert await rooms.versions.page(ME, "echo", 1, following) == ([first.info], None)
     info, document = await rooms.versions.get(ME, "echo", "1")
     assert (info, document) == (first.info, made.document)
+
+
+async def test_of_those_who_commit_at_once_one_makes_the_version(rooms: FlowRooms) -> None:
+    await rooms.create("one")
+    done = await asyncio.gather(*(rooms.drafts.commit(ME, "echo", f"{number}", None) for number in range(4)))
+    assert sorted(each.created for each in done) == [False, False, False, True]
+    assert len({each.info.message for each in done}) == 1
+    assert (await rooms.versions.page(ME, "echo", 9, None))[0] == [done[0].info]
 
 
 async def test_going_back_to_what_was_committed_makes_it_the_latest(rooms: FlowRooms) -> None:

@@ -4,6 +4,7 @@ import re
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from starlette.requests import ClientDisconnect
 
 from polyforge.flows.bounds import MAX_BYTES
 from polyforge.flows.keeping.drafts import Drafts
@@ -49,7 +50,7 @@ from polyforge.flows.keeping.views import (
     version_summary,
     version_view,
 )
-from polyforge.kernel.errors import Invalid
+from polyforge.kernel.errors import Cancelled, Invalid
 from polyforge.tenancy.callers import Caller
 from polyforge.tenancy.permission import Permission
 
@@ -103,7 +104,7 @@ def _add_files(routes: APIRouter, flows: FlowService, importing: Importing) -> N
         slug: Annotated[str | None, Query(max_length=64, description="Its short name; default: its title's.")] = None,
     ) -> FlowImportView:
         """Make a flow of a file, and tell what it needs; nothing of it is executed."""
-        inspection = await importing.inspect(await request.body(), newest=migrate)
+        inspection = await importing.inspect(await _content(request), newest=migrate)
         if dry_run:
             response.status_code = 200
             return import_view(inspection, None)
@@ -114,7 +115,7 @@ def _add_files(routes: APIRouter, flows: FlowService, importing: Importing) -> N
     async def validate_flow(caller: Reader, request: Request) -> FlowCheckView:
         """Tell whether a flow can run, what it needs, and which ports its nodes have; nothing is kept."""
         del caller
-        inspection = await importing.inspect(await request.body())
+        inspection = await importing.inspect(await _content(request))
         return check_view(inspection.checked, importing.types)
 
 
@@ -193,7 +194,7 @@ def _add_drafts(routes: APIRouter, flows: FlowService, drafts: Drafts, aliases: 
         """
         await flows.get(caller, flow)
         revision = _revision(if_match)
-        document = await drafts.read(await request.body())
+        document = await drafts.read(await _content(request))
         return await shown(await drafts.save(caller, flow, document, revision), response)
 
     @routes.post("/{flow}/commit", status_code=201, responses={200: {"model": FlowCommitView}})
@@ -299,6 +300,14 @@ def _add_aliases(routes: APIRouter, flows: FlowService, aliases: Aliases) -> Non
 async def _flow_view(flows: FlowService, caller: Caller, name: str) -> FlowView:
     shown, draft = await flows.get(caller, name)
     return flow_view(shown, draft, await flows.names(sorted({*people_of([shown]), draft.updated_by})))
+
+
+async def _content(request: Request) -> bytes:
+    """The file that is sent; Cancelled when whoever sends it gives up."""
+    try:
+        return await request.body()
+    except ClientDisconnect as error:
+        raise Cancelled("the connection was closed before all of the flow had come") from error
 
 
 def _revision(if_match: str | None) -> int | None:

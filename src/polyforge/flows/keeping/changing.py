@@ -81,7 +81,7 @@ async def changing(tools: Tools, caller: Caller, name: str) -> AsyncGenerator[Ch
     async with tools.database.write(scope) as session:
         editor = FlowEditor(session, scope)
         known = found(await editor.find(name), name)
-        flow = found(await editor.lock(known.id, now), name)
+        flow = found(await editor.lock(known.id), name)
         refuse_archived(flow)
         yield Change(session, editor, flow, now)
 
@@ -94,8 +94,9 @@ async def tell(
     before: Mapping[str, Any] | None,
     after: Mapping[str, Any] | None,
 ) -> None:
-    """For the audit log and the events: what was done to a flow. Last in its transaction."""
+    """For the audit log and the events: what was done to a flow, which is changed now. Last in its transaction."""
     flow = change.flow
+    await change.editor.touch(flow.id, change.now)
     subject = Subject("flow", flow.id, flow.organization_id, flow.project_id)
     named = {"flow": flow.slug}
     await tools.recorder.changed(

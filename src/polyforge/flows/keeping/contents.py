@@ -19,7 +19,7 @@ from polyforge.kernel.errors import Faulty, Invalid, PolyforgeError
 _LEVEL: Final = 3
 _AT_ONCE: Final = 2
 _KEPT: Final = 64
-_KEPT_BYTES: Final = 256 * 1024
+_KEPT_BYTES: Final = 64 * 1024
 _Result = TypeVar("_Result")
 
 

@@ -142,7 +142,7 @@ class FlowService:
         flow = (await self.get(caller, name))[0].flow
         if flow.archived_at is not None:
             return
-        await self._refuse_needed(caller, flow.id, None)
+        await self.refuse_needed(caller, flow.id, None)
         async with changing(self._tools, caller, name) as change:
             await change.editor.change(flows, flows.c.id == change.flow.id, {"archived_at": change.now})
             await tell(self._tools, caller, change, "flow.archived", {"title": change.flow.title}, None)
@@ -165,7 +165,7 @@ class FlowService:
         async with looking(self._tools, caller, name) as at:
             flow, versions = at.flow, await at.store.versions(at.flow.id, MAX_VERSIONS)
         for version in (None, *(info.version for info in versions)):
-            await self._refuse_needed(caller, flow.id, version)
+            await self.refuse_needed(caller, flow.id, version)
         scope = scope_of(caller)
         async with self._tools.database.write(scope) as session:
             change = await self._taken(session, caller, flow.id)
@@ -174,9 +174,11 @@ class FlowService:
             await change.editor.forget(flow.id)
             await tell(self._tools, caller, change, "flow.removed", {"title": flow.title, "head": flow.head}, None)
 
-    async def refuse_needed(self, caller: Caller, flow_id: str, version: str) -> None:
-        """Conflict while somebody needs a version."""
-        await self._refuse_needed(caller, flow_id, version)
+    async def refuse_needed(self, caller: Caller, flow_id: str, version: str | None) -> None:
+        """Conflict while somebody needs a flow, or a version of it."""
+        for other in self._needed:
+            if (why := await other.why(caller, flow_id, version)) is not None:
+                raise Conflict(why)
 
     async def names(self, ids: Sequence[str]) -> Mapping[str, str]:
         """What the people among those who did something are called, by id."""
@@ -190,12 +192,7 @@ class FlowService:
         editor = FlowEditor(session, scope_of(caller))
         await take_number(session, COUNTER)
         known = found(await editor.find(name), name)
-        return Change(session, editor, found(await editor.lock(known.id, now), name), now)
-
-    async def _refuse_needed(self, caller: Caller, flow_id: str, version: str | None) -> None:
-        for other in self._needed:
-            if (why := await other.why(caller, flow_id, version)) is not None:
-                raise Conflict(why)
+        return Change(session, editor, found(await editor.lock(known.id), name), now)
 
 
 def about(document: Document) -> dict[str, Any]:

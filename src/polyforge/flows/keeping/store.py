@@ -159,9 +159,13 @@ class FlowEditor(FlowStore):
         super().__init__(session, scope)
         self._writing = session
 
-    async def lock(self, flow_id: str, now: float) -> Flow | None:
-        """A flow that nobody else changes until this transaction ends; it counts as changed now."""
+    async def touch(self, flow_id: str, now: float) -> None:
+        """A flow counts as changed now."""
         await self.change(flows, flows.c.id == flow_id, {"updated_at": now})
+
+    async def lock(self, flow_id: str) -> Flow | None:
+        """A flow that nobody else changes until this transaction ends."""
+        await self.change(flows, flows.c.id == flow_id, {"updated_at": flows.c.updated_at})
         return await self._first(flows, Flow, flows.c.id == flow_id)
 
     async def add(self, table: Table, values: Mapping[str, Any]) -> None:

@@ -6,6 +6,7 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from polyforge.flows.facilities.settings import CodeLimits, ConnectionSettings
+from polyforge.flows.running.settings import RunSettings
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _MOST: Final = 100
@@ -22,6 +23,7 @@ class FlowSettings(BaseModel):
         " because whoever may write flows then runs programs on this machine.",
     )
     code_limits: CodeLimits = Field(default_factory=CodeLimits)
+    runs: RunSettings = Field(default_factory=RunSettings)
     connections: dict[str, ConnectionSettings] = Field(
         default_factory=dict,
         max_length=_MOST,

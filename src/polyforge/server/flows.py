@@ -5,6 +5,8 @@ from fastapi import APIRouter
 from polyforge.flows.gallery import api as gallery_api
 from polyforge.flows.keeping import api as keeping_api
 from polyforge.flows.keeping import node_types_api
+from polyforge.flows.running import api as running_api
+from polyforge.wiring.flow_runs import FlowRunPlatform
 from polyforge.wiring.flows import FlowPlatform
 
 
@@ -14,4 +16,13 @@ def flow_routers(rooms: FlowPlatform) -> list[APIRouter]:
         keeping_api.router(rooms.flows, rooms.drafts, rooms.versions, rooms.aliases, rooms.importing),
         node_types_api.router(rooms.importing),
         gallery_api.router(rooms.templates),
+    ]
+
+
+def flow_run_routers(rooms: FlowRunPlatform, flows: FlowPlatform, site: str) -> list[APIRouter]:
+    """Everything under /api/v1 that is about runs of flows, and what they ask of people."""
+    return [
+        running_api.runs_router(rooms.runs, rooms.streams, flows.flows),
+        running_api.approvals_router(rooms.approvals, site),
+        running_api.approval_links_router(rooms.approvals),
     ]

@@ -221,6 +221,28 @@ JOB_RUNS = Family(
     ("kind", "outcome"),
     others=200,
 )
+FLOW_RUNS = Family(
+    "polyforge_flow_runs_total",
+    "counter",
+    "Runs of flows that ended on this machine, by how: `succeeded`, `failed`, `cancelled`.",
+    ("outcome",),
+    others=10,
+)
+FLOW_NODES = Family(
+    "polyforge_flow_nodes_total",
+    "counter",
+    "Nodes of flows that were run on this machine, by their type; those that failed too.",
+    ("type",),
+    others=200,
+)
+FLOW_NODE_SECONDS = Family(
+    "polyforge_flow_node_seconds_total",
+    "counter",
+    "Time that nodes of flows took on this machine, by their type.",
+    ("type",),
+    unit=NANO,
+    others=200,
+)
 PROCESS_CPU = Family(
     "polyforge_process_cpu_seconds_total",
     "counter",
@@ -281,6 +303,9 @@ FAMILIES: tuple[Family, ...] = (
     JOBS,
     JOB_OLDEST,
     JOB_RUNS,
+    FLOW_RUNS,
+    FLOW_NODES,
+    FLOW_NODE_SECONDS,
     PROCESS_CPU,
     PROCESS_MEMORY,
     PROCESS_FILES,

@@ -44,12 +44,15 @@ class RunStream:
 class RunStreams:
     """All such streams of this process. They end when it drains, and when what their caller may do may have changed."""
 
-    def __init__(self, runs: RunService, tail: EventTail, clock: Clock) -> None:
+    def __init__(self, runs: RunService, clock: Clock) -> None:
         self._runs = runs
         self._clock = clock
         self._open: set[RunStream] = set()
         self._draining = False
         self._stir = asyncio.Event()
+
+    def listen(self, tail: EventTail) -> None:
+        """Hear of keys and people; before the tail is opened."""
         tail.listen(["keys"], self._heard_of_keys)
         tail.listen(["people"], self._heard_of_people)
 

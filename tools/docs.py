@@ -39,6 +39,7 @@ ADAPTED = {
     "prices": ("price_catalogs", "prices"),
     "cache": ("caches", "cache"),
     "objects": ("objects", "objects"),
+    "batches": ("data_stores", "batches.stores.<name>"),
     "guardrails": ("guardrails", "guardrails.<name>"),
     "shared_limits": ("lease_stores", "shared_limits"),
     "model_sources": ("model_sources", "model_sources.<name>"),

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -10,18 +11,23 @@ from polyforge.batch.batches.kind import BatchKind, BatchTools
 from polyforge.batch.batches.pace import Pace
 from polyforge.batch.batches.removing import BatchPruning
 from polyforge.batch.batches.service import BatchService
+from polyforge.batch.tables.scratch import Scratch
 from polyforge.database.database import Database
 from polyforge.gateway.lineup import Lineups
 from polyforge.jobs.service import JobService
 from polyforge.kernel.clock import Clock
+from polyforge.ports.column_files import ColumnFiles
+from polyforge.ports.data_store import DataStore
+from polyforge.ports.secret_source import SecretSource
 from polyforge.telemetry.aggregation import collect
 from polyforge.telemetry.families import IN_FLIGHT
 from polyforge.telemetry.logs import get_logger
 from polyforge.tenancy.audit.recorder import Recorder
 from polyforge.tenancy.idempotency.service import Idempotency
 from polyforge.tenancy.standing import Standing
+from polyforge.wiring import adapters
 from polyforge.wiring.objects import ObjectPlatform
-from polyforge.wiring.settings import Settings
+from polyforge.wiring.settings import Chosen, Settings
 
 _LOOK_SECONDS: Final = 0.5
 _log = get_logger(__name__)
@@ -41,6 +47,27 @@ class BatchPlatform:
     ) -> None:
         self.service = BatchService(settings.batches, database, objects.files, jobs, clock, recorder)
         self.pruning = BatchPruning(database, objects.store, clock)
+        self.stores = data_stores(settings)
+
+    async def open(self, secrets: SecretSource) -> None:
+        """Get ready."""
+        for store in self.stores.values():
+            await store.open(secrets)
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        for store in self.stores.values():
+            await store.close()
+
+
+def data_stores(settings: Settings) -> dict[str, DataStore]:
+    """The stores of data that the settings declare; SettingsError names the one that does not work."""
+    found: dict[str, DataStore] = {}
+    for name, declared in settings.batches.stores.items():
+        chosen = Chosen(use=declared.use, **(declared.model_extra or {}))
+        adapter, own = adapters.find("data_stores", f"batches.stores.{name}", chosen)
+        found[name] = adapter(own, settings.data)
+    return found
 
 
 class InteractiveCalls:
@@ -73,6 +100,7 @@ def batch_kind(
     settings: Settings,
     database: Database,
     objects: ObjectPlatform,
+    stores: Mapping[str, DataStore],
     lineups: Lineups,
     idempotency: Idempotency,
     standing: Standing,
@@ -81,6 +109,7 @@ def batch_kind(
 ) -> BatchKind:
     """What runs batches in a worker; `metrics` is the folder in which processes of this machine count."""
     interactive = InteractiveCalls(metrics)
+    columns: ColumnFiles = adapters.load("column_files", "batches", "parquet")()
     return BatchKind(
         BatchTools(
             settings.batches,
@@ -91,5 +120,8 @@ def batch_kind(
             Pace(settings.batches.lines_at_once, interactive.count, clock.monotonic),
             standing.confirmed,
             clock,
+            stores,
+            columns,
+            Scratch(settings.data / "scratch", settings.batches.max_table_bytes),
         )
     )

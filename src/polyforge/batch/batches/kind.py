@@ -5,7 +5,7 @@ whatever is killed when, no line is lost, doubled or out of its place.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final
@@ -21,6 +21,8 @@ from polyforge.batch.batches.settings import BatchSettings
 from polyforge.batch.batches.sources import FileSource, Source, SourceTools, Which
 from polyforge.batch.batches.store import BatchEditor, BatchStore
 from polyforge.batch.files.service import FileService, scope_of
+from polyforge.batch.tables.scratch import Scratch
+from polyforge.batch.tables.source import TableSource, TableTools
 from polyforge.database.database import Database
 from polyforge.dialects.openai_batches import BatchProblem, Status, batch_id
 from polyforge.jobs.running import JobContext
@@ -28,6 +30,8 @@ from polyforge.kernel.clock import Clock
 from polyforge.kernel.errors import Denied, NotFound, PolyforgeError, Unauthenticated
 from polyforge.kernel.ids import new_ulid
 from polyforge.kernel.money import to_usd
+from polyforge.ports.column_files import ColumnFiles
+from polyforge.ports.data_store import DataStore
 from polyforge.ports.objects import ObjectStore
 from polyforge.telemetry.logs import get_logger
 from polyforge.tenancy.callers import Caller
@@ -60,6 +64,9 @@ class BatchTools(msgspec.Struct, frozen=True):
     pace: Pace
     current: CurrentCaller
     clock: Clock
+    stores: Mapping[str, DataStore]
+    columns: ColumnFiles
+    scratch: Scratch
 
 
 class BatchKind:
@@ -127,8 +134,18 @@ class _Run:
         return result
 
     def _source(self, batch: Batch) -> Source:
-        return FileSource(
-            SourceTools(self._tools.settings, self._tools.objects, self._tools.files), batch, self._caller
+        tools, exchange = self._tools, batch.exchange
+        if exchange is None:
+            return FileSource(SourceTools(tools.settings, tools.objects, tools.files), batch, self._caller)
+        store, declared = tools.stores.get(exchange.store), tools.settings.stores.get(exchange.store)
+        if store is None or declared is None or not declared.serves(self._caller.project_id):
+            raise NotFound(f"there is no store {exchange.store!r} any more; the operator declares them")
+        return TableSource(
+            TableTools(tools.settings, tools.objects, tools.columns, tools.scratch),
+            store,
+            batch,
+            exchange,
+            self._caller,
         )
 
     async def _step(self, name: str, work: Callable[[], Awaitable[Any]]) -> Any:

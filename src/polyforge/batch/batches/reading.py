@@ -12,7 +12,7 @@ MOST_PROBLEMS = 100
 
 
 class Raw(msgspec.Struct, frozen=True, gc=False):
-    """A line that is not blank: its number, where it begins in the file, and its bytes without their end."""
+    """A line: its number, where it begins in the file, and its bytes without their end."""
 
     number: int
     start: int
@@ -29,23 +29,31 @@ class Plan(msgspec.Struct, frozen=True):
     problems: list[BatchProblem] = []
 
 
-async def raw_lines(pieces: AsyncIterable[bytes], longest: int, first: int = 1) -> AsyncGenerator[Raw]:
-    """The lines in some bytes; TooLarge for one that is too long."""
+async def raw_lines(
+    pieces: AsyncIterable[bytes], longest: int, first: int = 1, *, blank: bool = False
+) -> AsyncGenerator[Raw]:
+    """The lines in some bytes, also blank ones if wanted; TooLarge for one that is too long."""
     held, start, number = bytearray(), 0, first
     async for piece in pieces:
         held += piece
         begin = 0
         while (end := held.find(b"\n", begin)) >= 0:
             content = bytes(held[begin:end])
-            if content.strip():
+            if len(content) > longest:
+                raise _too_long(number, longest)
+            if blank or content.strip():
                 yield Raw(number, start + begin, content)
             begin, number = end + 1, number + 1
         del held[:begin]
         start += begin
         if len(held) > longest:
-            raise TooLarge(f"line {number} has more than {longest} bytes")
+            raise _too_long(number, longest)
     if held.strip():
         yield Raw(number, start, bytes(held))
+
+
+def _too_long(number: int, longest: int) -> TooLarge:
+    return TooLarge(f"line {number} has more than {longest} bytes")
 
 
 class Planner:

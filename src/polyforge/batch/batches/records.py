@@ -4,6 +4,7 @@ from typing import Final
 
 import msgspec
 
+from polyforge.batch.tables.records import Exchange
 from polyforge.database.scopes import Scope
 from polyforge.dialects.openai_batches import (
     BatchObject,
@@ -39,6 +40,8 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     usage: BatchUsage
     problems: list[BatchProblem]
     labels: dict[str, str]
+    exchange: Exchange | None
+    """What it reads and writes where that is no file."""
     created_at: float
     window_ends_at: float
     in_progress_at: float | None

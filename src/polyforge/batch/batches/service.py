@@ -1,7 +1,7 @@
 """Batches on behalf of callers: made, looked at, cancelled."""
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from msgspec.structs import replace
 
@@ -9,6 +9,7 @@ from polyforge.batch.batches.records import KIND, QUEUE, Batch
 from polyforge.batch.batches.settings import BatchSettings
 from polyforge.batch.batches.store import BatchEditor, BatchStore
 from polyforge.batch.files.service import FileService, scope_of
+from polyforge.batch.tables.records import Exchange
 from polyforge.database.database import Database
 from polyforge.dialects.openai_batches import (
     WINDOW_SECONDS,
@@ -60,42 +61,61 @@ class BatchService:
             raise Invalid(
                 f"{asked.input_file_id} was uploaded for {file.purpose}, not for batch", param="input_file_id"
             )
-        scope, ulid, now = scope_of(caller), new_ulid(), self._clock.now()
         expiry = asked.output_expires_after
-        new = NewJob(
-            kind=KIND,
-            title=f"batch of {file.name}"[:100],
-            args={"batch": ulid},
-            queue=QUEUE,
-            priority=_PRIORITY,
-            scopes=SCOPES,
-        )
+        values: dict[str, Any] = {
+            "endpoint": asked.endpoint,
+            "input_file_id": file.id,
+            "output_seconds": None if expiry is None else float(expiry.seconds),
+            "labels": asked.metadata or {},
+        }
+        return await self._begin(caller, f"batch of {file.name}", values, {"file": file.id})
+
+    async def create_for_table(
+        self, caller: Caller, endpoint: str, exchange: Exchange, labels: Mapping[str, str]
+    ) -> Batch:
+        """Have a call made for each row of a table; NotFound for a store that the caller's project may not use."""
+        store = self._settings.stores.get(exchange.store)
+        if store is None or not store.serves(caller.project_id):
+            raise NotFound(f"there is no store {exchange.store!r}; the operator declares them", param="store")
+        values: dict[str, Any] = {
+            "endpoint": endpoint,
+            "input_file_id": "",
+            "exchange": exchange,
+            "labels": dict(labels),
+        }
+        told = {"store": exchange.store, "input": exchange.input, "output": exchange.output}
+        return await self._begin(caller, f"batch of {exchange.input}", values, told)
+
+    def stores(self, caller: Caller) -> list[str]:
+        """The stores that the caller's project may use."""
+        return sorted(name for name, store in self._settings.stores.items() if store.serves(caller.project_id))
+
+    async def _begin(self, caller: Caller, title: str, values: Mapping[str, Any], told: Mapping[str, str]) -> Batch:
+        scope, ulid, now = scope_of(caller), new_ulid(), self._clock.now()
+        new = NewJob(kind=KIND, title=title[:100], args={"batch": ulid}, queue=QUEUE, priority=_PRIORITY, scopes=SCOPES)
         async with self._database.write(scope) as session:
             editor = BatchEditor(session, scope)
             if await editor.reaches(self._settings.max_unfinished):
                 most = self._settings.max_unfinished
                 raise RateLimited(f"{most} batches of this project wait or run, which is the most", retry_after=60.0)
             subject = Subject("batch", ulid, caller.organization_id, caller.project_id)
-            told = {"endpoint": asked.endpoint, "file": file.id}
-            await self._recorder.noted(session, caller, "batch.created", subject, told)
+            noted = {"endpoint": values["endpoint"], **told}
+            await self._recorder.noted(session, caller, "batch.created", subject, noted)
             job = await self._jobs.submit(session, caller, new)
             await editor.add(
                 {
                     "id": ulid,
                     "owner_id": caller.key_id,
                     "job_id": job.id,
-                    "endpoint": asked.endpoint,
                     "status": "validating",
-                    "input_file_id": file.id,
-                    "output_seconds": None if expiry is None else float(expiry.seconds),
                     "counts": Counts(),
                     "price_micros": 0,
                     "usage": BatchUsage(),
                     "problems": [],
-                    "labels": asked.metadata or {},
                     "created_at": now,
                     "window_ends_at": now + WINDOW_SECONDS,
                     "expires_at": now + self._settings.retention_days * _DAY_SECONDS,
+                    **values,
                 }
             )
         return await self.get(caller, ulid)
@@ -109,11 +129,13 @@ class BatchService:
             raise absent(batch_id(ulid), "batch")
         return await self._as_its_job(caller, found)
 
-    async def page(self, caller: Caller, limit: int, after: str | None) -> tuple[list[Batch], bool]:
-        """Batches of the caller's project, the newest first, and whether there are more."""
+    async def page(
+        self, caller: Caller, limit: int, after: str | None, *, of_files: bool = True
+    ) -> tuple[list[Batch], bool]:
+        """Batches of the caller's project, or only those of files, the newest first, and whether there are more."""
         scope = scope_of(caller)
         async with self._database.read(scope) as session:
-            found: Sequence[Batch] = await BatchStore(session, scope).page(limit + 1, after)
+            found: Sequence[Batch] = await BatchStore(session, scope).page(limit + 1, after, of_files=of_files)
         return [await self._as_its_job(caller, each) for each in found[:limit]], len(found) > limit
 
     async def cancel(self, caller: Caller, ulid: str) -> Batch:

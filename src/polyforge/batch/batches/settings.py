@@ -2,6 +2,23 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
+EVERYBODY = "*"
+
+
+class StoreSettings(BaseModel):
+    """A store of data that batches may read and write; the other keys are its adapter's own."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    use: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="The adapter's name: `folder`, `s3`, `gs` or `az`.")
+    projects: tuple[str, ...] = Field(
+        min_length=1, description="Ids of the projects that may use it; `*` for every project of this installation."
+    )
+
+    def serves(self, project_id: str) -> bool:
+        """Whether a project may use it."""
+        return EVERYBODY in self.projects or project_id in self.projects
+
 
 class BatchSettings(BaseModel):
     """How batches run, on the processes of the role `worker`."""
@@ -32,4 +49,10 @@ class BatchSettings(BaseModel):
         gt=0,
         le=3650,
         description="How long it is known that there was a batch; its files have their own.",
+    )
+    max_table_bytes: int = Field(
+        default=4 * 1024**3, ge=1024, description="Largest Parquet table that a batch reads from a store, or writes."
+    )
+    stores: dict[str, StoreSettings] = Field(
+        default_factory=dict, max_length=100, description="Stores of data that batches may read and write, by name."
     )

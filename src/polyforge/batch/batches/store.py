@@ -8,6 +8,7 @@ from sqlalchemy import RowMapping
 
 from polyforge.batch.batches.records import UNFINISHED, Batch
 from polyforge.batch.batches.tables import batches
+from polyforge.batch.tables.records import Exchange
 from polyforge.database.scopes import Scope, ScopedReader, ScopedWriter
 from polyforge.database.sessions import Query, ReadSession, WriteSession
 from polyforge.dialects.openai_batches import BatchProblem, BatchUsage, Counts, Status
@@ -16,6 +17,7 @@ _columns: Final = batches.c
 _usage: Final = msgspec.json.Decoder(BatchUsage).decode
 _problems: Final = msgspec.json.Decoder(list[BatchProblem]).decode
 _labels: Final = msgspec.json.Decoder(dict[str, str]).decode
+_exchange: Final = msgspec.json.Decoder(Exchange).decode
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -30,11 +32,12 @@ class BatchStore:
         row = await self._rows.first(refine=lambda query: query.where(_columns.id == ulid))
         return None if row is None else _batch_of(row)
 
-    async def page(self, limit: int, after: str | None) -> list[Batch]:
-        """So many of them, the newest first."""
+    async def page(self, limit: int, after: str | None, *, of_files: bool) -> list[Batch]:
+        """So many of them, or only of those that read files, the newest first."""
 
         def refine(query: Query) -> Query:
             query = query if after is None else query.where(_columns.id < after)
+            query = query.where(_columns.exchange.is_(None)) if of_files else query
             return query.order_by(_columns.id.desc()).limit(limit)
 
         return [_batch_of(row) for row in await self._rows.all(refine=refine)]
@@ -75,7 +78,7 @@ def encoded(values: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in values.items():
         if isinstance(value, Counts):
             row |= msgspec.structs.asdict(value)
-        elif isinstance(value, BatchUsage | list | dict):
+        elif isinstance(value, BatchUsage | Exchange | list | dict):
             row[name] = _encode(value).decode()
         else:
             row[name] = value
@@ -88,4 +91,5 @@ def _batch_of(row: RowMapping) -> Batch:
     values["usage"] = _usage(row["usage"])
     values["problems"] = _problems(row["problems"])
     values["labels"] = _labels(row["labels"])
+    values["exchange"] = None if row["exchange"] is None else _exchange(row["exchange"])
     return Batch(**values)

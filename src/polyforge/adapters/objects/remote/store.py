@@ -69,6 +69,10 @@ class RemoteObjects(ABC):
         """A client; it does no I/O yet."""
         ...
 
+    def check(self, key: str) -> str:
+        """A key as it is; Invalid for what is none."""
+        return check_key(key)
+
     async def open(self, secrets: SecretSource) -> None:
         """Keep what credentials may be asked for."""
         self.secrets.open(secrets)
@@ -80,7 +84,7 @@ class RemoteObjects(ABC):
 
     async def put(self, key: str, content: AsyncIterable[bytes]) -> Stored:
         """Keep what comes. A part that went up for nothing stays hidden in the bucket until its rules remove it."""
-        check_key(key)
+        self.check(key)
         upload = _Upload(content)
         beginning = await upload.beginning()
         client = self._connected()
@@ -104,7 +108,7 @@ class RemoteObjects(ABC):
         """The bytes of an object, all of the version that was there at first."""
         client = self._connected()
         with _explained():
-            facts = await self._timely(client.head_async(check_key(key)))
+            facts = await self._timely(client.head_async(self.check(key)))
         end = facts["size"] if count is None else min(facts["size"], first + count)
         for start in range(first, end, _PIECE):
             options: Any = {"range": (start, min(end, start + _PIECE))}
@@ -119,7 +123,7 @@ class RemoteObjects(ABC):
         """What is known of an object."""
         try:
             with _explained():
-                facts = await self._timely(self._connected().head_async(check_key(key)))
+                facts = await self._timely(self._connected().head_async(self.check(key)))
         except NotFound:
             return None
         return ObjectFacts(key, facts["size"], facts["last_modified"].timestamp())
@@ -128,7 +132,7 @@ class RemoteObjects(ABC):
         """Let go of an object."""
         try:
             with _explained():
-                await self._timely(self._connected().delete_async(check_key(key)))
+                await self._timely(self._connected().delete_async(self.check(key)))
         except NotFound:
             return
 

@@ -1,0 +1,1 @@
+"""Where data of other programs lies."""

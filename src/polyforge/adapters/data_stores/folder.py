@@ -1,0 +1,34 @@
+"""Data in a folder of this machine, or of a disk that several share, as it lies there."""
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from polyforge.adapters.objects import folder
+from polyforge.kernel.errors import Invalid
+from polyforge.ports.data_store import check_path
+
+
+class Settings(BaseModel):
+    """The folder. What is written is readable by whoever runs this."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: Path = Field(description="The folder; links in it must not lead out of it.")
+
+
+class FolderData(folder.FolderObjects):
+    """Files where their paths say."""
+
+    def __init__(self, settings: Settings, data: Path) -> None:
+        super().__init__(folder.Settings(path=settings.path.absolute()), data)
+
+    def _path(self, key: str) -> Path:
+        root = self._root.resolve()
+        found = (root / check_path(key)).resolve()
+        if not found.is_relative_to(root):
+            raise Invalid(f"{key!r} leads out of the store")
+        return found
+
+
+ADAPTER = FolderData

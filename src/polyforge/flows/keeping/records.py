@@ -36,7 +36,8 @@ _NOT_IN_SLUGS: Final = re.compile(r"[^a-z0-9]+")
 _HEXADECIMAL: Final = re.compile(rf"^[0-9a-f]{{{SHORTEST_PREFIX},64}}\Z")
 _RESERVED_SLUGS: Final = frozenset({"import", "validate"})
 _RESERVED_ALIASES: Final = frozenset({DRAFT, LATEST})
-_SLUG_LENGTH: Final = 60
+_SLUG_LENGTH: Final = 56
+"""Room is left for a number."""
 Action = Literal["set", "rolled_back", "removed"]
 
 

@@ -39,7 +39,7 @@ from polyforge.server.console.site import FOLDER as CONSOLE_FOLDER
 from polyforge.server.console.site import INDEX as CONSOLE_INDEX
 from polyforge.server.console.site import Console
 from polyforge.server.files import Files
-from polyforge.server.flows import flow_routers
+from polyforge.server.flows import flow_routers, flow_run_routers
 from polyforge.server.inference import Inference
 from polyforge.server.management import build_management
 from polyforge.server.models import Models
@@ -146,6 +146,7 @@ def create_app(platform: GatewayPlatform, overview: OverviewPlatform) -> Applica
             flags_api.router(platform.operations.flag_service),
             configuration_api.router(platform.operations.configuration_service),
             *flow_routers(platform.flows),
+            *flow_run_routers(platform.flow_runs, platform.flows, platform.address),
         ]
     )
     models = Models(platform.lineups, platform.clock.now())
@@ -251,6 +252,7 @@ def _drain(app: Application, grpc: Any | None, platform: GatewayPlatform, overvi
         grpc.drain(platform.settings.server.drain_seconds)
     platform.operations.event_service.drain()
     platform.jobs.logs.drain()
+    platform.flow_runs.streams.drain()
     overview.streams.drain()
     # Half of the time: what comes after the post, and the model host, must end before the supervisor loses patience.
     platform.people.post.drain(platform.settings.server.drain_seconds / 2)

@@ -94,6 +94,7 @@ from polyforge.wiring.adding import guarded_provider
 from polyforge.wiring.audit import AuditPlatform
 from polyforge.wiring.batches import BatchPlatform
 from polyforge.wiring.caching import CachePlatform, check_embedders, with_default
+from polyforge.wiring.flow_runs import FlowRunPlatform
 from polyforge.wiring.flows import FlowPlatform
 from polyforge.wiring.guardrails import check_models, rulebook_of
 from polyforge.wiring.jobs import JobPlatform
@@ -254,6 +255,21 @@ class GatewayPlatform:
         return FlowPlatform(self.settings, self.database, self.clock, self.recorder)
 
     @cached_property
+    def flow_runs(self) -> FlowRunPlatform:
+        """What callers do with runs of flows."""
+        return FlowRunPlatform(
+            self.settings,
+            self.database,
+            self.flows,
+            self.objects.store,
+            self.jobs.service,
+            self.standing,
+            self.master,
+            self.clock,
+            self.recorder,
+        )
+
+    @cached_property
     def objects(self) -> ObjectPlatform:
         """Where objects are kept, and files among them."""
         return ObjectPlatform(self.settings, self.database, self.clock, self.recorder)
@@ -339,6 +355,7 @@ class GatewayPlatform:
         await self.keys.open()
         await self.limits.open(self.declared_secrets)
         await self.usage.corrected_budgets.open()
+        self.flow_runs.streams.listen(self.events)
         await self.events.open()
         await self.declared_secrets.open()
         await self.operations.open()
@@ -454,6 +471,7 @@ class GatewayPlatform:
                 MinutePruning(self.database, self.clock),
                 self.objects.pruning,
                 self.batches.pruning,
+                *self.flow_runs.pruning,
             )
             await asyncio.gather(*(each.run() for each in pruning))
 

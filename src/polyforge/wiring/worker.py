@@ -16,6 +16,8 @@ from polyforge.kernel.clock import SystemClock
 from polyforge.registry.deployments.saying import machine_name
 from polyforge.telemetry.logs import configure, get_logger
 from polyforge.wiring.batches import batch_kind
+from polyforge.wiring.flow_facilities import FlowFacilities
+from polyforge.wiring.flow_runs import flow_run_kind
 from polyforge.wiring.gateway import GatewayPlatform
 from polyforge.wiring.jobs import MACHINE, JobGauges, counted, request_export
 from polyforge.wiring.process import ProcessSpec, run_process
@@ -27,7 +29,7 @@ _OPEN_SECONDS: Final = 10.0
 _log = get_logger(__name__)
 
 
-def kinds_of(platform: GatewayPlatform) -> list[JobKind]:
+def kinds_of(platform: GatewayPlatform, facilities: FlowFacilities) -> list[JobKind]:
     """Every kind of job that this installation runs."""
     batches = batch_kind(
         platform.settings,
@@ -40,7 +42,31 @@ def kinds_of(platform: GatewayPlatform) -> list[JobKind]:
         platform.clock,
         platform.metrics_folder,
     )
-    return [request_export(platform.usage.history, platform.standing, platform.objects.files), batches]
+    runs = flow_run_kind(
+        platform.settings,
+        platform.database,
+        platform.flows,
+        platform.objects.store,
+        facilities,
+        platform.standing,
+        platform.clock,
+        platform.metrics,
+    )
+    return [request_export(platform.usage.history, platform.standing, platform.objects.files), batches, runs]
+
+
+def facilities_of(platform: GatewayPlatform) -> FlowFacilities:
+    """What nodes of flows may use."""
+    return FlowFacilities(
+        platform.settings,
+        platform.database,
+        platform.objects.store,
+        platform.objects.files,
+        platform.lineups,
+        platform.idempotency,
+        platform.master,
+        platform.clock,
+    )
 
 
 class WorkerProcess:
@@ -52,10 +78,11 @@ class WorkerProcess:
         self._drain_seconds = settings.server.drain_seconds / 2
         self._over = asyncio.Event()
         self._opening: asyncio.Task[None] | None = None
+        self._facilities = facilities_of(platform)
         self._worker = Worker(
             platform.database,
             Engine(settings.database, settings.data),
-            counted(kinds_of(platform), platform.metrics),
+            counted(kinds_of(platform, self._facilities), platform.metrics),
             platform.clock,
             settings.jobs,
             WorkerPlace(machine, spec.session, spec.index),
@@ -82,10 +109,12 @@ class WorkerProcess:
             if self._opening is not None:
                 await asyncio.wait({self._opening}, timeout=_OPEN_SECONDS)
             await self._worker.close()
+            await self._facilities.close()
 
     async def _work(self) -> None:
         """Begin once there is a database to take jobs from, and watch over it."""
         await self._platform.wait_for_schema()
+        await self._facilities.open(self._platform.declared_secrets)
         # Not to be broken off: half of it would be left.
         self._opening = asyncio.create_task(self._worker.open(), name="opening of the worker")
         await asyncio.shield(self._opening)

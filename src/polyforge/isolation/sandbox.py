@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -59,19 +60,26 @@ class Sandbox:
 
     def __init__(self, at_once: int) -> None:
         self._slots = asyncio.Semaphore(at_once)
+        # Of its own: what runs for minutes must not take the threads that others count on.
+        self._threads = ThreadPoolExecutor(at_once, "sandbox")
+
+    def close(self) -> None:
+        """Take no more; what runs is ended by whoever asked for it."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def run(self, code: str, inputs: bytes, *, memory_bytes: int, seconds: float, output_bytes: int) -> bytes:
         """What the code leaves as `result`, as JSON; `inputs` is an object as JSON, whose names the code has.
 
-        Invalid where the code fails or is given more than it may leave, TimedOut where it takes too long, NotSupported on a machine that cannot keep it
-        in. When the call is cancelled, the process is killed.
+        Invalid where the code fails, or is given more than it may leave, TimedOut where it takes too long,
+        NotSupported on a machine that cannot keep it in. When the call is cancelled, the process is killed.
         """
         if len(inputs) > output_bytes:
             raise Invalid(f"the inputs of the code have more than {output_bytes} bytes; hand it less", param="inputs")
         limits = Limits(memory_bytes, seconds, _START_SECONDS, open_files=_OPEN_FILES, frame_bytes=output_bytes)
         holder = _Holder()
         async with self._slots:
-            work = asyncio.ensure_future(asyncio.to_thread(_run, holder, limits, code.encode(), inputs))
+            loop = asyncio.get_running_loop()
+            work = loop.run_in_executor(self._threads, _run, holder, limits, code.encode(), inputs)
             try:
                 frame = await asyncio.shield(work)
             except asyncio.CancelledError:

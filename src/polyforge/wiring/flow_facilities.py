@@ -49,7 +49,7 @@ class FlowFacilities:
         self.sql = Databases(settings.flows.connections)
         self.notifier = FlowMessages(self._notifier, guard)
         self.guardrails = FlowGuardrails(lineups)
-        self.memory = FlowMemory(store, clock)
+        self.memory = FlowMemory(database, clock)
 
     async def open(self, secrets: SecretSource) -> None:
         """Get ready; nothing else has to be up."""
@@ -58,6 +58,7 @@ class FlowFacilities:
 
     async def close(self) -> None:
         """Let go of what `open` took."""
+        self.sandbox.close()
         self.sql.close()
         await self._notifier.close()
         await self._resolver.close()

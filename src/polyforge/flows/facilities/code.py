@@ -24,6 +24,10 @@ class PythonCode:
         self._allowed = allowed
         self._sandbox = Sandbox(limits.at_once)
 
+    def close(self) -> None:
+        """Take no more."""
+        self._sandbox.close()
+
     async def run(self, code: str, inputs: Mapping[str, Json], limits: SandboxLimits) -> Json:
         """What the code left as `result`; errors as for `Sandbox.run`, NotConfigured where no code may run."""
         if not self._allowed:

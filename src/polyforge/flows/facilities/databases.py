@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from polyforge.flows.document import Json
@@ -16,6 +17,8 @@ from polyforge.secrets.following import FollowedSecrets
 from polyforge.tenancy.callers import Caller
 
 _PARAM: Final = "connection"
+_MOST_THREADS: Final = 8
+"""Queries of SQLite files at a time, in each worker."""
 
 
 class Databases:
@@ -24,6 +27,8 @@ class Databases:
     def __init__(self, connections: Mapping[str, ConnectionSettings]) -> None:
         self._connections = dict(connections)
         self._secrets = FollowedSecrets(*(each.url for each in connections.values()))
+        # Of its own: queries that take long must not take the threads that others count on.
+        self._threads = ThreadPoolExecutor(_MOST_THREADS, "sqlite")
         self._slots = {name: asyncio.Semaphore(each.at_once) for name, each in connections.items()}
 
     def open(self, secrets: SecretSource) -> None:
@@ -31,8 +36,9 @@ class Databases:
         self._secrets.open(secrets)
 
     def close(self) -> None:
-        """Follow them no more."""
+        """Follow them no more, and take no more queries."""
         self._secrets.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def query(
         self, caller: Caller, connection: str, sql: str, values: Mapping[str, Json], *, rows: int, seconds: float
@@ -49,20 +55,19 @@ class Databases:
         limits = ReadLimits(min(rows, settings.max_rows), settings.max_bytes, min(seconds, settings.seconds))
         address = self._address(connection, settings)
         async with self._slots[connection]:
-            return await _read(address, sql, values, limits)
+            return await self._read(address, sql, values, limits)
+
+    async def _read(self, address: str, sql: str, values: Mapping[str, Any], limits: ReadLimits) -> SqlTable:
+        path = sqlite_path(address)
+        if path is not None:
+            return await sqlite_reading.read(self._threads, path, sql, values, limits)
+        return await postgres_reading.read(address, sql, values, limits)
 
     def _address(self, name: str, settings: ConnectionSettings) -> str:
         try:
             return check_address(self._secrets.reveal(settings.url))
         except ValueError as error:
             raise NotConfigured(f"flows.connections.{name}.url: {error}") from error
-
-
-async def _read(address: str, sql: str, values: Mapping[str, Any], limits: ReadLimits) -> SqlTable:
-    path = sqlite_path(address)
-    if path is not None:
-        return await sqlite_reading.read(path, sql, values, limits)
-    return await postgres_reading.read(address, sql, values, limits)
 
 
 def _serves(settings: ConnectionSettings, caller: Caller) -> bool:

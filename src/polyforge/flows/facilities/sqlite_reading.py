@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import Mapping
+from concurrent.futures import Executor
 from contextlib import closing, suppress
 from threading import Event
 from typing import Any, Final
@@ -24,10 +25,10 @@ _LOCKED_SECONDS: Final = 5.0
 _STOP_SECONDS: Final = 5.0
 
 
-async def read(path: str, sql: str, values: Mapping[str, Json], limits: ReadLimits) -> SqlTable:
+async def read(threads: Executor, path: str, sql: str, values: Mapping[str, Json], limits: ReadLimits) -> SqlTable:
     """What a query finds in a file; it is stopped when the call is cancelled."""
     stop = Event()
-    work = asyncio.ensure_future(asyncio.to_thread(_read, path, sql, values, limits, stop))
+    work = asyncio.get_running_loop().run_in_executor(threads, _read, path, sql, values, limits, stop)
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:

@@ -10,15 +10,12 @@ from msgspec.structs import replace
 
 from polyforge.adapters.objects.memory import MemoryObjects, Settings
 from polyforge.egress.guarding import Guard
-from polyforge.flows.facilities import memory
 from polyforge.flows.facilities.code import PythonCode
-from polyforge.flows.facilities.memory import FlowMemory
 from polyforge.flows.facilities.messages import FlowMessages
 from polyforge.flows.facilities.objects import FlowObjects
 from polyforge.flows.facilities.settings import CodeLimits
 from polyforge.flows.running.contract import SandboxLimits
-from polyforge.kernel.clock import FakeClock
-from polyforge.kernel.errors import Denied, Invalid, NotConfigured, NotFound, TooLarge, UpstreamFailed, UpstreamRefused
+from polyforge.kernel.errors import Denied, Invalid, NotConfigured, NotFound, UpstreamFailed, UpstreamRefused
 from polyforge.ports.notifier import Notice
 from tests.support.node_calls import ME
 
@@ -28,31 +25,6 @@ STRANGER = replace(ME, project_id="p2")
 @pytest.fixture
 async def store(tmp_path: Any) -> MemoryObjects:
     return MemoryObjects(Settings(), tmp_path)
-
-
-async def test_what_is_kept_is_the_flows_own_and_ends(store: MemoryObjects) -> None:
-    clock = FakeClock()
-    kept = FlowMemory(store, clock)
-    await kept.keep(ME, "flow_1", "k", {"a": [1]}, seconds=10)
-    await kept.keep(ME, "flow_1", "none", None, seconds=10)
-    assert await kept.recall(ME, "flow_1", "k") == ({"a": [1]},)
-    assert await kept.recall(ME, "flow_1", "none") == (None,)
-    assert await kept.recall(ME, "flow_2", "k") is None
-    assert await kept.recall(STRANGER, "flow_1", "k") is None
-    assert await kept.recall(ME, "flow_1", "../flow_2/k") is None
-    clock.advance(11)
-    assert await kept.recall(ME, "flow_1", "k") is None
-    with pytest.raises(TooLarge):
-        await kept.keep(ME, "flow_1", "k", "x" * 2_000_000, seconds=10)
-
-
-async def test_only_so_much_is_kept(store: MemoryObjects, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "MOST_VALUES", 5)
-    kept = FlowMemory(store, FakeClock())
-    for number in range(100):
-        await kept.keep(ME, "flow_1", f"k{number}", number, seconds=1_000)
-    listed = [each async for each in store.list("p1/flow-memory/flow_1/")]
-    assert len(listed) <= 5 + 20
 
 
 async def test_objects_are_what_they_are_and_the_projects_own(store: MemoryObjects) -> None:

@@ -1,0 +1,50 @@
+"""All SQL of values that flows keep: rows beside the results of nodes, which end by themselves."""
+
+from typing import Final
+
+from sqlalchemy import func
+from sqlalchemy.dialects import postgresql, sqlite
+
+from polyforge.database.scopes import Scope, ScopedReader, ScopedWriter
+from polyforge.database.sessions import ReadSession, WriteSession
+from polyforge.database.settings import Dialect
+from polyforge.flows.running.tables import flow_results
+
+_columns: Final = flow_results.c
+
+
+class MemoryStore:
+    """The values of one project."""
+
+    def __init__(self, session: ReadSession, scope: Scope) -> None:
+        self._rows = ScopedReader(session, scope, flow_results)
+
+    async def find(self, id_: str, now: float) -> str | None:
+        """What is kept and not over."""
+        row = await self._rows.first(
+            _columns.outputs, refine=lambda query: query.where(_columns.id == id_, _columns.expires_at > now)
+        )
+        return None if row is None else row["outputs"]
+
+    async def count(self) -> int:
+        """How many there are, results of nodes and what is over included."""
+        row = await self._rows.first(func.count().label("count"))
+        return row["count"] if row else 0
+
+
+class MemoryEditor(MemoryStore):
+    """The same, to be changed."""
+
+    def __init__(self, session: WriteSession, scope: Scope, dialect: Dialect) -> None:
+        super().__init__(session, scope)
+        self._writer = session
+        self._scope = scope
+        self._dialect: Dialect = dialect
+
+    async def keep(self, id_: str, text: str, now: float, until: float) -> None:
+        """Keep a value instead of what was there. Of several that are kept at once, one is."""
+        await ScopedWriter(self._writer, self._scope, flow_results).delete(_columns.id == id_)
+        insert = sqlite.insert if self._dialect == "sqlite" else postgresql.insert
+        values = {"id": id_, "outputs": text, "created_at": now, "expires_at": until}
+        owned = {**values, "organization_id": self._scope.organization_id, "project_id": self._scope.project_id}
+        await self._writer.change(insert(flow_results).values(owned).on_conflict_do_nothing())

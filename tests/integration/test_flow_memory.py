@@ -1,0 +1,54 @@
+"""What flows keep from run to run, on both databases."""
+
+import asyncio
+
+import pytest
+from msgspec.structs import replace
+
+from polyforge.database.database import Database
+from polyforge.database.pruning import ExpiryPruning
+from polyforge.flows.facilities import memory
+from polyforge.flows.facilities.memory import FlowMemory
+from polyforge.flows.running.tables import flow_results
+from polyforge.kernel.clock import FakeClock
+from polyforge.kernel.errors import Conflict, TooLarge
+from polyforge.tenancy.callers import Caller
+
+ME = Caller("k1", "key", f"{1:026d}", f"{11:026d}", frozenset({"*"}))
+STRANGER = replace(ME, project_id=f"{12:026d}")
+
+
+async def test_what_is_kept_is_the_flows_own_and_ends(database: Database) -> None:
+    clock = FakeClock()
+    kept = FlowMemory(database, clock)
+    await kept.keep(ME, "flow_1", "k", {"a": [1, "ü\u0000"]}, seconds=10)
+    await kept.keep(ME, "flow_1", "none", None, seconds=10)
+    await kept.keep(ME, "flow_1", "none", False, seconds=10)
+    assert await kept.recall(ME, "flow_1", "k") == ({"a": [1, "ü\u0000"]},)
+    assert await kept.recall(ME, "flow_1", "none") == (False,)
+    assert await kept.recall(ME, "flow_2", "k") is None
+    assert await kept.recall(STRANGER, "flow_1", "k") is None
+    assert await ExpiryPruning(flow_results, database, clock).step() == 0
+    clock.advance(11)
+    assert await kept.recall(ME, "flow_1", "k") is None
+    assert await ExpiryPruning(flow_results, database, clock).step() == 2
+
+
+async def test_several_may_keep_the_same_at_once(database: Database) -> None:
+    kept = FlowMemory(database, FakeClock())
+    await asyncio.gather(*(kept.keep(ME, "flow_1", "k", number, seconds=10) for number in range(8)))
+    found = await kept.recall(ME, "flow_1", "k")
+    assert found is not None
+    assert found[0] in range(8)
+
+
+async def test_there_is_an_end_to_what_is_kept(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = FlowMemory(database, FakeClock())
+    with pytest.raises(TooLarge):
+        await kept.keep(ME, "flow_1", "k", "x" * 300_000, seconds=10)
+    monkeypatch.setattr(memory, "MOST_VALUES", 2)
+    for key in ("a", "b"):
+        await kept.keep(ME, "flow_1", key, 1, seconds=10)
+    with pytest.raises(Conflict, match="for a shorter time"):
+        await kept.keep(ME, "flow_1", "c", 1, seconds=10)
+    await kept.keep(STRANGER, "flow_1", "c", 1, seconds=10)

@@ -4,6 +4,86 @@
  */
 
 export interface paths {
+    "/api/v1/approvals": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Approvals
+         * @description What runs of the project ask of people, newest first.
+         */
+        get: operations["list_approvals_api_v1_approvals_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/approvals/{approval_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Approval
+         * @description One approval.
+         */
+        get: operations["get_approval_api_v1_approvals__approval_id__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/approvals/{approval_id}/decide": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Decide Approval
+         * @description Approve or reject, once; for who is asked, and for administrators.
+         */
+        post: operations["decide_approval_api_v1_approvals__approval_id__decide_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/approvals/{approval_id}/links": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Create Approval Link
+         * @description A link with which anybody decides in the caller's name, once; POST the decision to it.
+         */
+        post: operations["create_approval_link_api_v1_approvals__approval_id__links_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/audit": {
         parameters: {
             query?: never;
@@ -138,6 +218,26 @@ export interface paths {
          * @description Check that the audit log of the whole installation is as it was written, a bounded part of it at a time.
          */
         post: operations["verify_audit_log_api_v1_audit_verify_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/approvals/{approval_id}/decide": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Decide By Link
+         * @description Approve or reject with a link, in the name of who made it.
+         */
+        post: operations["decide_by_link_api_v1_auth_approvals__approval_id__decide_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -424,6 +524,90 @@ export interface paths {
          * @description Show that an e-mail address is yours, by the link that was sent to it.
          */
         post: operations["verify_address_api_v1_auth_verify_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/batches": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Batches
+         * @description The project's batches, of files and of tables, newest first.
+         */
+        get: operations["list_batches_api_v1_batches_get"];
+        put?: never;
+        /**
+         * Create Batch
+         * @description Have a call made for each row of a table, and its answers written beside it.
+         */
+        post: operations["create_batch_api_v1_batches_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/batches/{batch}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Batch
+         * @description One batch.
+         */
+        get: operations["get_batch_api_v1_batches__batch__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/batches/{batch}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Cancel Batch
+         * @description Have a batch end soon, with the answers that it has.
+         */
+        post: operations["cancel_batch_api_v1_batches__batch__cancel_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/batches/stores": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Batch Stores
+         * @description The stores of data that batches of the project may read and write.
+         */
+        get: operations["list_batch_stores_api_v1_batches_stores_get"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -955,6 +1139,809 @@ export interface paths {
          * @description Set a flag to what it was at an earlier version.
          */
         post: operations["roll_back_flag_api_v1_flags__name__rollback_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/flow-node-types": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Flow Node Types
+         * @description Every type of node with the schema of its parameters, the types of ports, and what converts them.
+         */
+        get: operations["list_flow_node_types_api_v1_flow_node_types_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/flow-node-types/ports": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Tell Flow Node Ports
+         * @description The inputs and outputs that a node has with certain parameters.
+         */
+        post: operations["tell_flow_node_ports_api_v1_flow_node_types_ports_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/flow-runs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Flow Runs
+         * @description The project's runs of flows, newest first; of one flow or trigger, by their ids, or all.
+         */
+        get: operations["list_flow_runs_api_v1_flow_runs_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/flow-runs/{run_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Flow Run
+         * @description One run.
+         */
+        get: operations["get_flow_run_api_v1_flow_runs__run_id__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/flow-runs/{run_id}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Cancel Flow Run
+         * @description End a run; calls that its nodes make now are broken off.
+         */
+        post: operations["cancel_flow_run_api_v1_flow_runs__run_id__cancel_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/flow-runs/{run_id}/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Follow Flow Run
+         * @description Follow a run as server-sent events, from its beginning or after one; `end` with its state once it is over.
+         */
+        get: operations["follow_flow_run_api_v1_flow_runs__run_id__events_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/flow-runs/{run_id}/history": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Flow Run Events
+         * @description What happened in a run, oldest first: each node with what it gave, cost and took.
+         */
+        get: operations["list_flow_run_events_api_v1_flow_runs__run_id__history_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/flow-runs/{run_id}/rerun": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Rerun Flow
+         * @description Run again what a finished run ran, all of it or a part, as the caller.
+         */
+        post: operations["rerun_flow_api_v1_flow_runs__run_id__rerun_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/flow-runs/{run_id}/result": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Flow Run Result
+         * @description What came of a run, however large it is.
+         */
+        get: operations["get_flow_run_result_api_v1_flow_runs__run_id__result_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/flow-runs/{run_id}/values/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Flow Run Value
+         * @description The outputs of a node that are too long for its event, which names them as `stored`.
+         */
+        get: operations["get_flow_run_value_api_v1_flow_runs__run_id__values__name__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/flow-templates": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Flow Templates
+         * @description Flows to begin with, and what each needs.
+         */
+        get: operations["list_flow_templates_api_v1_flow_templates_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/flow-templates/{template}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Flow Template
+         * @description One template with its text, a sample of inputs, and the flow itself.
+         */
+        get: operations["get_flow_template_api_v1_flow_templates__template__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/flow-templates/{template}/create": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Use Flow Template
+         * @description Make a flow of a template, with your models in the place of its own, and its first version.
+         */
+        post: operations["use_flow_template_api_v1_flow_templates__template__create_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/flow-triggers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Flow Triggers
+         * @description What begins runs of flows in the project.
+         */
+        get: operations["list_flow_triggers_api_v1_flow_triggers_get"];
+        put?: never;
+        /**
+         * Create Flow Trigger
+         * @description Have runs of a flow begin by the clock or when an address is called; they act as who asks for it here.
+         */
+        post: operations["create_flow_trigger_api_v1_flow_triggers_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/flow-triggers/{trigger_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Flow Trigger
+         * @description One trigger.
+         */
+        get: operations["get_flow_trigger_api_v1_flow_triggers__trigger_id__get"];
+        put?: never;
+        post?: never;
+        /**
+         * Remove Flow Trigger
+         * @description Let a trigger go; runs that it began go on.
+         */
+        delete: operations["remove_flow_trigger_api_v1_flow_triggers__trigger_id__delete"];
+        options?: never;
+        head?: never;
+        /**
+         * Change Flow Trigger
+         * @description Change a trigger, or switch it on or off; its runs act as who changed it last.
+         */
+        patch: operations["change_flow_trigger_api_v1_flow_triggers__trigger_id__patch"];
+        trace?: never;
+    };
+    "/api/v1/flow-triggers/{trigger_id}/run": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Fire Flow Trigger
+         * @description Begin a run as the trigger would, now; it acts as this caller.
+         */
+        post: operations["fire_flow_trigger_api_v1_flow_triggers__trigger_id__run_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/flow-triggers/{trigger_id}/runs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Trigger Runs
+         * @description When a trigger fired, and the runs that it began.
+         */
+        get: operations["list_trigger_runs_api_v1_flow_triggers__trigger_id__runs_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/flows": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Flows
+         * @description The project's flows, the latest changed first.
+         */
+        get: operations["list_flows_api_v1_flows_get"];
+        put?: never;
+        /**
+         * Create Flow
+         * @description Make a flow with a draft: of a document, which may be wrong as long as it can be read, or an empty one.
+         */
+        post: operations["create_flow_api_v1_flows_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/flows/{flow}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Flow
+         * @description One flow with what points at its versions, and how its draft stands.
+         */
+        get: operations["get_flow_api_v1_flows__flow__get"];
+        put?: never;
+        post?: never;
+        /**
+         * Remove Flow
+         * @description Put a flow away, so that it does not run any more; 409 while something needs it.
+         */
+        delete: operations["remove_flow_api_v1_flows__flow__delete"];
+        options?: never;
+        head?: never;
+        /**
+         * Change Flow
+         * @description Give a flow another short name, or another title or description, which are in its draft.
+         */
+        patch: operations["change_flow_api_v1_flows__flow__patch"];
+        trace?: never;
+    };
+    "/api/v1/flows/{flow}/alias-changes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Flow Alias Changes
+         * @description Where the aliases of a flow pointed, by whom and why, newest first.
+         */
+        get: operations["list_flow_alias_changes_api_v1_flows__flow__alias_changes_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/flows/{flow}/aliases/{alias}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Point Flow Alias
+         * @description Point an alias at a version; `prod` is what is meant where a flow is named alone.
+         */
+        put: operations["point_flow_alias_api_v1_flows__flow__aliases__alias__put"];
+        post?: never;
+        /**
+         * Remove Flow Alias
+         * @description Let an alias point nowhere.
+         */
+        delete: operations["remove_flow_alias_api_v1_flows__flow__aliases__alias__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/flows/{flow}/aliases/{alias}/rollback": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Roll Back Flow Alias
+         * @description Point an alias at the version that it pointed at before.
+         */
+        post: operations["roll_back_flow_alias_api_v1_flows__flow__aliases__alias__rollback_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/flows/{flow}/commit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Commit Flow
+         * @description Make a version of the draft; 200 when it is that version already, 400 with what is wrong with it.
+         */
+        post: operations["commit_flow_api_v1_flows__flow__commit_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/flows/{flow}/diff": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Compare Flow Versions
+         * @description What changed between two of a flow's versions, or its draft, in the terms of flows.
+         */
+        get: operations["compare_flow_versions_api_v1_flows__flow__diff_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/flows/{flow}/draft": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Flow Draft
+         * @description The draft of a flow, with what is wrong with it.
+         */
+        get: operations["get_flow_draft_api_v1_flows__flow__draft_get"];
+        /**
+         * Save Flow Draft
+         * @description Replace the draft; it may be wrong, as long as it can be read.
+         *
+         *     412 when it was changed since the revision in `If-Match`: `current` says by whom, and how it differs from what
+         *     was sent. Without that header whatever is there is replaced.
+         */
+        put: operations["save_flow_draft_api_v1_flows__flow__draft_put"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/flows/{flow}/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Export Flow
+         * @description The flow as a file with its layout: canonical JSON, which can be brought in elsewhere.
+         */
+        get: operations["export_flow_api_v1_flows__flow__export_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/flows/{flow}/merge": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Merge Flow
+         * @description Make one of two changed copies of a flow, three ways; conflicts are listed, and nothing is saved.
+         */
+        post: operations["merge_flow_api_v1_flows__flow__merge_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/flows/{flow}/publications": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Flow Publications
+         * @description What is published of a flow.
+         */
+        get: operations["list_flow_publications_api_v1_flows__flow__publications_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/flows/{flow}/publications/{alias}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Publish Flow
+         * @description Publish an alias as a tool for agents, as a page for people, or both; whoever uses it needs a key.
+         */
+        put: operations["publish_flow_api_v1_flows__flow__publications__alias__put"];
+        post?: never;
+        /**
+         * Withdraw Flow
+         * @description Publish an alias no more; runs that have begun go on.
+         */
+        delete: operations["withdraw_flow_api_v1_flows__flow__publications__alias__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/flows/{flow}/restore": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Restore Flow
+         * @description Have a flow that was put away again; it is named by its id.
+         */
+        post: operations["restore_flow_api_v1_flows__flow__restore_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/flows/{flow}/versions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Flow Versions
+         * @description The versions of a flow, newest first.
+         */
+        get: operations["list_flow_versions_api_v1_flows__flow__versions_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/flows/{flow}/versions/{version}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Flow Version
+         * @description One version with what it holds.
+         */
+        get: operations["get_flow_version_api_v1_flows__flow__versions__version__get"];
+        put?: never;
+        post?: never;
+        /**
+         * Remove Flow Version
+         * @description Take a version away; 409 for the latest, and while an alias points at it or something needs it.
+         */
+        delete: operations["remove_flow_version_api_v1_flows__flow__versions__version__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/flows/{reference}/export.py": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Export Flow As Script
+         * @description A version as a Python script that builds it again: its hash is the version's id.
+         */
+        get: operations["export_flow_as_script_api_v1_flows__reference__export_py_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/flows/{reference}/openapi.json": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Describe Flow
+         * @description The API of one flow, as an OpenAPI document of its own.
+         */
+        get: operations["describe_flow_api_v1_flows__reference__openapi_json_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/flows/{reference}/page": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Flow Page
+         * @description What the page of a published alias asks and shows.
+         */
+        get: operations["get_flow_page_api_v1_flows__reference__page_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/flows/{reference}/run": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Run Flow
+         * @description Run a stored version of a flow as the caller, whose limits and budgets apply.
+         */
+        post: operations["run_flow_api_v1_flows__reference__run_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/flows/import": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Import Flow
+         * @description Make a flow of a file, and tell what it needs; nothing of it is executed.
+         */
+        post: operations["import_flow_api_v1_flows_import_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/flows/validate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Validate Flow
+         * @description Tell whether a flow can run, what it needs, and which ports its nodes have; nothing is kept.
+         */
+        post: operations["validate_flow_api_v1_flows_validate_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -3450,6 +4437,104 @@ export interface components {
             so_far: number;
         };
         /**
+         * ApprovalLinkBody
+         * @description How long a link is to last.
+         */
+        ApprovalLinkBody: {
+            /**
+             * Seconds
+             * @default 86400
+             */
+            seconds?: number;
+        };
+        /**
+         * ApprovalLinkView
+         * @description A link with which anybody decides in the name of who made it, once.
+         */
+        ApprovalLinkView: {
+            /**
+             * Expires At
+             * Format: date-time
+             */
+            expires_at: string;
+            /** Url */
+            url: string;
+        };
+        /**
+         * ApprovalPage
+         * @description Some approvals, newest first.
+         */
+        ApprovalPage: {
+            /** Data */
+            data: components["schemas"]["ApprovalView"][];
+            /**
+             * Next Cursor
+             * @description Pass it as `cursor` for those before these; null: there are none.
+             */
+            next_cursor: string | null;
+        };
+        /**
+         * ApprovalView
+         * @description What a run asks of people.
+         */
+        ApprovalView: {
+            /** Answers */
+            answers: {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * Asked At
+             * Format: date-time
+             */
+            asked_at: string;
+            /** Assignees */
+            assignees: string[];
+            /** Decided At */
+            decided_at: string | null;
+            /** Decided By */
+            decided_by: string | null;
+            /** Decided Via */
+            decided_via: ("api" | "link") | null;
+            /**
+             * Expires At
+             * Format: date-time
+             */
+            expires_at: string;
+            /** Flow Id */
+            flow_id: string;
+            /** Flow Name */
+            flow_name: string;
+            /**
+             * Form
+             * @description A JSON schema of what to fill in; null: nothing.
+             */
+            form: {
+                [key: string]: unknown;
+            } | null;
+            /** Id */
+            id: string;
+            /** Node */
+            node: string;
+            /** Path */
+            path: string;
+            /** Question */
+            question: string;
+            /** Reason */
+            reason: string | null;
+            /** Run Id */
+            run_id: string;
+            /**
+             * Shown
+             * @description What to look at.
+             */
+            shown: unknown;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "pending" | "approved" | "rejected" | "expired" | "withdrawn";
+        };
+        /**
          * AskerView
          * @description Who asked for a job, as whom it acts.
          */
@@ -3634,16 +4719,14 @@ export interface components {
             version: string;
         };
         /**
-         * BatchView
-         * @description The runs of one size since the host started.
+         * BatchPage
+         * @description Some of the project's batches.
          */
-        BatchView: {
-            /** Mean Ms */
-            mean_ms: number;
-            /** Rows */
-            rows: number;
-            /** Runs */
-            runs: number;
+        BatchPage: {
+            /** Data */
+            data: components["schemas"]["polyforge__batch__tables__schemas__BatchView"][];
+            /** Next Cursor */
+            next_cursor: string | null;
         };
         /**
          * BlocksReply
@@ -3875,6 +4958,20 @@ export interface components {
              * @default
              */
             password?: string;
+        };
+        /**
+         * CoercionView
+         * @description A conversion that a link may name.
+         */
+        CoercionView: {
+            /** Name */
+            name: string;
+            /** Sources */
+            sources: string;
+            /** Targets */
+            targets: string;
+            /** Title */
+            title: string;
         };
         /**
          * ComparisonView
@@ -4542,6 +5639,18 @@ export interface components {
             saved_usd: number;
         };
         /**
+         * CountsView
+         * @description How many lines or rows there are, and what became of them.
+         */
+        CountsView: {
+            /** Completed */
+            completed: number;
+            /** Failed */
+            failed: number;
+            /** Total */
+            total: number;
+        };
+        /**
          * DayView
          * @description What a day's calls came to, in UTC, up to a time; the same sums as `GET /api/v1/usage` has.
          */
@@ -4615,6 +5724,30 @@ export interface components {
              * @default
              */
             reason?: string;
+        };
+        /**
+         * DecisionBody
+         * @description What somebody says.
+         */
+        DecisionBody: {
+            /**
+             * Decision
+             * @enum {string}
+             */
+            decision: "approve" | "reject";
+            /**
+             * Reason
+             * @description Why not; needed to reject.
+             * @default
+             */
+            reason?: string;
+            /**
+             * Values
+             * @description What the form asks for.
+             */
+            values?: {
+                [key: string]: unknown;
+            };
         };
         /**
          * DeclarationList
@@ -5070,7 +6203,7 @@ export interface components {
              * Stream
              * @enum {string}
              */
-            stream: "settings" | "keys" | "models" | "budgets" | "jobs" | "alerts" | "people" | "secrets" | "cache";
+            stream: "settings" | "keys" | "models" | "budgets" | "jobs" | "alerts" | "people" | "secrets" | "cache" | "flows";
         };
         /**
          * ExplainBody
@@ -5281,7 +6414,7 @@ export interface components {
              * Batches
              * @description By rows, smallest first.
              */
-            batches: components["schemas"]["BatchView"][];
+            batches: components["schemas"]["polyforge__gateway__hosting__schemas__BatchView"][];
             /** Cache Hits */
             cache_hits: number;
             /** Cache Misses */
@@ -5384,6 +6517,74 @@ export interface components {
             summary: string;
             /** @description Of all attempts. */
             usage: components["schemas"]["UsageReply"];
+        };
+        /**
+         * FireBody
+         * @description A try of a trigger.
+         */
+        FireBody: {
+            /**
+             * Body
+             * @description What a webhook would have been sent.
+             */
+            body?: unknown;
+        };
+        /**
+         * FiredView
+         * @description What came of firing.
+         */
+        FiredView: {
+            /**
+             * Repeated
+             * @description Whether the run had begun already, because this delivery came before.
+             */
+            repeated: boolean;
+            /** Run Id */
+            run_id: string;
+        };
+        /**
+         * FiringPage
+         * @description Times that a trigger fired, the newest first.
+         */
+        FiringPage: {
+            /**
+             * Data
+             * @description Those of the last 30 days.
+             */
+            data: components["schemas"]["FiringView"][];
+            /**
+             * Next Cursor
+             * @description Pass it as `cursor` for those before these; null: there are none.
+             */
+            next_cursor: string | null;
+        };
+        /**
+         * FiringView
+         * @description One time that a trigger fired.
+         */
+        FiringView: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /**
+             * Delivery
+             * @description The sender's id of the delivery, or the job of the schedule.
+             */
+            delivery: string;
+            /**
+             * Error
+             * @description Why none did.
+             */
+            error: string | null;
+            /** Id */
+            id: string;
+            /**
+             * Run Id
+             * @description The run that began; null where none did.
+             */
+            run_id: string | null;
         };
         /**
          * FirstUser
@@ -5557,6 +6758,820 @@ export interface components {
             share: number;
             /** Version */
             version: number;
+        };
+        /**
+         * FlowActor
+         * @description Somebody who did something.
+         */
+        FlowActor: {
+            /** Id */
+            id: string;
+            /**
+             * Name
+             * @description null: a key or a service account, or somebody who is gone.
+             */
+            name: string | null;
+        };
+        /**
+         * FlowAliasChange
+         * @description One change of where an alias points.
+         */
+        FlowAliasChange: {
+            /**
+             * Action
+             * @enum {string}
+             */
+            action: "set" | "rolled_back" | "removed";
+            /** Alias */
+            alias: string;
+            /**
+             * Changed At
+             * Format: date-time
+             */
+            changed_at: string;
+            /** @description Who did it. */
+            changed_by: components["schemas"]["FlowActor"];
+            /** Id */
+            id: string;
+            /** Note */
+            note: string;
+            /** Previous */
+            previous: string | null;
+            /**
+             * Version
+             * @description null: it points nowhere any more.
+             */
+            version: string | null;
+        };
+        /**
+         * FlowAliasChangePage
+         * @description Changes of aliases, newest first.
+         */
+        FlowAliasChangePage: {
+            /** Data */
+            data: components["schemas"]["FlowAliasChange"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
+        /**
+         * FlowAliasView
+         * @description A name that points at a version.
+         */
+        FlowAliasView: {
+            /** Alias */
+            alias: string;
+            /**
+             * Changed At
+             * Format: date-time
+             */
+            changed_at: string;
+            /** @description Who did it. */
+            changed_by: components["schemas"]["FlowActor"];
+            /** Version */
+            version: string;
+        };
+        /**
+         * FlowChange
+         * @description What to change of a flow: what is left out stays. Title and description are in its draft.
+         */
+        FlowChange: {
+            /**
+             * Description
+             * @default
+             */
+            description?: string;
+            /**
+             * Slug
+             * @description Another short name; references with the old one find nothing then.
+             * @default
+             */
+            slug?: string;
+            /** Title */
+            title?: string;
+        };
+        /**
+         * FlowCheckView
+         * @description Whether a flow can run, and what it needs.
+         */
+        FlowCheckView: {
+            /** Can Run */
+            can_run: boolean;
+            /**
+             * Ports
+             * @description Of the nodes whose parameters are right.
+             */
+            ports: {
+                [key: string]: components["schemas"]["PortSetView"];
+            };
+            /** Problems */
+            problems: components["schemas"]["FlowProblemView"][];
+            /** @description What its nodes need. */
+            requires: components["schemas"]["FlowRequiresView"];
+            /**
+             * Version
+             * @description The version that it would be.
+             */
+            version: string;
+        };
+        /**
+         * FlowCommitView
+         * @description What a commit came to.
+         */
+        FlowCommitView: {
+            /** Aliases */
+            aliases: string[];
+            /** Bytes */
+            bytes: number;
+            /**
+             * Created
+             * @description false: the draft was that version already.
+             */
+            created: boolean;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** @description Who did it. */
+            created_by: components["schemas"]["FlowActor"];
+            /** Message */
+            message: string;
+            /** Nodes */
+            nodes: number;
+            /** Number */
+            number: number;
+            /**
+             * Parent
+             * @description The latest version when it was committed.
+             */
+            parent: string | null;
+            /**
+             * Problems
+             * @description Warnings: with errors nothing is committed.
+             */
+            problems: components["schemas"]["FlowProblemView"][];
+            /** Title */
+            title: string;
+            /**
+             * Version
+             * @description The SHA-256 of what counts in it.
+             */
+            version: string;
+        };
+        /**
+         * FlowConflictView
+         * @description What both sides changed in different ways; absent is what a side does not have.
+         */
+        FlowConflictView: {
+            /** Base */
+            base?: unknown;
+            /** Id */
+            id: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "both_changed" | "changed_and_removed" | "link_to_removed";
+            /** Ours */
+            ours?: unknown;
+            /** Removed */
+            removed?: string | null;
+            /**
+             * Section
+             * @enum {string}
+             */
+            section: "nodes" | "groups" | "inputs" | "outputs" | "about";
+            /** Theirs */
+            theirs?: unknown;
+        };
+        /**
+         * FlowDiffView
+         * @description What changed from one version, or draft, to another.
+         */
+        FlowDiffView: {
+            /**
+             * About
+             * @description The name, the description, the licence, what it requires.
+             */
+            about: components["schemas"]["PatchOperation"][];
+            /** After */
+            after: string | null;
+            /**
+             * Before
+             * @description The version's id; null: the draft.
+             */
+            before: string | null;
+            /** Control Added */
+            control_added: unknown[];
+            /** Control Removed */
+            control_removed: unknown[];
+            groups: components["schemas"]["FlowPartChanges"];
+            /** Interface */
+            interface: components["schemas"]["PatchOperation"][];
+            /**
+             * Layout
+             * @description Whether the editor's own notes differ, which makes no other version.
+             */
+            layout: boolean;
+            nodes: components["schemas"]["FlowPartChanges"];
+            /** Same Version */
+            same_version: boolean;
+        };
+        /**
+         * FlowDraftView
+         * @description A draft with what is wrong with it. Its revision is its ETag.
+         */
+        FlowDraftView: {
+            /** Base */
+            base: string | null;
+            /** Can Run */
+            can_run: boolean;
+            /**
+             * Document
+             * @description A flow: see the reference of the format, flow.v1.
+             */
+            document: {
+                [key: string]: unknown;
+            };
+            /** Flow */
+            flow: string;
+            /** Problems */
+            problems: components["schemas"]["FlowProblemView"][];
+            /** Revision */
+            revision: number;
+            /** Slug */
+            slug: string;
+            /**
+             * Updated At
+             * Format: date-time
+             */
+            updated_at: string;
+            /** @description Who did it. */
+            updated_by: components["schemas"]["FlowActor"];
+            /**
+             * Version
+             * @description The version that it would be.
+             */
+            version: string;
+        };
+        /**
+         * FlowImportView
+         * @description What a file holds and needs, and the flow that was made of it.
+         */
+        FlowImportView: {
+            /** Can Run */
+            can_run: boolean;
+            /** @description What it says that it needs. */
+            declared: components["schemas"]["FlowRequiresView"];
+            /** Description */
+            description: string;
+            /** @description null: nothing was made, since only a look was asked for. */
+            flow: components["schemas"]["FlowView"] | null;
+            licence: components["schemas"]["FlowLicenceView"] | null;
+            /** Migrations */
+            migrations: components["schemas"]["FlowMigrationView"][];
+            /**
+             * Node Types
+             * @description How many nodes there are of each type.
+             */
+            node_types: {
+                [key: string]: number;
+            };
+            /** Problems */
+            problems: components["schemas"]["FlowProblemView"][];
+            /** @description What its nodes need. */
+            requires: components["schemas"]["FlowRequiresView"];
+            /** Title */
+            title: string;
+            /**
+             * Unknown Types
+             * @description Types of nodes that this installation does not know.
+             */
+            unknown_types: string[];
+            /** Version */
+            version: string;
+        };
+        /**
+         * FlowLicenceView
+         * @description What others may do with a flow.
+         */
+        FlowLicenceView: {
+            /** Spdx */
+            spdx: string | null;
+            /** Terms */
+            terms: string | null;
+        };
+        /**
+         * FlowLinkChange
+         * @description An input that comes from elsewhere now; null where it was not or is not there.
+         */
+        FlowLinkChange: {
+            /** After */
+            after: unknown;
+            /** Before */
+            before: unknown;
+            /** Port */
+            port: string;
+        };
+        /**
+         * FlowMergeBody
+         * @description Three documents; each is one, or names one: `draft`, or what names a version.
+         */
+        FlowMergeBody: {
+            /**
+             * Base
+             * @description What both sides began with.
+             */
+            base: string | {
+                [key: string]: unknown;
+            };
+            /**
+             * Ours
+             * @description Where both changed the same thing, this stays.
+             */
+            ours: string | {
+                [key: string]: unknown;
+            };
+            /** Theirs */
+            theirs: string | {
+                [key: string]: unknown;
+            };
+        };
+        /**
+         * FlowMergeView
+         * @description What a merge came to; nothing is saved.
+         */
+        FlowMergeView: {
+            /** Conflicts */
+            conflicts: components["schemas"]["FlowConflictView"][];
+            /**
+             * Document
+             * @description null: what came of it would be no flow; see `problems`.
+             */
+            document: {
+                [key: string]: unknown;
+            } | null;
+            /** Problems */
+            problems: components["schemas"]["FlowProblemView"][];
+        };
+        /**
+         * FlowMigrationView
+         * @description A node that was brought to a newer version of its type.
+         */
+        FlowMigrationView: {
+            /** After */
+            after: number;
+            /** Before */
+            before: number;
+            /** Node */
+            node: string;
+            /** Type */
+            type: string;
+        };
+        /**
+         * FlowPage
+         * @description Some flows, the latest changed first.
+         */
+        FlowPage: {
+            /** Data */
+            data: components["schemas"]["FlowSummary"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
+        /**
+         * FlowPageView
+         * @description What a page shows of a flow.
+         */
+        FlowPageView: {
+            /** Description */
+            description: string | null;
+            /** Flow */
+            flow: string;
+            /** Inputs */
+            inputs: components["schemas"]["PageFieldView"][];
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "form" | "chat";
+            /** Outputs */
+            outputs: components["schemas"]["PageFieldView"][];
+            /** Title */
+            title: string;
+            /** Version */
+            version: string;
+        };
+        /**
+         * FlowPartChange
+         * @description What changed in one node or loop.
+         */
+        FlowPartChange: {
+            /** Fields */
+            fields: components["schemas"]["PatchOperation"][];
+            /** Id */
+            id: string;
+            /** Links */
+            links: components["schemas"]["FlowLinkChange"][];
+            /**
+             * Texts
+             * @description By JSON pointer, how texts of several words changed.
+             */
+            texts: {
+                [key: string]: components["schemas"]["WordChange"][];
+            };
+        };
+        /**
+         * FlowPartChanges
+         * @description What came, went and changed, by id.
+         */
+        FlowPartChanges: {
+            /** Added */
+            added: string[];
+            /** Changed */
+            changed: components["schemas"]["FlowPartChange"][];
+            /** Removed */
+            removed: string[];
+        };
+        /**
+         * FlowProblemView
+         * @description One thing that is wrong with a flow: where, and what to do about it.
+         */
+        FlowProblemView: {
+            /**
+             * Code
+             * @enum {string}
+             */
+            code: "too_large" | "not_json" | "duplicate_key" | "too_deep" | "bad_number" | "bad_text" | "unknown_schema" | "wrong_shape" | "unknown_field" | "bad_id" | "bad_type" | "too_many" | "too_many_problems" | "unknown_node_type" | "unknown_version" | "node_unavailable" | "migration_failed" | "bad_param" | "bad_reference" | "bad_template" | "bad_expression" | "bad_schema" | "literal_secret" | "private_address" | "approval_without_expiry" | "unknown_node" | "unknown_port" | "unknown_input" | "missing_input" | "bad_literal" | "type_mismatch" | "coercion_needed" | "wrong_coercion" | "link_into_group" | "bad_group" | "loop_without_bound" | "cycle" | "never_runs" | "misplaced_node" | "unknown_interface" | "duplicate_output" | "unreachable_output" | "bad_policy" | "unused_node" | "unused_input" | "undeclared_requirement";
+            /**
+             * Dependents
+             * @description What does not run because of it.
+             */
+            dependents: string[];
+            /** Hint */
+            hint: string;
+            /** Message */
+            message: string;
+            /**
+             * Node
+             * @description A node or a group; null: the flow as a whole.
+             */
+            node: string | null;
+            /**
+             * Param
+             * @description A JSON pointer into the node, else into the flow.
+             */
+            param: string | null;
+            /** Port */
+            port: string | null;
+            /**
+             * Severity
+             * @enum {string}
+             */
+            severity: "error" | "warning";
+        };
+        /**
+         * FlowRequiresView
+         * @description What a flow needs.
+         */
+        FlowRequiresView: {
+            /** Capabilities */
+            capabilities: string[];
+            /** Nodes */
+            nodes: string[];
+            /** References */
+            references: string[];
+            /** Secrets */
+            secrets: string[];
+        };
+        /**
+         * FlowRollback
+         * @description Why an alias is pointed back.
+         */
+        FlowRollback: {
+            /**
+             * Note
+             * @default
+             */
+            note?: string;
+        };
+        /**
+         * FlowRunPage
+         * @description Some runs, newest first.
+         */
+        FlowRunPage: {
+            /** Data */
+            data: components["schemas"]["FlowRunSummary"][];
+            /**
+             * Next Cursor
+             * @description Pass it as `cursor` for those before these; null: there are none.
+             */
+            next_cursor: string | null;
+        };
+        /**
+         * FlowRunSummary
+         * @description One run of a list.
+         */
+        FlowRunSummary: {
+            /**
+             * Asked By
+             * @description The name of the key, the user or the service account that it acts for.
+             */
+            asked_by: string;
+            /**
+             * Cost Usd
+             * @description What its nodes said that they cost, so far.
+             */
+            cost_usd: number;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Ended At */
+            ended_at: string | null;
+            error: components["schemas"]["RunErrorView"] | null;
+            /** Flow Id */
+            flow_id: string;
+            /** Flow Name */
+            flow_name: string;
+            /** Id */
+            id: string;
+            /** Job Id */
+            job_id: string;
+            /**
+             * Parent Id
+             * @description The run that results were taken over from.
+             */
+            parent_id: string | null;
+            /** Started At */
+            started_at: string | null;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "queued" | "running" | "waiting" | "succeeded" | "failed" | "cancelled";
+            trigger: components["schemas"]["RunTriggerView"];
+            /** Version */
+            version: string;
+        };
+        /**
+         * FlowRunView
+         * @description One run with what was asked.
+         */
+        FlowRunView: {
+            /**
+             * Asked By
+             * @description The name of the key, the user or the service account that it acts for.
+             */
+            asked_by: string;
+            /**
+             * Cost Usd
+             * @description What its nodes said that they cost, so far.
+             */
+            cost_usd: number;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Ended At */
+            ended_at: string | null;
+            error: components["schemas"]["RunErrorView"] | null;
+            /** Flow Id */
+            flow_id: string;
+            /** Flow Name */
+            flow_name: string;
+            /** Id */
+            id: string;
+            /** Inputs */
+            inputs: {
+                [key: string]: unknown;
+            };
+            /** Job Id */
+            job_id: string;
+            /** Max Cost Usd */
+            max_cost_usd: number | null;
+            /**
+             * Parent Id
+             * @description The run that results were taken over from.
+             */
+            parent_id: string | null;
+            /** Started At */
+            started_at: string | null;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "queued" | "running" | "waiting" | "succeeded" | "failed" | "cancelled";
+            /**
+             * Sub Flows
+             * @description The versions of sub-flows by the references to them.
+             */
+            sub_flows: {
+                [key: string]: string;
+            };
+            /** Targets */
+            targets: string[] | null;
+            trigger: components["schemas"]["RunTriggerView"];
+            /** Version */
+            version: string;
+        };
+        /**
+         * FlowSummary
+         * @description A flow.
+         */
+        FlowSummary: {
+            /** Aliases */
+            aliases: components["schemas"]["FlowAliasView"][];
+            /**
+             * Archived At
+             * @description When it was put away; null: it was not.
+             */
+            archived_at: string | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** @description Who did it. */
+            created_by: components["schemas"]["FlowActor"];
+            /** Description */
+            description: string;
+            /**
+             * Head
+             * @description The version that was committed last; null: none was yet.
+             */
+            head: string | null;
+            /** Id */
+            id: string;
+            /** Slug */
+            slug: string;
+            /** Title */
+            title: string;
+            /**
+             * Updated At
+             * Format: date-time
+             */
+            updated_at: string;
+            /**
+             * Versions
+             * @description How many were ever committed.
+             */
+            versions: number;
+        };
+        /**
+         * FlowVersionPage
+         * @description Some versions, newest first.
+         */
+        FlowVersionPage: {
+            /** Data */
+            data: components["schemas"]["FlowVersionSummary"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
+        /**
+         * FlowVersionSummary
+         * @description A version without what it holds.
+         */
+        FlowVersionSummary: {
+            /** Aliases */
+            aliases: string[];
+            /** Bytes */
+            bytes: number;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** @description Who did it. */
+            created_by: components["schemas"]["FlowActor"];
+            /** Message */
+            message: string;
+            /** Nodes */
+            nodes: number;
+            /** Number */
+            number: number;
+            /**
+             * Parent
+             * @description The latest version when it was committed.
+             */
+            parent: string | null;
+            /** Title */
+            title: string;
+            /**
+             * Version
+             * @description The SHA-256 of what counts in it.
+             */
+            version: string;
+        };
+        /**
+         * FlowVersionView
+         * @description A version.
+         */
+        FlowVersionView: {
+            /** Aliases */
+            aliases: string[];
+            /** Bytes */
+            bytes: number;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** @description Who did it. */
+            created_by: components["schemas"]["FlowActor"];
+            /**
+             * Document
+             * @description A flow: see the reference of the format, flow.v1.
+             */
+            document: {
+                [key: string]: unknown;
+            };
+            /** Message */
+            message: string;
+            /** Nodes */
+            nodes: number;
+            /** Number */
+            number: number;
+            /**
+             * Parent
+             * @description The latest version when it was committed.
+             */
+            parent: string | null;
+            /** Title */
+            title: string;
+            /**
+             * Version
+             * @description The SHA-256 of what counts in it.
+             */
+            version: string;
+        };
+        /**
+         * FlowView
+         * @description A flow with how its draft stands.
+         */
+        FlowView: {
+            /** Aliases */
+            aliases: components["schemas"]["FlowAliasView"][];
+            /**
+             * Archived At
+             * @description When it was put away; null: it was not.
+             */
+            archived_at: string | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** @description Who did it. */
+            created_by: components["schemas"]["FlowActor"];
+            /** Description */
+            description: string;
+            /**
+             * Draft Base
+             * @description The version that the draft goes on from.
+             */
+            draft_base: string | null;
+            /**
+             * Draft Changed
+             * @description Whether committing it would make another version than its base.
+             */
+            draft_changed: boolean;
+            /** Draft Revision */
+            draft_revision: number;
+            /**
+             * Draft Updated At
+             * Format: date-time
+             */
+            draft_updated_at: string;
+            /** @description Who did it. */
+            draft_updated_by: components["schemas"]["FlowActor"];
+            /**
+             * Draft Version
+             * @description The version that the draft would be.
+             */
+            draft_version: string;
+            /**
+             * Head
+             * @description The version that was committed last; null: none was yet.
+             */
+            head: string | null;
+            /** Id */
+            id: string;
+            /** Slug */
+            slug: string;
+            /** Title */
+            title: string;
+            /**
+             * Updated At
+             * Format: date-time
+             */
+            updated_at: string;
+            /**
+             * Versions
+             * @description How many were ever committed.
+             */
+            versions: number;
         };
         /**
          * ForecastView
@@ -6684,6 +8699,33 @@ export interface components {
             next_cursor: number | null;
         };
         /**
+         * MadeFlow
+         * @description The flow that was made.
+         */
+        MadeFlow: {
+            /** Flow Id */
+            flow_id: string;
+            /** @description What it names now. */
+            needs: components["schemas"]["NeedsView"];
+            /**
+             * Problems
+             * @description What keeps it from running here.
+             */
+            problems: components["schemas"]["FlowProblemView"][];
+            /**
+             * Slug
+             * @description Its short name.
+             */
+            slug: string;
+            /** Title */
+            title: string;
+            /**
+             * Version
+             * @description Its first version; null where problems keep it from running.
+             */
+            version: string | null;
+        };
+        /**
          * MatchView
          * @description One find: `text[start:end]`, in characters.
          */
@@ -7094,6 +9136,86 @@ export interface components {
             name: string;
         };
         /**
+         * NeedsView
+         * @description What a template names and this installation has to have.
+         */
+        NeedsView: {
+            /**
+             * Capabilities
+             * @description What its nodes do besides: `notify`, `net:HOST`, `people`, ...
+             */
+            capabilities: string[];
+            /** Guardrails */
+            guardrails: string[];
+            /**
+             * Models
+             * @description Names of models; choose one of yours for each when you create the flow.
+             */
+            models: string[];
+            /** Secrets */
+            secrets: string[];
+        };
+        /**
+         * NewBatch
+         * @description A call for each row of a table in a store.
+         */
+        NewBatch: {
+            /**
+             * Body
+             * @description The body of a call, with `{{column}}` in its texts. A text that is nothing but one placeholder becomes the value as it is. Default: what is in the column `body`.
+             * @default {{body}}
+             */
+            body?: {
+                [key: string]: unknown;
+            } | string;
+            /**
+             * Delimiter
+             * @description Between the cells of a CSV; default: a comma, or a tab where the name ends in .tsv.
+             */
+            delimiter?: ("," | ";" | "\t" | "|") | null;
+            /**
+             * Endpoint
+             * @enum {string}
+             */
+            endpoint: "/v1/chat/completions" | "/v1/completions" | "/v1/embeddings" | "/v1/responses";
+            /**
+             * Format
+             * @description Default: as the name of the table ends.
+             */
+            format?: ("csv" | "jsonl" | "parquet") | null;
+            /**
+             * Input
+             * @description The table, such as `reviews/may.csv`.
+             */
+            input: string;
+            /** Metadata */
+            metadata?: {
+                [key: string]: string;
+            };
+            /**
+             * Output
+             * @description The table with the answers; default: beside the input, as `may.answers.csv`.
+             */
+            output?: string | null;
+            /**
+             * Prefix
+             * @description What the names of added columns begin with.
+             * @default
+             */
+            prefix?: string;
+            /**
+             * Replace
+             * @description Whether to write over what lies where the answers go.
+             * @default false
+             */
+            replace?: boolean;
+            /**
+             * Store
+             * @description Name of the store, as the operator declared it.
+             */
+            store: string;
+        };
+        /**
          * NewBudget
          * @description A limit on money to set.
          */
@@ -7323,6 +9445,60 @@ export interface components {
              * @description How good, from 0 to 1; in the place of a rating.
              */
             score?: number | null;
+        };
+        /**
+         * NewFlow
+         * @description A flow to make: of a document, or an empty one.
+         */
+        NewFlow: {
+            /** Document */
+            document?: {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * Slug
+             * @description Its short name in paths and references; default: its title's.
+             */
+            slug?: string | null;
+            /**
+             * Title
+             * @description What people call it; default: the document's name.
+             */
+            title?: string | null;
+        };
+        /**
+         * NewFlowAlias
+         * @description Where to point an alias.
+         */
+        NewFlowAlias: {
+            /**
+             * Note
+             * @description Why; it stays in the history.
+             * @default
+             */
+            note?: string;
+            /**
+             * Version
+             * @description A version's id, the beginning of it, its number, an alias, or `latest`.
+             */
+            version: string;
+        };
+        /**
+         * NewFlowCommit
+         * @description A version to make of the draft.
+         */
+        NewFlowCommit: {
+            /**
+             * Message
+             * @description What changed, and why.
+             * @default
+             */
+            message?: string;
+            /**
+             * Revision
+             * @description The draft's that you have seen; 412 when there is a later one.
+             */
+            revision?: number | null;
         };
         /**
          * NewGroup
@@ -7673,6 +9849,61 @@ export interface components {
             project_id?: string | null;
         };
         /**
+         * NewTriggerBody
+         * @description Something that is to begin runs of a flow.
+         */
+        NewTriggerBody: {
+            /**
+             * Auth
+             * @description Of a webhook. `signature`: senders sign each delivery (standardwebhooks.com). `bearer`: they send the secret along. Left out: `signature`.
+             */
+            auth?: ("signature" | "bearer") | null;
+            /**
+             * Cron
+             * @description Of a schedule. Minute, hour, day of the month, month, day of the week, as in `0 8 * * 1`. Left out: as the flow's own node says.
+             */
+            cron?: string | null;
+            /**
+             * Enabled
+             * @default true
+             */
+            enabled?: boolean;
+            /**
+             * Flow
+             * @description Its id or short name, with `@alias` or `@version` where it is not `prod`; what runs is looked up each time.
+             */
+            flow: string;
+            /**
+             * Inputs
+             * @description Values for the inputs of the flow, the same each time; no secrets.
+             */
+            inputs?: {
+                [key: string]: unknown;
+            };
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "schedule" | "webhook";
+            /**
+             * Per Minute
+             * @description Of a webhook. Runs that it may begin in a minute; 60 where nothing is said.
+             */
+            per_minute?: number | null;
+            /**
+             * Secret
+             * @description Of a webhook. The name of the secret that senders know. Left out: the one that the flow's own node names.
+             */
+            secret?: string | null;
+            /**
+             * Timezone
+             * @description Of a schedule. A name of the IANA database, as in `Asia/Kolkata`.
+             */
+            timezone?: string | null;
+            /** Title */
+            title: string;
+        };
+        /**
          * NewUser
          * @description A user to make. The first one, made with the admin key, is an operator and owns the default organization.
          */
@@ -7776,6 +10007,134 @@ export interface components {
             promote_to?: string | null;
             /** Source */
             source: string;
+        };
+        /**
+         * NodePortsBody
+         * @description A node whose ports are asked for.
+         */
+        NodePortsBody: {
+            /**
+             * Interface
+             * @description The flow's, for its input and output nodes.
+             */
+            interface?: {
+                [key: string]: unknown;
+            };
+            /** Params */
+            params?: {
+                [key: string]: unknown;
+            };
+            /** Type */
+            type: string;
+            /**
+             * V
+             * @default 1
+             */
+            v?: number;
+        };
+        /**
+         * NodePortsView
+         * @description The ports that follow from parameters; null where those are wrong.
+         */
+        NodePortsView: {
+            ports: components["schemas"]["PortSetView"] | null;
+            /** Problems */
+            problems: components["schemas"]["FlowProblemView"][];
+        };
+        /**
+         * NodePortView
+         * @description An input or an output of a node.
+         */
+        NodePortView: {
+            /**
+             * Follows
+             * @description The input whose type an output takes over.
+             */
+            follows: string | null;
+            /** Required */
+            required: boolean;
+            /** Title */
+            title: string;
+            /** Type */
+            type: string;
+        };
+        /**
+         * NodeTypePage
+         * @description What flows are made of.
+         */
+        NodeTypePage: {
+            /** Coercions */
+            coercions: components["schemas"]["CoercionView"][];
+            /** Data */
+            data: components["schemas"]["NodeTypeView"][];
+            /** Port Types */
+            port_types: components["schemas"]["PortTypeView"][];
+        };
+        /**
+         * NodeTypeView
+         * @description A type of node in one version.
+         */
+        NodeTypeView: {
+            /** Capabilities */
+            capabilities: string[];
+            /**
+             * Category
+             * @enum {string}
+             */
+            category: "interface" | "models" | "text" | "knowledge" | "media" | "data" | "control" | "loops" | "people" | "triggers";
+            /** Description */
+            description: string;
+            /** Deterministic */
+            deterministic: boolean;
+            /**
+             * Effect
+             * @enum {string}
+             */
+            effect: "none" | "repeatable" | "once";
+            /**
+             * Exclusive
+             * @description Whether one of its outputs happens.
+             */
+            exclusive: boolean;
+            /**
+             * Group
+             * @description The kind of loop that it stands for.
+             */
+            group: ("foreach" | "while") | null;
+            /**
+             * Join
+             * @enum {string}
+             */
+            join: "all" | "any" | "first";
+            /** Newest */
+            newest: boolean;
+            /**
+             * Params
+             * @description The JSON schema of its parameters.
+             */
+            params: {
+                [key: string]: unknown;
+            };
+            /** @description Those without parameters; null: it cannot be without any. */
+            ports: components["schemas"]["PortSetView"] | null;
+            /** Timeout S */
+            timeout_s: number | null;
+            /** Title */
+            title: string;
+            /**
+             * Top Level
+             * @description Whether it may not be in a loop.
+             */
+            top_level: boolean;
+            /** Type */
+            type: string;
+            /**
+             * Unavailable
+             * @description Why it cannot run here; null: it can.
+             */
+            unavailable: string | null;
+            /** V */
+            v: number;
         };
         /**
          * OrganizationPage
@@ -7882,6 +10241,24 @@ export interface components {
             permissions: string[];
         };
         /**
+         * PageFieldView
+         * @description An input or an output of a page.
+         */
+        PageFieldView: {
+            /** Default */
+            default?: unknown;
+            /** Description */
+            description: string | null;
+            /** Name */
+            name: string;
+            /** Required */
+            required: boolean;
+            /** Title */
+            title: string | null;
+            /** Type */
+            type: string;
+        };
+        /**
          * PartView
          * @description A request or an answer.
          */
@@ -7942,6 +10319,24 @@ export interface components {
             min_length: number;
         };
         /**
+         * PatchOperation
+         * @description One step of a JSON patch.
+         */
+        PatchOperation: {
+            /**
+             * Op
+             * @enum {string}
+             */
+            op: "add" | "remove" | "replace";
+            /** Path */
+            path: string;
+            /**
+             * Value
+             * @description Absent where something is removed.
+             */
+            value?: unknown;
+        };
+        /**
          * PayloadView
          * @description What was asked and answered. What guardrails masked is masked here.
          */
@@ -7970,6 +10365,109 @@ export interface components {
              */
             id: string;
             request: components["schemas"]["PartView"];
+        };
+        /**
+         * BatchView
+         * @description One batch, of a file or of a table.
+         */
+        polyforge__batch__tables__schemas__BatchView: {
+            counts: components["schemas"]["CountsView"];
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Ended At */
+            ended_at: string | null;
+            /** Endpoint */
+            endpoint: string;
+            /** Error File Id */
+            error_file_id: string | null;
+            /** Id */
+            id: string;
+            /** In Progress At */
+            in_progress_at: string | null;
+            /**
+             * Input File Id
+             * @description Of a batch that `/v1/batches` made.
+             */
+            input_file_id: string | null;
+            /** Input Tokens */
+            input_tokens: number;
+            /** Job Id */
+            job_id: string;
+            /** Metadata */
+            metadata: {
+                [key: string]: string;
+            };
+            /** Output File Id */
+            output_file_id: string | null;
+            /** Output Tokens */
+            output_tokens: number;
+            /** Price Usd */
+            price_usd: number;
+            /** Problems */
+            problems: components["schemas"]["ProblemView"][];
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "validating" | "failed" | "in_progress" | "finalizing" | "completed" | "expired" | "cancelling" | "cancelled";
+            /** @description Of a batch over a table in a store. */
+            table: components["schemas"]["TableView"] | null;
+            /**
+             * Window Ends At
+             * Format: date-time
+             */
+            window_ends_at: string;
+        };
+        /**
+         * BatchView
+         * @description The runs of one size since the host started.
+         */
+        polyforge__gateway__hosting__schemas__BatchView: {
+            /** Mean Ms */
+            mean_ms: number;
+            /** Rows */
+            rows: number;
+            /** Runs */
+            runs: number;
+        };
+        /**
+         * PortSetView
+         * @description What a node takes and gives.
+         */
+        PortSetView: {
+            /** Inputs */
+            inputs: {
+                [key: string]: components["schemas"]["NodePortView"];
+            };
+            /** Outputs */
+            outputs: {
+                [key: string]: components["schemas"]["NodePortView"];
+            };
+        };
+        /**
+         * PortTypeView
+         * @description A kind of value that goes through links.
+         */
+        PortTypeView: {
+            /**
+             * Above
+             * @description The kinds that take it as it is.
+             */
+            above: string[];
+            /** Description */
+            description: string;
+            /**
+             * Json Value
+             * @description Whether its values are plain JSON.
+             */
+            json_value: boolean;
+            /** Kind */
+            kind: string;
+            /** Title */
+            title: string;
         };
         /**
          * Prices
@@ -8083,6 +10581,20 @@ export interface components {
             reasoning: number;
             /** Tiers */
             tiers: components["schemas"]["TierView"][];
+        };
+        /**
+         * ProblemView
+         * @description What is wrong with an input, or why a batch failed.
+         */
+        ProblemView: {
+            /** Code */
+            code: string;
+            /** Line */
+            line: number | null;
+            /** Message */
+            message: string;
+            /** Param */
+            param: string | null;
         };
         /**
          * ProgressView
@@ -8286,6 +10798,117 @@ export interface components {
             };
             /** Use */
             use: string;
+        };
+        /**
+         * PublicationBody
+         * @description How an alias is published.
+         */
+        PublicationBody: {
+            /**
+             * Page
+             * @description People find it at /flows/{flow}@{alias}.
+             * @default false
+             */
+            page?: boolean;
+            /**
+             * Tool
+             * @description Agents find it at /mcp.
+             * @default false
+             */
+            tool?: boolean;
+        };
+        /**
+         * PublicationPage
+         * @description What is published of a flow, by alias.
+         */
+        PublicationPage: {
+            /** Data */
+            data: components["schemas"]["PublicationView"][];
+            /**
+             * Next Cursor
+             * @description Always null: a flow has few aliases.
+             */
+            next_cursor: string | null;
+        };
+        /**
+         * PublicationView
+         * @description An alias that is published.
+         */
+        PublicationView: {
+            /** Alias */
+            alias: string;
+            /**
+             * Changed At
+             * Format: date-time
+             */
+            changed_at: string;
+            /** Changed By */
+            changed_by: string;
+            /** Flow Id */
+            flow_id: string;
+            /** Page */
+            page: boolean;
+            /** Tool */
+            tool: boolean;
+            /**
+             * Tool Name
+             * @description What agents call it.
+             */
+            tool_name: string;
+        };
+        /**
+         * PublishedRunView
+         * @description A run, with what came of it. GET /api/v1/flow-runs/{id} tells more.
+         */
+        PublishedRunView: {
+            /**
+             * Asked By
+             * @description The name of the key, the user or the service account that it acts for.
+             */
+            asked_by: string;
+            /**
+             * Cost Usd
+             * @description What its nodes said that they cost, so far.
+             */
+            cost_usd: number;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Ended At */
+            ended_at: string | null;
+            error: components["schemas"]["RunErrorView"] | null;
+            /** Flow Id */
+            flow_id: string;
+            /** Flow Name */
+            flow_name: string;
+            /** Id */
+            id: string;
+            /** Job Id */
+            job_id: string;
+            /**
+             * Outputs
+             * @description By name; those that were skipped are left out.
+             */
+            outputs: {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * Parent Id
+             * @description The run that results were taken over from.
+             */
+            parent_id: string | null;
+            /** Started At */
+            started_at: string | null;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "queued" | "running" | "waiting" | "succeeded" | "failed" | "cancelled";
+            trigger: components["schemas"]["RunTriggerView"];
+            /** Version */
+            version: string;
         };
         /**
          * RatesView
@@ -8698,6 +11321,34 @@ export interface components {
             user: string | null;
         };
         /**
+         * RerunBody
+         * @description How a run is to be repeated.
+         */
+        RerunBody: {
+            /**
+             * Inputs
+             * @description Left out: those of the earlier run.
+             */
+            inputs?: {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * Max Cost Usd
+             * @description Left out: that of the earlier run.
+             */
+            max_cost_usd?: number | null;
+            /**
+             * Targets
+             * @description Only these nodes, what comes after them, and what was changed run again; the rest is taken over. An empty list: only what was changed, or not done. Left out: everything.
+             */
+            targets?: string[] | null;
+            /**
+             * Version
+             * @description An alias or a version of the same flow; left out: that of the earlier run.
+             */
+            version?: string | null;
+        };
+        /**
          * Reset
          * @description Which counter to begin again.
          */
@@ -8840,6 +11491,136 @@ export interface components {
              * @enum {string}
              */
             strategy?: "weighted" | "least_latency" | "least_cost";
+        };
+        /**
+         * RunBody
+         * @description Inputs for a stored version of a flow.
+         */
+        RunBody: {
+            /**
+             * Inputs
+             * @description By name, as the flow declares them.
+             */
+            inputs?: {
+                [key: string]: unknown;
+            };
+            /**
+             * Max Cost Usd
+             * @description No node begins once the run has cost this.
+             */
+            max_cost_usd?: number | null;
+            /**
+             * Mode
+             * @description `sync` waits for the end, `async` does not, `stream` sends what happens as server-sent events.
+             * @default sync
+             * @enum {string}
+             */
+            mode?: "sync" | "async" | "stream";
+            /**
+             * Timeout Seconds
+             * @description How long `sync` waits; the run goes on after it.
+             * @default 60
+             */
+            timeout_seconds?: number;
+        };
+        /**
+         * RunErrorView
+         * @description Why a run failed.
+         */
+        RunErrorView: {
+            /** Code */
+            code: string;
+            /**
+             * Hint
+             * @description What to do about it.
+             */
+            hint: string;
+            /** Message */
+            message: string;
+            /**
+             * Node
+             * @description The node that failed, with the sub-flows around it; empty: the run as a whole.
+             */
+            node: string;
+            /**
+             * Path
+             * @description The rounds of the loops around it.
+             */
+            path: string;
+        };
+        /**
+         * RunEventPage
+         * @description Some events of a run, in order.
+         */
+        RunEventPage: {
+            /** Data */
+            data: components["schemas"]["RunEventView"][];
+            /**
+             * Next Cursor
+             * @description Pass it as `cursor` for what comes after; null: nothing did yet.
+             */
+            next_cursor: number | null;
+        };
+        /**
+         * RunEventView
+         * @description Something that happened in a run.
+         */
+        RunEventView: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Node */
+            node: string;
+            /** Path */
+            path: string;
+            /** Payload */
+            payload: {
+                [key: string]: unknown;
+            };
+            /**
+             * Seq
+             * @description Rising, with gaps where pieces of text were taken away.
+             */
+            seq: number;
+            /**
+             * Type
+             * @enum {string}
+             */
+            type: "run.started" | "run.succeeded" | "run.failed" | "run.cancelled" | "node.started" | "node.token" | "node.log" | "node.waiting" | "node.finished" | "node.failed" | "node.skipped" | "item.left_out" | "events.left_out";
+        };
+        /**
+         * RunResultView
+         * @description What came of a run.
+         */
+        RunResultView: {
+            error: components["schemas"]["RunErrorView"] | null;
+            /**
+             * Outputs
+             * @description By name, without those that were skipped; null: not there yet.
+             */
+            outputs: {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "queued" | "running" | "waiting" | "succeeded" | "failed" | "cancelled";
+        };
+        /**
+         * RunTriggerView
+         * @description What began a run.
+         */
+        RunTriggerView: {
+            /** Id */
+            id: string | null;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "api" | "console" | "cli" | "mcp" | "form" | "schedule" | "webhook" | "rerun";
         };
         /**
          * ScheduleChange
@@ -9264,6 +12045,14 @@ export interface components {
             text: string;
         };
         /**
+         * StoreList
+         * @description The stores that the caller's project may use.
+         */
+        StoreList: {
+            /** Data */
+            data: string[];
+        };
+        /**
          * StoreView
          * @description How the place does where answers are kept; of memory, that of the worker which was asked.
          */
@@ -9303,6 +12092,105 @@ export interface components {
             subject_id: string;
             /** Used */
             used: number;
+        };
+        /**
+         * TableView
+         * @description What a batch reads and writes in a store.
+         */
+        TableView: {
+            /** Body */
+            body: unknown;
+            /**
+             * Errors
+             * @description Rows that got no answer; null: there are none so far.
+             */
+            errors: string | null;
+            /**
+             * Format
+             * @enum {string}
+             */
+            format: "csv" | "jsonl" | "parquet";
+            /** Input */
+            input: string;
+            /**
+             * Output
+             * @description Every row, with its answer.
+             */
+            output: string;
+            /** Store */
+            store: string;
+        };
+        /**
+         * TemplateList
+         * @description The templates that come with this version, by name.
+         */
+        TemplateList: {
+            /** Data */
+            data: components["schemas"]["TemplateSummary"][];
+            /**
+             * Next Cursor
+             * @description Always null: all templates are on one page.
+             */
+            next_cursor?: string | null;
+        };
+        /**
+         * TemplateSummary
+         * @description One template of the list.
+         */
+        TemplateSummary: {
+            /** Description */
+            description: string;
+            /**
+             * Licence
+             * @description An SPDX expression.
+             */
+            licence: string;
+            /** Name */
+            name: string;
+            needs: components["schemas"]["NeedsView"];
+            /** Nodes */
+            nodes: number;
+            /** Title */
+            title: string;
+        };
+        /**
+         * TemplateView
+         * @description One template.
+         */
+        TemplateView: {
+            /** Description */
+            description: string;
+            /**
+             * Flow
+             * @description The flow itself, in the format `flow.v1`.
+             */
+            flow: {
+                [key: string]: unknown;
+            };
+            /**
+             * Licence
+             * @description An SPDX expression.
+             */
+            licence: string;
+            /** Name */
+            name: string;
+            needs: components["schemas"]["NeedsView"];
+            /** Nodes */
+            nodes: number;
+            /**
+             * Readme
+             * @description Markdown.
+             */
+            readme: string;
+            /**
+             * Sample
+             * @description Inputs to try it with.
+             */
+            sample: {
+                [key: string]: unknown;
+            };
+            /** Title */
+            title: string;
         };
         /**
          * TestAnswer
@@ -9860,6 +12748,125 @@ export interface components {
             provider: string;
         };
         /**
+         * TriggerChange
+         * @description What is to be different of a trigger; what is left out stays.
+         */
+        TriggerChange: {
+            /**
+             * Auth
+             * @description `signature`: senders sign each delivery (standardwebhooks.com). `bearer`: they send the secret along.
+             */
+            auth?: ("signature" | "bearer") | null;
+            /**
+             * Cron
+             * @description Minute, hour, day of the month, month, day of the week, as in `0 8 * * 1`. Left out: as the flow's own node says.
+             */
+            cron?: string | null;
+            /** Enabled */
+            enabled?: boolean | null;
+            /**
+             * Flow
+             * @description Its id or short name, with `@alias` or `@version` where it is not `prod`; what runs is looked up each time.
+             */
+            flow?: string | null;
+            /**
+             * Inputs
+             * @description Values for the inputs of the flow, the same each time; no secrets.
+             */
+            inputs?: {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * Per Minute
+             * @description Runs that it may begin in a minute; 60 where nothing is said.
+             */
+            per_minute?: number | null;
+            /**
+             * Secret
+             * @description The name of the secret that senders know. Left out: the one that the flow's own node names.
+             */
+            secret?: string | null;
+            /**
+             * Timezone
+             * @description A name of the IANA database, as in `Asia/Kolkata`.
+             */
+            timezone?: string | null;
+            /** Title */
+            title?: string | null;
+        };
+        /**
+         * TriggerList
+         * @description The triggers of a project, the newest first.
+         */
+        TriggerList: {
+            /** Data */
+            data: components["schemas"]["TriggerView"][];
+            /**
+             * Next Cursor
+             * @description Always null: all triggers are on one page.
+             */
+            next_cursor?: string | null;
+        };
+        /**
+         * TriggerView
+         * @description Something that begins runs of a flow. They act as who made or changed it last, as long as they may.
+         */
+        TriggerView: {
+            asked_by: components["schemas"]["AskerView"];
+            /** Auth */
+            auth: ("signature" | "bearer") | null;
+            /**
+             * Changed At
+             * Format: date-time
+             */
+            changed_at: string;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Cron */
+            cron: string | null;
+            /** Enabled */
+            enabled: boolean;
+            /** Flow */
+            flow: string;
+            /** Flow Id */
+            flow_id: string;
+            /** Id */
+            id: string;
+            /** Inputs */
+            inputs: {
+                [key: string]: unknown;
+            };
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "schedule" | "webhook";
+            /**
+             * Next At
+             * @description Of a schedule that is on.
+             */
+            next_at: string | null;
+            /** Per Minute */
+            per_minute: number | null;
+            /**
+             * Secret
+             * @description The name of the secret, never its value.
+             */
+            secret: string | null;
+            /** Timezone */
+            timezone: string | null;
+            /** Title */
+            title: string;
+            /**
+             * Url
+             * @description Where a webhook is called with POST.
+             */
+            url: string | null;
+        };
+        /**
          * UsageGroup
          * @description The sums of one group.
          */
@@ -10147,6 +13154,43 @@ export interface components {
             verified: boolean;
         };
         /**
+         * UseTemplate
+         * @description A flow to be made of a template.
+         */
+        UseTemplate: {
+            /**
+             * Guardrails
+             * @description Guardrails. By the name that the template uses, the one to use here; what is left out stays as it is.
+             */
+            guardrails?: {
+                [key: string]: string;
+            };
+            /**
+             * Models
+             * @description Models. By the name that the template uses, the one to use here; what is left out stays as it is.
+             */
+            models?: {
+                [key: string]: string;
+            };
+            /**
+             * Secrets
+             * @description Secrets. By the name that the template uses, the one to use here; what is left out stays as it is.
+             */
+            secrets?: {
+                [key: string]: string;
+            };
+            /**
+             * Slug
+             * @description Its short name in paths and commands; one after the title otherwise.
+             */
+            slug?: string | null;
+            /**
+             * Title
+             * @description What the flow is called; the template's title where left out.
+             */
+            title?: string | null;
+        };
+        /**
          * UseView
          * @description How a limit stands.
          */
@@ -10404,6 +13448,19 @@ export interface components {
             /** Source */
             source: string;
         };
+        /**
+         * WordChange
+         * @description A piece of a text that stayed, went or came.
+         */
+        WordChange: {
+            /** Text */
+            text: string;
+            /**
+             * What
+             * @enum {string}
+             */
+            what: "same" | "removed" | "added";
+        };
     };
     responses: never;
     parameters: never;
@@ -10413,6 +13470,143 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    list_approvals_api_v1_approvals_get: {
+        parameters: {
+            query?: {
+                cursor?: string;
+                limit?: number;
+                /** @description Only what the caller may decide. */
+                mine?: boolean;
+                run?: string | null;
+                state?: ("pending" | "approved" | "rejected" | "expired" | "withdrawn")[];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ApprovalPage"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_approval_api_v1_approvals__approval_id__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                approval_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ApprovalView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    decide_approval_api_v1_approvals__approval_id__decide_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                approval_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DecisionBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ApprovalView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    create_approval_link_api_v1_approvals__approval_id__links_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                approval_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ApprovalLinkBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ApprovalLinkView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     list_audit_events_api_v1_audit_get: {
         parameters: {
             query?: {
@@ -10626,6 +13820,44 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["VerdictView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    decide_by_link_api_v1_auth_approvals__approval_id__decide_post: {
+        parameters: {
+            query: {
+                /** @description As the link has it. */
+                token: string;
+            };
+            header?: never;
+            path: {
+                approval_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DecisionBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ApprovalView"];
                 };
             };
             /** @description Validation Error */
@@ -11058,6 +14290,153 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    list_batches_api_v1_batches_get: {
+        parameters: {
+            query?: {
+                cursor?: string;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BatchPage"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    create_batch_api_v1_batches_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewBatch"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["polyforge__batch__tables__schemas__BatchView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_batch_api_v1_batches__batch__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                batch: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["polyforge__batch__tables__schemas__BatchView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    cancel_batch_api_v1_batches__batch__cancel_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                batch: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["polyforge__batch__tables__schemas__BatchView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    list_batch_stores_api_v1_batches_stores_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StoreList"];
                 };
             };
         };
@@ -12294,6 +15673,1633 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    list_flow_node_types_api_v1_flow_node_types_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NodeTypePage"];
+                };
+            };
+        };
+    };
+    tell_flow_node_ports_api_v1_flow_node_types_ports_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NodePortsBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NodePortsView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    list_flow_runs_api_v1_flow_runs_get: {
+        parameters: {
+            query?: {
+                cursor?: string;
+                flow?: string | null;
+                limit?: number;
+                state?: ("queued" | "running" | "waiting" | "succeeded" | "failed" | "cancelled")[];
+                trigger?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FlowRunPage"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_flow_run_api_v1_flow_runs__run_id__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FlowRunView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    cancel_flow_run_api_v1_flow_runs__run_id__cancel_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FlowRunView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    follow_flow_run_api_v1_flow_runs__run_id__events_get: {
+        parameters: {
+            query?: {
+                /** @description The same, for who cannot set headers. */
+                after?: number | null;
+            };
+            header?: {
+                /** @description Go on after the one with this id, as browsers say it on resuming. */
+                "last-event-id"?: string | null;
+            };
+            path: {
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": string;
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    list_flow_run_events_api_v1_flow_runs__run_id__history_get: {
+        parameters: {
+            query?: {
+                /** @description Events after this one. */
+                cursor?: number;
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RunEventPage"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    rerun_flow_api_v1_flow_runs__run_id__rerun_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RerunBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FlowRunView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_flow_run_result_api_v1_flow_runs__run_id__result_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RunResultView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_flow_run_value_api_v1_flow_runs__run_id__values__name__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    list_flow_templates_api_v1_flow_templates_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TemplateList"];
+                };
+            };
+        };
+    };
+    get_flow_template_api_v1_flow_templates__template__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                template: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TemplateView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    use_flow_template_api_v1_flow_templates__template__create_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                template: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UseTemplate"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MadeFlow"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    list_flow_triggers_api_v1_flow_triggers_get: {
+        parameters: {
+            query?: {
+                /** @description Only of the flow with this id. */
+                flow?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TriggerList"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    create_flow_trigger_api_v1_flow_triggers_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewTriggerBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TriggerView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_flow_trigger_api_v1_flow_triggers__trigger_id__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                trigger_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TriggerView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    remove_flow_trigger_api_v1_flow_triggers__trigger_id__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                trigger_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    change_flow_trigger_api_v1_flow_triggers__trigger_id__patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                trigger_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TriggerChange"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TriggerView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    fire_flow_trigger_api_v1_flow_triggers__trigger_id__run_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                trigger_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FireBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FiredView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    list_trigger_runs_api_v1_flow_triggers__trigger_id__runs_get: {
+        parameters: {
+            query?: {
+                cursor?: string;
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                trigger_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FiringPage"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    list_flows_api_v1_flows_get: {
+        parameters: {
+            query?: {
+                /** @description Those that were put away. */
+                archived?: boolean;
+                cursor?: string | null;
+                limit?: number;
+                /** @description Within its title or its short name. */
+                search?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FlowPage"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    create_flow_api_v1_flows_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewFlow"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FlowView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_flow_api_v1_flows__flow__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id or its short name. */
+                flow: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FlowView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    remove_flow_api_v1_flows__flow__delete: {
+        parameters: {
+            query?: {
+                /** @description Remove one that is put away, with all its versions. */
+                forever?: boolean;
+            };
+            header?: never;
+            path: {
+                /** @description Its id or its short name. */
+                flow: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    change_flow_api_v1_flows__flow__patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id or its short name. */
+                flow: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FlowChange"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FlowView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    list_flow_alias_changes_api_v1_flows__flow__alias_changes_get: {
+        parameters: {
+            query?: {
+                /** @description Only of this one. */
+                alias?: string | null;
+                cursor?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                /** @description Its id or its short name. */
+                flow: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FlowAliasChangePage"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    point_flow_alias_api_v1_flows__flow__aliases__alias__put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                alias: string;
+                /** @description Its id or its short name. */
+                flow: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewFlowAlias"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FlowAliasView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    remove_flow_alias_api_v1_flows__flow__aliases__alias__delete: {
+        parameters: {
+            query?: {
+                /** @description Why; it stays in the history. */
+                note?: string;
+            };
+            header?: never;
+            path: {
+                alias: string;
+                /** @description Its id or its short name. */
+                flow: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    roll_back_flow_alias_api_v1_flows__flow__aliases__alias__rollback_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                alias: string;
+                /** @description Its id or its short name. */
+                flow: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FlowRollback"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FlowAliasView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    commit_flow_api_v1_flows__flow__commit_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id or its short name. */
+                flow: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewFlowCommit"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FlowCommitView"];
+                };
+            };
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FlowCommitView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    compare_flow_versions_api_v1_flows__flow__diff_get: {
+        parameters: {
+            query?: {
+                /** @description `draft`, or a version. */
+                from?: string;
+                to?: string;
+            };
+            header?: never;
+            path: {
+                /** @description Its id or its short name. */
+                flow: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FlowDiffView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_flow_draft_api_v1_flows__flow__draft_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id or its short name. */
+                flow: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FlowDraftView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    save_flow_draft_api_v1_flows__flow__draft_put: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The revision that you have seen; 412 when there is a later one. */
+                "if-match"?: string | null;
+            };
+            path: {
+                /** @description Its id or its short name. */
+                flow: string;
+            };
+            cookie?: never;
+        };
+        /** @description A flow as JSON, of at most 8388608 bytes: see the reference of the format, flow.v1. */
+        requestBody: {
+            content: {
+                "application/json": Record<string, never>;
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FlowDraftView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    export_flow_api_v1_flows__flow__export_get: {
+        parameters: {
+            query?: {
+                /** @description Default: what would run, else the draft. */
+                version?: string | null;
+            };
+            header?: never;
+            path: {
+                /** @description Its id or its short name. */
+                flow: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The flow. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    merge_flow_api_v1_flows__flow__merge_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id or its short name. */
+                flow: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FlowMergeBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FlowMergeView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    list_flow_publications_api_v1_flows__flow__publications_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id or its short name. */
+                flow: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PublicationPage"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    publish_flow_api_v1_flows__flow__publications__alias__put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                alias: string;
+                /** @description Its id or its short name. */
+                flow: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PublicationBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PublicationView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    withdraw_flow_api_v1_flows__flow__publications__alias__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                alias: string;
+                /** @description Its id or its short name. */
+                flow: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    restore_flow_api_v1_flows__flow__restore_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id or its short name. */
+                flow: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FlowView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    list_flow_versions_api_v1_flows__flow__versions_get: {
+        parameters: {
+            query?: {
+                cursor?: number | null;
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                /** @description Its id or its short name. */
+                flow: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FlowVersionPage"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_flow_version_api_v1_flows__flow__versions__version__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id or its short name. */
+                flow: string;
+                /** @description A version's id or the beginning of it, its number, an alias, or `latest`. */
+                version: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FlowVersionView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    remove_flow_version_api_v1_flows__flow__versions__version__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id or its short name. */
+                flow: string;
+                /** @description A version's id or the beginning of it, its number, an alias, or `latest`. */
+                version: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    export_flow_as_script_api_v1_flows__reference__export_py_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `FLOW`, `FLOW@ALIAS` or `FLOW@VERSION`; FLOW is an id or a short name. */
+                reference: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/x-python": unknown;
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    describe_flow_api_v1_flows__reference__openapi_json_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `FLOW`, `FLOW@ALIAS` or `FLOW@VERSION`; FLOW is an id or a short name. */
+                reference: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OpenAPI 3.1. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_flow_page_api_v1_flows__reference__page_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `FLOW`, `FLOW@ALIAS` or `FLOW@VERSION`; FLOW is an id or a short name. */
+                reference: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FlowPageView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    run_flow_api_v1_flows__reference__run_post: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Whoever sends the same again under it is given the run that there is. */
+                "idempotency-key"?: string | null;
+            };
+            path: {
+                /** @description `FLOW`, `FLOW@ALIAS` or `FLOW@VERSION`; FLOW is an id or a short name. */
+                reference: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RunBody"];
+            };
+        };
+        responses: {
+            /** @description The run is over; with `stream`, what happens in it, and the run as the last event. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PublishedRunView"];
+                    "text/event-stream": unknown;
+                };
+            };
+            /** @description The run goes on; `Location` says where to look. */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PublishedRunView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    import_flow_api_v1_flows_import_post: {
+        parameters: {
+            query?: {
+                /** @description Only tell what it holds and needs. */
+                dry_run?: boolean;
+                /** @description Bring nodes to the newest versions of their types. */
+                migrate?: boolean;
+                /** @description Its short name; default: its title's. */
+                slug?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description A flow as JSON, of at most 8388608 bytes: see the reference of the format, flow.v1. */
+        requestBody: {
+            content: {
+                "application/json": Record<string, never>;
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FlowImportView"];
+                };
+            };
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FlowImportView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    validate_flow_api_v1_flows_validate_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description A flow as JSON, of at most 8388608 bytes: see the reference of the format, flow.v1. */
+        requestBody: {
+            content: {
+                "application/json": Record<string, never>;
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FlowCheckView"];
                 };
             };
         };

@@ -25,7 +25,7 @@ import { Time } from "@/shared/ui/time";
 import { type Event, MOST_KEPT, useTail } from "./tail";
 
 const EVENTS = "events";
-const STREAMS: readonly Event["stream"][] = ["settings", "keys", "models", "budgets", "jobs", "alerts", "people", "secrets", "cache"];
+const STREAMS: readonly Event["stream"][] = ["settings", "keys", "models", "budgets", "jobs", "alerts", "people", "secrets", "cache", "flows"];
 const NOTHING_YET = 0;
 
 /** What happens, as it happens. */

@@ -32,7 +32,7 @@ NODE = NodeType(
     ),
     ports=_ports,
     capabilities=("code",),
-    unavailable="code blocks are off in this installation",
+    unavailable="code is off in this installation; the operator can set `flows.code: on`",
 )
 
 

@@ -8,7 +8,7 @@ from polyforge.ports.data_store import check_path
 
 
 class Settings(gs.Settings):
-    """The same as for objects, but that what may be read and written is named."""
+    """A bucket of Google Cloud Storage, and below what of it the data lies."""
 
     prefix: str = Field(pattern=PREFIX, max_length=500, description="Below what the data lies; paths begin after it.")
 

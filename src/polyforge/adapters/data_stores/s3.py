@@ -8,7 +8,7 @@ from polyforge.ports.data_store import check_path
 
 
 class Settings(s3.Settings):
-    """The same as for objects, but that what may be read and written is named."""
+    """A bucket of S3, or of what speaks its API, and below what of it the data lies."""
 
     prefix: str = Field(pattern=PREFIX, max_length=500, description="Below what the data lies; paths begin after it.")
 

@@ -52,6 +52,8 @@ def application(routers: list[APIRouter], authentication: Authentication, well_k
         console,
         nothing,
         nothing,
+        nothing,
+        nothing,
     )
 
 
@@ -74,6 +76,8 @@ def console_application(console: Console) -> Application:
         nothing,
         nothing,
         console,
+        nothing,
+        nothing,
         nothing,
         nothing,
     )

@@ -183,7 +183,9 @@ class House:
         authentication = Authentication(self.keys, no_tokens, browser, behind_proxy=behind_proxy)
         rest: Any = SimpleNamespace(endpoints={}, answers={}, managed=lambda *_: None, answer=lambda *_: b"{}")
         console = Console(self.data / "no-console")
-        return Application(rest, rest, rest, management, authentication, rest, rest, rest, rest, console, rest, rest)
+        return Application(
+            rest, rest, rest, management, authentication, rest, rest, rest, rest, console, rest, rest, rest, rest
+        )
 
 
 @asynccontextmanager

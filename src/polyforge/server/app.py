@@ -21,6 +21,8 @@ from polyforge.server.exchange import Observer
 from polyforge.server.files import PATH as FILES_PATH
 from polyforge.server.files import PREFIX as FILES_PREFIX
 from polyforge.server.files import Files
+from polyforge.server.hooks import PREFIX as HOOKS_PREFIX
+from polyforge.server.hooks import Hooks
 from polyforge.server.http import (
     Message,
     RawHeaders,
@@ -33,6 +35,8 @@ from polyforge.server.http import (
     send_whole,
 )
 from polyforge.server.inference import Inference
+from polyforge.server.mcp import PATH as MCP_PATH
+from polyforge.server.mcp import Mcp
 from polyforge.server.models import PATH as MODELS_PATH
 from polyforge.server.models import Models
 from polyforge.server.open_inference.rendering import render_oip
@@ -75,6 +79,8 @@ class Application:
         console: Console,
         files: Files,
         batches: Batches,
+        hooks: Hooks,
+        mcp: Mcp,
     ) -> None:
         self._inference = inference
         self._endpoints = inference.endpoints
@@ -89,6 +95,8 @@ class Application:
         self._console = console
         self._files = files
         self._batches = batches
+        self._hooks = hooks
+        self._mcp = mcp
 
     def drain(self) -> None:
         """Take no new traffic; what is under way goes on."""
@@ -161,6 +169,9 @@ class Application:
         if path == BATCHES_PATH or path.startswith(BATCHES_PREFIX):
             await self._batches.answer(scope, receive, send, await self._authentication.caller(scope))
             return
+        if (flows := self._flows_at(path)) is not None:
+            await flows(scope, receive, send)
+            return
         if is_oip(path):
             status, told = await self._open_inference.answer(scope, receive)
             await send_whole(send, status, [(b"content-type", _JSON)], told)
@@ -174,6 +185,12 @@ class Application:
             raise MethodNotAllowed(f"{path[:200]} takes GET", allowed="GET")
         status, kind, body = await answer(path, scope)
         await send_whole(send, status, [(b"content-type", kind), *headers_of(path)], body)
+
+    def _flows_at(self, path: str) -> App | None:
+        """What begins runs of flows beside the management API."""
+        if path == MCP_PATH:
+            return self._mcp.answer
+        return self._hooks.answer if path.startswith(HOOKS_PREFIX) else None
 
     def _answer_for(self, path: str) -> Callable[[str, Scope], Awaitable[tuple[int, bytes, bytes]]] | None:
         if path == MODELS_PATH or path.startswith(MODELS_PATH + "/"):

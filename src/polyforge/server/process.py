@@ -11,6 +11,7 @@ import uvloop
 from fastapi import APIRouter
 
 from polyforge.batch.tables import api as batches_api
+from polyforge.flows.publishing.tools import FlowTools
 from polyforge.gateway import api as gateway_api
 from polyforge.gateway.caching import api as cache_api
 from polyforge.gateway.comparing import Comparing
@@ -39,9 +40,11 @@ from polyforge.server.console.site import FOLDER as CONSOLE_FOLDER
 from polyforge.server.console.site import INDEX as CONSOLE_INDEX
 from polyforge.server.console.site import Console
 from polyforge.server.files import Files
-from polyforge.server.flows import flow_routers, flow_run_routers
+from polyforge.server.flows import flow_routers, flow_run_routers, flow_trigger_routers
+from polyforge.server.hooks import Hooks
 from polyforge.server.inference import Inference
 from polyforge.server.management import build_management
+from polyforge.server.mcp import Mcp
 from polyforge.server.models import Models
 from polyforge.server.observing import Observation
 from polyforge.server.once import Once
@@ -147,6 +150,7 @@ def create_app(platform: GatewayPlatform, overview: OverviewPlatform) -> Applica
             configuration_api.router(platform.operations.configuration_service),
             *flow_routers(platform.flows),
             *flow_run_routers(platform.flow_runs, platform.flows, platform.address),
+            *flow_trigger_routers(platform.flow_triggers, platform.address),
         ]
     )
     models = Models(platform.lineups, platform.clock.now())
@@ -174,6 +178,8 @@ def create_app(platform: GatewayPlatform, overview: OverviewPlatform) -> Applica
         Console(),
         Files(platform.objects.files),
         Batches(platform.batches.service, once),
+        Hooks(platform.flow_triggers.firings),
+        Mcp(FlowTools(platform.flows.publishing, platform.flow_runs.runs), authentication, platform.address),
     )
 
 

@@ -95,6 +95,7 @@ from polyforge.wiring.audit import AuditPlatform
 from polyforge.wiring.batches import BatchPlatform
 from polyforge.wiring.caching import CachePlatform, check_embedders, with_default
 from polyforge.wiring.flow_runs import FlowRunPlatform
+from polyforge.wiring.flow_triggers import TriggerPlatform
 from polyforge.wiring.flows import FlowPlatform
 from polyforge.wiring.guardrails import check_models, rulebook_of
 from polyforge.wiring.jobs import JobPlatform
@@ -270,6 +271,20 @@ class GatewayPlatform:
         )
 
     @cached_property
+    def flow_triggers(self) -> TriggerPlatform:
+        """What begins runs of flows by itself."""
+        return TriggerPlatform(
+            self.database,
+            self.clock,
+            self.recorder,
+            self.master,
+            self.jobs.schedules,
+            self.flows.flows,
+            self.flow_runs.runs,
+            self.standing,
+        )
+
+    @cached_property
     def objects(self) -> ObjectPlatform:
         """Where objects are kept, and files among them."""
         return ObjectPlatform(self.settings, self.database, self.clock, self.recorder)
@@ -367,6 +382,7 @@ class GatewayPlatform:
     async def close(self) -> None:
         """Close everything, the journal last: it holds what the others may still say."""
         await self.batches.close()
+        await self.flow_triggers.close()
         await self.objects.close()
         await self.registry.close()
         await self.operations.close()
@@ -472,6 +488,7 @@ class GatewayPlatform:
                 self.objects.pruning,
                 self.batches.pruning,
                 *self.flow_runs.pruning,
+                self.flow_triggers.pruning,
             )
             await asyncio.gather(*(each.run() for each in pruning))
 

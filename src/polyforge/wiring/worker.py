@@ -8,6 +8,7 @@ from typing import Final
 
 import uvloop
 
+from polyforge.flows.triggers.kind import TriggerKind
 from polyforge.jobs.engine import Engine
 from polyforge.jobs.lease import WorkerPlace
 from polyforge.jobs.running import JobKind
@@ -52,7 +53,8 @@ def kinds_of(platform: GatewayPlatform, facilities: FlowFacilities) -> list[JobK
         platform.clock,
         platform.metrics,
     )
-    return [request_export(platform.usage.history, platform.standing, platform.objects.files), batches, runs]
+    triggers = TriggerKind(platform.flow_triggers.firings)
+    return [request_export(platform.usage.history, platform.standing, platform.objects.files), batches, runs, triggers]
 
 
 def facilities_of(platform: GatewayPlatform) -> FlowFacilities:

@@ -79,7 +79,10 @@ class PublishingService:
 
     async def tool(self, caller: Caller, name: str) -> FlowVersion:
         """The version that a tool runs now; NotFound where there is no such tool."""
-        version = await self._published(caller, tool_reference(name), tool=True)
+        try:
+            version = await self._published(caller, tool_reference(name), tool=True)
+        except Conflict:
+            version = None
         if version is None or tool_name(version.flow_name, version.alias or "") != name:
             raise NotFound(f"there is no tool {name[:200]!r}; tools/list names those there are")
         return version
@@ -94,7 +97,7 @@ class PublishingService:
     async def _published(self, caller: Caller, reference: str, *, tool: bool) -> FlowVersion | None:
         try:
             version = await self._flows.resolve(caller, reference)
-        except (NotFound, Conflict):
+        except NotFound:
             return None
         scope = scope_of(caller)
         async with self._tools.database.read(scope) as session:

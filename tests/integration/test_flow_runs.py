@@ -389,6 +389,31 @@ async def test_sub_flows_are_fixed_when_the_run_is_made(house: FlowHouse) -> Non
     assert (await house.done(ME, await house.runs.start(ME, outer, {}))).outputs == {"text": "hey?!"}
 
 
+async def test_a_version_stays_while_runs_take_it(house: FlowHouse) -> None:
+    inner = await house.flow(ME, shouting(), "shout")
+    params = {"flow": {"$ref": "flow:shout"}, "inputs": {"text": "text"}, "outputs": {"text": "text"}}
+    nodes = {
+        "call": node("flow.call", params, text="hey"),
+        "out": node("flow.output", {"name": "text"}, value=("call", "text")),
+    }
+    outer = await house.flow(ME, flow(nodes, interface={"inputs": {}, "outputs": {"text": {"type": "text"}}}), "outer")
+    takes = await house.runs.start(ME, outer, {})
+    second = shouting(description="another")
+    await house.drafts.save(ME, "shout", loaded(second), None)
+    await house.drafts.commit(ME, "shout", "another", None)
+    await house.runs.start(ME, await house.flows.resolve(ME, "shout"), {"text": "a"})
+    for name, version in (("shout", inner), ("outer", outer)):
+        assert takes.id in (await house.runs.why(ME, version.flow_id, version.version) or "")
+        await house.flows.archive(ME, name)
+        with pytest.raises(Conflict, match="not over"):
+            await house.flows.remove(ME, version.flow_id)
+    assert await house.runs.why(ME, inner.flow_id, outer.version) is None
+    assert await house.runs.why(STRANGER, inner.flow_id, inner.version) is None
+    await house.worker()
+    assert (await house.done(ME, takes)).outputs == {"text": "hey!!"}
+    await house.flows.remove(ME, outer.flow_id)
+
+
 async def test_old_runs_go_with_all_that_is_theirs(house: FlowHouse) -> None:
     version = await house.flow(ME, shouting())
     run = await house.runs.start(ME, version, {"text": "a"})

@@ -254,13 +254,13 @@ class RunService:
         return await self.start(caller, version, given, trigger=trigger, max_cost=most, parent=run, targets=targets)
 
     async def why(self, caller: Caller, flow_id: str, version: str | None) -> str | None:
-        """What keeps a version from being taken away: runs of it that are not over."""
+        """What keeps a version from being taken away: runs that take it and are not over."""
+        if version is None:
+            return None
         scope = scope_of(caller)
         async with self._database.read(scope) as session:
-            found = await RunStore(session, scope).page(1, None, RunFilter(flow_id, UNFINISHED))
-        if version is None or not any(run.version == version for run in found):
-            return None
-        return f"the run {found[0].id} of it is not over; wait for it, or cancel it"
+            run_id = await RunStore(session, scope).taking(flow_id, version)
+        return None if run_id is None else f"the run {run_id} takes it and is not over; wait for it, or cancel it"
 
     async def _find(self, caller: Caller, run_id: str) -> FlowRun:
         scope, found = scope_of(caller), None

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
 import msgspec
-from sqlalchemy import ColumnElement, RowMapping, and_, insert
+from sqlalchemy import ColumnElement, RowMapping, and_, insert, or_
 
 from polyforge.database.scopes import Scope, ScopedReader, ScopedWriter
 from polyforge.database.sessions import Query, ReadSession, WriteSession
@@ -76,6 +76,17 @@ class RunStore:
             _runs.id, refine=lambda query: query.where(_runs.state.in_(UNFINISHED)).limit(most)
         )
         return len(rows) >= most
+
+    async def taking(self, flow_id: str, version: str) -> str | None:
+        """The id of a run that is not over and takes a version, as its own or as that of a sub-flow."""
+        own = and_(_runs.flow_id == flow_id, _runs.version == version)
+        called = _runs.pinned.contains(_encode((flow_id, version)).decode()[1:-1], autoescape=True)
+
+        def refine(query: Query) -> Query:
+            return query.where(_runs.state.in_(UNFINISHED), or_(own, called)).limit(1)
+
+        row = await self._rows().first(_runs.id, refine=refine)
+        return None if row is None else row["id"]
 
     async def events(self, run_id: str, after: int, limit: int) -> list[RunEvent]:
         """Up to `limit` events of a run that come after the event `after`."""

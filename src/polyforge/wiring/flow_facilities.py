@@ -11,6 +11,7 @@ from polyforge.flows.facilities.memory import FlowMemory
 from polyforge.flows.facilities.messages import FlowMessages
 from polyforge.flows.facilities.models import FlowModels
 from polyforge.flows.facilities.objects import FlowObjects
+from polyforge.flows.facilities.once import Once
 from polyforge.flows.facilities.secrets import ProjectSecrets
 from polyforge.gateway.lineup import Lineups
 from polyforge.kernel.clock import Clock
@@ -47,7 +48,7 @@ class FlowFacilities:
         self.objects = FlowObjects(store, files)
         self.sandbox = PythonCode(settings.flows.code_limits, allowed=settings.flows.code)
         self.sql = Databases(settings.flows.connections)
-        self.notifier = FlowMessages(self._notifier, guard)
+        self.notifier = FlowMessages(self._notifier, guard, Once(idempotency))
         self.guardrails = FlowGuardrails(lineups)
         self.memory = FlowMemory(database, clock)
 

@@ -8,6 +8,7 @@ import msgspec
 
 from polyforge.egress.fetching import fetch
 from polyforge.egress.guarding import Guard
+from polyforge.flows.facilities.once import Once
 from polyforge.kernel.errors import Invalid, PolyforgeError, UpstreamFailed, UpstreamRefused
 from polyforge.ports.notifier import Notice, Notifier
 from polyforge.tenancy.callers import Caller
@@ -26,8 +27,9 @@ _encode: Final = msgspec.json.Encoder().encode
 class FlowMessages:
     """Sends messages; each is handed over when `send` returns."""
 
-    def __init__(self, notifier: Notifier, guard: Guard) -> None:
+    def __init__(self, notifier: Notifier, guard: Guard, once: Once) -> None:
         self._notifier = notifier
+        self._once = once
         self._guard = guard
 
     async def send(
@@ -49,16 +51,23 @@ class FlowMessages:
         title = " ".join("".join(each if each.isprintable() else " " for each in subject).split())[:_MOST_SUBJECT]
         match channel:
             case "email":
-                await self._mail(to, title, text)
+                await self._mail(caller, to, title, text, key)
             case "slack":
                 await self._post(to[0], {"text": f"*{title}*\n{text}" if title else text}, key)
             case "webhook":
                 await self._post(to[0], {"id": key, "subject": title, "text": text}, key)
 
-    async def _mail(self, to: Sequence[str], subject: str, text: str) -> None:
+    async def _mail(self, caller: Caller, to: Sequence[str], subject: str, text: str, key: str) -> None:
+        """To each once: whoever sends again because some were not sent sends only those."""
         for sent, address in enumerate(to):
+            notice = Notice(address, subject or "Message", text)
+
+            async def send(notice: Notice = notice) -> tuple[bytes, bytes]:
+                await self._notifier.send(notice)
+                return b"text/plain", b""
+
             try:
-                await self._notifier.send(Notice(address, subject or "Message", text))
+                await self._once.do(caller, f"{key}:{address}".encode(), "mail", _encode(notice), send)
             except PolyforgeError as error:
                 raise UpstreamFailed(f"{error.message}; {sent} of {len(to)} messages were sent") from error
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import aclosing
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from polyforge.batch.batches.calling import ModelCaller
 from polyforge.dialects.openai_chat import facts, replies, requests
 from polyforge.dialects.openai_chat.streams import ChunkReader, ChunkWriter
 from polyforge.dialects.writing import Answering, StreamWriter
+from polyforge.flows.facilities.once import Once
 from polyforge.flows.running.contract import ModelAnswer
 from polyforge.gateway.job import Job
 from polyforge.gateway.lineup import Lineup, Lineups
@@ -23,13 +24,12 @@ from polyforge.kernel.ids import new_ulid
 from polyforge.kernel.tasks import Task
 from polyforge.telemetry.hops import Hops
 from polyforge.tenancy.callers import Caller
-from polyforge.tenancy.idempotency.service import Claim, Idempotency, KeptAnswer, request_digest
+from polyforge.tenancy.idempotency.service import Idempotency
 from polyforge.upstreams.streams import CanonicalStream
 
 _CHAT: Final = "/v1/chat/completions"
 _PRICE: Final = re.compile(rb"price=(\d{1,18})")
 _KIND: Final = b"application/json; price=%d"
-_OK: Final = 200
 _decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
 _encode: Final = msgspec.json.Encoder().encode
 Tell = Callable[[str], None]
@@ -40,7 +40,7 @@ class FlowModels:
 
     def __init__(self, lineups: Lineups, idempotency: Idempotency, clock: Clock, timeout_seconds: float) -> None:
         self._lineups = lineups
-        self._idempotency = idempotency
+        self._once = Once(idempotency)
         self._clock = clock
         self._timeout_seconds = timeout_seconds
         self._whole = ModelCaller(lineups, idempotency, clock, timeout_seconds)
@@ -70,25 +70,14 @@ class FlowModels:
         streamed = _encode(fields)
         if key is None:
             return await self._streamed(caller, streamed, tags, on_text)
-        claim = await self._idempotency.claim(caller, key, request_digest(url, streamed))
-        if isinstance(claim, Claim):
-            return await self._once(claim, self._streamed(caller, streamed, tags, on_text))
-        price = _PRICE.search(claim.content_type)
-        return ModelAnswer(claim.body, int(price[1]) if price else 0)
 
-    async def _once(self, claim: Claim, asking: Awaitable[ModelAnswer]) -> ModelAnswer:
-        """What comes of asking, kept under the key; where nothing does, the key is free again."""
-        kept = False
-        try:
-            answer = await asking
-            large = len(answer.body) > self._idempotency.max_bytes
-            keeping = None if large else KeptAnswer(_OK, _KIND % answer.price, answer.body)
-            await self._idempotency.keep(claim, keeping)
-            kept = True
-        finally:
-            if not kept:
-                await asyncio.shield(self._idempotency.release(claim))
-        return answer
+        async def ask() -> tuple[bytes, bytes]:
+            answer = await self._streamed(caller, streamed, tags, on_text)
+            return _KIND % answer.price, answer.body
+
+        note, kept = await self._once.do(caller, key, url, streamed, ask)
+        price = _PRICE.search(note)
+        return ModelAnswer(kept, int(price[1]) if price else 0)
 
     async def _streamed(self, caller: Caller, body: bytes, tags: tuple[str, ...], tell: Tell) -> ModelAnswer:
         lineup = self._lineups.current

@@ -17,6 +17,7 @@ from polyforge.flows.facilities.settings import CodeLimits
 from polyforge.flows.running.contract import SandboxLimits
 from polyforge.kernel.errors import Denied, Invalid, NotConfigured, NotFound, UpstreamFailed, UpstreamRefused
 from polyforge.ports.notifier import Notice
+from polyforge.tenancy.callers import Caller
 from tests.support.node_calls import ME
 
 STRANGER = replace(ME, project_id="p2")
@@ -83,18 +84,36 @@ async def receiver() -> AsyncGenerator[Receiver]:
     server.close()
 
 
+class Remembered:
+    """What was done, by its key."""
+
+    def __init__(self) -> None:
+        self.done: dict[bytes, tuple[bytes, bytes]] = {}
+
+    async def do(self, caller: Caller, key: bytes, what: str, asked: bytes, work: Any) -> tuple[bytes, bytes]:
+        del caller, what, asked
+        if key not in self.done:
+            self.done[key] = await work()
+        return self.done[key]
+
+
 def messages(receiver: Receiver, *allow: str) -> FlowMessages:
-    return FlowMessages(cast("Any", receiver), Guard(allow))
+    return FlowMessages(cast("Any", receiver), Guard(allow), cast("Any", Remembered()))
 
 
 async def test_mail_goes_to_each_and_a_subject_is_one_line(receiver: Receiver) -> None:
     to = ["a@example.com", "b@example.com"]
-    await messages(receiver).send(ME, "email", to, "Hi\r\nBcc: c@example.com", "text", key="k")
+    sending = messages(receiver)
+    await sending.send(ME, "email", to, "Hi\r\nBcc: c@example.com", "text", key="k")
     assert [each.to for each in receiver.notices] == to
     assert receiver.notices[0].subject == "Hi Bcc: c@example.com"
     receiver.fails_from = 3
     with pytest.raises(UpstreamFailed, match="1 of 2 messages were sent"):
-        await messages(receiver).send(ME, "email", to, "", "text", key="k")
+        await sending.send(ME, "email", to, "", "text", key="other")
+    receiver.fails_from = 99
+    for _ in range(2):
+        await sending.send(ME, "email", to, "", "text", key="other")
+    assert [each.to for each in receiver.notices] == [*to, *to]
 
 
 async def test_slack_and_webhooks_are_posted_to(receiver: Receiver) -> None:

@@ -16,7 +16,7 @@ from polyforge.flows.keeping.service import FlowService
 from polyforge.flows.keeping.versions import Versions
 from polyforge.flows.running.approvals import ApprovalService
 from polyforge.flows.running.assignees import Assignees
-from polyforge.flows.running.contract import Facilities, NodeRun
+from polyforge.flows.running.contract import Facilities, HttpCalls, NodeRun
 from polyforge.flows.running.kind import FlowRunKind, RunTools
 from polyforge.flows.running.links import ApprovalLinks
 from polyforge.flows.running.pages import RunValues
@@ -29,6 +29,7 @@ from polyforge.jobs.service import JobService
 from polyforge.jobs.settings import JobSettings
 from polyforge.jobs.worker import Worker
 from polyforge.kernel.clock import Clock, SystemClock
+from polyforge.ports.objects import ObjectStore
 from polyforge.tenancy.callers import Caller
 from polyforge.tenancy.people.callers import Principals
 from polyforge.tenancy.standing import Standing
@@ -50,7 +51,8 @@ class FlowHouse:
         self.database = database
         self.clock: Clock = SystemClock()
         self.settings = RunSettings(**settings)
-        self.objects = MemoryObjects(Settings(), Path())
+        self.objects: ObjectStore = MemoryObjects(Settings(), Path())
+        self.http: HttpCalls | None = None
         self.shelf = Shelf()
         self.types = built_in()
         self.runners: dict[tuple[str, int], NodeRun] = dict(runners())
@@ -102,7 +104,7 @@ class FlowHouse:
         nothing: Any = None
         facilities = Facilities(
             models=nothing,
-            http=nothing,
+            http=self.http or nothing,
             secrets=nothing,
             objects=nothing,
             sandbox=nothing,

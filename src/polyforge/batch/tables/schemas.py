@@ -109,7 +109,7 @@ class TableView(BaseModel):
     body: Any
 
 
-class BatchView(BaseModel):
+class TableBatchView(BaseModel):
     """One batch, of a file or of a table."""
 
     id: str
@@ -132,10 +132,10 @@ class BatchView(BaseModel):
     ended_at: datetime | None
 
 
-class BatchPage(BaseModel):
+class TableBatchPage(BaseModel):
     """Some of the project's batches."""
 
-    data: list[BatchView]
+    data: list[TableBatchView]
     next_cursor: str | None
 
 
@@ -145,10 +145,10 @@ class StoreList(BaseModel):
     data: list[str]
 
 
-def view_of(batch: Batch) -> BatchView:
+def view_of(batch: Batch) -> TableBatchView:
     """A batch as the API shows it."""
     counts, problems = batch.counts, batch.problems
-    return BatchView(
+    return TableBatchView(
         id=batch_id(batch.id),
         status=batch.status,
         endpoint=batch.endpoint,

@@ -12,6 +12,8 @@ import pytest
 from sqlalchemy import insert, select
 
 from polyforge.database.scopes import Scope
+from polyforge.flows.running.pages import RunApprovals
+from polyforge.flows.running.records import FlowRun, Question, Site
 from polyforge.jobs.records import NewJob
 from polyforge.kernel.clock import SystemClock
 from polyforge.kernel.ids import new_ulid
@@ -55,10 +57,11 @@ STREAMS = {
     "/api/v1/jobs/events",
     "/api/v1/jobs/{job_id}/events",
     "/api/v1/jobs/{job_id}/logs/stream",
+    "/api/v1/flow-runs/{run_id}/events",
 }
 """What does not end by itself."""
-PERSONAL = {"conversations"}
-"""Collections of what all of the project see, and only who made it changes."""
+PERSONAL = {"conversations", "approvals"}
+"""Collections of what all of the project see, and only who made it, or is asked, changes."""
 Make = Callable[["World", "Tenant"], Awaitable[str]]
 
 
@@ -340,6 +343,31 @@ async def _flow(world: World, tenant: Tenant) -> str:
     return (await world.make(tenant, "/flows", {"title": "thing"}))["id"]
 
 
+async def _flow_trigger(world: World, tenant: Tenant) -> str:
+    flow = (await world.make(tenant, "/flow-templates/review-mining/create", {}))["slug"]
+    inputs = {"product": "x", "reviews": []}
+    body = {"kind": "schedule", "title": "thing", "flow": flow, "inputs": inputs, "cron": "0 3 * * *"}
+    return (await world.make(tenant, "/flow-triggers", body))["id"]
+
+
+async def _run(world: World, tenant: Tenant) -> FlowRun:
+    """A run that waits for a worker, of which there is none."""
+    flow = (await world.make(tenant, "/flow-templates/review-mining/create", {}))["slug"]
+    version = await world.platform.flows.flows.resolve(tenant.owner, flow)
+    return await world.platform.flow_runs.runs.start(tenant.owner, version, {"product": "x", "reviews": []})
+
+
+async def _flow_run(world: World, tenant: Tenant) -> str:
+    return (await _run(world, tenant)).id
+
+
+async def _approval(world: World, tenant: Tenant) -> str:
+    run = await _run(world, tenant)
+    site = Site(run.id, run.flow_id, run.flow_name, tenant.owner)
+    asked = Question("ask", "", "Go on?", None, None, ("role:nobody",), 3_600.0)
+    return await RunApprovals(world.platform.database, world.platform.clock).ask(site, asked)
+
+
 MAKERS: dict[str, Make] = {
     "keys": _key,
     "secrets": _secret,
@@ -357,7 +385,10 @@ MAKERS: dict[str, Make] = {
     "conversations": _conversation,
     "jobs": _job,
     "schedules": _schedule,
+    "flow-triggers": _flow_trigger,
     "flows": _flow,
+    "flow-runs": _flow_run,
+    "approvals": _approval,
 }
 """From a collection to what makes one thing of it in a tenant; a new collection needs one."""
 

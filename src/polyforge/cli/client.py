@@ -2,12 +2,15 @@
 
 import http.client
 import ipaddress
+import itertools
 import json
 import os
 import re
+import secrets
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote, urlencode, urlsplit
@@ -132,6 +135,27 @@ class ApiClient:
             while chunk := response.read(_CHUNK_BYTES):
                 yield chunk
 
+    def upload(self, path: str, file: Path, fields: Mapping[str, str]) -> Any:
+        """The decoded answer to a POST of a form with a file, which is sent as it is read."""
+        boundary = secrets.token_hex(16)
+        parts = [f"{_part_of(boundary, name)}\r\n\r\n{value}\r\n" for name, value in fields.items()]
+        name = file.name.replace("\\", "_").replace('"', "_").replace("\r", "_").replace("\n", "_")
+        beginning = f'{"".join(parts)}{_part_of(boundary, "file")}; filename="{name}"\r\n\r\n'.encode()
+        end = f"\r\n--{boundary}--\r\n".encode()
+        try:
+            size = file.stat().st_size
+            with file.open("rb") as content:
+                body = itertools.chain([beginning], iter(partial(content.read, _CHUNK_BYTES), b""), [end])
+                headers = {
+                    "content-type": f"multipart/form-data; boundary={boundary}",
+                    "content-length": str(len(beginning) + size + len(end)),
+                }
+                with self._asked("POST", path, body, MODEL_SECONDS, headers) as response:
+                    answer = response.read()
+        except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
+            raise CommandError(f"{file} cannot be read: {error.strerror}") from error
+        return self._decode(response.status, answer)
+
     def _lines_of(self, response: http.client.HTTPResponse) -> Iterator[bytes]:
         if response.status >= http.HTTPStatus.MULTIPLE_CHOICES:
             self._decode(response.status, response.read())
@@ -148,7 +172,7 @@ class ApiClient:
         self,
         method: str,
         path: str,
-        body: Mapping[str, Any] | bytes | None = None,
+        body: Mapping[str, Any] | bytes | Iterator[bytes] | None = None,
         seconds: float = TIMEOUT_SECONDS,
         headers: Mapping[str, str] | None = None,
     ) -> Generator[http.client.HTTPResponse]:
@@ -156,7 +180,7 @@ class ApiClient:
         kind = http.client.HTTPSConnection if self._tls else http.client.HTTPConnection
         connection = kind(self._host, self._port, timeout=seconds)
         try:
-            content = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+            content = json.dumps(body).encode() if isinstance(body, Mapping) else body
             connection.request(method, self._base + path, content, {**self._headers(), **(headers or {})})
             yield connection.getresponse()
         except ConnectionRefusedError as error:
@@ -185,6 +209,10 @@ class ApiClient:
         if status >= http.HTTPStatus.MULTIPLE_CHOICES:
             raise Refused(explain(status, answer), status)
         return answer
+
+
+def _part_of(boundary: str, name: str) -> str:
+    return f'--{boundary}\r\ncontent-disposition: form-data; name="{name}"'
 
 
 def _with_query(path: str, query: Query | None) -> str:

@@ -42,6 +42,7 @@ class Commands(LazyGroup):
         "flag": "Set, list, remove and bring back feature flags.",
         "events": "Show what happened, and follow what happens.",
         "job": "Show, follow, cancel and repeat jobs; keep schedules.",
+        "batch": "Make calls by the thousand, of files or tables.",
         "flow": "Make, version, compare, bring in and run flows.",
         "tokens": "Count the tokens of texts.",
         "provider": "Show providers; add, try and remove some.",

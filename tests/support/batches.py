@@ -29,7 +29,7 @@ from polyforge.dialects.openai_batches import decode_request
 from polyforge.dialects.openai_files import file_id
 from polyforge.jobs.records import Job
 from polyforge.jobs.service import JobService
-from polyforge.jobs.settings import JobSettings
+from polyforge.jobs.settings import HeavySettings, JobSettings
 from polyforge.kernel.clock import FakeClock
 from polyforge.ports.data_store import DataStore
 from polyforge.secrets.sealing import MasterKeys
@@ -175,7 +175,7 @@ class Room:
             current,
             self.clock,
             self.stores,
-            ParquetFiles(),
+            ParquetFiles(HeavySettings().apart()),
             self.scratch,
         )
         job = await self.jobs.get(ME, batch.job_id)

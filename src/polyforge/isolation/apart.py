@@ -50,18 +50,44 @@ def program_of(module: str) -> tuple[str, ...]:
     return (sys.executable, "-P", "-m", module)
 
 
-async def work_apart(
-    program: Sequence[str], asked: Mapping[str, Any], limits: Limits, *, subject: str, said: Callable[[str], None]
-) -> Any:
-    """What a program gives for what is asked, both JSON, from a child process that is gone afterwards.
+class Apart:
+    """Work in processes of their own, `at_once` of them at a time, each with the same limits."""
 
-    The program hands its function to `polyforge.isolation.program.serve_work`. `subject` is what errors call the work,
-    and `said` gets, in another thread, every line that it writes. The child has no secrets in its environment. Invalid
-    with what the work refused, or for what takes more memory or processor time than `limits` say; TimedOut after
-    `run_seconds`; BrokenOff when it crashes. A cancelled call kills the child.
-    """
-    child = ChildProgram(tuple(program), str(_FOLDER), {})
-    pool = Pool(child, limits, size=1, subject=subject, listener=_Told(said))
+    def __init__(self, limits: Limits, at_once: int) -> None:
+        self._limits = limits
+        self._places = asyncio.Semaphore(at_once)
+
+    async def work(
+        self,
+        program: Sequence[str],
+        asked: Mapping[str, Any],
+        *,
+        subject: str,
+        said: Callable[[str], None],
+    ) -> Any:
+        """What a program gives for what is asked, both JSON, from a child process that is gone afterwards.
+
+        The program hands its function to `polyforge.isolation.program.serve_work`. `subject` is what errors call the
+        work, and `said` gets every line that it writes. The child has no secrets in its environment. Invalid with what
+        the work refused, or for what takes more memory or processor time than it may; TimedOut after `run_seconds`;
+        BrokenOff when it crashes. A cancelled call kills the child.
+        """
+        async with self._places:
+            return await _work(program, asked, self._limits, subject, said)
+
+
+async def _work(
+    program: Sequence[str], asked: Mapping[str, Any], limits: Limits, subject: str, said: Callable[[str], None]
+) -> Any:
+    loop = asyncio.get_running_loop()
+
+    def pass_on(line: str) -> None:
+        loop.call_soon_threadsafe(said, line)
+
+    told = _Told(pass_on)
+    pool = Pool(
+        ChildProgram(tuple(program), str(_FOLDER), {}), limits, size=1, subject=subject, listener=told
+    )  # fmt: skip
     try:
         answer = await asyncio.to_thread(_ask, pool, _encode(asked), subject, limits)
     finally:

@@ -4,9 +4,12 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from polyforge.isolation.apart import Apart
+from polyforge.isolation.limits import Limits
 from polyforge.jobs.queues import QUEUE_NAME, Queue
 
 DEFAULT_QUEUE: Final = "default"
+_START_SECONDS: Final = 60.0
 
 
 class QueueSettings(BaseModel):
@@ -26,7 +29,7 @@ class QueueSettings(BaseModel):
 
 
 class HeavySettings(BaseModel):
-    """Limits of steps that run in a process of their own."""
+    """Limits of steps that run in a process of their own: what is heavy, or reads files of others, such as Parquet."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -38,6 +41,11 @@ class HeavySettings(BaseModel):
         default=900, ge=1, le=86_400, description="Processor time that one may take; above, it is stopped."
     )
     seconds: float = Field(default=1_800.0, gt=0, le=86_400, description="How long one may take.")
+
+    def apart(self) -> Apart:
+        """Where they run."""
+        limits = Limits(self.memory_bytes, self.seconds, _START_SECONDS, cpu_seconds=self.processor_seconds)
+        return Apart(limits, self.at_once)
 
 
 class JobSettings(BaseModel):

@@ -109,7 +109,7 @@ def batch_kind(
 ) -> BatchKind:
     """What runs batches in a worker; `metrics` is the folder in which processes of this machine count."""
     interactive = InteractiveCalls(metrics)
-    columns: ColumnFiles = adapters.load("column_files", "batches", "parquet")()
+    columns: ColumnFiles = adapters.load("column_files", "batches", "parquet")(settings.jobs.heavy.apart())
     return BatchKind(
         BatchTools(
             settings.batches,

@@ -8,19 +8,19 @@ from typing import Any
 import psutil
 import pytest
 
-from polyforge.isolation.apart import work_apart
+from polyforge.isolation.apart import Apart
 from polyforge.isolation.limits import Limits
 from polyforge.kernel.errors import BrokenOff, Invalid, PolyforgeError, TimedOut
 from tests.support import heavy_work
 from tests.support.waiting import eventually
 
-FILE = Path(heavy_work.__file__)
+PROGRAM = (sys.executable, str(heavy_work.__file__))
 LIMITS = Limits(memory_bytes=2**30, run_seconds=60, start_seconds=60)
 
 
 async def do(limits: Limits = LIMITS, said: list[str] | None = None, **asked: Any) -> Any:
     lines = [] if said is None else said
-    return await work_apart((sys.executable, str(FILE)), asked, limits, subject="the sum", said=lines.append)
+    return await Apart(limits, 1).work(PROGRAM, asked, subject="the sum", said=lines.append)
 
 
 async def test_it_gives_what_the_work_gives_and_tells_what_it_writes() -> None:
@@ -55,6 +55,13 @@ async def test_it_ends_whatever_it_does(what: str, limits: Limits, error: type[P
     assert _children() == []
 
 
+async def test_no_more_than_so_many_run_at_once(tmp_path: Path) -> None:
+    apart = Apart(LIMITS, 1)
+    asked = [{"do": "alone", "folder": str(tmp_path), "name": name} for name in "abc"]
+    done = await asyncio.gather(*(apart.work(PROGRAM, each, subject="the sum", said=print) for each in asked))
+    assert done == [1, 1, 1]
+
+
 async def test_a_call_that_is_cancelled_leaves_no_process() -> None:
     call = asyncio.create_task(do(do="stay"))
     await asyncio.to_thread(eventually, _children)
@@ -65,7 +72,7 @@ async def test_a_call_that_is_cancelled_leaves_no_process() -> None:
 
 
 def _children() -> list[psutil.Process]:
-    return [each for each in psutil.Process().children() if FILE.name in " ".join(_command(each))]
+    return [each for each in psutil.Process().children() if PROGRAM[1] in " ".join(_command(each))]
 
 
 def _command(process: psutil.Process) -> list[str]:

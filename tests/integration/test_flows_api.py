@@ -11,12 +11,13 @@ from typer.testing import CliRunner
 from polyforge.cli.errors import CommandError, Refused
 from polyforge.cli.main import app
 from tests.conftest import Serve
-from tests.support.clients import Response
+from tests.support.clients import RawCall, Response, request_bytes
 from tests.support.flow_rooms import broken, saying
 from tests.support.flows import as_bytes, node
 from tests.support.server import Polyforge
 from tests.support.settings import settings, solo
 from tests.support.upstream import Upstream
+from tests.support.waiting import DEADLINE
 
 Run = Callable[..., str]
 
@@ -171,6 +172,16 @@ def test_what_is_too_large_is_not_read(site: Polyforge) -> None:
     assert len(some) > 2_000_000
     assert sent(site, "POST", "/flows/validate", some).status == 200
     assert sent(site, "POST", "/flows/validate", b" " * (9 << 20)).status == 413
+
+
+def test_a_sender_that_gives_up_is_no_fault_of_ours(site: Polyforge) -> None:
+    """The log of the installation, which is looked through at its end, has no failure of it."""
+    content = as_bytes(saying("one"))
+    longer = {"content-length": str(len(content) + 1_000)}
+    request = request_bytes("POST", "/api/v1/flows/validate", key=site.admin_key, body=content, headers=longer)
+    with RawCall(site.url, request, timeout=DEADLINE):
+        pass
+    assert sent(site, "POST", "/flows/validate", content).status == 200
 
 
 def test_an_import_tells_what_a_flow_needs_before_it_is_made(site: Polyforge) -> None:

@@ -1,10 +1,15 @@
 """What flows and their versions are called, and how an alias finds its way back."""
 
+import asyncio
+from typing import Any
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from polyforge.flows.keeping.contents import faulty, told
+from polyforge.flows.built_in import built_in
+from polyforge.flows.canonical import save, version_id
+from polyforge.flows.keeping.contents import Desk, faulty, told, unpacked
 from polyforge.flows.keeping.pointing import way_back
 from polyforge.flows.keeping.records import (
     MAX_FLOWS,
@@ -20,6 +25,7 @@ from polyforge.flows.keeping.records import (
 )
 from polyforge.flows.problems import Problem
 from polyforge.kernel.errors import Invalid
+from tests.support.flows import loaded, made_up_flows
 
 VERSIONS = ("a" * 64, "b" * 64, "c" * 64)
 moves = st.lists(st.sampled_from((*VERSIONS, "back")), max_size=12)
@@ -60,6 +66,15 @@ def test_an_id_is_never_a_short_name_nor_a_version_an_alias() -> None:
 )
 def test_a_reference_is_a_flow_and_perhaps_a_version(reference: str, flow: str, version: str | None) -> None:
     assert split_reference(reference) == (flow, version)
+
+
+@settings(max_examples=50, deadline=None)
+@given(made_up_flows())
+def test_what_is_kept_of_a_flow_is_the_flow(whole: dict[str, Any]) -> None:
+    document = loaded(whole)
+    packed = asyncio.run(Desk(built_in()).pack(document))
+    again = unpacked(packed.content)
+    assert (again, save(again), version_id(again)) == (document, save(document), packed.version)
 
 
 @given(moves)

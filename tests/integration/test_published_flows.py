@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +24,7 @@ from tests.support.settings import settings, solo
 from tests.support.upstream import Upstream
 from tests.support.waiting import DEADLINE
 
+GUIDE = Path(__file__).parents[2] / "docs" / "how-to" / "publish-a-flow.md"
 SAID = "It scatters the light."
 
 
@@ -128,6 +131,16 @@ def test_flows_run_on_the_command_line(site: Polyforge, tmp_path: Path) -> None:
     assert polyforge(site, "export", "ask@prod", "--python", "-o", str(script)).returncode == 0
     ran = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=DEADLINE, check=True)
     assert json.loads(ran.stdout)["name"] == "Test"
+
+
+def test_the_guides_program_runs(site: Polyforge) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+    assert len(blocks) == 1
+    environ = {**os.environ, "POLYFORGE_URL": site.url, "POLYFORGE_API_KEY": site.admin_key}
+    command = [sys.executable, "-c", blocks[0]]
+    ran = subprocess.run(command, capture_output=True, text=True, env=environ, timeout=DEADLINE * 4, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert SAID in ran.stdout.splitlines()[-1]
 
 
 def test_the_page_is_there_for_everybody_and_tells_nothing(site: Polyforge) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Header, Path, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
-from polyforge.flows.keeping.records import FlowVersion
+from polyforge.flows.keeping.records import ALIAS, FlowVersion
 from polyforge.flows.keeping.service import FlowService
 from polyforge.flows.publishing.openapi import openapi_of
 from polyforge.flows.publishing.running import Runs
@@ -37,7 +37,7 @@ Reference = Annotated[
     str, Path(max_length=140, description="`FLOW`, `FLOW@ALIAS` or `FLOW@VERSION`; FLOW is an id or a short name.")
 ]
 FlowName = Annotated[str, Path(max_length=64, description="Its id or its short name.")]
-AliasName = Annotated[str, Path(max_length=64)]
+AliasName = Annotated[str, Path(pattern=ALIAS)]
 IdempotencyKey = Annotated[
     str | None,
     Header(

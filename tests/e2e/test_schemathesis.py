@@ -31,6 +31,7 @@ ENDLESS = {
     "GET /api/v1/jobs/events",
     "GET /api/v1/jobs/{job_id}/events",
     "GET /api/v1/jobs/{job_id}/logs/stream",
+    "GET /api/v1/flow-runs/{run_id}/events",
 }
 """Answers that go on for as long as one reads; tests of their own call them with what does not fit."""
 ASKS_A_MODEL = "/api/v1/code/"

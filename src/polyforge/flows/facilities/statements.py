@@ -9,16 +9,17 @@ from polyforge.kernel.errors import Invalid
 _READS: Final = frozenset({"select", "with", "values"})
 _PIECE: Final = re.compile(
     r"--[^\n]*"
-    r"|/\*[\s\S]*?\*/"
-    r"|[eE]'(?:\\[\s\S]|''|[^'\\])*'"
-    r"|'(?:''|[^'])*'"
-    r'|"(?:""|[^"])*"'
-    r"|\$(?P<mark>[A-Za-z_]\w*|)\$[\s\S]*?\$(?P=mark)\$"
+    r"|/\*[\s\S]*?(?:\*/|\Z)"
+    r"|[eE]'(?:\\[\s\S]|''|[^'\\])*(?:'|\Z)"
+    r"|'(?:''|[^'])*(?:'|\Z)"
+    r'|"(?:""|[^"])*(?:"|\Z)'
+    r"|\$(?P<mark>[A-Za-z_]\w*|)\$[\s\S]*?(?:\$(?P=mark)\$|\Z)"
     r"|::"
     r"|:(?P<name>[A-Za-z]\w*)"
     r"|(?P<word>[A-Za-z_]\w*)"
     r"|(?P<end>;)"
 )
+"""What is not closed goes to the end, so that a query is gone through once."""
 
 
 def check_statement(sql: str) -> None:

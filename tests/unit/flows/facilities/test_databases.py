@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from polyforge.flows.facilities import sqlite_reading
 from polyforge.flows.facilities.databases import Databases
 from polyforge.flows.facilities.settings import ConnectionSettings
 from polyforge.flows.facilities.statements import check_statement, numbered
@@ -129,14 +130,24 @@ async def test_an_answer_that_is_too_large_is_refused(file: Path) -> None:
     assert (await ask(few, "SELECT id FROM sales")).truncated
 
 
-async def test_cancelling_stops_the_query(file: Path) -> None:
+async def test_cancelling_stops_the_query(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     endless = "WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
-    before = threading.active_count()
+    began, ended, read = threading.Event(), threading.Event(), sqlite_reading._read
+
+    def watched(*arguments: Any) -> SqlTable:
+        began.set()
+        try:
+            return read(*arguments)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(sqlite_reading, "_read", watched)
     running = asyncio.create_task(ask(reading(f"sqlite:///{file}", seconds=3_000), endless, seconds=3_000))
-    await eventually_async(lambda: threading.active_count() > before or running.done())
+    await eventually_async(began.is_set)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
+    assert ended.is_set()
 
 
 async def test_who_may_not_use_a_connection_sees_none(file: Path) -> None:
@@ -190,6 +201,13 @@ def test_names_are_found_outside_of_what_is_quoted() -> None:
 )
 def test_a_query_may_begin_and_end_like_this(sql: str) -> None:
     check_statement(sql)
+
+
+@pytest.mark.parametrize("piece", ["/*", "'", '"', "$a$", "E'\\", "$$", "--", "/* */", "$a$ $b$", "''"])
+def test_a_query_of_many_pieces_is_gone_through_once(piece: str) -> None:
+    sql = f"SELECT {piece * (20_000 // len(piece))}"
+    check_statement(sql)
+    assert numbered(sql, ())[1] == []
 
 
 def test_an_address_that_cannot_be_one_is_refused() -> None:

@@ -2,8 +2,11 @@
 
 import json
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from polyforge.flows.running.contract import HttpAnswer, SqlTable, Verdict
 from polyforge.kernel.errors import Invalid, NotFound, UpstreamFailed, UpstreamRefused
@@ -59,6 +62,22 @@ async def test_a_status_is_an_error_unless_it_is_accepted(bench: Bench) -> None:
     with pytest.raises(UpstreamFailed) as later:
         await bench.run("http.request", params)
     assert later.value.retry_after == 7
+
+
+@given(st.text(max_size=30), st.text(max_size=30))
+@example("../../admin", "&admin=1#")
+@example("a@evil.example.com", "\\")
+async def test_whatever_is_put_in_the_call_goes_where_the_flow_says(id_: str, q: str) -> None:
+    bench = Bench()
+    try:
+        await bench.run("http.request", {"url": URL}, id=id_, q=q)
+    except Invalid:
+        assert id_ in (".", "..") or q in (".", "..")
+        return
+    parts = urlsplit(bench.facilities.requests[0][1])
+    assert (parts.scheme, parts.netloc, parts.fragment) == ("https", "api.example.com", "")
+    assert parts.path.count("/") == 2
+    assert parse_qsl(parts.query, keep_blank_values=True) == [("q", q)]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The pages of published flows as people see them, in Chromium; what runs is played.
+"""The pages of published flows as people see them, in Chromium; what runs is played, but for the last.
 
 Playwright's sync interface keeps a loop running in this thread, so the site has a thread of its own, and no test here
 is async.
@@ -21,12 +21,18 @@ from polyforge.database.settings import DatabaseSettings
 from polyforge.kernel.clock import FakeClock
 from polyforge.server.http import send_whole
 from polyforge.server.pages import headers_of, is_page, read_page
+from tests.conftest import Serve
+from tests.support.behaviours import Answer
 from tests.support.browser import NARROW, Window, chromium, window
 from tests.support.databases import Place
 from tests.support.flow_rooms import FlowRooms, caller
 from tests.support.flows import answering
+from tests.support.people import PASSWORD
 from tests.support.principals import install_default
 from tests.support.published import PublishedFlows, many_fields, publish
+from tests.support.server import ALL
+from tests.support.settings import settings, solo
+from tests.support.upstream import Upstream
 from tests.support.waiting import DEADLINE
 from tests.unit.tenancy.samples import NOW
 
@@ -171,3 +177,28 @@ def test_a_wrong_key_and_a_page_that_is_not_there_say_so(site: Site, browser: Br
         enter(opened, "/flows/none@prod")
         expect(page.get_by_role("alert")).to_contain_text("has no page")
         expect(page.locator("#form")).to_be_hidden()
+
+
+def test_who_is_signed_in_needs_no_key(serve: Serve, upstream: Upstream, browser: Browser) -> None:
+    upstream.script("assistant", Answer("It scatters the light.", gap=0.05))
+    server = serve(settings(upstream, solo("assistant")), roles=ALL)
+    document = answering() | {"name": "Ask", "description": "Answers a question."}
+    assert server.api("POST", "/flows", {"slug": "ask", "document": document}).status == 201
+    assert server.api("POST", "/flows/ask/commit", {"message": "first"}).status in (200, 201)
+    assert server.api("PUT", "/flows/ask/aliases/prod", {"version": "1"}).status in (200, 201)
+    assert server.api("PUT", "/flows/ask/publications/prod", {"page": True}).status == 200
+    user = {"email": "ann@example.org", "name": "Ann", "password": PASSWORD, "role": "developer"}
+    assert server.api("POST", "/users", user).status == 201
+    with window(browser, server.url, "flow-signed-in") as opened:
+        signed_in = opened.context.request.post(
+            f"{server.url}/api/v1/auth/sign-in", data={"email": user["email"], "password": PASSWORD}
+        )
+        assert signed_in.ok
+        page = opened.open("/flows/ask@prod")
+        expect(page.get_by_role("heading", name="Ask")).to_be_visible()
+        page.get_by_label("Your message").fill("Why is the sky blue?")
+        page.keyboard.press("Enter")
+        expect(page.locator("#talk .assistant")).to_contain_text("It scatters the light.")
+        expect(page.get_by_role("button", name="Send")).to_be_enabled()
+        opened.shoot("answered")
+        opened.axe()

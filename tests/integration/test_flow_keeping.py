@@ -193,6 +193,8 @@ async def test_references_name_one_version(rooms: FlowRooms) -> None:
         found = await rooms.flows.resolve(ME, reference)
         assert (found.flow_id, found.flow_name, found.version) == (made.flow.id, "echo", wanted.version), reference
         assert version_id(found.document) == wanted.version
+    again = await rooms.flows.resolve(ME, "echo@1")
+    assert again.document is (await rooms.flows.resolve(ME, f"echo@{first.version}")).document
     await rooms.aliases.point(ME, "echo", "prod", "1", "")
     live = await rooms.flows.resolve(ME, "echo")
     assert (live.version, live.alias, live.number, live.title) == (first.version, "prod", 1, "Echo")

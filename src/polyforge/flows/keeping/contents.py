@@ -66,18 +66,21 @@ class Desk:
         """What was kept."""
         return await self.run(lambda: unpacked(content))
 
-    async def version(self, flow_id: str, version: str, content: bytes, size: int) -> Document:
-        """What a version holds, which never changes: small ones are remembered."""
+    def recall(self, flow_id: str, version: str) -> Document | None:
+        """What a version holds, which never changes, where that is remembered."""
         known = self._known.get((flow_id, version))
-        if known is None:
-            known = await self.unpack(content)
-            if size <= _KEPT_BYTES:
-                self._known[flow_id, version] = known
-        if (flow_id, version) in self._known:
+        if known is not None:
             self._known.move_to_end((flow_id, version))
+        return known
+
+    async def version(self, flow_id: str, version: str, content: bytes, size: int) -> Document:
+        """What was kept of a version; short ones are remembered, since they are what runs often."""
+        document = await self.unpack(content)
+        if size <= _KEPT_BYTES:
+            self._known[flow_id, version] = document
         while len(self._known) > _KEPT:
             self._known.popitem(last=False)
-        return known
+        return document
 
     def _pack(self, document: Document) -> Packed:
         whole = save(document)

@@ -67,9 +67,11 @@ class FlowService:
         async with looking(self._tools, caller, name) as at:
             refuse_archived(at.flow)
             info, alias = await choose(at, wanted)
-            content = await at.store.content(at.flow.id, info.version)
-        assert content is not None, "a version is not removed while it is looked at"
-        document = await self._tools.desk.version(info.flow_id, info.version, content, info.size)
+            document = self._tools.desk.recall(info.flow_id, info.version)
+            content = await at.store.content(info.flow_id, info.version) if document is None else None
+        if document is None:
+            assert content is not None, "a version is not removed while it is looked at"
+            document = await self._tools.desk.version(info.flow_id, info.version, content, info.size)
         return FlowVersion(
             flow_id=at.flow.id,
             flow_name=at.flow.slug,

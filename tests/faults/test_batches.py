@@ -1,8 +1,13 @@
 """Batches on a real installation, with OpenAI's own client: killed workers and full providers lose no line."""
 
+import csv
+import io
 import json
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +26,7 @@ SCOPES = ["inference", "files:read", "files:write", "jobs:read"]
 ENDED = {"completed", "failed", "expired", "cancelled"}
 PATIENCE = 300.0
 KILLS = 3
+LAKE = "lake"
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +39,14 @@ def provider() -> Iterator[Upstream]:
 @pytest.fixture(scope="module")
 def house(provider: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Polyforge]:
     # Few lines in a call, so that there is time to be killed in.
-    batches = {"inputs_at_once": 4, "lines_at_once": 4}
-    models = {**solo("crowded"), **solo("steady"), **solo("plain")}
+    folder = tmp_path_factory.mktemp("batches")
+    lake = folder / LAKE
+    lake.mkdir()
+    store = {"use": "folder", "path": str(lake), "projects": ["*"]}
+    batches = {"inputs_at_once": 4, "lines_at_once": 4, "stores": {LAKE: store}}
+    models = {**solo("crowded"), **solo("steady"), **solo("plain"), **solo("full")}
     server = Polyforge(
-        tmp_path_factory.mktemp("batches"),
+        folder,
         settings(provider, models, batches=batches, gateway={"cooldown_seconds": 1}),
         roles=ALL,
     )
@@ -122,6 +132,34 @@ def test_a_provider_that_has_no_room_is_waited_for(provider: Upstream, client: O
     assert {line["response"]["body"]["choices"][0]["message"]["content"] for line in found} == {"fine"}
 
 
+def test_a_batch_outlives_its_workers_while_its_provider_has_no_room(
+    provider: Upstream, house: Polyforge, client: OpenAI, soak: bool
+) -> None:
+    """Chats this time, and every fifth call is refused for a second: complete and in order all the same."""
+    count = 5_000 if soak else 500
+    fine = Answer("fine", before_head=0.01)
+    refusal = Fail(429, headers={"retry-after": "1"})
+    provider.script("full", *[refusal if number % 50 == 49 else fine for number in range(2 * count)], fine)
+    bodies = [
+        {"model": "full", "messages": [{"role": "user", "content": f"say {number}"}], "max_tokens": 5}
+        for number in range(count)
+    ]
+    batch = begin(client, "/v1/chat/completions", bodies)
+    for kill in range(1, KILLS + 1):
+        asked = len(provider.requests("full"))
+        provider.wait_for("full", asked + count // (KILLS + 2))
+        assert client.batches.retrieve(batch.id).status not in ENDED, f"it ended before it was killed {KILLS} times"
+        eventually(lambda: bool(house.pids("worker")), f"a worker for kill {kill}", PATIENCE)
+        house.kill("worker")
+    done = ended(client, batch)
+    assert (done.status, completed(done), done.error_file_id) == ("completed", count, None)
+    found = answers(client, done.output_file_id)
+    assert [line["custom_id"] for line in found] == [f"line-{number}" for number in range(count)]
+    assert {line["response"]["body"]["choices"][0]["message"]["content"] for line in found} == {"fine"}
+    once = {each.json["messages"][0]["content"] for each in provider.requests("full")}
+    assert len(once) == count
+
+
 def test_a_call_that_was_paid_for_is_not_made_again(provider: Upstream, house: Polyforge, client: OpenAI) -> None:
     """The worker is killed in the middle of a part: answers that it had are given again."""
     provider.script("steady", Answer("fine", before_head=0.05))
@@ -167,6 +205,68 @@ def test_progress_and_cost_are_the_jobs_too(house: Polyforge, client: OpenAI) ->
     assert job is not None
     assert job["result"]["output_file_id"] == done.output_file_id
     assert (job["progress"]["done"], job["progress"]["total"], job["progress"]["unit"]) == (1, 1, "lines")
+
+
+def command(house: Polyforge, key: str, *arguments: str) -> Any:
+    run = [sys.executable, "-m", "polyforge", "batch", *arguments, "--url", house.url, "--key", key]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_a_table_is_answered_from_the_command_line(house: Polyforge) -> None:
+    """A row for a row, though its worker is killed; what it read and wrote is shown and listed."""
+    key = house.create_key(scopes=SCOPES).key
+    lake, count = house.folder / LAKE, 3_000
+    (lake / "in.csv").write_text("id,text\n" + "".join(f'{n},"words, {n}"\n' for n in range(count)))
+    body = json.dumps({"model": EMBEDDER, "input": "{{text}}"})
+    asked = ("--store", LAKE, "--input", "in.csv", "--endpoint", "/v1/embeddings", "--body", body)
+    made = json.loads(command(house, key, "create", *asked, "--json").stdout)
+
+    def under_way() -> bool:
+        counts = json.loads(command(house, key, "show", made["id"], "--json").stdout)["counts"]
+        assert counts["completed"] < count, "it ended before its worker was killed"
+        return counts["completed"] > 0
+
+    eventually(under_way, "some rows", PATIENCE)
+    house.kill("worker")
+    told = command(house, key, "show", made["id"], "--wait", "--json")
+    assert f"of {count}" in told.stderr
+    done = json.loads(told.stdout)
+    assert (done["status"], done["counts"]) == ("completed", {"total": count, "completed": count, "failed": 0})
+    rows = list(csv.DictReader(io.StringIO((lake / "in.answers.csv").read_bytes().decode(), newline="")))
+    assert [(row["id"], row["text"]) for row in rows] == [(str(n), f"words, {n}") for n in range(count)]
+    assert {len(json.loads(row["answer"])) for row in rows[::100]} == {256}
+    assert command(house, key, "result", made["id"]).stdout == "lake: in.answers.csv\n"
+    assert made["id"] in command(house, key, "list").stdout
+
+
+def test_a_file_is_sent_and_fetched_from_the_command_line(house: Polyforge, tmp_path: Path) -> None:
+    key = house.create_key(scopes=SCOPES).key
+    file = tmp_path / 'my "calls".jsonl'
+    file.write_bytes(lines("/v1/embeddings", [{"model": EMBEDDER, "input": f"{n}"} for n in range(3)]))
+    sent = command(house, key, "create", str(file), "--endpoint", "/v1/embeddings", "--wait", "--json")
+    made = json.loads(sent.stdout)
+    assert (made["status"], made["table"]) == ("completed", None)
+    fetched = tmp_path / "answers.jsonl"
+    command(house, key, "result", made["id"], "--output", str(fetched))
+    assert [json.loads(line)["custom_id"] for line in fetched.read_text().splitlines()] == [
+        "line-0",
+        "line-1",
+        "line-2",
+    ]
+    assert command(house, key, "result", made["id"]).stdout == fetched.read_text()
+
+
+def test_lines_that_go_together_are_one_call_in_the_log(house: Polyforge) -> None:
+    """What is logged and counted is what the model was asked: four texts in a call, as the settings have it."""
+    key = house.create_key(scopes=SCOPES)
+    own = OpenAI(base_url=f"{house.url}/v1", api_key=key.key, max_retries=2)
+    done = ended(own, begin(own, "/v1/embeddings", [{"model": EMBEDDER, "input": f"text {n}"} for n in range(10)]))
+    records = house.settled(key, 3)
+    assert len(records) == 3
+    assert done.usage is not None
+    assert sum(record["input_tokens"] for record in records) == done.usage.input_tokens
 
 
 def test_its_lines_are_in_the_request_log(house: Polyforge) -> None:

@@ -1,12 +1,16 @@
 """Flows of templates on a running installation with a worker: somebody approves, others call, the clock strikes."""
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import yaml
+from typer.testing import CliRunner
 
+from polyforge.cli.main import app
 from polyforge.flows.gallery.reading import templates
 from polyforge.flows.triggers.signing import signed
 from tests.conftest import Serve
@@ -33,6 +37,9 @@ SAID = (
     ("Say which of these labels fit", {"labels": [{"label": "billing", "score": 0.9}]}),
     ("Tell whether it is urgent", {"urgent": True, "reason": "Money is gone."}),
     ("This one is about money", "We look into the charge."),
+    ("in which numbers and addresses are masked already", None),
+    ("Product: Linen tea towel", "It cures colds."),
+    ("You write descriptions for an online shop", "For kitchens."),
 )
 """What is said to whom who is told so."""
 
@@ -43,6 +50,9 @@ class Says:
     async def play(self, exchange: Exchange) -> None:
         words = " ".join(str(each["content"]) for each in exchange.json["messages"])
         said: Any = next(answer for sign, answer in SAID if sign in words)
+        if said is None:
+            note = str(exchange.json["messages"][-1]["content"]).replace("Asha Verma", "[PERSON_1]")
+            said = {"note": note, "masks": [{"mask": "[PERSON_1]", "kind": "person", "times": 1}]}
         await Answer(said if isinstance(said, str) else json.dumps(said)).play(exchange)
 
 
@@ -55,10 +65,21 @@ def channel() -> Iterator[Collector]:
 @pytest.fixture(scope="module")
 def site(serve: Serve, upstream: Upstream, channel: Collector) -> Polyforge:
     upstream.script("assistant", Says())
-    server = serve({**settings(upstream, solo("assistant")), "egress": {"allow": ["127.0.0.0/8"]}}, roles=ALL)
+    sections = {"egress": {"allow": ["127.0.0.0/8"]}, "guardrails": guardrails()}
+    server = serve(settings(upstream, solo("assistant"), **sections), roles=ALL)
     for name, value in (("ticket-webhook", SECRET), ("support-channel", channel.url)):
         assert server.api("POST", "/secrets", {"name": name, "value": value}).status == 201
     return server
+
+
+def guardrails() -> dict[str, Any]:
+    """Those that the texts of templates say to begin with."""
+    found: dict[str, Any] = {}
+    for template in templates().values():
+        for block in re.findall(r"```yaml\n(.*?)```", template.readme, re.DOTALL):
+            found |= yaml.safe_load(block)["guardrails"]
+    assert set(found) == {"personal-data", "product-claims"}
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +147,29 @@ def test_copy_waits_for_somebody_who_rejects_and_then_approves(site: Polyforge) 
     assert found == {"decision": "approved", "copy": VARIANTS["variants"][1], "rounds": 2}
 
 
+def run(site: Polyforge, template: str) -> dict[str, Any]:
+    """The outputs of a run of a template on its sample."""
+    body = {"inputs": templates()[template].sample, "mode": "async"}
+    begun = site.api("POST", f"/flows/{made(site, template)}/run", body)
+    assert begun.status == 202, begun.body
+    return ended(site, begun.json["id"])
+
+
+def test_guardrails_of_the_installation_judge_descriptions(site: Polyforge) -> None:
+    found = run(site, "product-descriptions")
+    assert [each["sku"] for each in found["descriptions"]] == ["KS-1", "LB-2"]
+    assert [each["sku"] for each in found["held_back"]] == ["TW-4"]
+    assert found["failed"] == []
+
+
+def test_notes_lose_what_has_a_form_before_the_model_sees_them(site: Polyforge, upstream: Upstream) -> None:
+    found = run(site, "deidentify-notes")
+    assert found["replaced"]["by_form"] == ["EMAIL", "PHONE", "ADDRESS"]
+    assert "[PERSON_1]" in found["note"]
+    assert "asha.verma@example.org" not in found["note"]
+    assert not [each for each in upstream.requests("assistant") if b"asha.verma@example.org" in each.body]
+
+
 def test_a_ticket_comes_in_by_a_webhook_once(site: Polyforge, tickets: str, channel: Collector) -> None:
     hook = trigger(site, kind="webhook", title="Help desk", flow=tickets)
     assert hook["url"].endswith(f"/hooks/{hook['id']}")
@@ -169,3 +213,33 @@ def test_a_schedule_begins_a_run_in_a_worker(site: Polyforge, tickets: str) -> N
     firing = eventually(begun, "a run of the schedule")
     assert firing["delivery"] == job.json["id"]
     assert ended(site, firing["run_id"])["category"] == "billing"
+
+
+def test_templates_and_triggers_on_the_command_line(site: Polyforge) -> None:
+    environ = {"POLYFORGE_URL": site.url, "POLYFORGE_API_KEY": site.admin_key, "POLYFORGE_DATA": str(site.data)}
+
+    def say(*arguments: str) -> str:
+        result = CliRunner().invoke(app, ["flow", *arguments], env=environ)
+        assert result.exception is None, result.output
+        return result.stdout
+
+    assert set(templates()) <= set(say("templates").split())
+    assert say("templates", "weekly-report").startswith("# Weekly report")
+    mine = ("--model", "assistant=assistant", "--secret", "support-channel=support-channel", "--slug", "desk")
+    say("create", "--template", "ticket-triage", *mine)
+    clock = say("triggers", "schedule", "desk", "--cron", "0 8 * * 1").split()[0]
+    hook = say("triggers", "webhook", "desk", "--title", "Desk")
+    assert f"{site.url}/hooks/trig_" in hook
+    hook_id = hook.split()[0]
+    listed = say("triggers", "list")
+    assert clock in listed
+    assert "0 8 * * 1 UTC" in listed
+    begun = say("triggers", "fire", hook_id, "--body", json.dumps(TICKET)).split()[0]
+    assert ended(site, begun)["category"] == "billing"
+    assert begun in say("triggers", "runs", hook_id)
+    say("triggers", "off", hook_id)
+    assert json.loads(say("triggers", "list", "--json"))[0]["enabled"] is False
+    say("triggers", "on", hook_id)
+    for each in (hook_id, clock):
+        say("triggers", "remove", each)
+    assert hook_id not in say("triggers", "list")

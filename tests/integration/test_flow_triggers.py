@@ -388,8 +388,9 @@ async def test_other_projects_see_nothing(world: World) -> None:
     ("changes", "param"),
     [
         ({"flow": "nothing"}, "flow"),
-        ({"inputs": {}}, "inputs"),
-        ({"inputs": {"team": "x", "tema": "y"}}, "inputs"),
+        ({"inputs": {}}, "inputs.team"),
+        ({"inputs": {"team": "x", "tema": "y"}}, "inputs.tema"),
+        ({"inputs": {"team": 7}}, "inputs.team"),
         ({"inputs": {"team": "x" * 70_000}}, "inputs"),
         ({"cron": "0 8 * * 1"}, "cron"),
         ({"secret": "absent"}, "secret"),

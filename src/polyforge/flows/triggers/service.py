@@ -3,15 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from msgspec import UNSET
 from msgspec.structs import asdict, replace
 
 from polyforge.database.database import Database
 from polyforge.database.scopes import Scope
 from polyforge.database.sessions import WriteSession
-from polyforge.flows.document import Document, Interface
+from polyforge.flows.document import Document
 from polyforge.flows.keeping.records import is_version_prefix
 from polyforge.flows.running.contract import FlowVersion, FlowVersions, SecretReader
+from polyforge.flows.running.interface import check_inputs
 from polyforge.flows.triggers.records import (
     JOB_KIND,
     MAX_INPUT_BYTES,
@@ -214,16 +214,6 @@ class TriggerService:
     ) -> None:
         subject = Subject("flow_trigger", trigger.id, trigger.organization_id, trigger.project_id)
         await self._recorder.changed(session, caller, "jobs", f"flow_trigger.{verb}", subject, before, after)
-
-
-def check_inputs(interface: Interface, inputs: Mapping[str, Any]) -> None:
-    """Invalid for an input that the flow does not have, or for one that it needs and that is not given."""
-    if unknown := sorted(inputs.keys() - interface.inputs.keys()):
-        known = ", ".join(sorted(interface.inputs)) or "none"
-        raise Invalid(f"the flow has no input {unknown[0]!r}; it has {known}", param="inputs")
-    for name, declared in sorted(interface.inputs.items()):
-        if declared.required and declared.default is UNSET and name not in inputs:
-            raise Invalid(f"the flow needs the input {name!r}; give it a value here", param="inputs")
 
 
 async def existing(store: TriggerStore, trigger_id: str, *, lock: bool = False) -> FlowTrigger:

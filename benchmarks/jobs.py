@@ -53,7 +53,7 @@ async def _nothing() -> None:
     """The work of a step that does nothing."""
 
 
-async def _plain(engine: Engine, steps: int) -> float:
+async def plain_steps(engine: Engine, steps: int) -> float:
     """Seconds for as many empty steps of DBOS alone."""
     taken: list[float] = []
 
@@ -88,7 +88,7 @@ async def measure(settings: Settings, steps: int, rounds: int) -> dict[str, floa
     await worker.open()
     plain, ours = list[float](), list[float]()
     for _ in range(rounds):
-        plain.append(await _plain(engine, steps))
+        plain.append(await plain_steps(engine, steps))
         ours.append(await _job(service, steps))
     await worker.close()
     await database.close()

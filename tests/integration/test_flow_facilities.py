@@ -184,6 +184,8 @@ async def test_secrets_are_the_projects(house: House) -> None:
             await house.facilities.secrets.get(ME, name)
     with pytest.raises(NotFound):
         await house.facilities.secrets.get(replace(ME, organization_id="o2"), "mine")
+    with pytest.raises(Denied, match="secrets:use"):
+        await house.facilities.secrets.get(replace(ME, scopes=frozenset({"flows:run", "inference"})), "mine")
 
 
 async def test_private_addresses_are_not_called(house: House, upstream: Upstream) -> None:

@@ -16,7 +16,8 @@ NODE = NodeType(
     type="flow.call",
     v=1,
     title="Sub-flow",
-    description="Runs another flow; which of its versions is fixed when the run begins.",
+    description="Runs another flow, whose nodes have their own times; which of its versions is fixed when the run "
+    "begins.",
     category="control",
     params=fields.parameters(
         ("flow",),
@@ -26,5 +27,5 @@ NODE = NodeType(
     ),
     ports=_ports,
     effect="once",
-    timeout_s=3_600,
+    timeout_s=None,
 )

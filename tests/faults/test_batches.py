@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -20,11 +21,12 @@ from tests.support.settings import UPSTREAM_KEY, settings, solo
 from tests.support.upstream import Upstream
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+SOAK = bool(os.environ.get("POLYFORGE_SOAK"))
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(7_200 if SOAK else 900)]
 EMBEDDER = "polyforge/static-minilm"
 SCOPES = ["inference", "files:read", "files:write", "jobs:read"]
 ENDED = {"completed", "failed", "expired", "cancelled"}
-PATIENCE = 300.0
+PATIENCE = 3_000.0 if SOAK else 300.0
 KILLS = 3
 LAKE = "lake"
 
@@ -90,6 +92,7 @@ def completed(batch: Batch) -> int:
     return batch.request_counts.completed if batch.request_counts else 0
 
 
+@pytest.mark.soak
 def test_a_batch_outlives_its_workers(house: Polyforge, client: OpenAI, soak: bool) -> None:
     count = 50_000 if soak else 5_000
     bodies = [{"model": EMBEDDER, "input": f"line {number} of many"} for number in range(count)]
@@ -132,6 +135,7 @@ def test_a_provider_that_has_no_room_is_waited_for(provider: Upstream, client: O
     assert {line["response"]["body"]["choices"][0]["message"]["content"] for line in found} == {"fine"}
 
 
+@pytest.mark.soak
 def test_a_batch_outlives_its_workers_while_its_provider_has_no_room(
     provider: Upstream, house: Polyforge, client: OpenAI, soak: bool
 ) -> None:

@@ -11,7 +11,7 @@ from polyforge.flows.document import Interface
 from polyforge.flows.nodetypes import NodeType, Params, Ports, port, with_holes
 from polyforge.flows.running.contract import HttpAnswer, NodeCall, Outputs
 from polyforge.flows.templates import Hole, fill, names_in, parse_template
-from polyforge.flows.urls import check_address, host_of
+from polyforge.flows.urls import EVERYWHERE, check_address, host_of
 from polyforge.kernel.errors import Invalid, UpstreamFailed, UpstreamRefused
 from polyforge.kernel.retry_after import read_retry_after
 
@@ -52,7 +52,10 @@ _PORTS = Ports(
 
 def _ports(params: Params, interface: Interface) -> Ports:
     del interface
-    headers = [value for value in params.get("headers", {}).values() if isinstance(value, str)]
+    given = params.get("headers", {}).values()
+    headers = [value for value in given if isinstance(value, str)]
+    if host_of(params["url"]) == EVERYWHERE and ("bearer" in params or len(headers) < len(given)):
+        raise ValueError("a secret is sent to a host that is written out, or whoever gives the input would get it")
     texts = (params["url"], params.get("text", ""), *headers)
     return with_holes(_PORTS, (name for text in texts for name in names_in(text)))
 

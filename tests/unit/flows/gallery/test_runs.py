@@ -33,7 +33,6 @@ class World:
         self.fetched: list[tuple[str, Mapping[str, str]]] = []
         self.judge: Callable[[str], Verdict] = lambda text: Verdict(passed=True, text=text)
         self.secrets = {"support-channel": "https://hooks/support", "report-channel": "https://hooks/report"}
-        self.secrets["report-source"] = "token-of-the-report"
         self.body: Json = {}
 
     def task(self, caller: Caller, model: str) -> Task | None:
@@ -342,7 +341,7 @@ async def test_a_report_is_written_by_hand() -> None:
     assert found["findings"]["findings"][0]["value"] == "420"
     [(url, headers)] = world.fetched
     assert url == "https://shop.example.com/api/weekly.json"
-    assert headers["authorization"] == "Bearer token-of-the-report"
+    assert headers["accept"] == "application/json"
     [(channel, to, text)] = world.sent
     assert (channel, to) == ("slack", ("https://hooks/report",))
     assert text.startswith("*Weekly report: our shop, the last seven days*")

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from polyforge.flows.document import Interface
 from polyforge.flows.running.contract import HttpAnswer, SqlTable, Verdict
 from polyforge.kernel.errors import Invalid, NotFound, UpstreamFailed, UpstreamRefused
-from tests.support.node_calls import Bench
+from tests.support.node_calls import Bench, kind_of
 
 URL = "https://api.example.com/users/{{id}}?q={{q}}"
 
@@ -95,6 +96,18 @@ async def test_what_would_lead_elsewhere_is_not_called(bench: Bench, params: Any
     with pytest.raises(Invalid):
         await bench.run("http.request", params, **inputs)
     assert bench.facilities.requests == []
+
+
+@pytest.mark.parametrize(
+    "secret", [{"bearer": {"$secret": "token"}}, {"headers": {"X-Say": "{{q}}", "X-Key": {"$secret": "token"}}}]
+)
+def test_a_secret_is_sent_only_to_a_host_that_is_written_out(secret: dict[str, Any]) -> None:
+    kind = kind_of("http.request")
+    for url in ("{{where}}", "{{where}}/x", " {{where}}"):
+        with pytest.raises(ValueError, match="written out"):
+            kind.ports({"url": url, **secret}, Interface())
+        assert "where" in kind.ports({"url": url, "headers": {"X-Say": "{{q}}"}}, Interface()).inputs
+    assert "id" in kind.ports({"url": URL, **secret}, Interface()).inputs
 
 
 async def test_a_secret_that_is_not_there_is_not_sent(bench: Bench) -> None:

@@ -229,7 +229,10 @@ def explain(status: int, answer: Any) -> str:
     message = str(fields.get("detail") or fields.get("message") or f"the gateway answered {status}")
     if request_id := fields.get("request_id"):
         message += f" (request {request_id})" if status >= http.HTTPStatus.INTERNAL_SERVER_ERROR else ""
-    message += "".join(f"\n  {line}" for line in problem_lines(fields.get("problems", [])))
+    problems: list[dict[str, Any]] = fields.get("problems", [])
+    if len(problems) > 1:
+        # The message is the first of them.
+        message += "".join(f"\n  {line}" for line in problem_lines(problems))
     return f"{message}; {HINTS[status]}" if status in HINTS and fields.get("code") != NO_HINT else message
 
 

@@ -130,7 +130,7 @@ def _add_flows(routes: APIRouter, flows: FlowService, drafts: Drafts) -> None:
     ) -> FlowPage:
         """The project's flows, the latest changed first."""
         found, following = await flows.page(caller, limit, cursor, search=search, archived=archived)
-        names = await flows.names(sorted(people_of(found)))
+        names = await flows.names(caller, people_of(found))
         return FlowPage(data=[flow_summary(each, names) for each in found], next_cursor=following)
 
     @routes.post("", status_code=201)
@@ -174,14 +174,14 @@ def _add_flows(routes: APIRouter, flows: FlowService, drafts: Drafts) -> None:
 
 
 def _add_drafts(routes: APIRouter, flows: FlowService, drafts: Drafts, aliases: Aliases) -> None:
-    async def shown(draft: Draft, response: Response) -> FlowDraftView:
+    async def shown(caller: Caller, draft: Draft, response: Response) -> FlowDraftView:
         response.headers["etag"] = f'"{draft.row.revision}"'
-        return draft_view(draft, await flows.names([draft.row.updated_by]))
+        return draft_view(draft, await flows.names(caller, [draft.row.updated_by]))
 
     @routes.get("/{flow}/draft")
     async def get_flow_draft(caller: Reader, flow: FlowName, response: Response) -> FlowDraftView:
         """The draft of a flow, with what is wrong with it."""
-        return await shown(await drafts.get(caller, flow), response)
+        return await shown(caller, await drafts.get(caller, flow), response)
 
     @routes.put("/{flow}/draft", openapi_extra=_FILE)
     async def save_flow_draft(
@@ -195,7 +195,7 @@ def _add_drafts(routes: APIRouter, flows: FlowService, drafts: Drafts, aliases: 
         await flows.get(caller, flow)
         revision = _revision(if_match)
         document = await drafts.read(await _content(request))
-        return await shown(await drafts.save(caller, flow, document, revision), response)
+        return await shown(caller, await drafts.save(caller, flow, document, revision), response)
 
     @routes.post("/{flow}/commit", status_code=201, responses={200: {"model": FlowCommitView}})
     async def commit_flow(caller: Editor, flow: FlowName, body: NewFlowCommit, response: Response) -> FlowCommitView:
@@ -203,7 +203,7 @@ def _add_drafts(routes: APIRouter, flows: FlowService, drafts: Drafts, aliases: 
         done = await drafts.commit(caller, flow, body.message, body.revision)
         if not done.created:
             response.status_code = 200
-        return commit_view(done, await aliases.all(caller, flow), await flows.names([done.info.created_by]))
+        return commit_view(done, await aliases.all(caller, flow), await flows.names(caller, [done.info.created_by]))
 
 
 def _add_versions(routes: APIRouter, flows: FlowService, versions: Versions, aliases: Aliases) -> None:
@@ -216,7 +216,7 @@ def _add_versions(routes: APIRouter, flows: FlowService, versions: Versions, ali
     ) -> FlowVersionPage:
         """The versions of a flow, newest first."""
         found, following = await versions.page(caller, flow, limit, cursor)
-        names = await flows.names([each.created_by for each in found])
+        names = await flows.names(caller, [each.created_by for each in found])
         pointing = await aliases.all(caller, flow)
         data = [version_summary(each, pointing, names) for each in found]
         return FlowVersionPage(data=data, next_cursor=None if following is None else str(following))
@@ -225,7 +225,9 @@ def _add_versions(routes: APIRouter, flows: FlowService, versions: Versions, ali
     async def get_flow_version(caller: Reader, flow: FlowName, version: VersionName) -> FlowVersionView:
         """One version with what it holds."""
         info, document = await versions.get(caller, flow, version)
-        return version_view(info, document, await aliases.all(caller, flow), await flows.names([info.created_by]))
+        return version_view(
+            info, document, await aliases.all(caller, flow), await flows.names(caller, [info.created_by])
+        )
 
     @routes.delete("/{flow}/versions/{version}", status_code=204)
     async def remove_flow_version(caller: Editor, flow: FlowName, version: VersionName) -> Response:
@@ -267,7 +269,7 @@ def _add_aliases(routes: APIRouter, flows: FlowService, aliases: Aliases) -> Non
     async def point_flow_alias(caller: Editor, flow: FlowName, alias: AliasName, body: NewFlowAlias) -> FlowAliasView:
         """Point an alias at a version; `prod` is what is meant where a flow is named alone."""
         pointed = await aliases.point(caller, flow, alias, body.version, body.note)
-        return alias_view(pointed, await flows.names([pointed.changed_by]))
+        return alias_view(pointed, await flows.names(caller, [pointed.changed_by]))
 
     @routes.delete("/{flow}/aliases/{alias}", status_code=204)
     async def remove_flow_alias(caller: Editor, flow: FlowName, alias: AliasName, note: Note = "") -> Response:
@@ -281,7 +283,7 @@ def _add_aliases(routes: APIRouter, flows: FlowService, aliases: Aliases) -> Non
     ) -> FlowAliasView:
         """Point an alias at the version that it pointed at before."""
         pointed = await aliases.roll_back(caller, flow, alias, body.note)
-        return alias_view(pointed, await flows.names([pointed.changed_by]))
+        return alias_view(pointed, await flows.names(caller, [pointed.changed_by]))
 
     @routes.get("/{flow}/alias-changes")
     async def list_flow_alias_changes(
@@ -293,13 +295,13 @@ def _add_aliases(routes: APIRouter, flows: FlowService, aliases: Aliases) -> Non
     ) -> FlowAliasChangePage:
         """Where the aliases of a flow pointed, by whom and why, newest first."""
         found, following = await aliases.history(caller, flow, limit, cursor, alias)
-        names = await flows.names([each.changed_by for each in found])
+        names = await flows.names(caller, [each.changed_by for each in found])
         return FlowAliasChangePage(data=[change_view(each, names) for each in found], next_cursor=following)
 
 
 async def _flow_view(flows: FlowService, caller: Caller, name: str) -> FlowView:
     shown, draft = await flows.get(caller, name)
-    return flow_view(shown, draft, await flows.names(sorted({*people_of([shown]), draft.updated_by})))
+    return flow_view(shown, draft, await flows.names(caller, {*people_of([shown]), draft.updated_by}))
 
 
 async def _content(request: Request) -> bytes:

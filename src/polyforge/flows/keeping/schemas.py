@@ -91,7 +91,7 @@ class FlowActor(BaseModel):
     """Somebody who did something."""
 
     id: str
-    name: str | None = Field(description="null: a key or a service account, or somebody who is gone.")
+    name: str | None = Field(description="null: a service account, or somebody who is gone.")
 
 
 class FlowProblemView(BaseModel):

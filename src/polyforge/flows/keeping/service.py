@@ -1,7 +1,7 @@
 """Flows on behalf of callers: made, found, named, put away, and resolved to what runs."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import Any, Final
 
 from msgspec.structs import asdict, replace
 
@@ -42,8 +42,10 @@ from polyforge.kernel.errors import Conflict
 from polyforge.tenancy.callers import Caller
 from polyforge.tenancy.history.records import Place, read_place
 from polyforge.tenancy.people.store import SystemUserStore
+from polyforge.tenancy.store import KeyStore
 
-_UNTITLED = "Untitled flow"
+_UNTITLED: Final = "Untitled flow"
+_MOST_NAMES: Final = 10_000
 
 
 class FlowService:
@@ -182,11 +184,14 @@ class FlowService:
             if (why := await other.why(caller, flow_id, version)) is not None:
                 raise Conflict(why)
 
-    async def names(self, ids: Sequence[str]) -> Mapping[str, str]:
-        """What the people among those who did something are called, by id."""
+    async def names(self, caller: Caller, ids: Collection[str]) -> Mapping[str, str]:
+        """What people and the project's keys are called who did something, by id."""
+        scope, wanted = scope_of(caller), sorted(set(ids))[:_MOST_NAMES]
+        async with self._tools.database.read(scope) as session:
+            keys = await KeyStore(session, scope).names(wanted) if wanted else {}
         async with self._tools.database.read() as session:
-            called = await SystemUserStore(session).called(sorted(set(ids)))
-        return {user_id: name for user_id, (_, name) in called.items()}
+            people = await SystemUserStore(session).called(wanted)
+        return {**keys, **{user_id: name for user_id, (_, name) in people.items()}}
 
     async def _taken(self, session: WriteSession, caller: Caller, name: str) -> Change:
         """A flow to be changed in a way that may change short names, put away or not."""

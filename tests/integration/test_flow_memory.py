@@ -9,6 +9,7 @@ from polyforge.database.database import Database
 from polyforge.database.pruning import ExpiryPruning
 from polyforge.flows.facilities import memory
 from polyforge.flows.facilities.memory import FlowMemory
+from polyforge.flows.running.pages import RunResults
 from polyforge.flows.running.tables import flow_results
 from polyforge.kernel.clock import FakeClock
 from polyforge.kernel.errors import Conflict, TooLarge
@@ -52,3 +53,11 @@ async def test_there_is_an_end_to_what_is_kept(database: Database, monkeypatch: 
     with pytest.raises(Conflict, match="for a shorter time"):
         await kept.keep(ME, "flow_1", "c", 1, seconds=10)
     await kept.keep(STRANGER, "flow_1", "c", 1, seconds=10)
+
+
+async def test_several_rounds_may_keep_the_same_result_at_once(database: Database) -> None:
+    results = RunResults(database, FakeClock(), 1.0)
+    await asyncio.gather(*(results.keep(ME, "a" * 64, {"value": number}) for number in range(8)))
+    found = await results.find(ME, "a" * 64)
+    assert found is not None
+    assert found["value"] in range(8)

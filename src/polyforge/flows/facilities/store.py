@@ -1,4 +1,4 @@
-"""All SQL of values that flows keep: rows beside the results of nodes, which end by themselves."""
+"""All SQL of what is kept for later runs: values of flows, and results of nodes. Rows end by themselves."""
 
 from typing import Final
 

@@ -5,9 +5,12 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Final
 
+import msgspec
+
 from polyforge.database.database import Database
 from polyforge.database.scopes import Scope
 from polyforge.flows.document import Json
+from polyforge.flows.facilities.store import MemoryEditor
 from polyforge.flows.running.notes import Page
 from polyforge.flows.running.records import APPROVAL_PREFIX, FINISHED, Decision, Question, Site
 from polyforge.flows.running.store import RunEditor, RunStore
@@ -20,6 +23,7 @@ from polyforge.tenancy.callers import Caller
 
 _DAY_SECONDS: Final = 86_400
 _PIECE: Final = 1 << 20
+_encode: Final = msgspec.json.Encoder().encode
 
 
 def scope_of(caller: Caller) -> Scope:
@@ -141,7 +145,8 @@ class RunResults:
         """Keep outputs."""
         scope, now = scope_of(caller), self._clock.now()
         async with self._database.write(scope) as session:
-            await RunEditor(session, scope).keep_result(key, outputs, now, now + self._seconds)
+            editor = MemoryEditor(session, scope, self._database.dialect)
+            await editor.keep(key, _encode(outputs).decode(), now, now + self._seconds)
 
 
 def prefix_of(project_id: str, run_id: str) -> str:

@@ -11,7 +11,10 @@ import httpx
 import pytest
 from sqlalchemy import insert, select
 
+from polyforge.batch.files.records import Wish
 from polyforge.database.scopes import Scope
+from polyforge.dialects.openai_batches import BatchRequest, batch_id
+from polyforge.dialects.openai_files import file_id
 from polyforge.flows.running.pages import RunApprovals
 from polyforge.flows.running.records import FlowRun, Question, Site
 from polyforge.jobs.records import NewJob
@@ -44,6 +47,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/api/v1/limits"): {"name": "wall", "subject": "key", "measure": "money", "amount": 1, "window": "day"},
     ("POST", "/api/v1/requests/{request_id}/feedback"): {"rating": 1},
     ("PATCH", "/api/v1/conversations/{conversation_id}"): {"version": 1, "shared": False},
+    ("POST", "/api/v1/batches"): {"store": "none", "input": "a.csv", "endpoint": "/v1/embeddings"},
     ("POST", "/api/v1/jobs/schedules"): {"kind": "requests.export", "title": "wall", "cron": "0 3 * * *"},
     ("PATCH", "/api/v1/flows/{flow}"): {"title": "wall"},
     ("POST", "/api/v1/budgets"): {"name": "wall too", "subject": "key", "amount_usd": 1, "window": "day"},
@@ -334,6 +338,18 @@ async def _job(world: World, tenant: Tenant) -> str:
     return (await world.platform.jobs.service.start(tenant.owner, new)).id
 
 
+async def _batch(world: World, tenant: Tenant) -> str:
+    async def content() -> AsyncIterator[bytes]:
+        yield b"{}"
+
+    async def told() -> Wish:
+        return Wish("batch")
+
+    file = await world.platform.objects.files.upload(tenant.owner, "in.jsonl", content(), told)
+    asked = BatchRequest(file_id(file.id), "/v1/embeddings", "24h")
+    return batch_id((await world.platform.batches.service.create(tenant.owner, asked)).id)
+
+
 async def _schedule(world: World, tenant: Tenant) -> str:
     body = {"kind": "requests.export", "title": f"schedule {new_ulid()}", "cron": "0 3 * * *", "args": {"days": 1}}
     return (await world.make(tenant, "/jobs/schedules", body))["id"]
@@ -384,6 +400,7 @@ MAKERS: dict[str, Make] = {
     "requests": _request,
     "conversations": _conversation,
     "jobs": _job,
+    "batches": _batch,
     "schedules": _schedule,
     "flow-triggers": _flow_trigger,
     "flows": _flow,

@@ -74,6 +74,8 @@ class Runs:
         self.begun: list[tuple[Caller, Mapping[str, Any], Trigger]] = []
         self.by_key: dict[str, str] = {}
         self.trouble: Exception | None = None
+        self.killed_after = False
+        """Whether the process dies right after it began the next one."""
 
     async def start(
         self,
@@ -87,9 +89,12 @@ class Runs:
         if self.trouble is not None:
             raise self.trouble
         assert idempotency_key is not None
+        killed, self.killed_after = self.killed_after, False
         if idempotency_key not in self.by_key:
             self.by_key[idempotency_key] = f"run_{new_ulid()}"
             self.begun.append((caller, inputs, trigger))
+        if killed:
+            raise asyncio.CancelledError
         return SimpleNamespace(id=self.by_key[idempotency_key])
 
 
@@ -329,6 +334,19 @@ async def test_a_run_that_could_not_begin_is_told_and_begins_when_it_is_sent_aga
     fired = await world.firings.delivered(trigger.id, world.sent(), BODY)
     [begun], _ = await world.service.firings(me, trigger.id, 10, None)
     assert (begun.id, begun.run_id, begun.error, fired.repeated) == (failed.id, fired.run_id, None, False)
+
+
+async def test_what_was_killed_after_the_run_began_finds_it_again(world: World) -> None:
+    me = await world.key()
+    trigger = await world.webhook(me)
+    world.runs.killed_after = True
+    with pytest.raises(asyncio.CancelledError):
+        await world.firings.delivered(trigger.id, world.sent(), BODY)
+    [pending], _ = await world.service.firings(me, trigger.id, 10, None)
+    assert (pending.run_id, pending.error) == (None, None)
+    fired = await world.firings.delivered(trigger.id, world.sent(), BODY)
+    [begun], _ = await world.service.firings(me, trigger.id, 10, None)
+    assert (len(world.runs.begun), begun.id, begun.run_id) == (1, pending.id, fired.run_id)
 
 
 async def test_a_body_that_is_no_json_is_refused(world: World) -> None:

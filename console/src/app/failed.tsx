@@ -11,6 +11,7 @@ export function NotFound() {
   useTitle(t("notFound.title"));
   return (
     <Empty
+      whole
       icon={Compass}
       title={t("notFound.title")}
       action={

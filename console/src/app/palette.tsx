@@ -18,7 +18,11 @@ export function Palette({ open, onClose }: { open: boolean; onClose: () => void 
   useEffect(() => {
     const dialog = element.current;
     if (dialog === null) return;
-    if (open && !dialog.open) dialog.showModal();
+    if (open && !dialog.open) {
+      dialog.showModal();
+      // The browser would choose the frame around the field.
+      dialog.querySelector("input")?.focus();
+    }
     if (!open && dialog.open) dialog.close();
   }, [open]);
   return (
@@ -52,7 +56,7 @@ function Commands({ onClose }: { onClose: () => void }) {
   }
   return (
     <Command label={t("palette.open")} loop>
-      <Command.Input autoFocus placeholder={t("palette.placeholder")} className="border-line placeholder:text-faint w-full border-b bg-transparent px-4 py-3.5 text-[15px] outline-none" />
+      <Command.Input placeholder={t("palette.placeholder")} className="border-line placeholder:text-faint w-full border-b bg-transparent px-4 py-3.5 text-[15px] outline-none" />
       <Command.List className="max-h-[50vh] overflow-y-auto p-1.5">
         <Command.Empty className="text-muted px-3 py-6 text-center">{t("palette.nothing")}</Command.Empty>
         <Command.Group heading={t("palette.pages")} className={GROUP}>

@@ -4,7 +4,7 @@ import csv
 from typing import Any
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Locator, Page, expect
 
 from tests.conftest import Serve
 from tests.e2e.console.conftest import Windows
@@ -16,6 +16,7 @@ from tests.support.upstream import Upstream
 from tests.support.waiting import eventually
 
 CALLS = 3
+MOST_STEPS = 30
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +73,47 @@ def test_jobs_are_found_by_state_on_a_small_screen(windows: Windows, busy: Site)
     window.settle()
     window.shoot("narrow")
     window.fits()
+
+
+def test_jobs_need_no_mouse(window: Window, busy: Site) -> None:
+    made = busy.api("POST", "/requests/exports", 202, {"since": "2026-02-01T00:00:00Z"})
+    eventually(lambda: busy.api("GET", f"/jobs/{made['id']}", 200)["state"] == "succeeded", "the end of the job")
+    busy.sign_in(window)
+    page = window.page
+    expect(page.get_by_role("heading", level=1)).to_have_text("Home")
+    page.keyboard.press("Control+k")
+    expect(page.get_by_placeholder("Go to a page")).to_be_focused()
+    page.keyboard.type("jobs")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Jobs")
+    row = page.get_by_role("row").filter(has_text=made["title"]).first
+    expect(row).to_be_visible()
+    page.get_by_role("button", name="Export requests").first.focus()
+    walk(page, row)
+    page.keyboard.press("Enter")
+    panel = page.get_by_role("dialog", name=made["title"])
+    log = panel.get_by_label("Log", exact=True)
+    expect(log).to_contain_text("requests in")
+    walk(page, log)
+    page.keyboard.press("Escape")
+    expect(panel).to_be_hidden()
+    expect(row).to_be_focused()
+    page.get_by_role("button", name="Export requests").first.focus()
+    page.keyboard.press("Enter")
+    form = page.get_by_role("dialog", name="Export requests")
+    submit = form.get_by_role("button", name="Make the file")
+    walk(page, submit)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog").filter(has_text="Asked for by")).to_be_visible()
+
+
+def walk(page: Page, to: Locator) -> None:
+    """Press Tab until something is reached."""
+    for _ in range(MOST_STEPS):
+        if to.evaluate("(each) => each === document.activeElement"):
+            return
+        page.keyboard.press("Tab")
+    raise AssertionError(f"{to} is not reached with {MOST_STEPS} steps of the keyboard")
 
 
 @pytest.fixture(scope="module")

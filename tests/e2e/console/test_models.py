@@ -192,6 +192,8 @@ def test_pages_fit_a_phone_in_the_dark(windows: Windows, site: Site, path: str) 
     site.sign_in(window, path=path)
     page = window.page
     expect(page.get_by_text("Ready", exact=True).locator("visible=true").first).to_be_visible()
+    window.settle()
+    assert page.evaluate("scrollY") == 0, "it opens at its top, whatever lies below"
     window.shoot("narrow", full_page=True)
     window.fits()
     window.axe()

@@ -134,7 +134,7 @@ function useColumns(): Column<Event>[] {
         </time>
       ),
     },
-    { id: "ago", title: "", width: "minmax(7.5rem, 0.8fr)", cell: (event) => <span className="text-muted"><Time at={event.at} /></span> },
+    { id: "ago", title: "", width: "minmax(9rem, 0.8fr)", cell: (event) => <span className="text-muted"><Time at={event.at} /></span> },
     { id: "stream", title: t("stream"), width: "minmax(7rem, 0.8fr)", cell: (event) => <Badge>{t(`streams.${event.stream}`)}</Badge> },
     { id: "kind", title: t("kind"), width: "minmax(12rem, 1.6fr)", cell: (event) => <code className="font-mono text-[13px] font-medium">{event.kind}</code> },
     { id: "resource", title: t("resource"), width: "minmax(10rem, 1.6fr)", cell: (event) => <span title={event.resource_id}>{named(event)}</span> },

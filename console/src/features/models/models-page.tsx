@@ -56,8 +56,8 @@ export default function ModelsPage() {
     { id: "state", title: t("health"), width: "minmax(9.5rem, 1fr)", cell: (model) => <ModelHealth of={model} /> },
     { id: "providers", title: t("answeredBy"), width: "minmax(9rem, 1.4fr)", cell: (model) => <AnsweredBy model={model} /> },
     { id: "strategy", title: t("strategy"), width: "minmax(8rem, 1fr)", cell: (model) => (model.deployments.length > 1 ? t(`strategies.${model.strategy}`) : <span className="text-faint">–</span>) },
-    { id: "input", title: t("inputPrice"), right: true, width: "minmax(8rem, 1fr)", sortable: true, cell: (model) => <InputPrice model={model} /> },
-    { id: "output", title: t("outputPrice"), right: true, width: "minmax(8rem, 1fr)", sortable: true, cell: (model) => formatSpan(span(model, "output"), unknown) },
+    { id: "input", title: t("inputPrice"), right: true, width: "minmax(9rem, 1fr)", sortable: true, cell: (model) => <InputPrice model={model} /> },
+    { id: "output", title: t("outputPrice"), right: true, width: "minmax(9.5rem, 1fr)", sortable: true, cell: (model) => formatSpan(span(model, "output"), unknown) },
     { id: "from", title: t("from"), width: "minmax(8.5rem, 1fr)", cell: (model) => <span className="text-muted">{t(`declaredIn.${model.declared_in}`)}</span> },
   ];
   const tasks = [...new Set(known.map((model) => model.task))].sort();

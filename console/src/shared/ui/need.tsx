@@ -17,7 +17,7 @@ function NotAllowed({ permission }: { permission: string }) {
   const t = useTexts("common");
   useTitle(t("notAllowed"));
   return (
-    <Empty icon={Lock} title={t("notAllowed")}>
+    <Empty whole icon={Lock} title={t("notAllowed")}>
       {t("notAllowedHint", { permission })}
     </Empty>
   );

@@ -7,10 +7,19 @@ export interface Tab {
   content: ReactNode;
 }
 
+/** How far to the left, or to the right, of what is seen of the list a tab lies. */
+function beyond(list: HTMLElement, tab: HTMLElement): number {
+  const [seen, place] = [list.getBoundingClientRect(), tab.getBoundingClientRect()];
+  if (place.left < seen.left) return place.left - seen.left;
+  return Math.max(0, place.right - seen.right);
+}
+
 export function Tabs({ tabs, value, onChange, label }: { tabs: readonly Tab[]; value: string; onChange: (value: string) => void; label: string }) {
   const list = useRef<HTMLDivElement>(null);
   useEffect(() => {
-    list.current?.querySelector("[data-state=active]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
+    const active = list.current?.querySelector("[data-state=active]");
+    // Only sideways, within the tabs: a page that has tabs far below must not open there.
+    if (list.current && active instanceof HTMLElement) list.current.scrollLeft += beyond(list.current, active);
   }, [value]);
   return (
     <Radix.Root value={value} onValueChange={onChange} className="flex min-w-0 flex-col gap-4">

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Final, cast
@@ -11,7 +12,7 @@ import typer
 from polyforge.cli.client import ApiClient, segment
 from polyforge.cli.errors import CommandError
 from polyforge.cli.options import DEFAULT, Data, Json, Key, Url, connect
-from polyforge.cli.output import print_fields, print_json, show, show_all, to_minute, visible
+from polyforge.cli.output import print_fields, print_json, show, show_all, to_minute, to_usd, visible
 
 FLOWS: Final = "/api/v1/flows"
 RUNS: Final = "/api/v1/flow-runs"
@@ -56,7 +57,7 @@ def run(
     if max_cost is not None:
         body["max_cost_usd"] = max_cost
     path = f"{FLOWS}/{segment(flow)}/run"
-    found = _followed(client, path, body, as_json) if stream else client.ask(path, body)
+    found = _followed(client, path, body, timeout, as_json) if stream else client.ask(path, body)
     _show_end(found, as_json, waited=mode != "async")
 
 
@@ -183,19 +184,20 @@ def _read(path: Path) -> str:
         raise CommandError(f"cannot read {path}: {error}") from error
 
 
-def _followed(client: ApiClient, path: str, body: dict[str, Any], as_json: bool) -> dict[str, Any]:
-    """The run at its end; on the way what happens is shown: with --json an object per line, else text as it is made."""
-    last: dict[str, Any] | None = None
+def _followed(client: ApiClient, path: str, body: dict[str, Any], timeout: float, as_json: bool) -> dict[str, Any]:
+    """The run at its end, or when time is up; on the way what happens is shown, with --json an object per line."""
+    until, run_id = time.monotonic() + timeout, ""
     for kind, data in _events(client.post_lines(path, body)):
         if kind == "run":
-            last = data
-        elif as_json:
+            return data
+        run_id = data.get("run_id", run_id)
+        if kind and as_json:
             typer.echo(json.dumps(data, ensure_ascii=False))
-        else:
+        elif kind:
             _show_event(kind, data)
-    if last is None:
-        raise CommandError("the stream broke off; the run goes on: polyforge flow runs")
-    return last
+        if run_id and time.monotonic() > until:
+            return client.get(f"{RUNS}/{segment(run_id)}")
+    raise CommandError("the stream broke off; the run goes on: polyforge flow runs")
 
 
 def _events(lines: Iterator[bytes]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -205,6 +207,8 @@ def _events(lines: Iterator[bytes]) -> Iterator[tuple[str, dict[str, Any]]]:
             kind = line[6:].strip().decode()
         elif line.startswith(b"data:"):
             yield kind, json.loads(line[5:])
+        elif line.startswith(b":"):
+            yield "", {}  # it is silent, and still there
 
 
 def _show_event(kind: str, data: dict[str, Any]) -> None:
@@ -213,6 +217,8 @@ def _show_event(kind: str, data: dict[str, Any]) -> None:
     elif kind not in ("node.started", "node.log"):
         place = f" [{data['path']}]" if data["path"] else ""
         typer.echo(f"{kind}  {visible(data['node'])}{place}".rstrip(), err=True)
+    if (approval := data.get("payload", {}).get("approval")) is not None:
+        typer.echo(f"  decide it: polyforge flow approve {visible(approval)}", err=True)
 
 
 def _show_end(found: dict[str, Any], as_json: bool, *, waited: bool) -> None:
@@ -265,4 +271,4 @@ def _approval_row(found: dict[str, Any]) -> list[object]:
 
 def _row(found: dict[str, Any]) -> list[object]:
     row = [found["id"], found["flow_name"], found["version"][:_SHORT], found["state"], found["trigger"]["kind"]]
-    return [*row, found["cost_usd"], to_minute(found["created_at"]), to_minute(found["ended_at"])]
+    return [*row, to_usd(found["cost_usd"]), to_minute(found["created_at"]), to_minute(found["ended_at"])]

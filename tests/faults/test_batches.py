@@ -139,7 +139,7 @@ def test_a_provider_that_has_no_room_is_waited_for(provider: Upstream, client: O
 def test_a_batch_outlives_its_workers_while_its_provider_has_no_room(
     provider: Upstream, house: Polyforge, client: OpenAI, soak: bool
 ) -> None:
-    """Chats this time, and every fifth call is refused for a second: complete and in order all the same."""
+    """Chats this time, and every fiftieth call is refused for a second: complete and in order all the same."""
     count = 5_000 if soak else 500
     fine = Answer("fine", before_head=0.01)
     refusal = Fail(429, headers={"retry-after": "1"})
@@ -151,7 +151,7 @@ def test_a_batch_outlives_its_workers_while_its_provider_has_no_room(
     batch = begin(client, "/v1/chat/completions", bodies)
     for kill in range(1, KILLS + 1):
         asked = len(provider.requests("full"))
-        provider.wait_for("full", asked + count // (KILLS + 2))
+        provider.wait_for("full", asked + count // (KILLS + 2), PATIENCE)
         assert client.batches.retrieve(batch.id).status not in ENDED, f"it ended before it was killed {KILLS} times"
         eventually(lambda: bool(house.pids("worker")), f"a worker for kill {kill}", PATIENCE)
         house.kill("worker")

@@ -11,6 +11,7 @@ from polyforge.flows.running.approvals import Answer, ApprovalService
 from polyforge.flows.running.contract import FlowVersions
 from polyforge.flows.running.records import ApprovalState, RunState
 from polyforge.flows.running.schemas import (
+    MAX_EVENTS,
     MAX_PAGE,
     ApprovalLinkBody,
     ApprovalLinkView,
@@ -120,7 +121,7 @@ def _add_reading(routes: APIRouter, runs: RunService, streams: RunStreams) -> No
     async def list_flow_run_events(
         caller: Reader,
         run_id: RunId,
-        limit: Limit = 500,
+        limit: Annotated[int, Query(ge=1, le=MAX_EVENTS)] = 100,
         cursor: Annotated[int, Query(ge=0, le=LAST_SEQUENCE, description="Events after this one.")] = 0,
     ) -> RunEventPage:
         """What happened in a run, oldest first: each node with what it gave, cost and took."""

@@ -8,7 +8,7 @@ import msgspec
 
 from polyforge.database.database import Database
 from polyforge.flows.document import Json
-from polyforge.flows.running.assignees import Assignees, decides_everything
+from polyforge.flows.running.assignees import ADMIN, Assignees, decides_everything
 from polyforge.flows.running.executor import TOPIC
 from polyforge.flows.running.links import ApprovalLinks
 from polyforge.flows.running.pages import scope_of
@@ -128,7 +128,7 @@ class ApprovalService:
         """A token with which anybody may decide in the caller's name, once, and until when; Denied as for `decide`."""
         approval = await self._decidable(caller, approval_id)
         until = min(approval.expires_at, self._clock.now() + min(seconds, MAX_LINK_SECONDS))
-        return self._links.make(caller, approval_id, DECIDE, until), until
+        return self._links.make(caller, approval_id, frozenset({DECIDE, ADMIN}), until), until
 
     async def decide_by_link(self, token: str, approval_id: str, answer: Answer) -> Approval:
         """Decide in the name of who made a link, as they stand now; WrongCredentials for a wrong one."""

@@ -41,9 +41,9 @@ class ApprovalLinks:
         self._keys = master.derive(_PURPOSE)
         self._clock = clock
 
-    def make(self, caller: Caller, approval_id: str, permission: str, until: float) -> str:
-        """A token that lets whoever has it decide, in the caller's name, once and until then."""
-        asked_by = AskedBy.of(caller, frozenset({permission}))
+    def make(self, caller: Caller, approval_id: str, permissions: frozenset[str], until: float) -> str:
+        """A token that lets whoever has it decide, in the caller's name with these permissions, once and until then."""
+        asked_by = AskedBy.of(caller, permissions)
         claims = LinkClaims(approval_id, caller.organization_id, caller.project_id, asked_by, until)
         body = _written(msgspec.json.encode(claims))
         return f"{body}.{_written(hmac.digest(self._keys[0], body.encode(), sha256))}"

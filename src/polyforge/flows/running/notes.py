@@ -163,6 +163,7 @@ class RunNotes:
                 self._waiting, self._bytes = events + self._waiting, self._bytes + size
                 raise
             self._failing = False
+            self._left += len(removed)
             for place in over:
                 del self._tokens[place]
             self._over.clear()

@@ -19,6 +19,8 @@ from polyforge.kernel.clock import utc
 from polyforge.kernel.money import to_usd
 
 MAX_PAGE = 1_000
+MAX_EVENTS = 200
+"""Of a run at once: each has up to 64 kB of outputs."""
 MAX_COST_USD = 1e6
 _MAX_TARGETS = 1_000
 NodeId = Annotated[str, StringConstraints(min_length=1, max_length=64)]

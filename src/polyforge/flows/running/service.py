@@ -46,12 +46,14 @@ from polyforge.tenancy.callers import Caller
 from polyforge.tenancy.people.paging import is_id
 from polyforge.tenancy.policy import authorize
 
-EVENT_PAGE: Final = 500
+EVENT_PAGE: Final = 100
+"""Each event has up to 64 kB of outputs."""
 PERMISSION: Final = "flows:run"
 _DAY_SECONDS: Final = 86_400
 _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 1.0
 _MAX_KEY: Final = 200
+_MOST_CHECKED: Final = 1_000
 _encode: Final = msgspec.json.Encoder(order="deterministic").encode
 
 
@@ -77,6 +79,7 @@ class RunService:
         self._values = values
         self._clock = clock
         self._recorder = recorder
+        self._checked: dict[str, None] = {}
 
     async def start(
         self,
@@ -102,7 +105,8 @@ class RunService:
         key, request = _key(caller, trigger, idempotency_key), hashlib.sha256(_encode(asked)).hexdigest()
         if key is not None and (known := await self._keyed(caller, key, request)) is not None:
             return known
-        await asyncio.to_thread(self._check_runs, version)
+        if version.version not in self._checked:
+            await asyncio.to_thread(self._check_runs, version)
         pins = await pin(self._versions, caller, version)
         run_id = f"{RUN_PREFIX}{new_ulid()}"
         values = {
@@ -306,10 +310,13 @@ class RunService:
         return await self._find(caller, run.id)
 
     def _check_runs(self, version: FlowVersion) -> None:
-        """Invalid where the version cannot run here; the node is named."""
+        """Invalid where the version cannot run here; the node is named. Each is looked at once: it may take seconds."""
         checked = check(version.document, self._types)
         refuse(checked.problems)
         compile_plan(checked)
+        if len(self._checked) >= _MOST_CHECKED:
+            self._checked.clear()
+        self._checked[version.version] = None
 
     def _check_size(self, inputs: Mapping[str, Json]) -> None:
         if len(_encode(inputs)) > self._settings.max_input_bytes:

@@ -24,7 +24,10 @@ from polyforge.telemetry.logs import get_logger
 
 MAX_RESULT: Final = 16 * 1024 * 1024
 """Bytes of the outputs of one node, and of what one loop collects."""
+MOST_HELD: Final = 64 * 1024 * 1024
+"""Bytes of outputs of one attempt that are held in memory; beyond it all but small ones lie in the object store."""
 MAX_STEP_NAME: Final = 120
+_SMALL: Final = 1_024
 _LONGEST_PAUSE: Final = 60.0
 _LOOK_SECONDS: Final = 0.02
 _log = get_logger(__name__)
@@ -54,6 +57,7 @@ class NodeSteps:
         self._supply = supply
         self._slots = asyncio.Semaphore(tools.at_once)
         self._over = 0
+        self._held = 0
 
     async def node(self, scene: Scene, step: Step, frame: Frame) -> Done:
         """What came of a node, now or when it was done; NodeFailed where it fails and nothing deals with that."""
@@ -221,7 +225,8 @@ class NodeSteps:
         data = _encode(outputs)
         if len(data) > MAX_RESULT:
             raise Invalid(f"what it gives has {len(data)} bytes, and {MAX_RESULT} at most are kept; let it give less")
-        if len(data) <= MAX_INLINE:
+        self._held += len(data)
+        if len(data) <= (MAX_INLINE if self._held <= MOST_HELD else _SMALL):
             return made(_decode(data))
         return Done(tuple(outputs), None, await self._tools.values.keep(self._order.site, data))
 

@@ -28,6 +28,8 @@ _events: Final = flow_run_events.c
 _approvals: Final = flow_approvals.c
 _ROWS: Final = 100
 """Rows that one statement adds."""
+MOST_TAKEN: Final = 64 * 1024 * 1024
+"""Bytes of results that a run takes over from another."""
 _encode: Final = msgspec.json.Encoder().encode
 _JSON: Final = frozenset(
     {"pinned", "inputs", "outputs", "error", "trigger_outputs", "targets", "form", "shown", "assignees", "answers"}
@@ -110,16 +112,25 @@ class RunStore:
         return Said(len(rows), once, {place: tuple(seqs) for place, seqs in tokens.items()})
 
     async def results(self, run_id: str) -> dict[str, Done]:
-        """What came of the steps of a run, by their names, as far as it was written."""
-        mine = and_(_events.run_id == run_id, _events.type == "node.finished")
-        rows = await self._event_rows().all(_events.payload, refine=lambda query: query.where(mine))
-        found = dict[str, Done]()
-        for row in rows:
-            payload: dict[str, Any] = msgspec.json.decode(row["payload"])
-            done = msgspec.convert(payload, Done)
-            if "key" in payload and done.error is None and (done.outputs is not None or done.stored is not None):
-                found[payload["key"]] = done
+        """What came of the steps of a run, by their names, as far as it was written; a bounded part of very much."""
+        found, last, room = dict[str, Done](), 0, MOST_TAKEN
+        while room > 0:
+            rows = await self._finished(run_id, last)
+            for row in rows:
+                last, room = row["seq"], room - len(row["payload"])
+                payload: dict[str, Any] = msgspec.json.decode(row["payload"])
+                done = msgspec.convert(payload, Done)
+                if "key" in payload and done.error is None and (done.outputs is not None or done.stored is not None):
+                    found[payload["key"]] = done
+            if len(rows) < _ROWS:
+                break
         return found
+
+    async def _finished(self, run_id: str, after: int) -> Sequence[RowMapping]:
+        mine = and_(_events.run_id == run_id, _events.type == "node.finished", _events.seq > after)
+        return await self._event_rows().all(
+            _events.seq, _events.payload, refine=lambda query: query.where(mine).order_by(_events.seq).limit(_ROWS)
+        )
 
     async def approval(self, approval_id: str) -> Approval | None:
         """One approval."""

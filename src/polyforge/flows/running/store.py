@@ -235,13 +235,6 @@ class RunEditor(RunStore):
         pending = and_(_approvals.id == approval_id, _approvals.state == "pending")
         return await self.change_approvals(pending, {"state": state, **values}) == 1
 
-    async def keep_result(self, key: str, outputs: Mapping[str, Any], now: float, until: float) -> None:
-        """Keep outputs for later runs, instead of what was kept."""
-        writer = ScopedWriter(self._writer, self._scope, flow_results)
-        await writer.delete(flow_results.c.id == key)
-        text = _encode(outputs).decode()
-        await writer.insert({"id": key, "outputs": text, "created_at": now, "expires_at": until})
-
 
 def encoded(values: Mapping[str, Any]) -> dict[str, Any]:
     """Values as they are kept: some are JSON."""

@@ -82,6 +82,12 @@ class Site:
         elif dict(scope["headers"]).get(b"authorization") != f"Bearer {KEY}".encode():
             told = json.dumps({"detail": "this key does not work"}).encode()
             await send_whole(send, 401, [(b"content-type", b"application/problem+json")], told)
+        elif path.startswith("/api/v1/flow-runs/") and path.endswith("/result"):
+            run = self.flows.runs.runs[path.split("/")[-2]]
+            told = json.dumps({"state": run.state, "outputs": None, "error": None}).encode()
+            await send_whole(send, 200, [(b"content-type", b"application/json")], told)
+        elif path.startswith("/api/v1/flow-runs/") and path.endswith("/events"):
+            await send_whole(send, 200, [(b"content-type", b"text/event-stream")], b"retry: 1000\n\n")
         elif path.endswith("/cancel"):
             await self.flows.runs.cancel(caller(), path.split("/")[-2])
             self.flows.runs.open.set()
@@ -163,6 +169,19 @@ def test_a_talk_is_answered_and_a_run_can_be_stopped(site: Site, browser: Browse
         expect(page.get_by_role("alert")).to_have_text("")
         expect(page.get_by_role("button", name="Send")).to_be_enabled()
         opened.shoot("stopped")
+
+
+def test_a_page_follows_its_run_where_the_stream_is_cut(site: Site, browser: Browser) -> None:
+    with window(browser, site.url, "flow-cut") as opened:
+        page = opened.page
+        enter(opened, "/flows/ask@prod")
+        site.flows.streams.most = 0
+        page.get_by_label("Your message").fill("hang")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("button", name="Stop")).to_be_visible()
+        page.get_by_role("button", name="Stop").click()
+        expect(page.get_by_role("status")).to_have_text("Stopped.")
+        site.flows.streams.most = 10
 
 
 def test_a_wrong_key_and_a_page_that_is_not_there_say_so(site: Site, browser: Browser) -> None:

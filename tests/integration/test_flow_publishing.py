@@ -69,7 +69,12 @@ async def test_a_stream_tells_what_happens_and_ends_with_the_run(place: Publishe
     frames = [frame.split("\n") for frame in answer.text.strip().split("\n\n")]
     assert [frame[0] for frame in frames] == ["id: 1", "id: 2", "id: 3", "event: run"]
     token = json.loads(frames[1][2].removeprefix("data: "))
-    assert (token["run_id"], token["type"], token["payload"]) == ("run_0", "node.token", {"text": "About"})
+    assert (token["type"], token["payload"]) == ("node.token", {"text": "About"})
+    assert answer.headers["location"] == "/api/v1/flow-runs/run_0"
+    assert place.streams.open == []
+    place.streams.most = 0
+    refused = await place.call("POST", "ask/run", {"inputs": {"question": "hang"}, "mode": "stream"})
+    assert (refused.status_code, refused.json()["state"]) == (202, "running"), "it has begun, and is answered for"
     assert json.loads(frames[3][1].removeprefix("data: "))["outputs"] == {"answer": "About sea."}
 
 
@@ -153,28 +158,37 @@ async def test_agents_find_what_is_published_and_nothing_else(
         await place.tools.page(ME, "nonsense")
 
 
+class Heard:
+    """Whoever called a tool."""
+
+    def __init__(self, *, left: bool = False) -> None:
+        self.left = left
+        self.said: list[tuple[float, float | None, str]] = []
+        self.going = asyncio.Event()
+
+    def report(self, done: float, total: float | None, message: str) -> None:
+        self.said.append((done, total, message))
+        self.going.set()
+
+
 async def test_a_call_of_a_tool_tells_how_far_it_is(place: PublishedFlows) -> None:
     await place.publishing.publish(ME, "ask", "prod", tool=True, page=False)
-    version, heard = await place.tools.find(ME, "ask"), list[Any]()
-    answer = await place.tools.call(ME, version, {"question": "a"}, lambda *said: heard.append(said), bound=True)
+    version, heard = await place.tools.find(ME, "ask"), Heard()
+    answer = await place.tools.call(ME, version, {"question": "a"}, heard)
     assert (answer.text, answer.structured, answer.failed) == ("About a.", {"answer": "About a."}, False)
-    assert heard == [(1.0, 4.0, "chat")]
-    refused = await place.tools.call(ME, version, {}, lambda *_: None, bound=True)
+    assert heard.said == [(1.0, 4.0, "chat")]
+    refused = await place.tools.call(ME, version, {}, heard)
     assert (refused.failed, refused.text) == (True, "question: must be given, as a text")
-    failed = await place.tools.call(ME, version, {"question": "fail"}, lambda *_: None, bound=True)
+    failed = await place.tools.call(ME, version, {"question": "fail"}, heard)
     assert (failed.failed, failed.text) == (True, "node chat: it took too long (try it again)")
     assert [trigger.kind for trigger, _ in place.runs.started] == ["mcp", "mcp"]
 
 
-@pytest.mark.parametrize(("bound", "state"), [(True, "cancelled"), (False, "running")])
-async def test_a_run_ends_with_who_asked_only_where_they_are_bound(
-    place: PublishedFlows, bound: bool, state: str
-) -> None:
-    version, going = await place.rooms.flows.resolve(ME, "ask"), asyncio.Event()
-    calling = asyncio.create_task(
-        place.tools.call(ME, version, {"question": "hang"}, lambda *_: going.set(), bound=bound)
-    )
-    await going.wait()
+@pytest.mark.parametrize(("left", "state"), [(True, "cancelled"), (False, "running")])
+async def test_a_run_ends_with_who_asked_only_where_they_left(place: PublishedFlows, left: bool, state: str) -> None:
+    version, heard = await place.rooms.flows.resolve(ME, "ask"), Heard(left=left)
+    calling = asyncio.create_task(place.tools.call(ME, version, {"question": "hang"}, heard))
+    await heard.going.wait()
     calling.cancel()
     with pytest.raises(asyncio.CancelledError):
         await calling
@@ -183,10 +197,29 @@ async def test_a_run_ends_with_who_asked_only_where_they_are_bound(
 
 async def test_a_call_that_takes_too_long_says_where_to_look(place: PublishedFlows) -> None:
     version = await place.rooms.flows.resolve(ME, "ask")
-    answer = await FlowTools(place.publishing, place.runs, 0).call(
-        ME, version, {"question": "hang"}, lambda *_: None, bound=True
-    )
+    answer = await FlowTools(place.publishing, place.runs, 0).call(ME, version, {"question": "hang"}, Heard())
     assert (answer.failed, "GET /api/v1/flow-runs/run_0" in answer.text) == (True, True)
+
+
+async def test_a_process_that_drains_answers_its_calls(place: PublishedFlows) -> None:
+    version, heard = await place.rooms.flows.resolve(ME, "ask"), Heard()
+    calling = asyncio.create_task(place.tools.call(ME, version, {"question": "hang"}, heard))
+    await heard.going.wait()
+    place.tools.drain()
+    assert "It goes on" in (await calling).text
+    assert place.runs.runs["run_0"].state == "running"
+
+
+async def test_calls_that_wait_are_bounded(place: PublishedFlows, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tools, "MOST_OF_ONE", 1)
+    version, heard = await place.rooms.flows.resolve(ME, "ask"), Heard()
+    calling = asyncio.create_task(place.tools.call(ME, version, {"question": "hang"}, heard))
+    await heard.going.wait()
+    refused = await place.tools.call(ME, version, {"question": "a"}, Heard())
+    assert (refused.failed, refused.text[:14]) == (True, "Too many calls")
+    place.runs.open.set()
+    await calling
+    assert not (await place.tools.call(ME, version, {"question": "a"}, Heard())).failed
 
 
 async def test_publications_are_bounded_and_told(place: PublishedFlows, monkeypatch: pytest.MonkeyPatch) -> None:

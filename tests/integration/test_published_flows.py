@@ -64,7 +64,7 @@ def test_what_happens_is_streamed(site: Polyforge) -> None:
     assert answer.status == 200, answer.body
     frames = [frame.split("\n") for frame in answer.body.decode().strip().split("\n\n") if not frame.startswith(":")]
     kinds = [line.removeprefix("event: ") for frame in frames for line in frame if line.startswith("event: ")]
-    assert (kinds[0], kinds[-2:]) == ("run.started", ["run.succeeded", "run"])
+    assert (kinds[0], kinds[-3:]) == ("run.started", ["run.succeeded", "end", "run"])
     assert json.loads(frames[-1][-1].removeprefix("data: "))["outputs"] == {"answer": SAID}
 
 

@@ -1,7 +1,7 @@
 """Flows that are published, with runs that are played: the routes of a project for tests of what stands on them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Any, Final
 
 import httpx
@@ -13,7 +13,8 @@ from polyforge.flows.publishing import api
 from polyforge.flows.publishing.service import PublishingService
 from polyforge.flows.publishing.tools import FlowTools
 from polyforge.flows.running.records import FlowRun, RunError, RunEvent, Trigger
-from polyforge.kernel.errors import Invalid
+from polyforge.flows.running.streams import frame_of
+from polyforge.kernel.errors import Invalid, Unavailable
 from polyforge.server.management import build_management
 from polyforge.tenancy.callers import Caller
 from tests.support.flow_rooms import FlowRooms, caller
@@ -89,16 +90,49 @@ class Played:
         return run.outputs
 
 
+class PlayedStreams:
+    """Streams of such runs."""
+
+    def __init__(self, runs: Played) -> None:
+        self._runs = runs
+        self.most = 10
+        self.open: list[Any] = []
+
+    async def subscribe(self, caller: Caller, run_id: str, after: int) -> "PlayedStream":
+        if len(self.open) >= self.most:
+            raise Unavailable("too many")
+        self.open.append(stream := PlayedStream(self._runs, caller, run_id))
+        return stream
+
+    def release(self, stream: Any) -> None:
+        self.open.remove(stream)
+
+
+class PlayedStream:
+    """One of them."""
+
+    def __init__(self, runs: Played, caller: Caller, run_id: str) -> None:
+        self.ended = False
+        self._runs = runs
+        self._caller = caller
+        self._run_id = run_id
+
+    async def frames(self) -> AsyncGenerator[bytes]:
+        async for event in self._runs.events(self._caller, self._run_id, 0):
+            yield frame_of(event)
+
+
 class PublishedFlows:
     """The routes over the rooms of one project."""
 
     def __init__(self, rooms: FlowRooms) -> None:
         self.rooms = rooms
         self.runs = Played()
+        self.streams = PlayedStreams(self.runs)
         self.publishing = PublishingService(rooms.tools, rooms.flows)
         self.tools = FlowTools(self.publishing, self.runs)
         self.caller = caller()
-        self.app = build_management([api.router(rooms.flows, self.publishing, self.runs, SITE)])
+        self.app = build_management([api.router(rooms.flows, self.publishing, self.runs, self.streams, SITE)])
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         scope["state"] = {"caller": self.caller, "request_id": "r"}

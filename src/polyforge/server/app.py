@@ -101,6 +101,7 @@ class Application:
     def drain(self) -> None:
         """Take no new traffic; what is under way goes on."""
         self._operations.drain()
+        self._mcp.drain()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""

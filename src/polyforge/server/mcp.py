@@ -5,7 +5,7 @@ client wants to know how far it is, or it takes long.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
@@ -28,7 +28,7 @@ from polyforge.dialects.mcp import (
     listed,
     status_of,
 )
-from polyforge.flows.publishing.tools import FlowTools, Report
+from polyforge.flows.publishing.tools import FlowTools, Listener
 from polyforge.kernel.errors import Denied, Invalid, MethodNotAllowed, NotFound, PolyforgeError
 from polyforge.server.authentication import Authentication
 from polyforge.server.http import HeaderMap, Receive, Scope, Send, declared_length, first_values, read_body, send_whole
@@ -82,13 +82,16 @@ class Mcp:
         if not request.expects_answer:
             await send_whole(send, 202, [], b"")
             return
-        await _Exchange(receive, send, events=events).run(
-            lambda report: self._outcome(request, caller, report), request
-        )
+        exchange = _Exchange(request, receive, send, events=events)
+        await exchange.run(self._outcome(request, caller, exchange))
 
-    async def _outcome(self, request: Request, caller: Caller, report: Report) -> Outcome:
+    def drain(self) -> None:
+        """Let calls that wait for their runs answer now."""
+        self._tools.drain()
+
+    async def _outcome(self, request: Request, caller: Caller, listener: Listener) -> Outcome:
         try:
-            result = await self._result(request, caller, report)
+            result = await self._result(request, caller, listener)
         except McpError as error:
             error.id = request.id
             return status_of(error, request), encode_error(error)
@@ -102,7 +105,7 @@ class Mcp:
             return 200, encode_error(McpError(_INTERNAL, "something went wrong on our side", id=request.id))
         return 200, encode_result(request, result, __version__)
 
-    async def _result(self, request: Request, caller: Caller, report: Report) -> Mapping[str, Any]:
+    async def _result(self, request: Request, caller: Caller, listener: Listener) -> Mapping[str, Any]:
         match request.method:
             case "initialize":
                 return initialized(request, __version__, INSTRUCTIONS)
@@ -113,7 +116,7 @@ class Mcp:
             case "tools/list":
                 return await self._list(request, caller)
             case "tools/call":
-                return await self._call(request, caller, report)
+                return await self._call(request, caller, listener)
             case other:
                 raise McpError(METHOD_NOT_FOUND, f"there is no method {other[:_LONGEST_NAME]!r} here")
 
@@ -124,7 +127,7 @@ class Mcp:
         tools, following = await self._tools.page(caller, cursor)
         return listed(tools, following, request)
 
-    async def _call(self, request: Request, caller: Caller, report: Report) -> Mapping[str, Any]:
+    async def _call(self, request: Request, caller: Caller, listener: Listener) -> Mapping[str, Any]:
         name: Any = request.params.get("name")
         arguments: Any = request.params.get("arguments")
         if not isinstance(name, str) or not isinstance(arguments, dict | None):
@@ -134,7 +137,7 @@ class Mcp:
         except NotFound:
             raise McpError(INVALID_PARAMS, f"Unknown tool: {name[:_LONGEST_NAME]}") from None
         given = cast("dict[str, Any]", arguments or {})
-        answer = await self._tools.call(caller, version, given, report, bound=request.enveloped)
+        answer = await self._tools.call(caller, version, given, listener)
         return called(answer.text, answer.structured, failed=answer.failed)
 
     def _refuse_other_sites(self, headers: HeaderMap) -> None:
@@ -151,36 +154,39 @@ class Mcp:
 class _Exchange:
     """One request on its way to its answer: words on progress go out while it runs, and its end where nobody waits."""
 
-    def __init__(self, receive: Receive, send: Send, *, events: bool) -> None:
+    def __init__(self, request: Request, receive: Receive, send: Send, *, events: bool) -> None:
+        self._request = request
         self._receive = receive
         self._send = send
         self._events = events
         self._notes: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._begun = False
+        self._gone = False
 
-    async def run(self, work: Callable[[Report], Any], request: Request) -> None:
+    @property
+    def left(self) -> bool:
+        """Whether the client has hung up, where that means that it wants no more."""
+        return self._gone and self._request.enveloped
+
+    def report(self, done: float, total: float | None, message: str) -> None:
+        """Tell how far it is, to a client that asked for it."""
+        token = self._request.progress_token
+        if token is not None and self._events and self._notes.qsize() < MOST_NOTES:
+            self._notes.put_nowait(frame_of(encode_progress(token, done, total, message)))
+
+    async def run(self, work: Coroutine[Any, Any, Outcome]) -> None:
         """Do it, and send what comes of it."""
-        working = asyncio.create_task(work(self._report_for(request)), name="mcp request")
-        gone = asyncio.create_task(self._gone(), name="mcp client")
+        working = asyncio.create_task(work, name="mcp request")
+        watching = asyncio.create_task(self._watch(working), name="mcp client")
         working.add_done_callback(lambda _: self._notes.put_nowait(None))
-        gone.add_done_callback(lambda _: working.cancel())
         try:
             await self._send_notes()
             if not working.cancelled():
                 await self._finish(working.result())
         finally:
-            gone.cancel()
+            watching.cancel()
             working.cancel()
-            await asyncio.gather(working, gone, return_exceptions=True)
-
-    def _report_for(self, request: Request) -> Report:
-        token = request.progress_token
-
-        def report(done: float, total: float | None, message: str) -> None:
-            if token is not None and self._events and self._notes.qsize() < MOST_NOTES:
-                self._notes.put_nowait(frame_of(encode_progress(token, done, total, message)))
-
-        return report
+            await asyncio.gather(working, watching, return_exceptions=True)
 
     async def _send_notes(self) -> None:
         while True:
@@ -206,10 +212,12 @@ class _Exchange:
         else:
             await _send_json(self._send, outcome)
 
-    async def _gone(self) -> None:
-        """Returns when the client has hung up."""
+    async def _watch(self, working: asyncio.Task[Outcome]) -> None:
+        """End the work when the client has hung up."""
         while (await self._receive())["type"] != "http.disconnect":
             continue
+        self._gone = True
+        working.cancel()
 
 
 async def _send_json(send: Send, outcome: Outcome) -> None:

@@ -12,7 +12,7 @@ from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 
 from polyforge.dialects.mcp import Tool
-from polyforge.flows.publishing.tools import FlowTools, Report, ToolAnswer
+from polyforge.flows.publishing.tools import FlowTools, Listener, ToolAnswer
 from polyforge.kernel.errors import NotFound, PolyforgeError
 from polyforge.server import mcp as server
 from polyforge.server.authentication import Authentication
@@ -31,8 +31,7 @@ class Shouting:
 
     def __init__(self) -> None:
         self.hanging = asyncio.Event()
-        self.bound: list[bool] = []
-        self.cancelled = False
+        self.left: list[bool] = []
 
     async def page(self, caller: Caller, cursor: str | None) -> tuple[Sequence[Tool], str | None]:
         names = ["shout", "hang", "fail"] if cursor is None else ["last"]
@@ -45,10 +44,7 @@ class Shouting:
             raise NotFound("there is no such tool")
         return name
 
-    async def call(
-        self, caller: Caller, version: Any, arguments: Mapping[str, Any], report: Report, *, bound: bool
-    ) -> ToolAnswer:
-        self.bound.append(bound)
+    async def call(self, caller: Caller, version: Any, arguments: Mapping[str, Any], listener: Listener) -> ToolAnswer:
         if version == "break":
             raise RuntimeError("a secret of ours")
         if version == "fail":
@@ -58,10 +54,10 @@ class Shouting:
             try:
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
-                self.cancelled = True
+                self.left.append(listener.left)
                 raise
-        report(1, 2, "first")
-        report(2, 2, "second")
+        listener.report(1, 2, "first")
+        listener.report(2, 2, "second")
         said = str(arguments["word"]).upper()
         return ToolAnswer(said, {"loud": said}, failed=False)
 
@@ -127,7 +123,6 @@ async def test_the_official_client_lists_and_calls(mode: str, spoken: str) -> No
         assert (failed.is_error, failed.content[0].model_dump()["text"]) == (True, "word: must be a text")
         with pytest.raises(MCPError, match="Unknown tool: none"):
             await client.call_tool("none", {})
-    assert app.tools.bound == [mode == "auto"] * 3
 
 
 async def test_what_breaks_inside_says_nothing_of_itself() -> None:
@@ -183,25 +178,32 @@ async def test_only_json_is_read_and_only_what_is_taken_is_sent() -> None:
         assert (await browser.get("/mcp", headers=HEADERS)).status_code == 405
 
 
-async def test_a_call_whose_client_goes_away_is_let_go_of() -> None:
-    app, left = App(), asyncio.Event()
-    message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "hang"}}
+ENVELOPE = {"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}}
+
+
+@pytest.mark.parametrize("newer", [False, True])
+async def test_a_call_whose_client_goes_away_is_let_go_of(newer: bool) -> None:
+    """In the newer revision that means that its run is to end too."""
+    app, gone = App(), asyncio.Event()
+    params = {"name": "hang", **({"_meta": ENVELOPE} if newer else {})}
+    message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
     received = [{"type": "http.request", "body": json.dumps(message).encode(), "more_body": False}]
     sent: list[Any] = []
 
     async def receive() -> Any:
         if received:
             return received.pop()
-        await left.wait()
+        await gone.wait()
         return {"type": "http.disconnect"}
 
     async def send(message: Any) -> None:
         sent.append(message)
 
-    headers = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+    told = {"mcp-protocol-version": "2026-07-28", "mcp-method": "tools/call", "mcp-name": "hang"} if newer else {}
+    headers = [(name.encode(), value.encode()) for name, value in {**HEADERS, **told}.items()]
     scope = {"type": "http", "method": "POST", "path": "/mcp", "headers": headers}
     answering = asyncio.create_task(app(scope, receive, send))
     await app.tools.hanging.wait()
-    left.set()
+    gone.set()
     await answering
-    assert (app.tools.cancelled, sent) == (True, [])
+    assert (app.tools.left, sent) == ([newer], [])

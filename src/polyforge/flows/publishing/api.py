@@ -1,11 +1,13 @@
 """Routes of flows that others use: run one, see what it takes, publish it, take it away as a script."""
 
+from functools import partial
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Header, Path, Response
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse
+from pydantic import AfterValidator
 
-from polyforge.flows.keeping.records import ALIAS, FlowVersion
+from polyforge.flows.keeping.records import FlowVersion
 from polyforge.flows.keeping.service import FlowService
 from polyforge.flows.publishing.openapi import openapi_of
 from polyforge.flows.publishing.running import Runs
@@ -24,8 +26,9 @@ from polyforge.flows.publishing.schemas import (
 )
 from polyforge.flows.publishing.scripts import to_python
 from polyforge.flows.publishing.service import PublishingService
-from polyforge.flows.publishing.streaming import frames_of
+from polyforge.flows.publishing.streaming import PublishedFrames, Stream, Streams
 from polyforge.flows.running.records import FlowRun
+from polyforge.kernel.errors import Unavailable
 from polyforge.kernel.money import from_usd
 from polyforge.tenancy.callers import Caller
 from polyforge.tenancy.permission import Permission
@@ -37,7 +40,7 @@ Reference = Annotated[
     str, Path(max_length=140, description="`FLOW`, `FLOW@ALIAS` or `FLOW@VERSION`; FLOW is an id or a short name.")
 ]
 FlowName = Annotated[str, Path(max_length=64, description="Its id or its short name.")]
-AliasName = Annotated[str, Path(pattern=ALIAS)]
+AliasName = Annotated[str, Path(max_length=64), AfterValidator(lambda alias: alias.replace("\0", "\ufffd"))]
 IdempotencyKey = Annotated[
     str | None,
     Header(
@@ -53,7 +56,10 @@ _STREAMED: Final[dict[int | str, dict[str, Any]]] = {
         "description": "The run is over; with `stream`, what happens in it, and the run as the last event.",
         "content": {"text/event-stream": {}},
     },
-    202: {"model": PublishedRunView, "description": "The run goes on; `Location` says where to look."},
+    202: {
+        "model": PublishedRunView,
+        "description": "The run goes on, also where there are too many streams; see `Location`.",
+    },
 }
 _SCRIPT: Final[dict[int | str, dict[str, Any]]] = {200: {"content": {"text/x-python": {}}}}
 _DOCUMENT: Final[dict[int | str, dict[str, Any]]] = {
@@ -61,16 +67,16 @@ _DOCUMENT: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
-def router(flows: FlowService, publishing: PublishingService, runs: Runs, site: str) -> APIRouter:
+def router(flows: FlowService, publishing: PublishingService, runs: Runs, streams: Streams, site: str) -> APIRouter:
     """The routes under /api/v1/flows for what is done with versions. `site` is our public address."""
     routes = APIRouter(prefix="/api/v1/flows", tags=["flows"])
-    _add_running(routes, flows, runs)
+    _add_running(routes, flows, runs, streams)
     _add_describing(routes, flows, publishing, site)
     _add_publishing(routes, flows, publishing)
     return routes
 
 
-def _add_running(routes: APIRouter, flows: FlowService, runs: Runs) -> None:
+def _add_running(routes: APIRouter, flows: FlowService, runs: Runs, streams: Streams) -> None:
     @routes.post("/{reference}/run", response_model=None, responses=_STREAMED)
     async def run_flow(
         caller: Runner, reference: Reference, body: RunBody, idempotency_key: IdempotencyKey = None
@@ -84,8 +90,9 @@ def _add_running(routes: APIRouter, flows: FlowService, runs: Runs) -> None:
             idempotency_key=idempotency_key,
             max_cost=None if body.max_cost_usd is None else from_usd(body.max_cost_usd),
         )
-        if body.mode == "stream":
-            return _streamed(caller, runs, run)
+        if body.mode == "stream" and (stream := await _stream(caller, streams, run)) is not None:
+            headers = {"location": f"/api/v1/flow-runs/{run.id}"}
+            return PublishedFrames(streams, stream, partial(_ended, caller, runs, run), headers)
         if body.mode == "sync":
             run = await runs.wait(caller, run.id, body.timeout_seconds)
         view = await _told(caller, runs, run)
@@ -138,13 +145,16 @@ def _named(version: FlowVersion) -> str:
     return f"{version.flow_name}@{version.alias or version.version}"
 
 
-def _streamed(caller: Caller, runs: Runs, run: FlowRun) -> StreamingResponse:
-    async def end() -> PublishedRunView:
-        return await _told(caller, runs, await runs.get(caller, run.id))
+async def _stream(caller: Caller, streams: Streams, run: FlowRun) -> Stream | None:
+    """A stream of a run; None where there are too many. The run has begun, and is answered for without one."""
+    try:
+        return await streams.subscribe(caller, run.id, 0)
+    except Unavailable:
+        return None
 
-    headers = {"cache-control": "no-cache", "x-accel-buffering": "no", "location": f"/api/v1/flow-runs/{run.id}"}
-    frames = frames_of(run.id, runs.events(caller, run.id, 0), end)
-    return StreamingResponse(frames, media_type="text/event-stream", headers=headers)
+
+async def _ended(caller: Caller, runs: Runs, run: FlowRun) -> PublishedRunView:
+    return await _told(caller, runs, await runs.get(caller, run.id))
 
 
 async def _told(caller: Caller, runs: Runs, run: FlowRun) -> PublishedRunView:

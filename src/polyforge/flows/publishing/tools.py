@@ -1,8 +1,9 @@
 """Flows as tools that agents call: listed with their schemas, run as the caller, told how far they are."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -22,8 +23,22 @@ CALL_SECONDS: Final = 600.0
 """How long a call waits for its run."""
 CANCEL_SECONDS: Final = 10.0
 _OVER: Final = frozenset({"node.finished", "node.failed", "node.skipped"})
-Report = Callable[[float, float | None, str], None]
-"""Takes how much is done, of how much where that is known, and a word on it; is never waited for."""
+MOST_CALLS: Final = 200
+MOST_OF_ONE: Final = 20
+"""Calls of one key that wait in a process at once."""
+
+
+class Listener(Protocol):
+    """Whoever asked for a call."""
+
+    @property
+    def left(self) -> bool:
+        """Whether they have gone, and want the call ended with that."""
+        ...
+
+    def report(self, done: float, total: float | None, message: str) -> None:
+        """How much is done, of how much where that is known, and a word on it; never waited for."""
+        ...
 
 
 class ToolAnswer(msgspec.Struct, frozen=True):
@@ -41,6 +56,14 @@ class FlowTools:
         self._publishing = publishing
         self._runs = runs
         self._seconds = seconds
+        self._limits = set[asyncio.Timeout]()
+        self._callers = Counter[str]()
+
+    def drain(self) -> None:
+        """Let every call answer now that its run goes on, as it does without this process."""
+        self._seconds = 0.0
+        for limit in self._limits:
+            limit.reschedule(asyncio.get_running_loop().time())
 
     async def page(self, caller: Caller, cursor: str | None) -> tuple[Sequence[Tool], str | None]:
         """Some tools, and the cursor of the next page."""
@@ -52,33 +75,45 @@ class FlowTools:
         return await self._publishing.tool(caller, name)
 
     async def call(
-        self, caller: Caller, version: FlowVersion, arguments: Mapping[str, Json], report: Report, *, bound: bool
+        self, caller: Caller, version: FlowVersion, arguments: Mapping[str, Json], listener: Listener
     ) -> ToolAnswer:
-        """What comes of a run. `bound`: whoever goes away ends it; else it goes on by itself."""
+        """What comes of a run. Cancelled while its listener has left, it ends the run; else that goes on by itself."""
+        if self._callers.total() >= MOST_CALLS or self._callers[caller.key_id] >= MOST_OF_ONE:
+            return ToolAnswer("Too many calls wait for their runs; wait for some of them.", None, failed=True)
+        self._callers[caller.key_id] += 1
         try:
             run = await self._runs.start(caller, version, arguments, trigger=Trigger("mcp"))
+            return await self._wait(caller, version, run, listener)
         except PolyforgeError as error:
             return ToolAnswer(error.message, None, failed=True)
+        finally:
+            self._callers[caller.key_id] -= 1
+            self._callers += Counter()
+
+    async def _wait(self, caller: Caller, version: FlowVersion, run: FlowRun, listener: Listener) -> ToolAnswer:
         try:
-            async with asyncio.timeout(self._seconds):
-                await self._follow(caller, version, run, report)
+            async with asyncio.timeout(self._seconds) as limit:
+                self._limits.add(limit)
+                try:
+                    await self._follow(caller, version, run, listener)
+                finally:
+                    self._limits.discard(limit)
         except TimeoutError:
-            where = f"GET /api/v1/flow-runs/{run.id}"
-            text = f"The run {run.id} is not over after {self._seconds:g} seconds. It goes on; see {where}."
+            text = f"The run {run.id} is not over yet. It goes on; see GET /api/v1/flow-runs/{run.id}."
             return ToolAnswer(text, None, failed=True)
         except asyncio.CancelledError:
-            if bound:
+            if listener.left:
                 await self._cancel(caller, run)
             raise
         return await self._answer(caller, version, run.id)
 
-    async def _follow(self, caller: Caller, version: FlowVersion, run: FlowRun, report: Report) -> None:
+    async def _follow(self, caller: Caller, version: FlowVersion, run: FlowRun, listener: Listener) -> None:
         done, nodes = 0, version.document.nodes
         total = None if version.document.groups else float(len(nodes))
         async for event in self._runs.events(caller, run.id, 0):
             if event.type in _OVER:
                 done += 1
-                report(float(done), total, _said(event, version))
+                listener.report(float(done), total, _said(event, version))
 
     async def _cancel(self, caller: Caller, run: FlowRun) -> None:
         """End a run that nobody waits for; it may be over by now."""

@@ -31,10 +31,27 @@ async function ask(path, options = {}) {
   if (csrf && !key) headers["x-polyforge-csrf"] = csrf;
   if (project && !key) headers["x-polyforge-project"] = project;
   const credentials = key ? "omit" : "same-origin";
-  const answer = await fetch(base + path, { ...options, headers, credentials });
+  const answer = await reach(base + path, { ...options, headers, credentials });
   if (answer.ok) return answer;
   const problem = await answer.json().catch(() => ({ detail: `the server answered ${answer.status}` }));
   throw new Problem(problem.detail, answer.status);
+}
+
+async function reach(address, options) {
+  // Whatever is asked here may be asked again: a run has a key of its own.
+  for (let tries = 0; ; tries += 1) {
+    try {
+      return await fetch(address, options);
+    } catch (error) {
+      if (tries === 2) throw new Problem("The server cannot be reached; try again.", 0);
+      console.debug(error);
+      await new Promise((resolve) => setTimeout(resolve, 500 * (tries + 1)));
+    }
+  }
+}
+
+function newKey() {
+  return [...crypto.getRandomValues(new Uint8Array(16))].map((each) => each.toString(16).padStart(2, "0")).join("");
 }
 
 async function begin() {
@@ -149,7 +166,7 @@ async function submit(event) {
     working(true);
     await run(inputs);
   } catch (error) {
-    if (error.name !== "AbortError") complain(error);
+    complain(error);
   } finally {
     working(false);
   }
@@ -157,23 +174,51 @@ async function submit(event) {
 
 async function run(inputs) {
   const show = page.kind === "chat" ? talk(inputs) : results();
-  running = { stop: new AbortController(), id: null };
+  running = { id: null, stopping: false };
   const body = JSON.stringify({ inputs, mode: "stream" });
-  const headers = { "content-type": "application/json" };
+  const headers = { "content-type": "application/json", "idempotency-key": newKey() };
   const path = `flows/${encodeURIComponent(reference)}/run`;
-  const answer = await ask(path, { method: "POST", headers, body, signal: running.stop.signal });
-  let last = null;
-  for await (const { type, data } of eventsOf(answer.body)) {
-    running.id ??= data.run_id ?? data.id;
-    if (type === "node.token") show.piece(data.node, data.payload.text);
-    else if (type === "node.waiting") part("status").textContent = "Waits for somebody's decision…";
-    else if (type === "node.started") part("status").textContent = "Running…";
-    else if (type === "run") last = data;
-  }
-  if (last === null) throw new Problem("The connection broke. The run goes on; its result is in the list of runs.", 0);
+  const answer = await ask(path, { method: "POST", headers, body });
+  const last = await outcome(answer, show);
   if (last.state === "cancelled") part("status").textContent = "Stopped.";
   else if (last.state === "succeeded") show.end(last.outputs ?? {});
   else throw new Problem(failure(last), 0);
+}
+
+async function outcome(answer, show) {
+  running.id = answer.headers.get("location").split("/").pop();
+  if (running.stopping) await cancel(running.id);
+  let seen = 0;
+  for (;;) {
+    const streamed = answer.headers.get("content-type").startsWith("text/event-stream");
+    let last = streamed ? null : await answer.json();
+    try {
+      for await (const { type, data } of streamed ? eventsOf(answer.body) : []) {
+        seen = data.seq ?? seen;
+        if (type === "run") last = data;
+        else follow(type, data, show);
+      }
+    } catch (error) {
+      // A connection that broke: the run goes on, and so does the look at it.
+      console.debug(error);
+    }
+    if (over(last)) return last;
+    // Streams end after a while too.
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+    last = await (await ask(`flow-runs/${running.id}/result`)).json();
+    if (over(last)) return last;
+    answer = await ask(`flow-runs/${running.id}/events?after=${seen}`);
+  }
+}
+
+function over(run) {
+  return run !== null && ["succeeded", "failed", "cancelled"].includes(run.state);
+}
+
+function follow(type, data, show) {
+  if (type === "node.token") show.piece(data.node, data.payload.text);
+  else if (type === "node.waiting") part("status").textContent = "Waits for somebody's decision…";
+  else if (type === "node.started") part("status").textContent = "Running…";
 }
 
 function failure(run) {
@@ -260,14 +305,15 @@ function working(on) {
 }
 
 async function stop() {
-  const stopped = running;
-  if (!stopped) return;
-  if (!stopped.id) {
-    stopped.stop.abort();
-    return;
-  }
+  if (!running) return;
+  running.stopping = true;
+  part("status").textContent = "Stopping…";
+  if (running.id) await cancel(running.id);
+}
+
+async function cancel(id) {
   try {
-    await ask(`flow-runs/${stopped.id}/cancel`, { method: "POST" });
+    await ask(`flow-runs/${id}/cancel`, { method: "POST" });
   } catch (error) {
     complain(error);
   }

@@ -14,6 +14,7 @@ from polyforge.flows.running.links import ApprovalLinks
 from polyforge.flows.running.pages import scope_of
 from polyforge.flows.running.records import APPROVAL_PREFIX, Approval, ApprovalState
 from polyforge.flows.running.store import RunEditor, RunStore
+from polyforge.jobs.notes import storable
 from polyforge.jobs.service import JobService
 from polyforge.kernel.clock import Clock
 from polyforge.kernel.errors import Conflict, Denied, Invalid, NotFound
@@ -106,7 +107,7 @@ class ApprovalService:
         state = _STATES[answer.verdict]
         values: dict[str, Any] = {
             "answers": answer.values if state == "approved" else None,
-            "reason": answer.reason or None,
+            "reason": storable(answer.reason) or None,
             "decided_by_id": caller.key_id,
             "decided_by_name": caller.key_name,
             "decided_via": via,

@@ -279,14 +279,13 @@ class Execution:
             path = f"{here.path}/" if here.path else ""
             inner = Scene(self._order.plans[version], inputs, {}, False, prefix, f"{here.node}/", path)
             try:
-                done = made(_promised(step, await self._scene(inner, keeps=keeps)))
-            except PolyforgeError as error:
-                fatal = isinstance(error, NodeFailed) and error.fatal
+                done = made(_promised(step, await self._scene(inner, keeps=keeps), here))
+            except NodeFailed as failed:
                 last = turn == step.retries
-                if fatal or (last and step.on_error == "fail"):
+                if failed.fatal or (last and step.on_error == "fail"):
                     raise
                 if last:
-                    done = dealt_with(step, RunError.of(error, here.node, here.path))
+                    done = dealt_with(step, failed.error)
             else:
                 break
         self._steps.finished(here, name, done)
@@ -325,14 +324,16 @@ def _way(decision: Decision) -> Done:
             raise Invalid(f"the approval is {other}; run the flow again")
 
 
-def _promised(step: Step, outputs: Mapping[str, Json]) -> dict[str, Json]:
-    """The outputs that a node for another flow declares; Invalid where that flow gives something else."""
+def _promised(step: Step, outputs: Mapping[str, Json], here: Here) -> dict[str, Json]:
+    """The outputs that a node for another flow declares; NodeFailed where that flow gives something else."""
     found = dict[str, Json]()
     for name, written in step.params.get("outputs", {}).items():
         if name not in outputs:
             continue
         if not value_fits(outputs[name], parse_type(written)):
-            raise Invalid(f"the flow gives {name!r}, and it is no {written}; declare the type that it has")
+            message = f"the flow gives {name!r}, and it is no {written}"
+            hint = "declare the type that it has"
+            raise NodeFailed(RunError("invalid_request", message, here.node, here.path, hint))
         found[name] = outputs[name]
     return found
 

@@ -15,6 +15,7 @@ from polyforge.flows.running.notes import Page
 from polyforge.flows.running.records import APPROVAL_PREFIX, FINISHED, Decision, Question, Site
 from polyforge.flows.running.store import RunEditor, RunStore
 from polyforge.flows.running.tables import flow_runs
+from polyforge.jobs.notes import storable
 from polyforge.kernel.clock import Clock
 from polyforge.kernel.errors import NotFound
 from polyforge.kernel.ids import new_ulid
@@ -81,7 +82,7 @@ class RunApprovals:
                     "path": question.path,
                     "flow_id": site.flow_id,
                     "flow_name": site.flow_name,
-                    "question": question.text,
+                    "question": storable(question.text),
                     "form": question.form,
                     "shown": question.shown,
                     "assignees": list(question.assignees),

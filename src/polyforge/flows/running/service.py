@@ -37,7 +37,7 @@ from polyforge.flows.validating import check
 from polyforge.jobs.records import Job, NewJob
 from polyforge.jobs.service import JobService
 from polyforge.kernel.clock import Clock
-from polyforge.kernel.errors import Conflict, IdempotencyKeyReused, Invalid, NotFound, RateLimited
+from polyforge.kernel.errors import Conflict, IdempotencyKeyReused, Invalid, NotFound, RateLimited, Unavailable
 from polyforge.kernel.ids import new_ulid
 from polyforge.kernel.money import Micros
 from polyforge.tenancy.audit.log import Subject
@@ -173,10 +173,16 @@ class RunService:
         """A run once it is over, or as it is after so long."""
         until, pause = self._clock.monotonic() + seconds, _FIRST_PAUSE
         while True:
-            run = await self.get(caller, run_id)
             left = until - self._clock.monotonic()
-            if run.finished or left <= 0:
-                return run
+            try:
+                run = await self.get(caller, run_id)
+            except Unavailable:
+                # It goes on whether or not the database has time for those who look.
+                if left <= 0:
+                    raise
+            else:
+                if run.finished or left <= 0:
+                    return run
             await asyncio.sleep(min(pause, left))
             pause = min(pause * 1.5, _LONGEST_PAUSE)
 

@@ -4719,14 +4719,16 @@ export interface components {
             version: string;
         };
         /**
-         * BatchPage
-         * @description Some of the project's batches.
+         * BatchView
+         * @description The runs of one size since the host started.
          */
-        BatchPage: {
-            /** Data */
-            data: components["schemas"]["polyforge__batch__tables__schemas__BatchView"][];
-            /** Next Cursor */
-            next_cursor: string | null;
+        BatchView: {
+            /** Mean Ms */
+            mean_ms: number;
+            /** Rows */
+            rows: number;
+            /** Runs */
+            runs: number;
         };
         /**
          * BlocksReply
@@ -6414,7 +6416,7 @@ export interface components {
              * Batches
              * @description By rows, smallest first.
              */
-            batches: components["schemas"]["polyforge__gateway__hosting__schemas__BatchView"][];
+            batches: components["schemas"]["BatchView"][];
             /** Cache Hits */
             cache_hits: number;
             /** Cache Misses */
@@ -6768,7 +6770,7 @@ export interface components {
             id: string;
             /**
              * Name
-             * @description null: a key or a service account, or somebody who is gone.
+             * @description null: a service account, or somebody who is gone.
              */
             name: string | null;
         };
@@ -10367,73 +10369,6 @@ export interface components {
             request: components["schemas"]["PartView"];
         };
         /**
-         * BatchView
-         * @description One batch, of a file or of a table.
-         */
-        polyforge__batch__tables__schemas__BatchView: {
-            counts: components["schemas"]["CountsView"];
-            /**
-             * Created At
-             * Format: date-time
-             */
-            created_at: string;
-            /** Ended At */
-            ended_at: string | null;
-            /** Endpoint */
-            endpoint: string;
-            /** Error File Id */
-            error_file_id: string | null;
-            /** Id */
-            id: string;
-            /** In Progress At */
-            in_progress_at: string | null;
-            /**
-             * Input File Id
-             * @description Of a batch that `/v1/batches` made.
-             */
-            input_file_id: string | null;
-            /** Input Tokens */
-            input_tokens: number;
-            /** Job Id */
-            job_id: string;
-            /** Metadata */
-            metadata: {
-                [key: string]: string;
-            };
-            /** Output File Id */
-            output_file_id: string | null;
-            /** Output Tokens */
-            output_tokens: number;
-            /** Price Usd */
-            price_usd: number;
-            /** Problems */
-            problems: components["schemas"]["ProblemView"][];
-            /**
-             * Status
-             * @enum {string}
-             */
-            status: "validating" | "failed" | "in_progress" | "finalizing" | "completed" | "expired" | "cancelling" | "cancelled";
-            /** @description Of a batch over a table in a store. */
-            table: components["schemas"]["TableView"] | null;
-            /**
-             * Window Ends At
-             * Format: date-time
-             */
-            window_ends_at: string;
-        };
-        /**
-         * BatchView
-         * @description The runs of one size since the host started.
-         */
-        polyforge__gateway__hosting__schemas__BatchView: {
-            /** Mean Ms */
-            mean_ms: number;
-            /** Rows */
-            rows: number;
-            /** Runs */
-            runs: number;
-        };
-        /**
          * PortSetView
          * @description What a node takes and gives.
          */
@@ -11070,6 +11005,11 @@ export interface components {
              * @description Pass it as `cursor` to go on; null: there are no more. A page looks at some thousand requests, so with filters it may hold few of them, or none, and yet not be the last.
              */
             next_cursor: string | null;
+            /**
+             * Searched Until
+             * @description Every request that is newer was looked at by now; null: all there are.
+             */
+            searched_until: string | null;
         };
         /**
          * RequestSummary
@@ -12092,6 +12032,71 @@ export interface components {
             subject_id: string;
             /** Used */
             used: number;
+        };
+        /**
+         * TableBatchPage
+         * @description Some of the project's batches.
+         */
+        TableBatchPage: {
+            /** Data */
+            data: components["schemas"]["TableBatchView"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
+        /**
+         * TableBatchView
+         * @description One batch, of a file or of a table.
+         */
+        TableBatchView: {
+            counts: components["schemas"]["CountsView"];
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Ended At */
+            ended_at: string | null;
+            /** Endpoint */
+            endpoint: string;
+            /** Error File Id */
+            error_file_id: string | null;
+            /** Id */
+            id: string;
+            /** In Progress At */
+            in_progress_at: string | null;
+            /**
+             * Input File Id
+             * @description Of a batch that `/v1/batches` made.
+             */
+            input_file_id: string | null;
+            /** Input Tokens */
+            input_tokens: number;
+            /** Job Id */
+            job_id: string;
+            /** Metadata */
+            metadata: {
+                [key: string]: string;
+            };
+            /** Output File Id */
+            output_file_id: string | null;
+            /** Output Tokens */
+            output_tokens: number;
+            /** Price Usd */
+            price_usd: number;
+            /** Problems */
+            problems: components["schemas"]["ProblemView"][];
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "validating" | "failed" | "in_progress" | "finalizing" | "completed" | "expired" | "cancelling" | "cancelled";
+            /** @description Of a batch over a table in a store. */
+            table: components["schemas"]["TableView"] | null;
+            /**
+             * Window Ends At
+             * Format: date-time
+             */
+            window_ends_at: string;
         };
         /**
          * TableView
@@ -14312,7 +14317,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["BatchPage"];
+                    "application/json": components["schemas"]["TableBatchPage"];
                 };
             };
             /** @description Validation Error */
@@ -14345,7 +14350,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["polyforge__batch__tables__schemas__BatchView"];
+                    "application/json": components["schemas"]["TableBatchView"];
                 };
             };
             /** @description Validation Error */
@@ -14376,7 +14381,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["polyforge__batch__tables__schemas__BatchView"];
+                    "application/json": components["schemas"]["TableBatchView"];
                 };
             };
             /** @description Validation Error */
@@ -14407,7 +14412,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["polyforge__batch__tables__schemas__BatchView"];
+                    "application/json": components["schemas"]["TableBatchView"];
                 };
             };
             /** @description Validation Error */
@@ -17209,7 +17214,7 @@ export interface operations {
                     "text/event-stream": unknown;
                 };
             };
-            /** @description The run goes on; `Location` says where to look. */
+            /** @description The run goes on, also where there are too many streams; see `Location`. */
             202: {
                 headers: {
                     [name: string]: unknown;

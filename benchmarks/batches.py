@@ -12,16 +12,15 @@ import json
 import os
 import statistics
 import tempfile
-import threading
 import time
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import psutil
 from openai import OpenAI
 
+from benchmarks.asking import Asking
 from polyforge.dialects import oip
 from polyforge.egress.oip_client import OipClient
 from polyforge.kernel.tensors import Tensor, pack_strings
@@ -142,52 +141,19 @@ def cpu_seconds(server: Polyforge) -> dict[Role, float]:
     return found
 
 
-# Somebody who waits for an answer
-
-
-class Asking:
-    """Asks for one embedding after another at a steady pace, in a thread; remembers how long each took."""
-
-    def __init__(self, client: OpenAI, model: str, per_second: float) -> None:
-        self._client = client
-        self._model = model
-        self._pause = 1.0 / per_second
-        self._over = threading.Event()
-        self.seconds: list[float] = []
-
-    @contextmanager
-    def going_on(self) -> Generator[None]:
-        """Ask for as long as the block lasts."""
-        thread = threading.Thread(target=self._ask, name="asking", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            self._over.set()
-            thread.join()
-
-    def _ask(self) -> None:
-        due = time.perf_counter()
-        while not self._over.is_set():
-            # From when it was due, so that a wait for the one before is not left out.
-            self._client.embeddings.create(model=self._model, input="how are you", encoding_format="base64")
-            self.seconds.append(time.perf_counter() - due)
-            due += self._pause
-            self._over.wait(max(0.0, due - time.perf_counter()))
-
-    @property
-    def told(self) -> dict[str, float]:
-        """Milliseconds: the median, and what one of a hundred took at least."""
-        cuts = statistics.quantiles(self.seconds, n=100)
-        return {"calls": len(self.seconds), "p50_ms": round(cuts[49] * 1000, 2), "p99_ms": round(cuts[98] * 1000, 2)}
+# Somebody who waits meanwhile
 
 
 def waiting(server: Polyforge, client: OpenAI, texts: Sequence[str], per_second: float) -> dict[str, Any]:
     """How long callers wait without and with a batch of the same model."""
-    quiet = Asking(client, STATIC, per_second)
+
+    def ask() -> None:
+        client.embeddings.create(model=STATIC, input="how are you", encoding_format="base64")
+
+    quiet = Asking(ask, per_second)
     with quiet.going_on():
         time.sleep(max(5.0, 300 / per_second))
-    busy = Asking(client, STATIC, per_second)
+    busy = Asking(ask, per_second)
     batch = begin(client, STATIC, texts)
     began = time.perf_counter()
     with busy.going_on():

@@ -1,6 +1,7 @@
 """The history of requests: found again by what is known of them, hop by hop; on SQLite and on PostgreSQL."""
 
 from collections.abc import AsyncIterator
+from datetime import datetime
 from typing import Any
 
 import httpx
@@ -179,14 +180,18 @@ async def test_a_page_looks_at_a_bounded_number_of_requests(api: Api, monkeypatc
     calls = [record(started_at=NOW + age, model="rare" if age in (0, 6) else "assistant") for age in range(8)]
     await api.called(*calls)
     pages: list[list[str]] = []
+    looked: list[float | None] = []
     cursor: str | None = None
     while len(pages) < 4:
         page = await api(model="rare", **_from(cursor))
         pages.append([request["id"] for request in page["data"]])
+        until = page["searched_until"]
+        looked.append(None if until is None else datetime.fromisoformat(until).timestamp() - NOW)
         cursor = page["next_cursor"]
         if cursor is None:
             break
     assert pages == [[calls[6].id], [], [calls[0].id]]
+    assert looked == [5, 2, None]
 
 
 async def test_requests_of_another_project_are_absent(api: Api) -> None:

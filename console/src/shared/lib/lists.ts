@@ -15,6 +15,8 @@ export interface List<Row> {
   readsOn?: boolean;
   /** Whether it was the next page that could not be read. */
   moreFailed?: boolean;
+  /** How far back one has looked, where that is told and where there is more. */
+  searchedUntil?: string | undefined;
 }
 
 const MOST_EMPTY_PAGES = 20;
@@ -61,6 +63,7 @@ export function useList<Row>(
       if (query.hasNextPage && !query.isFetchingNextPage) void query.fetchNextPage();
     },
     retry: () => void query.refetch(),
+    searchedUntil: query.data?.pages.at(-1)?.searched_until ?? undefined,
     readsOn: emptyAtTheEnd(query.data?.pages ?? []) % MOST_EMPTY_PAGES !== MOST_EMPTY_PAGES - 1,
   };
 }

@@ -30,4 +30,14 @@ describe("a table that reads on as one scrolls", () => {
     screen.getByRole("button").click();
     expect(loadMore).toHaveBeenCalledOnce();
   });
+
+  it("tells how far back one has looked, as long as there is more", () => {
+    const looked = { ...LIST, searchedUntil: "2026-11-22T08:10:00Z" };
+    const { rerender } = render(<Table list={looked} />);
+    expect(screen.getByRole("status").textContent).toContain("searchedUntil");
+    rerender(<Table list={{ ...looked, hasMore: false }} />);
+    expect(screen.getByRole("status").textContent).not.toContain("searchedUntil");
+    rerender(<Table list={{ ...looked, rows: [], readsOn: false }} />);
+    expect(document.body.textContent).toContain("lookedBack");
+  });
 });

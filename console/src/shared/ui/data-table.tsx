@@ -3,6 +3,7 @@ import { ArrowDown, ArrowUp } from "lucide-react";
 import { type KeyboardEvent, type ReactNode, useEffect, useRef } from "react";
 
 import { classes } from "@/shared/lib/classes";
+import { formatStamp } from "@/shared/lib/format";
 import { useTexts } from "@/shared/lib/i18n";
 import type { List } from "@/shared/lib/lists";
 
@@ -115,7 +116,10 @@ export function DataTable<Row>({ label, columns, list, rowKey, empty, onOpen, so
         </div>
       </div>
       <footer className="border-line text-muted flex items-center justify-between gap-3 border-t px-3 py-1.5 text-[12.5px]">
-        <span role="status">{hasMore ? t("rowsSoFar", { count: rows.length }) : t("rows", { count: rows.length })}</span>
+        <span role="status">
+          {hasMore ? t("rowsSoFar", { count: rows.length }) : t("rows", { count: rows.length })}
+          {hasMore && list.searchedUntil ? `, ${t("searchedUntil", { time: formatStamp(list.searchedUntil) })}` : null}
+        </span>
         {failed ? <span className="text-danger">{list.moreFailed ? t("moreFailed") : t("rowsStale")}</span> : null}
         {hasMore ? (
           <Button small kind="ghost" busy={loadingMore} onClick={loadMore}>
@@ -190,6 +194,7 @@ function NothingSoFar({ list }: { list: List<unknown> }) {
         }
       >
         {t("nothingSoFarHint")}
+        {list.searchedUntil ? <p className="mt-1">{t("lookedBack", { time: formatStamp(list.searchedUntil) })}</p> : null}
       </Empty>
     </div>
   );

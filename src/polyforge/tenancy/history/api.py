@@ -11,7 +11,7 @@ from polyforge.kernel.money import MICROS_PER_USD, to_usd
 from polyforge.telemetry.hops import HOPS
 from polyforge.tenancy.callers import Caller
 from polyforge.tenancy.history.feedback import Feedback, FeedbackService, ModelFeedback
-from polyforge.tenancy.history.records import Entry, Which
+from polyforge.tenancy.history.records import Entry, Which, read_place
 from polyforge.tenancy.history.schemas import (
     FeedbackPage,
     FeedbackReport,
@@ -99,7 +99,12 @@ def router(history: HistoryService, feedback: FeedbackService) -> APIRouter:
     ) -> RequestPage:
         """The project's requests, newest first."""
         found, following = await history.page(caller, which, limit, cursor)
-        return RequestPage(data=[RequestSummary(**_summary(entry)) for entry in found], next_cursor=following)
+        place = read_place(following)
+        return RequestPage(
+            data=[RequestSummary(**_summary(entry)) for entry in found],
+            next_cursor=following,
+            searched_until=None if place is None else utc(place.started_at),
+        )
 
     _add_feedback(routes, feedback)
 

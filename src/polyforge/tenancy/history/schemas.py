@@ -99,6 +99,9 @@ class RequestPage(BaseModel):
         description="Pass it as `cursor` to go on; null: there are no more. A page looks at some thousand requests, so "
         "with filters it may hold few of them, or none, and yet not be the last."
     )
+    searched_until: datetime | None = Field(
+        description="Every request that is newer was looked at by now; null: all there are."
+    )
 
 
 class NewFeedback(BaseModel):

@@ -13,7 +13,7 @@ from polyforge.tenancy.ledger.records import CORRECTION
 from polyforge.tenancy.ledger_reading import usage_of
 from polyforge.tenancy.tables import usage_records
 
-MOST_SEEN: Final = 5_000
+MOST_SEEN: Final = 20_000
 """How many requests one page looks at, at most: a filter that few requests pass is answered in several pages."""
 _ID: Final = re.compile(r"[0-9A-Z]{26}")
 _columns = usage_records.c

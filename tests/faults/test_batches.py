@@ -249,7 +249,7 @@ def test_a_file_is_sent_and_fetched_from_the_command_line(house: Polyforge, tmp_
     key = house.create_key(scopes=SCOPES).key
     file = tmp_path / 'my "calls".jsonl'
     file.write_bytes(lines("/v1/embeddings", [{"model": EMBEDDER, "input": f"{n}"} for n in range(3)]))
-    sent = command(house, key, "create", str(file), "--endpoint", "/v1/embeddings", "--wait", "--json")
+    sent = command(house, key, "create", str(file), "--wait", "--json")
     made = json.loads(sent.stdout)
     assert (made["status"], made["table"]) == ("completed", None)
     fetched = tmp_path / "answers.jsonl"

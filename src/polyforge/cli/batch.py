@@ -17,6 +17,8 @@ from polyforge.cli.output import print_fields, print_json, show_all, to_minute, 
 app = plain_app("Make calls by the thousand in the background, of a file of calls or a table in a store.")
 
 BATCHES: Final = "/api/v1/batches"
+CHAT: Final = "/v1/chat/completions"
+_LONGEST_LINE: Final = 16 * 1024 * 1024
 HEADERS: Final = ("id", "status", "reads", "endpoint", "done", "failed", "of", "USD", "created")
 OVER: Final = ("completed", "failed", "expired", "cancelled")
 _POLL_SECONDS: Final = 0.5
@@ -35,7 +37,9 @@ def create(
     file: Annotated[
         Path | None, typer.Argument(help="A file of calls as OpenAI's batches take it; leave it out with --store.")
     ] = None,
-    endpoint: Annotated[str, typer.Option(help="What to call.")] = "/v1/chat/completions",
+    endpoint: Annotated[
+        str | None, typer.Option(help="What to call; default: what the file says, for tables /v1/chat/completions.")
+    ] = None,
     store: Annotated[str | None, typer.Option(help="The store that the table lies in.")] = None,
     table: Annotated[
         str | None, typer.Option("--input", help="The table in the store, such as reviews/may.csv.")
@@ -57,13 +61,15 @@ def create(
     if (file is None) == (store is None):
         raise CommandError("name either a file of calls, or --store and --input")
     if file is not None:
+        called = endpoint or _called_in(file)
         uploaded = client.upload("/v1/files", file, {"purpose": "batch"})
-        asked = {"input_file_id": uploaded["id"], "endpoint": endpoint, "completion_window": "24h"}
+        asked = {"input_file_id": uploaded["id"], "endpoint": called, "completion_window": "24h"}
         made = client.post("/v1/batches", asked)["id"]
     else:
         if table is None:
             raise CommandError("--input must name the table in the store")
-        asked = {"store": store, "input": table, "endpoint": endpoint, "prefix": prefix, "replace": replace}
+        called = endpoint or CHAT
+        asked = {"store": store, "input": table, "endpoint": called, "prefix": prefix, "replace": replace}
         asked |= {} if body is None else {"body": _body(body)}
         made = client.post(BATCHES, asked if output is None else {**asked, "output": output})["id"]
     _show(_watched(client, made) if wait else _found(client, made), as_json)
@@ -136,6 +142,17 @@ def _fetch(client: ApiClient, path: str, output: Path | None) -> None:
                 file.write(chunk)
     except OSError as error:
         raise CommandError(f"{output} cannot be written: {error.strerror}") from error
+
+
+def _called_in(file: Path) -> str:
+    """What the first line of a file calls; the server tells what is wrong with it."""
+    try:
+        with file.open("rb") as lines:
+            return str(json.loads(lines.readline(_LONGEST_LINE))["url"])
+    except OSError as error:
+        raise CommandError(f"{file} cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError):
+        return CHAT
 
 
 def _body(said: str) -> Any:

@@ -71,7 +71,9 @@ def test_types_and_conversions() -> None:
     assert found(around({"p": prompt(a=link("n", "value", "number_to_text"))})) == [("unused_node", "p")]
     assert place(around({"p": prompt(a=link("t", "value", "number_to_text"))}))[0] == "wrong_coercion"
     assert place(around({"p": prompt(a=link("n", "value", "nonsense"))}))[0] == "wrong_coercion"
-    retrieve = node("sql.query", {"connection": {"$ref": "connection:db"}, "query": "SELECT :i", "inputs": {"i": "image"}})
+    retrieve = node(
+        "sql.query", {"connection": {"$ref": "connection:db"}, "query": "SELECT :i", "inputs": {"i": "image"}}
+    )
     assert place(around({"q": {**retrieve, "in": {"i": link("t", "value")}}}))[0] == "type_mismatch"
 
 

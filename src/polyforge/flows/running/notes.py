@@ -142,7 +142,12 @@ class RunNotes:
         while True:
             await self._stir.wait()
             await asyncio.sleep(AGAIN_SECONDS if self._failing else PAUSE_SECONDS)
-            await self.flush()
+            try:
+                await self.flush()
+            except Exception:  # noqa: BLE001 - it is tried again, and the end of the run needs it to succeed
+                _log.exception("events of a run could not be written")
+                self._failing = True
+                self._stir.set()
 
     async def flush(self) -> bool:
         """Write what there is; whether that succeeded."""

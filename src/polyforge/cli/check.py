@@ -1,5 +1,6 @@
 """`polyforge check`: what would run, without running it."""
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import typer
@@ -12,7 +13,7 @@ from polyforge.cli.lazy import plain_app
 from polyforge.cli.options import Config, Data, Json, overrides_of
 from polyforge.cli.output import print_json, print_table
 from polyforge.serving.sources import model_sources
-from polyforge.wiring.settings import Settings, load
+from polyforge.wiring.settings import Chosen, Settings, load
 
 app = plain_app()
 
@@ -46,32 +47,40 @@ def examine(settings: Settings) -> dict[str, Any]:
         reveal("admin_key", settings.admin_key)
     model_sources(settings.models)
     tree = settings.model_dump(mode="json")
-    for name, chosen in settings.providers.items():
-        own = settings_of("providers", f"providers.{name}", chosen)
-        tree["providers"][name] = {"use": chosen.use, **own.model_dump(mode="json")}
-    for name, chosen in settings.audit.exports.items():
-        own = settings_of("audit_sinks", f"audit.exports.{name}", chosen)
-        tree["audit"]["exports"][name] = {"use": chosen.use, **own.model_dump(mode="json")}
-    for name, chosen in settings.logs.exports.items():
-        own = settings_of("request_log_sinks", f"logs.exports.{name}", chosen)
-        tree["logs"]["exports"][name] = {"use": chosen.use, **own.model_dump(mode="json")}
-    for name, chosen in settings.model_sources.items():
-        own = settings_of("model_sources", f"model_sources.{name}", chosen)
-        tree["model_sources"][name] = {"use": chosen.use, **own.model_dump(mode="json")}
-    if settings.prices is not None:
-        own = settings_of("price_catalogs", "prices", settings.prices)
-        tree["prices"] = {"use": settings.prices.use, **own.model_dump(mode="json")}
-    if settings.shared_limits is not None:
-        own = settings_of("lease_stores", "shared_limits", settings.shared_limits)
-        tree["shared_limits"] = {"use": settings.shared_limits.use, **own.model_dump(mode="json")}
+    for port, path, chosen in _chosen(settings):
+        own = settings_of(port, ".".join(path), chosen)
+        section: Any = tree
+        for name in path[:-1]:
+            section = section[name]
+        section[path[-1]] = {"use": chosen.use, **own.model_dump(mode="json")}
+    for name, store in settings.batches.stores.items():
+        chosen = Chosen(use=store.use, **(store.model_extra or {}))
+        own = settings_of("data_stores", f"batches.stores.{name}", chosen)
+        tree["batches"]["stores"][name].update(own.model_dump(mode="json"))
     own = settings_of("caches", "cache", settings.cache)
     tree["cache"].update(own.model_dump(mode="json"))
-    people = settings.people
-    own = settings_of("notifiers", "people.notifier", people.notifier)
-    tree["people"]["notifier"] = {"use": people.notifier.use, **own.model_dump(mode="json")}
-    for name, provider in people.identity_providers.items():
+    for name, provider in settings.people.identity_providers.items():
         reveal_all(f"people.identity_providers.{name}", provider)
     return tree
+
+
+def _chosen(settings: Settings) -> Iterator[tuple[str, tuple[str, ...], Chosen]]:
+    """Each choice of an adapter, with its port and where it stands, that is nothing but a choice."""
+    sections: list[tuple[str, tuple[str, ...], Mapping[str, Chosen]]] = [
+        ("providers", ("providers",), settings.providers),
+        ("audit_sinks", ("audit", "exports"), settings.audit.exports),
+        ("request_log_sinks", ("logs", "exports"), settings.logs.exports),
+        ("model_sources", ("model_sources",), settings.model_sources),
+    ]
+    for port, path, named in sections:
+        for name, chosen in named.items():
+            yield port, (*path, name), chosen
+    yield "objects", ("objects",), settings.objects
+    yield "notifiers", ("people", "notifier"), settings.people.notifier
+    if settings.prices is not None:
+        yield "price_catalogs", ("prices",), settings.prices
+    if settings.shared_limits is not None:
+        yield "lease_stores", ("shared_limits",), settings.shared_limits
 
 
 def as_document(in_force: list[Setting], adapters: list[Adapter], caveats: list[str]) -> dict[str, Any]:

@@ -8,7 +8,15 @@ from polyforge.telemetry.masking import MASK, mask_text, names_secret
 
 DEFAULT = "default"
 REFERENCES = ("env:", "file:", "secret:")
-OPEN_SECTIONS = ("providers.", "audit.exports.", "logs.exports.", "people.notifier.", "model_sources.")
+OPEN_SECTIONS = (
+    "providers.",
+    "audit.exports.",
+    "logs.exports.",
+    "people.notifier.",
+    "model_sources.",
+    "objects.",
+    "batches.stores.",
+)
 """Below these, settings are not typed until an adapter reads them, so that a secret is known only by its name."""
 
 

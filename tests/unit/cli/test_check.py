@@ -105,6 +105,26 @@ def test_sources_of_models_are_checked_and_their_secrets_are_not_shown() -> None
     assert [each.value for each in effective(tree, {}) if each.path.endswith("key")] == ["********"]
 
 
+@pytest.mark.parametrize("place", ["objects", "batches.stores.lake"])
+def test_places_of_objects_and_tables_are_checked_and_their_secrets_are_not_shown(place: str) -> None:
+    written = {"use": "s3", "bucket": "lake", "prefix": "here", "access_key_id": "a", "secret_access_key": "sesame"}
+    own = {} if place == "objects" else {"projects": ["*"]}
+
+    def settings(**more: Any) -> Settings:
+        tree: Any = {**written, **own, **more}
+        for name in reversed(place.split(".")):
+            tree = {name: tree}
+        return Settings.model_validate(tree)
+
+    shown = {each.path: each.value for each in effective(examine(settings()), {})}
+    assert (shown[f"{place}.bucket"], shown[f"{place}.secret_access_key"]) == ("lake", "********")
+    assert shown[f"{place}.timeout_seconds"] == 30.0
+    with pytest.raises(SettingsError, match=rf"{place}\.secret_access_key: the environment variable"):
+        examine(settings(secret_access_key="env:NOT_SET_ANYWHERE"))
+    with pytest.raises(SettingsError, match=rf"{place}\.nonsense"):
+        examine(settings(nonsense=1))
+
+
 def test_local_models_that_would_not_be_served_are_told(tmp_path: Path) -> None:
     source = {"task": "embedding", "source": f"file://{tmp_path}"}
     good = {"task": "embedding", "source": f"file://{BUILT_IN_FOLDER}"}

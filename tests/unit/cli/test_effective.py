@@ -24,6 +24,8 @@ def test_every_leaf_is_listed_with_the_origin_of_the_nearest_setting_that_was_gi
         ("providers.lab.headers.Authorization", "Basic abc", "********"),
         ("providers.lab.headers.x-team", "blue", "blue"),
         ("providers.lab.base_url", "http://user:hush@lab/v1", "http://user:********@lab/v1"),
+        ("objects.secret_access_key", "whatever it is", "********"),
+        ("batches.stores.lake.account_key", "whatever it is", "********"),
         ("database.url", "postgresql://me:hush@db/x", "postgresql://me:********@db/x"),
         ("server.tls.key", "/etc/key.pem", "/etc/key.pem"),
         ("telemetry.otlp_endpoint", "http://collector:4318", "http://collector:4318"),

@@ -1,16 +1,19 @@
 """Routes of flows that others use: run one, see what it takes, publish it, take it away as a script."""
 
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from functools import partial
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Header, Path, Response
 from fastapi.responses import JSONResponse
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BaseModel
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from polyforge.flows.keeping.records import FlowVersion
 from polyforge.flows.keeping.service import FlowService
 from polyforge.flows.publishing.openapi import openapi_of
-from polyforge.flows.publishing.running import Runs
+from polyforge.flows.publishing.running import Runs, Stream, Streams
 from polyforge.flows.publishing.schemas import (
     MOST_SECONDS,
     USUAL_SECONDS,
@@ -26,7 +29,6 @@ from polyforge.flows.publishing.schemas import (
 )
 from polyforge.flows.publishing.scripts import to_python
 from polyforge.flows.publishing.service import PublishingService
-from polyforge.flows.publishing.streaming import PublishedFrames, Stream, Streams
 from polyforge.flows.running.records import FlowRun
 from polyforge.kernel.errors import Unavailable
 from polyforge.kernel.money import from_usd
@@ -65,6 +67,27 @@ _SCRIPT: Final[dict[int | str, dict[str, Any]]] = {200: {"content": {"text/x-pyt
 _DOCUMENT: Final[dict[int | str, dict[str, Any]]] = {
     200: {"description": "OpenAPI 3.1.", "content": {"application/json": {"schema": {"type": "object"}}}}
 }
+
+
+class PublishedFrames(StreamingResponse):
+    """Server-sent events for as long as the caller stays; the last, `run`, says what came of the run."""
+
+    media_type = "text/event-stream"
+
+    def __init__(
+        self, streams: Streams, stream: Stream, end: Callable[[], Awaitable[BaseModel]], headers: Mapping[str, str]
+    ) -> None:
+        told = {"cache-control": "no-cache", "x-accel-buffering": "no", **headers}
+        super().__init__(_with_end(stream, end), headers=told)
+        self._streams = streams
+        self._stream = stream
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._streams.release(self._stream)
 
 
 def router(flows: FlowService, publishing: PublishingService, runs: Runs, streams: Streams, site: str) -> APIRouter:
@@ -155,6 +178,13 @@ async def _stream(caller: Caller, streams: Streams, run: FlowRun) -> Stream | No
 
 async def _ended(caller: Caller, runs: Runs, run: FlowRun) -> PublishedRunView:
     return await _told(caller, runs, await runs.get(caller, run.id))
+
+
+async def _with_end(stream: Stream, end: Callable[[], Awaitable[BaseModel]]) -> AsyncGenerator[bytes]:
+    async for frame in stream.frames():
+        yield frame
+    if not stream.ended:
+        yield b"event: run\ndata: " + (await end()).model_dump_json().encode() + b"\n\n"
 
 
 async def _told(caller: Caller, runs: Runs, run: FlowRun) -> PublishedRunView:

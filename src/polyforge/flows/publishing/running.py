@@ -1,7 +1,7 @@
 """What publishing needs of runs."""
 
-from collections.abc import AsyncIterator, Mapping
-from typing import Protocol
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from typing import Any, Protocol
 
 from polyforge.flows.document import Json
 from polyforge.flows.keeping.records import FlowVersion
@@ -44,4 +44,29 @@ class Runs(Protocol):
 
     async def outputs(self, caller: Caller, run: FlowRun) -> Mapping[str, Json] | None:
         """What came of it, wherever that is kept."""
+        ...
+
+
+class Stream(Protocol):
+    """What happens in one run, as somebody reads it."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether it was ended before the run was over: the process drains, or its reader may not go on."""
+        ...
+
+    def frames(self) -> AsyncGenerator[bytes]:
+        """The stream as bytes."""
+        ...
+
+
+class Streams(Protocol):
+    """Who gives callers such streams."""
+
+    async def subscribe(self, caller: Caller, run_id: str, after: int) -> Stream:
+        """A stream, to be released; Unavailable when there are too many."""
+        ...
+
+    def release(self, stream: Any) -> None:
+        """Nobody reads it any more."""
         ...

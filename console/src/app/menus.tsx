@@ -23,7 +23,8 @@ export function useSignOut(): () => void {
     onSuccess: async () => {
       setCsrf(null);
       queries.clear();
-      await navigate({ to: "/sign-in" });
+      // The session is over: there is nothing to stay for.
+      await navigate({ to: "/sign-in", ignoreBlocker: true });
     },
     onError: (error) => toast(messageOf(error, t), "danger"),
   });

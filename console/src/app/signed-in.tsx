@@ -24,7 +24,7 @@ export function SignedIn() {
     if (!missing) return;
     const { pathname, searchStr } = router.state.location;
     const then = pathname === "/" && searchStr === "" ? {} : { then: pathname + searchStr };
-    void navigate({ to: "/sign-in", search: then as never, replace: true });
+    void navigate({ to: "/sign-in", search: then as never, replace: true, ignoreBlocker: true });
   }, [missing, navigate, router]);
 
   if (me) {

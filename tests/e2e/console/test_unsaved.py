@@ -72,6 +72,16 @@ def test_the_way_back_asks_before_it_loses_words(site: Site, window: Window, wri
     go_to(page, "Requests")
 
 
+def test_whose_session_ends_is_not_asked_to_stay(site: Site, window: Window) -> None:
+    site.sign_in(window, path="/usage")
+    page = window.page
+    write_in_the_profile(page)
+    page.get_by_role("button", name="Your account").click()
+    page.get_by_role("menuitem", name="Sign out").click()
+    expect(page.get_by_label("Password", exact=True)).to_be_visible()
+    expect(page.get_by_role("dialog", name=QUESTION)).to_be_hidden()
+
+
 def test_a_slip_of_the_hand_loses_no_words_and_what_was_saved_is_not_asked_about(site: Site, windows: Windows) -> None:
     window = windows(viewport=NARROW, color_scheme="dark")
     site.sign_in(window, path="/keys")

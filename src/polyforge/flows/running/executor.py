@@ -19,6 +19,7 @@ from polyforge.flows.plan import Loop, Step
 from polyforge.flows.porttypes import ANY, list_of, parse_type
 from polyforge.flows.running.calls import CurrentCaller, Here, Money
 from polyforge.flows.running.frames import SKIPPED, Board, Done, Frame, Part, made
+from polyforge.flows.running.interface import check_inputs
 from polyforge.flows.running.notes import RunNotes
 from polyforge.flows.running.records import Decision, NodeFailed, Question, RunError, Site
 from polyforge.flows.running.scene import Order, Scene, Tools
@@ -279,11 +280,14 @@ class Execution:
             path = f"{here.path}/" if here.path else ""
             inner = Scene(self._order.plans[version], inputs, {}, False, prefix, f"{here.node}/", path)
             try:
+                _check_given(inner, here)
                 done = made(_promised(step, await self._scene(inner, keeps=keeps), here))
             except NodeFailed as failed:
                 last = turn == step.retries
                 if failed.fatal or (last and step.on_error == "fail"):
-                    raise
+                    # What failed inside was told of there.
+                    own = failed.error.node == here.node
+                    raise self._steps.failed(failed.error, fatal=failed.fatal) if own else failed from None
                 if last:
                     done = dealt_with(step, failed.error)
             else:
@@ -322,6 +326,14 @@ def _way(decision: Decision) -> Done:
             return made({"expired": {}})
         case other:
             raise Invalid(f"the approval is {other}; run the flow again")
+
+
+def _check_given(scene: Scene, here: Here) -> None:
+    """NodeFailed where what goes into another flow does not fit what that declares."""
+    try:
+        check_inputs(scene.plan.interface, scene.inputs)
+    except Invalid as error:
+        raise NodeFailed(RunError.of(error, here.node, here.path)) from error
 
 
 def _promised(step: Step, outputs: Mapping[str, Json], here: Here) -> dict[str, Json]:

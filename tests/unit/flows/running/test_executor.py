@@ -473,6 +473,17 @@ async def test_what_fails_in_another_flow_is_the_nodes_to_deal_with() -> None:
     assert await made.run() == {"text": "quiet"}
 
 
+async def test_what_goes_into_another_flow_has_to_fit_it() -> None:
+    made = bench(calling())
+    value = shouting()
+    value["interface"] = {"inputs": {"text": {"type": "text"}, "more": {"type": "number"}}, "outputs": {}}
+    value["nodes"] = {"more": node("flow.input", {"name": "more"})}
+    made.add(value, "flow:shout@prod")
+    with pytest.raises(NodeFailed, match="node call: give the input 'more', which is number"):
+        await made.run()
+    assert made.pages.of("node.failed") == [("call", "")]
+
+
 async def test_results_are_taken_from_earlier_runs_where_nothing_that_counts_differs() -> None:
     value = answering()
     value["nodes"]["chat"]["policy"] = {"cache": "auto"}

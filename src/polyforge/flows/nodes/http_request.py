@@ -1,5 +1,7 @@
 """A call of an API."""
 
+import codecs
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote
@@ -37,6 +39,12 @@ _GOOD: Final = range(200, 300)
 _MOVED: Final = range(300, 400)
 _PASSING: Final = frozenset({408, 425, 429})
 """Statuses below 500 after which another try may do better."""
+_UTF_8: Final = "utf-8"
+_ENCODINGS: Final = re.compile(
+    r"ascii|utf-(8|8-sig|16|16-le|16-be|32|32-le|32-be)|iso8859-\d+|cp\d+|koi8-[rtu]|mac-\w+|big5|big5hkscs|gb2312|gbk"
+    r"|gb18030|euc_(jp|kr|jis_2004|jisx0213)|shift_jis(_2004|x0213)?|iso2022_(jp|kr)\w*|johab|tis-620"
+)
+"""As Python calls them."""
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder().decode
 _PORTS = Ports(
@@ -187,8 +195,10 @@ def _outputs(answer: HttpAnswer) -> Outputs:
 
 
 def _text(answer: HttpAnswer) -> str:
-    charset = answer.headers.get("content-type", "").lower().partition("charset=")[2]
+    """In the encoding that the server names, if it is one of texts: others fail, or take the square of the length."""
+    named = answer.headers.get("content-type", "").lower().partition("charset=")[2].split(";")[0].strip(" \"'")
     try:
-        return answer.body.decode(charset.split(";")[0].strip(' "') or "utf-8", errors="replace")
-    except LookupError:
-        return answer.body.decode(errors="replace")
+        encoding = codecs.lookup(named).name if named else _UTF_8
+    except (LookupError, ValueError):
+        encoding = _UTF_8
+    return answer.body.decode(encoding if _ENCODINGS.fullmatch(encoding) else _UTF_8, errors="replace")

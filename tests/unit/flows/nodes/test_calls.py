@@ -51,6 +51,20 @@ async def test_an_answer_that_is_no_json_has_no_body(bench: Bench) -> None:
     assert (await bench.run("http.request", {"url": "https://a.example.com/"}))["text"] == "ok"
 
 
+@pytest.mark.parametrize("charset", ["punycode", "idna", "undefined", "utf-7", "zlib", "unicode_escape", "a\0b"])
+async def test_a_server_names_an_encoding_of_texts_or_none(bench: Bench, charset: str) -> None:
+    """What else Python knows fails on some bytes, or takes the square of their length and holds up everything."""
+    bench.facilities.answer = HttpAnswer(200, {"content-type": f"text/plain; charset={charset}"}, b"a-+AGE-\\x41")
+    assert (await bench.run("http.request", {"url": "https://a.example.com/"}))["text"] == "a-+AGE-\\x41"
+
+
+@pytest.mark.parametrize("charset", ["Shift_JIS", "'windows-1252'", "UTF-16LE", "gb2312", "iso-8859-15"])
+async def test_answers_in_usual_encodings_are_read(bench: Bench, charset: str) -> None:
+    data = "a b".encode(charset.strip("'"))
+    bench.facilities.answer = HttpAnswer(200, {"content-type": f"text/plain; charset={charset}; x=y"}, data)
+    assert (await bench.run("http.request", {"url": "https://a.example.com/"}))["text"] == "a b"
+
+
 async def test_a_status_is_an_error_unless_it_is_accepted(bench: Bench) -> None:
     params: dict[str, Any] = {"url": "https://a.example.com/"}
     for status, error in ((404, UpstreamRefused), (500, UpstreamFailed), (429, UpstreamFailed), (302, UpstreamRefused)):

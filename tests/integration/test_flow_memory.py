@@ -55,6 +55,23 @@ async def test_there_is_an_end_to_what_is_kept(database: Database, monkeypatch: 
     await kept.keep(STRANGER, "flow_1", "c", 1, seconds=10)
 
 
+async def test_only_values_that_are_not_over_count_and_one_that_is_there_can_be_replaced(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = FakeClock()
+    kept, results = FlowMemory(database, clock), RunResults(database, clock, 1.0)
+    monkeypatch.setattr(memory, "MOST_VALUES", 1)
+    for digit in "0af":
+        await results.keep(ME, digit * 64, {"value": 1})
+    await kept.keep(ME, "flow_1", "k", 1, seconds=10)
+    await kept.keep(ME, "flow_1", "k", 2, seconds=10)
+    assert await kept.recall(ME, "flow_1", "k") == (2,)
+    with pytest.raises(Conflict):
+        await kept.keep(ME, "flow_2", "k", 1, seconds=10)
+    clock.advance(11)
+    await kept.keep(ME, "flow_2", "k", 1, seconds=10)
+
+
 async def test_several_rounds_may_keep_the_same_result_at_once(database: Database) -> None:
     results = RunResults(database, FakeClock(), 1.0)
     await asyncio.gather(*(results.keep(ME, "a" * 64, {"value": number}) for number in range(8)))

@@ -15,8 +15,12 @@ from polyforge.kernel.errors import Conflict, TooLarge
 from polyforge.tenancy.callers import Caller
 
 MOST_VALUES: Final = 100_000
-"""Of one project, together with results of nodes that are kept for later runs."""
+"""Of one project; results of nodes that are kept for later runs do not count."""
 MOST_BYTES: Final = 256 * 1024
+_MARK: Final = "m"
+"""No hexadecimal digit, so that no result of a node has such an id."""
+_OF_PROJECT: Final = 15
+_OF_KEY: Final = 48
 
 
 class _Kept(msgspec.Struct, frozen=True):
@@ -49,16 +53,26 @@ class FlowMemory:
         scope, now = _scope(caller), self._clock.now()
         async with self._database.write(scope) as session:
             editor = MemoryEditor(session, scope, self._database.dialect)
-            if await editor.count() >= MOST_VALUES:
+            id_ = _id(caller, flow_id, key)
+            full = await editor.count(_prefix(caller), now) >= MOST_VALUES
+            if full and await editor.find(id_, now) is None:
                 raise Conflict(f"flows of a project keep at most {MOST_VALUES} values; keep them for a shorter time")
-            await editor.keep(_id(caller, flow_id, key), data.decode(), now, now + seconds)
+            await editor.keep(id_, data.decode(), now, now + seconds)
 
 
 def _scope(caller: Caller) -> Scope:
     return Scope(caller.organization_id, caller.project_id)
 
 
+def _prefix(caller: Caller) -> str:
+    """What the ids of a project's values begin with, so that they are counted without the others."""
+    return _MARK + _hash(caller.organization_id, caller.project_id)[:_OF_PROJECT]
+
+
 def _id(caller: Caller, flow_id: str, key: str) -> str:
-    """What a value is kept under; no result of a node has such an id."""
-    whole = ("memory", caller.organization_id, caller.project_id, flow_id, key)
-    return hashlib.sha256(_encode(whole)).hexdigest()
+    """What a value is kept under."""
+    return _prefix(caller) + _hash(caller.organization_id, caller.project_id, flow_id, key)[:_OF_KEY]
+
+
+def _hash(*parts: str) -> str:
+    return hashlib.sha256(_encode(parts)).hexdigest()

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from sqlalchemy import func
+from sqlalchemy import and_, func
 from sqlalchemy.dialects import postgresql, sqlite
 
 from polyforge.database.scopes import Scope, ScopedReader, ScopedWriter
@@ -26,9 +26,10 @@ class MemoryStore:
         )
         return None if row is None else row["outputs"]
 
-    async def count(self) -> int:
-        """How many there are, results of nodes and what is over included."""
-        row = await self._rows.first(func.count().label("count"))
+    async def count(self, prefix: str, now: float) -> int:
+        """How many there are that are not over, and whose ids begin so; ids are of the digits 0 to f."""
+        mine = and_(_columns.id >= prefix, _columns.id < f"{prefix}g", _columns.expires_at > now)
+        row = await self._rows.first(func.count().label("count"), refine=lambda query: query.where(mine))
         return row["count"] if row else 0
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -56,6 +57,8 @@ class Apart:
     def __init__(self, limits: Limits, at_once: int) -> None:
         self._limits = limits
         self._places = asyncio.Semaphore(at_once)
+        # Of its own: what runs for minutes must not take the threads that others, and its own end, count on.
+        self._threads = ThreadPoolExecutor(at_once, "apart")
 
     async def work(
         self,
@@ -73,11 +76,16 @@ class Apart:
         BrokenOff when it crashes. A cancelled call kills the child.
         """
         async with self._places:
-            return await _work(program, asked, self._limits, subject, said)
+            return await _work(self._threads, program, asked, self._limits, subject, said)
 
 
 async def _work(
-    program: Sequence[str], asked: Mapping[str, Any], limits: Limits, subject: str, said: Callable[[str], None]
+    threads: Executor,
+    program: Sequence[str],
+    asked: Mapping[str, Any],
+    limits: Limits,
+    subject: str,
+    said: Callable[[str], None],
 ) -> Any:
     loop = asyncio.get_running_loop()
 
@@ -89,7 +97,7 @@ async def _work(
         ChildProgram(tuple(program), str(_FOLDER), {}), limits, size=1, subject=subject, listener=told
     )  # fmt: skip
     try:
-        answer = await asyncio.to_thread(_ask, pool, _encode(asked), subject, limits)
+        answer = await loop.run_in_executor(threads, _ask, pool, _encode(asked), subject, limits)
     finally:
         await asyncio.shield(asyncio.to_thread(pool.close))
     if answer.refusal is not None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,17 @@ async def test_no_more_than_so_many_run_at_once(tmp_path: Path) -> None:
     asked = [{"do": "alone", "folder": str(tmp_path), "name": name} for name in "abc"]
     done = await asyncio.gather(*(apart.work(PROGRAM, each, subject="the sum", said=print) for each in asked))
     assert done == [1, 1, 1]
+
+
+async def test_work_takes_no_thread_that_others_count_on() -> None:
+    with ThreadPoolExecutor(1) as usual:
+        asyncio.get_running_loop().set_default_executor(usual)
+        call = asyncio.create_task(do(do="stay"))
+        await asyncio.to_thread(eventually, _children)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        assert _children() == []
 
 
 async def test_a_call_that_is_cancelled_leaves_no_process() -> None:

@@ -12,7 +12,8 @@ from polyforge.tenancy.idempotency.service import KEY_HEADER, Claim, Idempotency
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 _HEADER: Final = KEY_HEADER.encode()
 _BEGINS_WORK: Final = re.compile(
-    r"/api/v1/(models|requests/exports|jobs/schedules(/[^/]+/run)?|jobs/[^/]+/retry|flow-runs/[^/]+/rerun)"
+    r"/api/v1/(models|requests/exports|jobs/schedules(/[^/]+/run)?|jobs/[^/]+/retry|flow-runs/[^/]+/rerun|batches"
+    r"|flow-triggers/[^/]+/run)"
 )
 """Paths of the management API whose POST begins work that goes on without the caller."""
 

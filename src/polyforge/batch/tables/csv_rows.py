@@ -28,7 +28,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
 async def csv_rows(pieces: AsyncIterable[bytes], longest: int, delimiter: str) -> AsyncGenerator[Row]:
     """The rows, with their header first; TooLarge for one that is too long, Invalid for one that cannot be read."""
     csv.field_size_limit(max(csv.field_size_limit(), longest))
-    held, first = bytearray(), 0
+    held, first, inside = bytearray(), 0, False
     async with aclosing(raw_lines(pieces, longest, blank=True)) as lines:
         async for raw in lines:
             if held:
@@ -40,8 +40,10 @@ async def csv_rows(pieces: AsyncIterable[bytes], longest: int, delimiter: str) -
             held += raw.content.removeprefix(_BOM) if raw.number == 1 else raw.content
             if len(held) > longest:
                 raise TooLarge(f"the row on line {first} has more than {longest} bytes; is a quote left open?")
-            # A row ends where all quotes are closed.
-            if held.count(b'"') % 2 == 0:
+            # A row ends where all quotes are closed. Each line is looked at once, however long its row is.
+            if raw.content.count(b'"') % 2:
+                inside = not inside
+            if not inside:
                 yield _row(first, bytes(held), delimiter)
                 held.clear()
     if held:

@@ -33,6 +33,14 @@ async def test_rows_come_as_they_are_written() -> None:
     assert [row.cells for row in await read(b"a;b\n1,5;2", delimiter=";")] == [["a", "b"], ["1,5", "2"]]
 
 
+async def test_a_row_of_very_many_lines_takes_what_its_length_takes() -> None:
+    # Looked at from its beginning for each line, it would not be read within the time that a test has.
+    inside = "\n" * 2_000_000
+    content = f'a,b\n1,"{inside}"\n2,\n'.encode()
+    rows = await read(content, size=1 << 16, longest=1 << 22)
+    assert [(row.line, len(row.cells[1])) for row in rows] == [(1, 1), (2, len(inside)), (2_000_003, 0)]
+
+
 @given(st.lists(st.lists(CELLS, min_size=2, max_size=2), min_size=1, max_size=8), st.integers(1, 64))
 async def test_what_is_written_is_read_again(rows: list[list[str]], size: int) -> None:
     # Every cell in quotes: a row of nothing else would be a blank line.

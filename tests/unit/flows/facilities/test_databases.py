@@ -130,6 +130,17 @@ async def test_an_answer_that_is_too_large_is_refused(file: Path) -> None:
     assert (await ask(few, "SELECT id FROM sales")).truncated
 
 
+async def test_a_database_that_sends_too_much_is_hung_up_on(postgres: Postgres) -> None:
+    small = reading(postgres.url("postgres"), max_bytes=2_000)
+    # Its rows would be refused too, but only once many of them were in memory.
+    with pytest.raises(Invalid, match="sends more than 16781216 bytes"):
+        await ask(small, "SELECT repeat('x', 1000000) AS a FROM generate_series(1, 100)")
+    late = "SELECT CASE WHEN n > 300 THEN repeat('x', 100000000) ELSE '' END AS a FROM generate_series(1, 400) n"
+    with pytest.raises(Invalid, match="sends more than"):
+        await ask(reading(postgres.url("postgres")), late, rows=1_000)
+    assert len((await ask(small, "SELECT 1 AS a FROM generate_series(1, 50)")).rows) == 50
+
+
 async def test_cancelling_stops_the_query(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     endless = "WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
     began, ended, read = threading.Event(), threading.Event(), sqlite_reading._read

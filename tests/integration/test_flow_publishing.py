@@ -63,6 +63,16 @@ async def test_the_same_key_is_the_same_run(place: PublishedFlows) -> None:
     assert (await place.call("POST", "ask/run", body, **{"idempotency-key": "k" * 201})).status_code == 400
 
 
+async def test_the_same_key_is_the_same_run_though_the_alias_moved_or_the_flow_is_put_away(
+    place: PublishedFlows,
+) -> None:
+    body, key = {"inputs": {"question": "a"}}, {"idempotency-key": "k1"}
+    first = (await place.call("POST", "ask@prod/run", body, **key)).json()
+    await place.rooms.flows.archive(ME, "ask")
+    again = await place.call("POST", "ask@prod/run", body, **key)
+    assert (again.status_code, again.json()["id"]) == (200, first["id"])
+
+
 async def test_a_stream_tells_what_happens_and_ends_with_the_run(place: PublishedFlows) -> None:
     answer = await place.call("POST", "ask/run", {"inputs": {"question": "sea"}, "mode": "stream"})
     assert answer.headers["content-type"].startswith("text/event-stream")

@@ -100,6 +100,36 @@ async def test_a_key_begins_one_run(house: FlowHouse) -> None:
     assert len((await house.runs.page(ME, 10, None, RunFilter()))[0]) == 2
 
 
+async def test_a_key_finds_its_run_whatever_its_reference_means_by_now(house: FlowHouse) -> None:
+    version = await house.flow(ME, shouting())
+    asked: dict[str, Any] = {"idempotency_key": "k", "max_cost": 7}
+    assert await house.runs.begun_before(ME, "sample@prod", {"text": "a"}, **asked) is None
+    first = await house.runs.start(ME, version, {"text": "a"}, reference="sample@prod", **asked)
+    moved = replace(version, version="f" * 64)
+    assert (await house.runs.start(ME, moved, {"text": "a"}, reference="sample@prod", **asked)).id == first.id
+    found = await house.runs.begun_before(ME, "sample@prod", {"text": "a"}, **asked)
+    assert found is not None
+    assert found.id == first.id
+    for reference, text in (("sample@beta", "a"), ("sample@prod", "b")):
+        with pytest.raises(IdempotencyKeyReused):
+            await house.runs.begun_before(ME, reference, {"text": text}, **asked)
+    assert await house.runs.begun_before(caller(*SCOPES), "sample@prod", {"text": "b"}, **asked) is None
+    with pytest.raises(Denied):
+        await house.runs.begun_before(caller("flows:read"), "sample@prod", {"text": "a"}, **asked)
+
+
+async def test_the_key_of_a_trigger_is_its_own_whoever_it_acts_as(house: FlowHouse) -> None:
+    version = await house.flow(ME, shouting())
+    asked: dict[str, Any] = {"trigger": Trigger("schedule", "trig_1"), "idempotency_key": "trigger:1"}
+    first = await house.runs.start(ME, version, {"text": "a"}, **asked)
+    assert (await house.runs.start(caller(*SCOPES), version, {"text": "b"}, **asked)).id == first.id
+    found = await house.runs.begun_before(caller(*SCOPES), "other", {}, **asked)
+    assert found is not None
+    assert found.id == first.id
+    other: dict[str, Any] = {**asked, "trigger": Trigger("schedule", "trig_2")}
+    assert await house.runs.begun_before(ME, "sample", {"text": "a"}, **other) is None
+
+
 async def test_a_project_has_so_many_unfinished_runs(place: Place, database: Database) -> None:
     await install_default(database, SystemClock())
     async with flow_house(place, database, max_unfinished=1) as house:

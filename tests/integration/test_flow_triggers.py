@@ -48,9 +48,10 @@ class Versions:
 
     def __init__(self) -> None:
         self.document: Document = loaded(FLOW)
+        self.gone = False
 
     async def resolve(self, caller: Caller, reference: str) -> Any:
-        if reference.partition("@")[0] not in ("tickets", FLOW_ID):
+        if self.gone or reference.partition("@")[0] not in ("tickets", FLOW_ID):
             raise NotFound(f"there is no flow {reference!r}")
         return SimpleNamespace(flow_id=FLOW_ID, flow_name="tickets", version="v" * 64, document=self.document)
 
@@ -96,6 +97,18 @@ class Runs:
         if killed:
             raise asyncio.CancelledError
         return SimpleNamespace(id=self.by_key[idempotency_key])
+
+    async def begun_before(
+        self,
+        caller: Caller,
+        reference: str,
+        inputs: Mapping[str, Any],
+        *,
+        trigger: Trigger,
+        idempotency_key: str | None,
+    ) -> Any:
+        found = self.by_key.get(idempotency_key or "")
+        return None if found is None else SimpleNamespace(id=found)
 
 
 FLOW = flow(
@@ -347,6 +360,18 @@ async def test_what_was_killed_after_the_run_began_finds_it_again(world: World) 
     fired = await world.firings.delivered(trigger.id, world.sent(), BODY)
     [begun], _ = await world.service.firings(me, trigger.id, 10, None)
     assert (len(world.runs.begun), begun.id, begun.run_id) == (1, pending.id, fired.run_id)
+
+
+async def test_a_run_that_began_is_found_again_though_its_flow_is_gone(world: World) -> None:
+    me = await world.key()
+    trigger = await world.webhook(me)
+    world.runs.killed_after = True
+    with pytest.raises(asyncio.CancelledError):
+        await world.firings.delivered(trigger.id, world.sent(), BODY)
+    world.versions.gone = True
+    fired = await world.firings.delivered(trigger.id, world.sent(), BODY)
+    [begun], _ = await world.service.firings(me, trigger.id, 10, None)
+    assert (len(world.runs.begun), begun.run_id, begun.error) == (1, fired.run_id, None)
 
 
 async def test_a_body_that_is_no_json_is_refused(world: World) -> None:

@@ -43,6 +43,7 @@ class Played:
         trigger: Trigger = _USUAL,
         idempotency_key: str | None = None,
         max_cost: int | None = None,
+        reference: str | None = None,
     ) -> FlowRun:
         if "question" in version.document.interface.inputs and not isinstance(inputs.get("question"), str):
             raise Invalid("question: must be given, as a text", param="question")
@@ -67,6 +68,18 @@ class Played:
         if idempotency_key is not None:
             self.keys[idempotency_key] = run.id
         return run
+
+    async def begun_before(
+        self,
+        caller: Caller,
+        reference: str,
+        inputs: Mapping[str, Json],
+        *,
+        idempotency_key: str | None,
+        max_cost: int | None = None,
+    ) -> FlowRun | None:
+        found = self.keys.get(idempotency_key or "")
+        return None if found is None else self.runs[found]
 
     async def get(self, caller: Caller, run_id: str) -> FlowRun:
         return self.runs[run_id]

@@ -105,14 +105,7 @@ def _add_running(routes: APIRouter, flows: FlowService, runs: Runs, streams: Str
         caller: Runner, reference: Reference, body: RunBody, idempotency_key: IdempotencyKey = None
     ) -> Response:
         """Run a stored version of a flow as the caller, whose limits and budgets apply."""
-        version = await flows.resolve(caller, reference)
-        run = await runs.start(
-            caller,
-            version,
-            body.inputs,
-            idempotency_key=idempotency_key,
-            max_cost=None if body.max_cost_usd is None else from_usd(body.max_cost_usd),
-        )
+        run = await _begun(caller, flows, runs, reference, body, idempotency_key)
         if body.mode == "stream" and (stream := await _stream(caller, streams, run)) is not None:
             headers = {"location": f"/api/v1/flow-runs/{run.id}"}
             return PublishedFrames(streams, stream, partial(_ended, caller, runs, run), headers)
@@ -166,6 +159,19 @@ def _add_publishing(routes: APIRouter, flows: FlowService, publishing: Publishin
 
 def _named(version: FlowVersion) -> str:
     return f"{version.flow_name}@{version.alias or version.version}"
+
+
+async def _begun(
+    caller: Caller, flows: FlowService, runs: Runs, reference: str, body: RunBody, key: str | None
+) -> FlowRun:
+    """The run that the key began before, else a new one."""
+    most = None if body.max_cost_usd is None else from_usd(body.max_cost_usd)
+    # First, since the alias may have moved and the flow may be put away by now.
+    run = await runs.begun_before(caller, reference, body.inputs, idempotency_key=key, max_cost=most)
+    if run is not None:
+        return run
+    version = await flows.resolve(caller, reference)
+    return await runs.start(caller, version, body.inputs, idempotency_key=key, max_cost=most, reference=reference)
 
 
 async def _stream(caller: Caller, streams: Streams, run: FlowRun) -> Stream | None:

@@ -22,8 +22,21 @@ class Runs(Protocol):
         trigger: Trigger = ...,
         idempotency_key: str | None = None,
         max_cost: Micros | None = None,
+        reference: str | None = None,
     ) -> FlowRun:
         """A run of a stored version; Invalid for inputs that do not fit it."""
+        ...
+
+    async def begun_before(
+        self,
+        caller: Caller,
+        reference: str,
+        inputs: Mapping[str, Json],
+        *,
+        idempotency_key: str | None,
+        max_cost: Micros | None = None,
+    ) -> FlowRun | None:
+        """The run that a key began before, whatever the reference means by now."""
         ...
 
     async def get(self, caller: Caller, run_id: str) -> FlowRun:

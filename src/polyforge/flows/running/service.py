@@ -92,17 +92,19 @@ class RunService:
         max_cost: Micros | None = None,
         parent: FlowRun | None = None,
         targets: Sequence[str] | None = None,
+        reference: str | None = None,
     ) -> FlowRun:
         """A run of a stored version. Invalid for inputs that do not fit it, and for a version that cannot run here.
 
         With a key it is begun once: whoever repeats it gets that run, IdempotencyKeyReused where they ask another.
+        `reference` is how the caller names the version; what it means may change before they repeat it.
         RateLimited when too many runs of the project are unfinished.
         """
         authorize(caller, PERMISSION)
         check_inputs(version.document.interface, inputs)
         self._check_size(inputs)
-        asked = [version.flow_id, version.version, inputs, max_cost, targets]
-        key, request = _key(caller, trigger, idempotency_key), hashlib.sha256(_encode(asked)).hexdigest()
+        named = reference or f"{version.flow_id}@{version.version}"
+        key, request = _key(caller, trigger, idempotency_key), _request(trigger, named, inputs, max_cost, targets)
         if key is not None and (known := await self._keyed(caller, key, request)) is not None:
             return known
         if version.version not in self._checked:
@@ -134,6 +136,23 @@ class RunService:
             "created_at": self._clock.now(),
         }
         return await self._made(caller, values, key, request)
+
+    async def begun_before(
+        self,
+        caller: Caller,
+        reference: str,
+        inputs: Mapping[str, Json],
+        *,
+        idempotency_key: str | None,
+        trigger: Trigger = Trigger(),  # noqa: B008  it is frozen
+        max_cost: Micros | None = None,
+    ) -> FlowRun | None:
+        """The run that `start` made with a key before, whatever the reference means by now; None without one."""
+        authorize(caller, PERMISSION)
+        key = _key(caller, trigger, idempotency_key)
+        if key is None:
+            return None
+        return await self._keyed(caller, key, _request(trigger, reference, inputs, max_cost, None))
 
     async def _made(self, caller: Caller, values: dict[str, Any], key: str | None, request: str) -> FlowRun:
         scope, run_id = scope_of(caller), values["id"]
@@ -341,12 +360,24 @@ def is_last(event: RunEvent) -> bool:
 
 
 def _key(caller: Caller, trigger: Trigger, key: str | None) -> str | None:
-    """A key as it is kept: nobody meets another's."""
+    """A key as it is kept: nobody meets another's. Those of a trigger are its own, whoever it acts as by now."""
     if key is None:
         return None
     if not 0 < len(key) <= _MAX_KEY:
         raise Invalid(f"a key has 1 to {_MAX_KEY} characters", param="idempotency-key")
-    return hashlib.sha256(_encode([caller.key_id, trigger.kind, key])).hexdigest()
+    return hashlib.sha256(_encode([trigger.id or caller.key_id, trigger.kind, key])).hexdigest()
+
+
+def _request(
+    trigger: Trigger,
+    reference: str,
+    inputs: Mapping[str, Json],
+    max_cost: Micros | None,
+    targets: Sequence[str] | None,
+) -> str:
+    """What is asked for with a key. A trigger asks once with each, so changes to it make no other request of it."""
+    asked = [reference, inputs, max_cost, targets] if trigger.id is None else [trigger.id]
+    return hashlib.sha256(_encode(asked)).hexdigest()
 
 
 def _same(found: tuple[FlowRun, str], request: str) -> FlowRun:

@@ -64,6 +64,18 @@ class Runs(Protocol):
         """Begin a run that acts as a caller; the same key gives the same run."""
         ...
 
+    async def begun_before(
+        self,
+        caller: Caller,
+        reference: str,
+        inputs: Mapping[str, Json],
+        *,
+        trigger: Trigger,
+        idempotency_key: str | None,
+    ) -> Begun | None:
+        """The run that a trigger began with a key before, whatever became of the flow and of the trigger."""
+        ...
+
 
 class Firings:
     """Fires triggers: by the clock, by calls from outside, by hand."""
@@ -144,14 +156,22 @@ class Firings:
         if firing.run_id is not None:
             return Fired(firing.run_id, repeated=True)
         try:
-            version = await self._versions.resolve(caller, trigger.flow)
-            occasion, key = Trigger(trigger.kind, trigger.id, outputs), f"trigger:{firing.id}"
-            run = await self._runs.start(caller, version, trigger.inputs, trigger=occasion, idempotency_key=key)
+            run = await self._run(caller, trigger, Trigger(trigger.kind, trigger.id, outputs), f"trigger:{firing.id}")
         except PolyforgeError as error:
             await self._settle(scope_of(caller), firing.id, None, error.message[:_LONGEST_ERROR])
             raise
         await self._settle(scope_of(caller), firing.id, run.id, None)
         return Fired(run.id, repeated=False)
+
+    async def _run(self, caller: Caller, trigger: FlowTrigger, occasion: Trigger, key: str) -> Begun:
+        """The run of a firing: the one that began before this process or another was killed, else a new one."""
+        begun = await self._runs.begun_before(
+            caller, trigger.flow, trigger.inputs, trigger=occasion, idempotency_key=key
+        )
+        if begun is not None:
+            return begun
+        version = await self._versions.resolve(caller, trigger.flow)
+        return await self._runs.start(caller, version, trigger.inputs, trigger=occasion, idempotency_key=key)
 
     async def _noted(self, scope: Scope, trigger_id: str, delivery: str) -> tuple[FlowTrigger, Firing]:
         """The trigger with a row for this delivery: the one that it has, or a new one where there is room."""

@@ -199,6 +199,7 @@ class FlowBench:
         self.at_once = 16
         self.done: Counter[str] = Counter()
         self.current: Run | None = None
+        self.who: Callable[[], Awaitable[Caller]] = _me
 
     def tell(self, topic: str) -> None:
         """Leave a message for the run that goes on."""
@@ -246,7 +247,7 @@ class FlowBench:
         money = Money(self.most)
         writing = asyncio.create_task(notes.run())
         try:
-            return await Execution(order, self._tools(), context, notes, money, self._caller).run()
+            return await Execution(order, self._tools(), context, notes, money, self.who).run()
         finally:
             writing.cancel()
 
@@ -264,8 +265,9 @@ class FlowBench:
             backoff=0.001,
         )
 
-    async def _caller(self) -> Caller:
-        return ME
+
+async def _me() -> Caller:
+    return ME
 
 
 def _nothing() -> Facilities:

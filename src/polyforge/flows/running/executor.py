@@ -20,8 +20,9 @@ from polyforge.flows.porttypes import ANY, list_of, parse_type
 from polyforge.flows.running.calls import CurrentCaller, Here, Money
 from polyforge.flows.running.frames import SKIPPED, Board, Done, Frame, Part, made
 from polyforge.flows.running.interface import check_inputs
+from polyforge.flows.running.needed import needed
 from polyforge.flows.running.notes import RunNotes
-from polyforge.flows.running.records import Decision, NodeFailed, Question, RunError, Site
+from polyforge.flows.running.records import Decision, NodeFailed, Question, RunError
 from polyforge.flows.running.scene import Order, Scene, Tools
 from polyforge.flows.running.steps import MAX_RESULT, NodeSteps, dealt_with
 from polyforge.flows.running.supply import Supply
@@ -160,12 +161,14 @@ class Execution:
         text = rendered(params["question"], inputs)
         assignees = tuple(params["assignees"])
         question = Question(here.node, here.path, text, params.get("form"), inputs.get("show"), assignees, seconds)
-        approval = await self._steps.kept(f"{name}:ask", lambda: self._tools.approvals.ask(site, question))
+        ask = partial(self._tools.approvals.ask, site, question)
+        asking = partial(needed, self._tools, here, "nobody can be asked", ask)
+        approval = await self._steps.kept(f"{name}:ask", asking)
         self._notes.event("node.waiting", here.node, here.path, approval=approval, question=text[:2_000])
         with self._waiting():
             topic, message = f"{TOPIC}{approval}", text[:300]
             await self._context.wait_for(name, topic, code="approval", message=message, timeout_seconds=seconds)
-        found = await self._steps.kept(f"{name}:decided", lambda: self._decided(site, approval))
+        found = await self._steps.kept(f"{name}:decided", lambda: self._decided(here, approval))
         done = _way(msgspec.convert(found, Decision))
         self._steps.finished(here, name, done)
         return done
@@ -174,13 +177,16 @@ class Execution:
         """What an earlier run waited for, where this one takes it over."""
         if self._order.parent is None:
             return None
-        done = msgspec.convert(await self._steps.kept(f"{name}:taken", lambda: self._steps.taken(name)), Done | None)
+        done = msgspec.convert(
+            await self._steps.kept(f"{name}:taken", lambda: self._steps.taken(here, name)), Done | None
+        )
         if done is not None:
             self._steps.finished(here, name, done)
         return done
 
-    async def _decided(self, site: Site, approval: str) -> Any:
-        return msgspec.to_builtins(await self._tools.approvals.close(site, approval))
+    async def _decided(self, here: Here, approval: str) -> Any:
+        close = partial(self._tools.approvals.close, self._order.site, approval)
+        return msgspec.to_builtins(await needed(self._tools, here, "what was decided cannot be read", close))
 
     @contextmanager
     def _waiting(self) -> Generator[None]:

@@ -3,7 +3,8 @@
 import asyncio
 import hashlib
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -14,6 +15,7 @@ from polyforge.flows.running.caching import result_key
 from polyforge.flows.running.calls import Call, CurrentCaller, Here, Money, error_outputs, failure_of
 from polyforge.flows.running.contract import NodeRun
 from polyforge.flows.running.frames import Done, Frame, made
+from polyforge.flows.running.needed import needed
 from polyforge.flows.running.notes import RunNotes
 from polyforge.flows.running.records import MAX_INLINE, NodeFailed, RunError
 from polyforge.flows.running.scene import Order, Scene, Tools
@@ -21,6 +23,7 @@ from polyforge.flows.running.supply import Supply
 from polyforge.jobs.running import JobContext
 from polyforge.kernel.errors import Invalid, PolyforgeError, TimedOut
 from polyforge.telemetry.logs import get_logger
+from polyforge.tenancy.callers import Caller
 
 MAX_RESULT: Final = 16 * 1024 * 1024
 """Bytes of the outputs of one node, and of what one loop collects."""
@@ -104,9 +107,9 @@ class NodeSteps:
             await asyncio.sleep(_LOOK_SECONDS)
         return found
 
-    async def taken(self, name: str) -> Any:
+    async def taken(self, here: Here, name: str) -> Any:
         """What an earlier run made under a name, as a step keeps it; None where nothing is taken over."""
-        return msgspec.to_builtins(await self._taken(name))
+        return msgspec.to_builtins(await self._taken(here, name))
 
     def finished(self, here: Here, name: str, done: Done) -> None:
         """Tell of a node that is done."""
@@ -131,7 +134,7 @@ class NodeSteps:
     async def _done(self, scene: Scene, step: Step, frame: Frame, name: str, chosen: frozenset[str] | None) -> Done:
         """Do what a node does; what is kept of it."""
         here = scene.here(step.id, frame)
-        if (taken := await self._taken(name)) is not None:
+        if (taken := await self._taken(here, name)) is not None:
             return taken
         began = self._tools.clock.monotonic()
         spent = _Spent()
@@ -146,7 +149,7 @@ class NodeSteps:
         self._tools.seen(step.type, seconds)
         return msgspec.structs.replace(done, cost=spent.micros, seconds=round(seconds, 6))
 
-    async def _taken(self, name: str) -> Done | None:
+    async def _taken(self, here: Here, name: str) -> Done | None:
         """A result of an earlier run, which this one keeps too."""
         done = self._order.taken.get(name)
         if done is None:
@@ -154,8 +157,10 @@ class NodeSteps:
         stored = None
         if done.stored is not None:
             assert self._order.parent is not None, "what is taken over comes from somewhere"
-            data = await self._tools.values.load(self._order.parent, done.stored)
-            stored = await self._tools.values.keep(self._order.site, data)
+            load = partial(self._tools.values.load, self._order.parent, done.stored)
+            stored = await self._stored(
+                here, await needed(self._tools, here, "the earlier result cannot be read", load)
+            )
         return msgspec.structs.replace(done, stored=stored, cost=0, cached=True)
 
     async def _repeated(
@@ -167,9 +172,10 @@ class NodeSteps:
             self._notes.event("node.started", here.node, here.path, **({"try": number + 1} if number else {}))
             try:
                 inputs = await self._supply.inputs(scene, step, frame, chosen)
-                call = await self._call(here, step, frame, name, inputs)
+                caller = await needed(self._tools, here, "who it acts for cannot be looked up", self._caller)
+                call = self._call(here, step, frame, name, inputs, caller)
                 spent.calls.append(call)
-                return await self._tried(scene, step, call)
+                return await self._tried(scene, step, here, call)
             except NodeFailed:
                 raise
             except Exception as error:
@@ -182,9 +188,9 @@ class NodeSteps:
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))
         raise AssertionError("the last try ends it")
 
-    async def _call(self, here: Here, step: Step, frame: Frame, name: str, inputs: dict[str, Json]) -> Call:
+    def _call(self, here: Here, step: Step, frame: Frame, name: str, inputs: dict[str, Json], caller: Caller) -> Call:
         return Call(
-            self._order.site, here, frame.path, step.params, inputs, await self._caller(),
+            self._order.site, here, frame.path, step.params, inputs, caller,
             self._context.idempotency_key(name), self._tools.facilities, self._notes, self._money,
         )  # fmt: skip
 
@@ -193,11 +199,11 @@ class NodeSteps:
             _log.error("a node failed unexpectedly", run=self._order.site.run_id, node=here.node, exc_info=error)
         return failure_of(error, here)
 
-    async def _tried(self, scene: Scene, step: Step, call: Call) -> Done:
+    async def _tried(self, scene: Scene, step: Step, here: Here, call: Call) -> Done:
         """One try."""
         runner = self._runner(step)
         key = result_key(self._tools.types, step, call.inputs, call.caller)
-        if key is not None and (found := await self._tools.results.find(call.caller, key)) is not None:
+        if key is not None and (found := await self._found(here, call.caller, key)) is not None:
             return msgspec.structs.replace(made(found), cached=True)
         limit = asyncio.timeout(step.timeout_s)
         try:
@@ -207,10 +213,21 @@ class NodeSteps:
             if not limit.expired():
                 raise
             raise TimedOut(f"it took longer than {step.timeout_s} s; raise `timeout_s`, or give it less") from error
-        done = await self._storable(scene, step, outputs)
+        done = await self._storable(scene, step, here, outputs)
         if key is not None and done.outputs is not None:
-            await self._tools.results.keep(call.caller, key, done.outputs)
+            await self._keep_found(call.caller, key, done.outputs)
         return done
+
+    async def _found(self, here: Here, caller: Caller, key: str) -> Mapping[str, Json] | None:
+        find = partial(self._tools.results.find, caller, key)
+        return await needed(self._tools, here, "kept results cannot be looked through", find)
+
+    async def _keep_found(self, caller: Caller, key: str, outputs: Mapping[str, Json]) -> None:
+        """Keep a result for later runs; this one does not need it."""
+        try:
+            await self._tools.results.keep(caller, key, outputs)
+        except PolyforgeError as error:
+            _log.warning("a result could not be kept for later runs", run=self._order.site.run_id, reason=error.message)
 
     def _runner(self, step: Step) -> NodeRun:
         found = self._tools.runners.get((step.type, step.v))
@@ -218,7 +235,7 @@ class NodeSteps:
             raise Invalid(f"nodes of the type {step.type}@{step.v} cannot run in this installation")
         return found
 
-    async def _storable(self, scene: Scene, step: Step, outputs: dict[str, Json]) -> Done:
+    async def _storable(self, scene: Scene, step: Step, here: Here, outputs: dict[str, Json]) -> Done:
         """Outputs as a step keeps them: by their hash in the object store where they are long."""
         if unknown := outputs.keys() - self._supply.ports(scene, step).outputs.keys():
             raise RuntimeError(f"{step.type} gave outputs that it does not have: {sorted(unknown)}")
@@ -228,7 +245,11 @@ class NodeSteps:
         self._held += len(data)
         if len(data) <= (MAX_INLINE if self._held <= MOST_HELD else _SMALL):
             return made(_decode(data))
-        return Done(tuple(outputs), None, await self._tools.values.keep(self._order.site, data))
+        return Done(tuple(outputs), None, await self._stored(here, data))
+
+    async def _stored(self, here: Here, data: bytes) -> str:
+        keep = partial(self._tools.values.keep, self._order.site, data)
+        return await needed(self._tools, here, "what it gives cannot be kept", keep)
 
 
 class _Spent:

@@ -1,7 +1,7 @@
 """What goes into the parts of a run: values that are written down, and those that others made, converted."""
 
-import asyncio
 from collections.abc import Mapping
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -10,14 +10,12 @@ from polyforge.flows.document import Json
 from polyforge.flows.nodetypes import Port, Ports
 from polyforge.flows.plan import Argument, Step, Value, Wire
 from polyforge.flows.porttypes import PortType
-from polyforge.flows.running.calls import CurrentCaller
+from polyforge.flows.running.calls import CurrentCaller, Here
 from polyforge.flows.running.frames import Frame
-from polyforge.flows.running.records import NodeFailed, RunError
+from polyforge.flows.running.needed import needed
 from polyforge.flows.running.scene import Order, Scene, Tools
 from polyforge.flows.running.values import converted
-from polyforge.kernel.errors import PolyforgeError
 
-_LOADS: Final = 4
 _decode: Final = msgspec.json.Decoder().decode
 
 
@@ -52,8 +50,8 @@ class Supply:
             return given.value
         value = await self.value(given, frame)
         if given.coerce == "text_to_document":
-            caller = await self._caller()
-            return dict(await self._tools.facilities.objects.put(caller, str(value).encode(), "text/plain"))
+            what = f"what {given.source} gave cannot be kept as a document"
+            return await needed(self._tools, Here(given.source, ""), what, lambda: self._document(str(value)))
         return converted(given.coerce, value, wanted)
 
     async def value(self, wire: Wire, frame: Frame) -> Json:
@@ -62,20 +60,13 @@ class Supply:
         assert done is not None, "nothing runs before what it takes is there"
         if done.stored is None:
             return (done.outputs or {})[wire.port]
-        return _decode(await self._load(done.stored, wire.source))[wire.port]
+        name, what = done.stored, f"what {wire.source} gave cannot be read"
+        load = partial(self._tools.values.load, self._site, name)
+        return _decode(await needed(self._tools, Here(wire.source, ""), what, load))[wire.port]
 
     async def collected(self, wires: Mapping[str, Wire], frame: Frame) -> dict[str, Json]:
         """What wires bring by name, without what was skipped."""
         return {name: await self.value(wire, frame) for name, wire in wires.items() if frame.is_live(wire)}
 
-    async def _load(self, name: str, source: str) -> bytes:
-        """NodeFailed, which no policy deals with, where it cannot be had: another time it could, and would count."""
-        for pause in range(_LOADS):
-            try:
-                return await self._tools.values.load(self._site, name)
-            except PolyforgeError as error:
-                if pause + 1 == _LOADS or not error.retryable:
-                    failure = RunError(error.code, f"what {source} gave cannot be read: {error.message}", source)
-                    raise NodeFailed(failure, fatal=True) from error
-            await asyncio.sleep(self._tools.backoff * 2**pause)
-        raise AssertionError("the last try ends it")
+    async def _document(self, text: str) -> Json:
+        return dict(await self._tools.facilities.objects.put(await self._caller(), text.encode(), "text/plain"))

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -223,6 +223,71 @@ async def test_what_was_left_out_stays_out_after_a_kill() -> None:
         await made.run(KillingJournal(made.shelf, 3, after=True))
     broken = False
     assert await made.run() == {"all": [1, 2, 4]}
+
+
+class Moody:
+    """Does what `work` does, but for the first times, when it cannot be had."""
+
+    def __init__(self, work: Callable[..., Awaitable[Any]], times: int) -> None:
+        self._work = work
+        self.left = times
+
+    async def __call__(self, *given: Any, **named: Any) -> Any:
+        self.left -= 1
+        if self.left >= 0:
+            raise Unavailable("busy")
+        return await self._work(*given, **named)
+
+
+LONG = "x" * (MAX_INLINE + 1)
+
+
+def kept_long() -> FlowBench:
+    """A flow whose outputs are long, and whose nodes leave items out where they fail."""
+
+    async def copy(call: NodeCall) -> Outputs:
+        return {"value": LONG + str(call.inputs["a"])}
+
+    return bench(failing(on_error="leave_out"), data_transform=copy)
+
+
+def without_callers(made: FlowBench, times: int) -> Moody:
+    made.who = moody = Moody(made.who, times)
+    return moody
+
+
+def without_room(made: FlowBench, times: int) -> Moody:
+    made.values.keep = moody = Moody(made.values.keep, times)
+    return moody
+
+
+@pytest.mark.parametrize("break_", [without_callers, without_room])
+async def test_what_the_runner_cannot_have_is_waited_for_and_no_failure_of_the_node(
+    break_: Callable[[FlowBench, int], Moody],
+) -> None:
+    made = kept_long()
+    break_(made, 2)
+    assert await made.run() == {"all": [f"{LONG}{number}" for number in (1, 2, 3, 4)]}
+    assert set(made.done.values()) == {1}, "no node is run again for it"
+    made = kept_long()
+    moody = break_(made, 1_000)
+    with pytest.raises(NodeFailed, match="busy") as failed:
+        await made.run()
+    assert (failed.value.fatal, failed.value.code) == (True, "unavailable")
+    assert made.pages.of("item.left_out") == []
+    moody.left = 0
+    assert len((await made.run())["all"]) == 4
+
+
+async def test_who_cannot_be_asked_now_is_asked_later() -> None:
+    made = bench(deciding())
+    made.approvals.ask = Moody(made.approvals.ask, 2)
+    made.approvals.close = Moody(made.approvals.close, 2)
+    made.approvals.decisions["appr_0"] = Decision("expired")
+    run = asyncio.create_task(made.run())
+    await eventually_async(lambda: "waiting" in made.pages.states)
+    made.tell("approval:appr_0")
+    assert await run == {"late": "late"}
 
 
 async def test_a_longer_list_than_allowed_fails() -> None:
@@ -499,6 +564,17 @@ async def test_results_are_taken_from_earlier_runs_where_nothing_that_counts_dif
     other.results = made.results
     assert await other.run() == {"answer": "You said: Answer: How?"}
     assert [key for key in other.done if "chat" in key]
+
+
+async def test_kept_results_that_cannot_be_had_now_are_waited_for_and_not_needed_to_go_on() -> None:
+    value = answering()
+    value["nodes"]["chat"]["policy"] = {"cache": "auto"}
+    value["nodes"]["chat"]["params"]["temperature"] = 0
+    made = bench(value, inputs={"question": "Why?"}, model_chat=answer)
+    made.results.find = Moody(made.results.find, 2)
+    made.results.keep = Moody(made.results.keep, 1_000)
+    assert await made.run() == {"answer": "You said: Answer: Why?"}
+    assert [count for key, count in made.done.items() if "chat" in key] == [1]
 
 
 def rich() -> Json:

@@ -57,6 +57,7 @@ def settings(tmp_path: Path, upstream: Upstream) -> dict[str, Any]:
             "no-mail": {"use": "pii", "action": "block", "kinds": ["email"]},
             "mask": {"use": "pii", "action": "mask", "kinds": ["email"]},
         },
+        "idempotency": {"max_bytes": 4_096},
         "flows": {"code": True, "connections": {"sales": {"url": f"sqlite:///{tmp_path}/sales.db"}}},
     }
 
@@ -136,6 +137,21 @@ async def test_a_chat_that_fails_is_not_kept(house: House, upstream: Upstream) -
         await house.run("model.chat", {**MODEL, "prompt": "!"}, once="cut")
     assert house.call.tokens == ["one"]
     assert (await house.run("model.chat", {**MODEL, "prompt": "!"}, once="cut"))["text"] == "whole"
+
+
+async def test_an_answer_that_was_too_large_to_be_kept_is_asked_for_again(house: House, upstream: Upstream) -> None:
+    long = "word " * 2_000
+    upstream.script("gpt", Answer(long, tokens=Tokens(100, 10)))
+    schema = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
+    for tries in (1, 2):
+        assert (await house.run("model.chat", {**MODEL, "prompt": "?"}, once="told"))["text"] == long
+        assert house.call.spent == 200
+        assert len(upstream.requests("gpt")) == tries
+    upstream.script("gpt", Answer(json.dumps({"a": long}), tokens=Tokens(100, 10)))
+    for tries in (3, 4):
+        found = await house.run("model.extract", {**MODEL, "schema": schema}, once="whole", text="?")
+        assert found == {"value": {"a": long}}
+        assert len(upstream.requests("gpt")) == tries
 
 
 async def test_a_model_that_the_caller_may_not_use_is_not_there(house: House, upstream: Upstream) -> None:

@@ -20,12 +20,13 @@ from polyforge.gateway.job import Job
 from polyforge.gateway.lineup import Lineup, Lineups
 from polyforge.kernel.chat import ChatRequest, ChatResult
 from polyforge.kernel.clock import Clock
-from polyforge.kernel.errors import Invalid, ModelNotFound, UpstreamFailed
+from polyforge.kernel.errors import IdempotencyAnswerLost, Invalid, ModelNotFound, UpstreamFailed
 from polyforge.kernel.ids import new_ulid
 from polyforge.kernel.money import Micros
 from polyforge.kernel.tasks import EmbeddingResult, InferenceRequest
 from polyforge.ports.provider import Reply
 from polyforge.telemetry.hops import Hops
+from polyforge.telemetry.logs import get_logger
 from polyforge.tenancy.callers import Caller
 from polyforge.tenancy.idempotency.service import Claim, Idempotency, KeptAnswer, request_digest
 
@@ -33,6 +34,7 @@ EMBEDDINGS: Final = "/v1/embeddings"
 _PRICE: Final = re.compile(rb"price=(\d{1,18})")
 _KIND: Final = b"application/json; price=%d"
 _OK: Final = 200
+_log = get_logger(__name__)
 
 
 class Answered(msgspec.Struct, frozen=True, gc=False):
@@ -60,6 +62,7 @@ class CallsModels(Protocol):
         self, caller: Caller, url: str, body: bytes, *, key: bytes | None, tags: tuple[str, ...]
     ) -> Answered:
         """The answer to a body. With a key it is asked for once: whoever repeats it gets what came of it.
+        An answer that was too large to be kept is asked for again.
 
         Any PolyforgeError where there is none.
         """
@@ -101,7 +104,11 @@ class ModelCaller:
         """The answer to a body."""
         if key is None:
             return await self._ask(caller, url, body, tags)
-        found = await self._idempotency.claim(caller, key, request_digest(url, body))
+        try:
+            found = await self._idempotency.claim(caller, key, request_digest(url, body))
+        except IdempotencyAnswerLost:
+            _log.warning("a model is asked and paid again: its answer was too large to be kept", url=url)
+            return await self._ask(caller, url, body, tags)
         if not isinstance(found, Claim):
             price = _PRICE.search(found.content_type)
             return Answered(new_ulid(), found.body, int(price[1]) if price else 0)

@@ -4,10 +4,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from polyforge.kernel.errors import IdempotencyAnswerLost
+from polyforge.telemetry.logs import get_logger
 from polyforge.tenancy.callers import Caller
 from polyforge.tenancy.idempotency.service import Claim, Idempotency, KeptAnswer, request_digest
 
 _OK: Final = 200
+_log = get_logger(__name__)
 
 
 class Once:
@@ -21,9 +24,13 @@ class Once:
     ) -> tuple[bytes, bytes]:
         """What comes of the work, or came of it before: a note and a body. Work that fails may be done again.
 
-        IdempotencyKeyReused where the key was for something else, IdempotencyAnswerLost where the body was too large.
+        What gave more than is kept is done again. IdempotencyKeyReused where the key was for something else.
         """
-        found = await self._idempotency.claim(caller, key, request_digest(what, asked))
+        try:
+            found = await self._idempotency.claim(caller, key, request_digest(what, asked))
+        except IdempotencyAnswerLost:
+            _log.warning("something is done and paid again: what came of it was too large to be kept", what=what)
+            return await work()
         if not isinstance(found, Claim):
             return found.content_type, found.body
         kept = False

@@ -12,7 +12,7 @@ from polyforge.tenancy.callers import Caller
 
 MAX_DEPTH = 5
 """Flows inside one another."""
-MAX_VERSIONS = 50
+MAX_SUB_FLOWS = 50
 """That take part in one run."""
 CALL = "flow.call"
 Pinned = dict[str, dict[str, tuple[str, str]]]
@@ -28,35 +28,61 @@ class Pins(msgspec.Struct, frozen=True):
 
 async def pin(versions: FlowVersions, caller: Caller, version: FlowVersion) -> Pins:
     """Look up the sub-flows of a version, and theirs. Invalid for flows that call themselves, or too many."""
-    pinned: Pinned = {}
-    waiting: list[tuple[FlowVersion, tuple[str, ...]]] = [(version, (version.flow_id,))]
-    while waiting:
-        current, around = waiting.pop()
-        if current.version in pinned and not pinned[current.version]:
-            continue
-        found = pinned.setdefault(current.version, {})
-        for node, reference in _calls(current.document):
-            target = await _target(versions, caller, node, reference)
-            if target.flow_id in around:
+    walk = _Walk(versions, caller)
+    await walk.visit(version, (version.flow_id,))
+    whole = msgspec.json.encode([version.version, walk.pinned], order="deterministic")
+    return Pins(walk.pinned, hashlib.sha256(whole).hexdigest())
+
+
+class _Inside(msgspec.Struct, frozen=True):
+    """A version with what it calls: all flows of it, and how deep they are nested."""
+
+    flows: frozenset[str]
+    depth: int
+
+
+class _Walk:
+    """Looks up each reference, and goes through each version, once, however many nodes call it."""
+
+    def __init__(self, versions: FlowVersions, caller: Caller) -> None:
+        self.pinned: Pinned = {}
+        self._versions = versions
+        self._caller = caller
+        self._known: dict[str, FlowVersion] = {}
+        self._visited: dict[tuple[str, str], _Inside] = {}
+
+    async def visit(self, version: FlowVersion, around: tuple[str, ...]) -> _Inside:
+        """Go through a version that is called within the flows `around`, itself the last of them."""
+        flows, depth = {version.flow_id}, 1
+        found = self.pinned.setdefault(version.version, {})
+        for node, reference in _calls(version.document):
+            target = await self._target(node, reference)
+            inside = self._visited.get((target.flow_id, target.version))
+            if target.flow_id in around or (inside is not None and not inside.flows.isdisjoint(around)):
                 raise Invalid(f"node {node}: the flow {target.flow_name} would call itself; take that out", param=node)
-            if len(around) >= MAX_DEPTH:
+            if len(around) + (1 if inside is None else inside.depth) > MAX_DEPTH:
                 raise Invalid(f"node {node}: flows may be nested {MAX_DEPTH} deep; bring some together", param=node)
             found[reference] = (target.flow_id, target.version)
-            waiting.append((target, (*around, target.flow_id)))
-            if len(pinned) + len(waiting) > MAX_VERSIONS:
-                raise Invalid(f"a run may have {MAX_VERSIONS} sub-flows at most; bring some together", param=node)
-    whole = msgspec.json.encode([version.version, pinned], order="deterministic")
-    return Pins(pinned, hashlib.sha256(whole).hexdigest())
+            if inside is None:
+                if len(self.pinned) > MAX_SUB_FLOWS:
+                    raise Invalid(f"a run may have {MAX_SUB_FLOWS} sub-flows at most; bring some together", param=node)
+                inside = await self.visit(target, (*around, target.flow_id))
+            flows |= inside.flows
+            depth = max(depth, 1 + inside.depth)
+        known = self._visited[version.flow_id, version.version] = _Inside(frozenset(flows), depth)
+        return known
+
+    async def _target(self, node: str, reference: str) -> FlowVersion:
+        if reference not in self._known:
+            try:
+                found = await self._versions.resolve(self._caller, reference.removeprefix("flow:"))
+            except NotFound as error:
+                raise Invalid(f"node {node}: {error.message}", param=node) from error
+            self._known[reference] = found
+        return self._known[reference]
 
 
 def _calls(document: Document) -> Iterator[tuple[str, str]]:
     for name, node in sorted(document.nodes.items()):
         if node.type == CALL:
             yield name, node.params["flow"]["$ref"]
-
-
-async def _target(versions: FlowVersions, caller: Caller, node: str, reference: str) -> FlowVersion:
-    try:
-        return await versions.resolve(caller, reference.removeprefix("flow:"))
-    except NotFound as error:
-        raise Invalid(f"node {node}: {error.message}", param=node) from error

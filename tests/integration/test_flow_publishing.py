@@ -9,7 +9,7 @@ import pytest
 
 from polyforge.database.database import Database
 from polyforge.flows.publishing import service as service_module
-from polyforge.flows.publishing import tools
+from polyforge.flows.publishing import tools, waiting
 from polyforge.flows.publishing.tools import FlowTools
 from polyforge.flows.running.records import Trigger
 from polyforge.kernel.clock import FakeClock
@@ -19,6 +19,7 @@ from tests.support.flow_rooms import FlowRooms, caller
 from tests.support.flows import answering
 from tests.support.principals import install_default
 from tests.support.published import SITE, PublishedFlows, publish
+from tests.support.waiting import eventually_async
 from tests.unit.tenancy.samples import NOW
 
 ME = caller()
@@ -54,6 +55,56 @@ async def test_a_run_that_goes_on_and_one_that_failed_say_so(place: PublishedFlo
     failed = await place.call("POST", "ask/run", {"inputs": {"question": "fail"}})
     assert (failed.status_code, failed.json()["error"]["node"], failed.json()["outputs"]) == (200, "chat", None)
     assert (await place.call("POST", "ask/run", {"inputs": {"question": "hang"}, "mode": "async"})).status_code == 202
+
+
+HANGING: dict[str, Any] = {"inputs": {"question": "hang"}}
+
+
+async def test_a_process_that_drains_answers_who_waits(place: PublishedFlows) -> None:
+    calling = asyncio.create_task(place.call("POST", "ask/run", HANGING))
+    await eventually_async(lambda: place.runs.waiting == 1)
+    place.waiters.drain()
+    answer = await calling
+    assert (answer.status_code, answer.headers["location"]) == (202, "/api/v1/flow-runs/run_0")
+    assert (await place.call("POST", "ask/run", HANGING)).status_code == 202, "no other waits"
+
+
+async def test_who_waits_for_runs_is_bounded(place: PublishedFlows, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "MOST_OF_ONE", 1)
+    calling = asyncio.create_task(place.call("POST", "ask/run", HANGING))
+    await eventually_async(lambda: place.runs.waiting == 1)
+    assert (await place.call("POST", "ask/run", HANGING)).status_code == 202, "its run has begun"
+    place.runs.open.set()
+    await calling
+    place.runs.open.clear()
+    calling = asyncio.create_task(place.call("POST", "ask/run", HANGING))
+    await eventually_async(lambda: place.runs.waiting == 1)
+    place.runs.open.set()
+    await calling
+
+
+async def test_nobody_waits_for_who_has_hung_up(place: PublishedFlows) -> None:
+    gone = asyncio.Event()
+    coming = [{"type": "http.request", "body": json.dumps(HANGING).encode(), "more_body": False}]
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        if coming:
+            return coming.pop()
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    path = "/api/v1/flows/ask/run"
+    scope = {"type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "query_string": b""}
+    headers = [(b"content-type", b"application/json")]
+    calling = asyncio.create_task(place({**scope, "headers": headers}, receive, send))
+    await eventually_async(lambda: place.runs.waiting == 1)
+    gone.set()
+    await calling
+    assert (place.runs.waiting, sent[0]["status"], place.runs.runs["run_0"].state) == (0, 202, "running")
 
 
 async def test_the_same_key_is_the_same_run(place: PublishedFlows) -> None:

@@ -12,6 +12,7 @@ from polyforge.flows.keeping.records import FlowVersion
 from polyforge.flows.publishing import api
 from polyforge.flows.publishing.service import PublishingService
 from polyforge.flows.publishing.tools import FlowTools
+from polyforge.flows.publishing.waiting import RunWaiters
 from polyforge.flows.running.records import FlowRun, RunError, RunEvent, Trigger
 from polyforge.flows.running.streams import frame_of
 from polyforge.kernel.errors import Invalid, Unavailable
@@ -33,6 +34,7 @@ class Played:
         self.keys: dict[str, str] = {}
         self.started: list[tuple[Trigger, int | None]] = []
         self.open = asyncio.Event()
+        self.waiting = 0
 
     async def start(
         self,
@@ -85,6 +87,12 @@ class Played:
         return self.runs[run_id]
 
     async def wait(self, caller: Caller, run_id: str, seconds: float) -> FlowRun:
+        if self.runs[run_id].state == "running" and seconds > 0:
+            self.waiting += 1
+            try:
+                await self.open.wait()
+            finally:
+                self.waiting -= 1
         return self.runs[run_id]
 
     async def cancel(self, caller: Caller, run_id: str) -> FlowRun:
@@ -145,7 +153,9 @@ class PublishedFlows:
         self.publishing = PublishingService(rooms.tools, rooms.flows)
         self.tools = FlowTools(self.publishing, self.runs)
         self.caller = caller()
-        self.app = build_management([api.router(rooms.flows, self.publishing, self.runs, self.streams, SITE)])
+        self.waiters = RunWaiters(self.runs)
+        routes = api.router(rooms.flows, self.publishing, self.runs, self.streams, self.waiters, SITE)
+        self.app = build_management([routes])
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         scope["state"] = {"caller": self.caller, "request_id": "r"}

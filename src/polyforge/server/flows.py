@@ -25,7 +25,7 @@ def flow_routers(rooms: FlowPlatform) -> list[APIRouter]:
 def flow_run_routers(rooms: FlowRunPlatform, flows: FlowPlatform, site: str) -> list[APIRouter]:
     """Everything under /api/v1 that is about runs of flows, and what they ask of people."""
     return [
-        publishing_api.router(flows.flows, flows.publishing, rooms.runs, rooms.streams, site),
+        publishing_api.router(flows.flows, flows.publishing, rooms.runs, rooms.streams, rooms.waiters, site),
         running_api.runs_router(rooms.runs, rooms.streams, flows.flows),
         running_api.approvals_router(rooms.approvals, site),
         running_api.approval_links_router(rooms.approvals),

@@ -259,6 +259,7 @@ def _drain(app: Application, grpc: Any | None, platform: GatewayPlatform, overvi
     platform.operations.event_service.drain()
     platform.jobs.logs.drain()
     platform.flow_runs.streams.drain()
+    platform.flow_runs.waiters.drain()
     overview.streams.drain()
     # Half of the time: what comes after the post, and the model host, must end before the supervisor loses patience.
     platform.people.post.drain(platform.settings.server.drain_seconds / 2)

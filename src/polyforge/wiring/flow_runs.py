@@ -4,7 +4,9 @@ from polyforge.database.database import Database
 from polyforge.database.pruning import ExpiryPruning
 from polyforge.flows.built_in import runners
 from polyforge.flows.document import Document
+from polyforge.flows.facilities.removing import ObjectPruning
 from polyforge.flows.keeping.versions import Versions
+from polyforge.flows.publishing.waiting import RunWaiters
 from polyforge.flows.running.approvals import ApprovalService
 from polyforge.flows.running.assignees import Assignees
 from polyforge.flows.running.contract import Facilities
@@ -48,11 +50,13 @@ class FlowRunPlatform:
         values = RunValues(objects)
         self.runs = RunService(chosen, database, flows.flows, flows.types, jobs, values, clock, recorder)
         self.streams = RunStreams(self.runs, clock)
+        self.waiters = RunWaiters(self.runs)
         links = ApprovalLinks(master, clock)
         self.approvals = ApprovalService(database, jobs, Assignees(database), links, standing, clock, recorder)
         self.pruning = (
             RunPruning(database, objects, clock, chosen.retention_days),
             ExpiryPruning(flow_results, database, clock),
+            ObjectPruning(database, objects, clock, max(chosen.retention_days, chosen.result_days)),
         )
         flows.flows.needed_by(self.runs)
 

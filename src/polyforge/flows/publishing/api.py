@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from functools import partial
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Header, Path, Response
+from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import AfterValidator, BaseModel
 from starlette.responses import StreamingResponse
@@ -29,6 +29,7 @@ from polyforge.flows.publishing.schemas import (
 )
 from polyforge.flows.publishing.scripts import to_python
 from polyforge.flows.publishing.service import PublishingService
+from polyforge.flows.publishing.waiting import RunWaiters
 from polyforge.flows.running.records import FlowRun
 from polyforge.kernel.errors import Unavailable
 from polyforge.kernel.money import from_usd
@@ -90,19 +91,21 @@ class PublishedFrames(StreamingResponse):
             self._streams.release(self._stream)
 
 
-def router(flows: FlowService, publishing: PublishingService, runs: Runs, streams: Streams, site: str) -> APIRouter:
+def router(
+    flows: FlowService, publishing: PublishingService, runs: Runs, streams: Streams, waiters: RunWaiters, site: str
+) -> APIRouter:
     """The routes under /api/v1/flows for what is done with versions. `site` is our public address."""
     routes = APIRouter(prefix="/api/v1/flows", tags=["flows"])
-    _add_running(routes, flows, runs, streams)
+    _add_running(routes, flows, runs, streams, waiters)
     _add_describing(routes, flows, publishing, site)
     _add_publishing(routes, flows, publishing)
     return routes
 
 
-def _add_running(routes: APIRouter, flows: FlowService, runs: Runs, streams: Streams) -> None:
+def _add_running(routes: APIRouter, flows: FlowService, runs: Runs, streams: Streams, waiters: RunWaiters) -> None:
     @routes.post("/{reference}/run", response_model=None, responses=_STREAMED)
     async def run_flow(
-        caller: Runner, reference: Reference, body: RunBody, idempotency_key: IdempotencyKey = None
+        request: Request, caller: Runner, reference: Reference, body: RunBody, idempotency_key: IdempotencyKey = None
     ) -> Response:
         """Run a stored version of a flow as the caller, whose limits and budgets apply."""
         run = await _begun(caller, flows, runs, reference, body, idempotency_key)
@@ -110,7 +113,7 @@ def _add_running(routes: APIRouter, flows: FlowService, runs: Runs, streams: Str
             headers = {"location": f"/api/v1/flow-runs/{run.id}"}
             return PublishedFrames(streams, stream, partial(_ended, caller, runs, run), headers)
         if body.mode == "sync":
-            run = await runs.wait(caller, run.id, body.timeout_seconds)
+            run = await waiters.wait(caller, run, body.timeout_seconds, partial(_left, request.receive))
         view = await _told(caller, runs, run)
         headers = {"location": f"/api/v1/flow-runs/{run.id}"}
         return JSONResponse(view.model_dump(mode="json"), 200 if run.finished else 202, headers)
@@ -172,6 +175,12 @@ async def _begun(
         return run
     version = await flows.resolve(caller, reference)
     return await runs.start(caller, version, body.inputs, idempotency_key=key, max_cost=most, reference=reference)
+
+
+async def _left(receive: Receive) -> None:
+    """Return once the caller has hung up."""
+    while (await receive())["type"] != "http.disconnect":
+        continue
 
 
 async def _stream(caller: Caller, streams: Streams, run: FlowRun) -> Stream | None:

@@ -14,6 +14,7 @@ from polyforge.flows.running.contract import NodeCall, Outputs
 from polyforge.flows.running.records import MAX_INLINE, Approval, FlowRun, Trigger
 from polyforge.flows.running.store import RunFilter
 from polyforge.flows.running.tables import flow_approvals, flow_run_events, flow_runs
+from polyforge.jobs.service import MAX_MESSAGES
 from polyforge.kernel.clock import SystemClock
 from polyforge.kernel.errors import (
     Conflict,
@@ -337,6 +338,20 @@ async def test_people_are_asked_by_name_or_id(house: FlowHouse, name: str) -> No
     approval = await asked(house, run)
     await house.approvals.decide(ada, approval.id, Answer("reject", reason="not now"))
     assert (await house.done(ME, run)).outputs == {"reason": "not now"}
+
+
+async def test_approvals_are_decided_however_many_wait_to_be_heard_of(house: FlowHouse) -> None:
+    run = await house.runs.start(ME, await house.flow(ME, deciding()), {"who": "Ada"})
+    worker = await house.worker()
+    approval = await asked(house, run)
+    await worker.drain(5)
+    await worker.close()
+    for number in range(MAX_MESSAGES):
+        await house.jobs.tell(ME, run.job_id, "others", {"number": number})
+    boss = replace(ME, scopes=frozenset({"*"}))
+    await house.approvals.decide(boss, approval.id, Answer("approve", {"amount": 1}))
+    await house.worker()
+    assert (await house.done(ME, run)).outputs == {"amount": 1}
 
 
 async def test_nobody_decides_in_time(house: FlowHouse) -> None:

@@ -144,9 +144,16 @@ class JobService:
             await self.tell_within(session, caller, job_id, topic, message)
 
     async def tell_within(
-        self, session: WriteSession, caller: Caller, job_id: str, topic: str, message: Mapping[str, Any]
+        self,
+        session: WriteSession,
+        caller: Caller,
+        job_id: str,
+        topic: str,
+        message: Mapping[str, Any],
+        *,
+        bounded: bool = True,
     ) -> None:
-        """The same in the caller's transaction."""
+        """The same in the caller's transaction; not `bounded` for who has a bound of its own."""
         text = check_json("message", message, MAX_MESSAGE_BYTES)
         if not 0 < len(topic) <= MAX_TOPIC or not is_text(topic):
             raise Invalid(f"the topic must have 1 to {MAX_TOPIC} characters, none of them NUL", param="topic")
@@ -154,7 +161,7 @@ class JobService:
         job = await _existing(editor, job_id, lock=True)
         if job.finished:
             raise Conflict(f"the job has {_ENDED[job.state]} already; nothing listens any more")
-        if await editor.messages(job_id, MAX_MESSAGES) >= MAX_MESSAGES:
+        if bounded and await editor.messages(job_id, MAX_MESSAGES) >= MAX_MESSAGES:
             raise Conflict(f"{MAX_MESSAGES} messages wait for this job already, which is the most")
         at = self._clock.now()
         await editor.tell({"id": new_ulid(), "job_id": job_id, "topic": topic, "message": text, "at": at})

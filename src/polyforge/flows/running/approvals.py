@@ -119,7 +119,9 @@ class ApprovalService:
                 raise Conflict("it is settled already; look at it again")
             run = await editor.find(approval.run_id)
             assert run is not None, "a run stays for as long as its approvals"
-            await self._jobs.tell_within(session, caller, run.job_id, f"{TOPIC}{approval_id}", {"state": state})
+            # Each approval is decided once, so there are no more messages than the run asked for.
+            topic, message = f"{TOPIC}{approval_id}", {"state": state}
+            await self._jobs.tell_within(session, caller, run.job_id, topic, message, bounded=False)
             subject = Subject("approval", approval_id, caller.organization_id, caller.project_id)
             told = {"run": run.id, "node": approval.node, "via": via}
             await self._recorder.noted(session, caller, f"approval.{state}", subject, told)

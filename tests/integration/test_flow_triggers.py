@@ -232,6 +232,26 @@ async def test_a_forged_delivery_is_refused_and_leaves_no_trace(world: World, fo
     assert await world.service.firings(me, trigger.id, 10, None) == ([], None)
 
 
+async def test_who_proves_nothing_learns_nothing(world: World) -> None:
+    me = await world.key()
+    trigger = await world.webhook(me)
+
+    async def refusal(secret: str) -> str:
+        with pytest.raises(Unauthenticated) as caught:
+            await world.firings.delivered(trigger.id, world.sent(secret=secret), BODY)
+        return caught.value.message
+
+    usual = await refusal("another-long-secret")
+    await world.keys.revoke(ROOT, me.key_id)
+    assert await refusal("another-long-secret") == usual
+    with pytest.raises(Denied):
+        await world.firings.delivered(trigger.id, world.sent(), BODY)
+    del world.secrets.kept["hook"]
+    assert await refusal("another-long-secret") == usual
+    assert await refusal(SECRET) == usual
+    assert world.runs.begun == []
+
+
 async def test_a_bearer_may_be_enough(world: World) -> None:
     trigger = await world.webhook(await world.key(), auth="bearer")
     told = {"authorization": f"Bearer {SECRET}"}

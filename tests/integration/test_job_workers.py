@@ -10,6 +10,8 @@ import pytest
 from sqlalchemy import select, update
 
 from polyforge.database.events.store import SystemEvents
+from polyforge.jobs import claiming
+from polyforge.jobs import worker as worker_module
 from polyforge.jobs.chores import Chores
 from polyforge.jobs.claiming import claim_jobs
 from polyforge.jobs.lease import Timing, WorkerPlace
@@ -32,6 +34,7 @@ from tests.unit.tenancy.samples import caller
 
 T = TypeVar("T")
 ME = caller("jobs:write")
+OTHER = caller("jobs:write", project_id="0000000000000000000000000X")
 TIMING = Timing(lease=60.0, renew=0.5, scan=0.2, tick=0.05)
 """No test waits for a lease to run out: what tests that is among the faults."""
 Work = Callable[[JobContext], Awaitable[Any]]
@@ -195,6 +198,29 @@ async def test_claims_at_the_same_time_never_give_one_job_twice(house: House, pl
     claimed = [claim.job.id for claims in found for claim in claims]
     assert len(claimed) == len(set(claimed)) <= len(made)
     assert claimed or all([(await house.job(job)).state != "queued" for job in made])
+
+
+async def test_jobs_of_one_project_that_wait_leave_room_for_others(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claiming, "MAX_OF_PROJECT", 2)
+    monkeypatch.setattr(worker_module, "MAX_HELD", 3)
+
+    async def work(context: JobContext) -> None:
+        if context.job.args.get("waits"):
+            await context.wait_for("answer", "answer", code="person", message="somebody has to say")
+
+    waiting = await house.start(4, args={"waits": True})
+    await house.worker(work)
+    await house.see(
+        lambda: asyncio.gather(*map(house.job, waiting)),
+        lambda found: [each.state for each in found].count("waiting") == 2,
+    )
+    job = await house.service.start(OTHER, NewJob(kind="sample", title="Other"))
+    await house.see(lambda: house.service.get(OTHER, job.id), lambda found: found.state == "succeeded")
+    assert sorted([(await house.job(each)).state for each in waiting]) == ["queued", "queued", "waiting", "waiting"]
+    await house.service.tell(ME, waiting[0].id, "answer", {})
+    await house.until(waiting[2], "waiting")
 
 
 async def test_a_queue_runs_no_more_than_its_limit_over_all_workers(house: House) -> None:

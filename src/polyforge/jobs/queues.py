@@ -70,10 +70,25 @@ def choose(
     return chosen
 
 
+def within(candidates: Iterable[Candidate], left: Callable[[str], int]) -> list[Candidate]:
+    """Of each project only the first, as many as it has `left`."""
+    taken: Counter[str] = Counter()
+    found: list[Candidate] = []
+    for candidate in sorted(candidates, key=_age):
+        if taken[candidate.project_id] < left(candidate.project_id):
+            taken[candidate.project_id] += 1
+            found.append(candidate)
+    return found
+
+
+def _age(candidate: Candidate) -> tuple[int, float, str]:
+    return candidate.rank, candidate.run_after, candidate.id
+
+
 def _lines(candidates: Iterable[Candidate]) -> dict[tuple[str, str], deque[Candidate]]:
     """The candidates of each project in each queue, the first to go first."""
     lines: dict[tuple[str, str], deque[Candidate]] = defaultdict(deque)
-    for candidate in sorted(candidates, key=lambda each: (each.rank, each.run_after, each.id)):
+    for candidate in sorted(candidates, key=_age):
         lines[candidate.queue, candidate.project_id].append(candidate)
     return lines
 

@@ -1,6 +1,7 @@
 """The worker: claims jobs, runs them, and takes over those of workers that died."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, Final
 
@@ -54,8 +55,8 @@ class Worker:
         self._lease = Lease(database, clock, journal.executor_id, place, self._timing)
         self._chores = Chores(database, journal, clock, settings)
         self._runs: dict[str, Run] = {}
-        self._tasks: dict[asyncio.Task[None], tuple[str, int]] = {}
-        """What each conducts: a job and its run."""
+        self._tasks: dict[asyncio.Task[None], Claim] = {}
+        """What each conducts."""
         self._strays: set[tuple[str, int]] = set()
         self._strays_at = clock.monotonic()
         self._loops: list[asyncio.Task[None]] = []
@@ -156,10 +157,11 @@ class Worker:
         room = min(self._settings.concurrency + waiting, MAX_HELD) - len(self._tasks)
         if room <= 0:
             return
-        claims = await claim_jobs(self._database, self._clock, self._settings, self.executor_id, room)
+        held = Counter(claim.job.project_id for claim in self._tasks.values())
+        claims = await claim_jobs(self._database, self._clock, self._settings, self.executor_id, room, held)
         for claim in claims:
             task = asyncio.create_task(self._conduct(claim), name=f"job {claim.job.id}")
-            self._tasks[task] = (claim.job.id, claim.run)
+            self._tasks[task] = claim
             task.add_done_callback(self._forget)
 
     def _forget(self, task: asyncio.Task[None]) -> None:
@@ -338,7 +340,7 @@ class Worker:
         """
         async with self._database.read() as session:
             found = await JobReader(session).held(self.executor_id)
-        strays = found - set(self._tasks.values())
+        strays = found - {(claim.job.id, claim.run) for claim in self._tasks.values()}
         for job_id, run in strays & self._strays:
             async with self._database.write() as session:
                 await JobKeeper(session).put_back(self.executor_id, job_id, run, self._clock.now())

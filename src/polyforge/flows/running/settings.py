@@ -9,7 +9,10 @@ class RunSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     max_unfinished: int = Field(
-        default=1_000, ge=1, le=10_000, description="Most runs of one project that wait or run at once."
+        default=200,
+        ge=1,
+        le=10_000,
+        description="Most runs of one project that wait or run at once; a worker holds up to 250 of a project.",
     )
     nodes_at_once: int = Field(default=16, ge=1, le=256, description="Most nodes of one run that work at once.")
     max_input_bytes: int = Field(

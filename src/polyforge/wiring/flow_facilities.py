@@ -45,7 +45,7 @@ class FlowFacilities:
         self.models = FlowModels(lineups, idempotency, clock, settings.gateway.timeouts.request)
         self.http = GuardedHttp(guard)
         self.secrets = ProjectSecrets(self._resolver)
-        self.objects = FlowObjects(store, files)
+        self.objects = FlowObjects(store, files, clock)
         self.sandbox = PythonCode(settings.flows.code_limits, allowed=settings.flows.code)
         self.sql = Databases(settings.flows.connections)
         self.notifier = FlowMessages(self._notifier, guard, Once(idempotency))

@@ -56,7 +56,7 @@ class FlowRunPlatform:
         self.pruning = (
             RunPruning(database, objects, clock, chosen.retention_days),
             ExpiryPruning(flow_results, database, clock),
-            ObjectPruning(database, objects, clock, max(chosen.retention_days, chosen.result_days)),
+            ObjectPruning(database, objects, clock, chosen.retention_days + chosen.result_days),
         )
         flows.flows.needed_by(self.runs)
 

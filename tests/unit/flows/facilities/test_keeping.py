@@ -15,6 +15,7 @@ from polyforge.flows.facilities.messages import FlowMessages
 from polyforge.flows.facilities.objects import FlowObjects
 from polyforge.flows.facilities.settings import CodeLimits
 from polyforge.flows.running.contract import SandboxLimits
+from polyforge.kernel.clock import SystemClock
 from polyforge.kernel.errors import Denied, Invalid, NotConfigured, NotFound, UpstreamFailed, UpstreamRefused
 from polyforge.ports.notifier import Notice
 from polyforge.tenancy.callers import Caller
@@ -29,7 +30,7 @@ async def store(tmp_path: Any) -> MemoryObjects:
 
 
 async def test_objects_are_what_they_are_and_the_projects_own(store: MemoryObjects) -> None:
-    objects = FlowObjects(store, cast("Any", None))
+    objects = FlowObjects(store, cast("Any", None), SystemClock())
     one = await objects.put(ME, b"abc", "text/plain")
     assert one == await objects.put(ME, b"abc", "text/plain")
     assert await objects.get(ME, one) == b"abc"

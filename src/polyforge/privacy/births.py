@@ -62,8 +62,8 @@ _BEGUN: Final = Late(
     rf"|{_DAY}[a-z]?,?[ -]{{0,2}}[0-9]{{0,4}})\Z",
     re.IGNORECASE,
 )
-_MONTH_ALONE: Final = Late(rf"{_MONTH_BEGUN}\.?[ -]{{0,2}}\Z", re.IGNORECASE)
-_NO_LETTER: Final = Late("[^A-Za-zÀ-ÖØ-öø-ÿ\u0900-\u097f]")
+_MONTH_ALONE: Final = Late(rf"(?<![a-z]){_MONTH_BEGUN}\.?[ -]{{0,2}}\Z", re.IGNORECASE)
+"""Where `_MONTH_BEFORE` may find a month once its day is there: other scripts write words without spaces."""
 _BETWEEN: Final = 40
 _BETWEEN_AFTER: Final = 16
 # Between the word and the date: no other number, no line break, no end of a sentence.
@@ -99,15 +99,8 @@ class BirthFinder:
                 place = min(place, max(span[0], page.start))
             if _BEGUN.match(text, group.start):
                 place = min(place, max(page.start, group.start - _month_before(page, group.start)))
-        word = max(page.start, _last_word(text))
-        return min(place, word) if _MONTH_ALONE.match(text, word) else place
-
-
-def _last_word(text: str) -> int:
-    """Where the letters at the end begin, whatever spaces, dots or dashes come after them."""
-    tail = text[-_LONGEST_MONTH - 4 :].rstrip(" .-")
-    found = _NO_LETTER.search(tail[::-1])
-    return len(text) - len(text[-_LONGEST_MONTH - 4 :]) + len(tail) - (found.start() if found else len(tail))
+        alone = _MONTH_ALONE.search(text, max(page.start, size - _LONGEST_MONTH))
+        return min(place, alone.start()) if alone else place
 
 
 def _month_before(page: Page, place: int) -> int:

@@ -276,6 +276,20 @@ async def test_a_trigger_that_is_off_begins_nothing(world: World) -> None:
     await world.firings.delivered(hook.id, world.sent(), BODY)
 
 
+async def test_a_trigger_whose_flow_and_secret_are_gone_can_be_switched_off(world: World) -> None:
+    me, writer = await world.key(), await world.key("flows:read", "flows:write")
+    hook, clock = await world.webhook(me), await world.schedule(me)
+    world.versions.gone = True
+    del world.secrets.kept["hook"]
+    for each in (hook, clock):
+        changed = await world.service.change(writer, each.id, {"enabled": False})
+        assert (changed.enabled, changed.next_at, changed.asked_by.id) == (False, None, me.key_id)
+        with pytest.raises(Invalid):
+            await world.service.change(me, each.id, {"enabled": True})
+    world.clock.advance(14 * 86_400)
+    assert await _due(world) == []
+
+
 async def test_nothing_runs_for_a_key_that_was_revoked(world: World) -> None:
     me = await world.key()
     hook, clock = await world.webhook(me), await world.schedule(me)

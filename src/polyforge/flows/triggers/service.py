@@ -125,9 +125,11 @@ class TriggerService:
         return await self.get(caller, id_)
 
     async def change(self, caller: Caller, trigger_id: str, changes: Mapping[str, Any]) -> FlowTrigger:
-        """Set some of CHANGEABLE; its runs act as this caller from now on."""
+        """Set some of CHANGEABLE; its runs act as this caller from now on. Switching off alone changes no more."""
         if unknown := sorted(set(changes) - CHANGEABLE):
             raise Invalid(f"{unknown[0]} of a trigger cannot be changed", param=unknown[0])
+        if dict(changes) == {"enabled": False}:
+            return await self._switch_off(caller, trigger_id)
         asked = await self.get(caller, trigger_id)
         fields = {name: getattr(asked, name) for name in Wanted.__struct_fields__}
         wanted, version = await self._settled(caller, Wanted(**{**fields, **changes}))
@@ -153,6 +155,19 @@ class TriggerService:
             if before.schedule_id is not None and await self._scheduled(session, scope, before.schedule_id):
                 await self._schedules.remove_within(session, caller, before.schedule_id)
             await self._record(session, caller, "removed", before, facts(before), None)
+
+    async def _switch_off(self, caller: Caller, trigger_id: str) -> FlowTrigger:
+        """Have it begin nothing, whatever became of its flow and its secret, and whoever may use them."""
+        scope, now = scope_of(caller), self._clock.now()
+        async with self._database.write(scope) as session:
+            editor = TriggerEditor(session, scope)
+            before = await existing(editor, trigger_id, lock=True)
+            if before.schedule_id is not None and await self._scheduled(session, scope, before.schedule_id):
+                await self._schedules.change_within(session, caller, before.schedule_id, {"enabled": False})
+            await editor.change(trigger_id, {"enabled": False, "changed_at": now})
+            after = await existing(editor, trigger_id)
+            await self._record(session, caller, "changed", after, facts(before), facts(after))
+        return await self.get(caller, trigger_id)
 
     async def _settled(self, caller: Caller, wanted: Wanted) -> tuple[Wanted, FlowVersion]:
         """What is wanted with what follows from the flow, which is looked at as it is now."""

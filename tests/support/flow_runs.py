@@ -226,6 +226,7 @@ class FlowBench:
         claim = Claim(sample_job(state="running"), self.number, 0)
         self.current = run = Run(claim, journal, self.desk, self.clock, kept, Notes(self.clock, 0, Progress()))
         notes = RunNotes(self.pages, self.clock, self.pages.said(), 10_000)
+        notes.cost = self.pages.cost
         result: list[dict[str, Json]] = []
 
         async def body() -> None:
@@ -244,7 +245,7 @@ class FlowBench:
     async def _attempt(self, context: JobContext, notes: RunNotes) -> dict[str, Json]:
         site = Site("run_1", "flow_1", "Test", ME)
         order = Order(site, self.plans, self.pinned, self.version, self.inputs, self.trigger, self.taken, site)
-        money = Money(self.most)
+        money = Money(self.most, self.pages.cost)
         writing = asyncio.create_task(notes.run())
         try:
             return await Execution(order, self._tools(), context, notes, money, self.who).run()

@@ -19,15 +19,23 @@ CurrentCaller = Callable[[], Awaitable[Caller]]
 
 
 class Money:
-    """What a run has spent, and what it may spend."""
+    """What a run has spent, `before` in earlier attempts, and what it may spend."""
 
-    def __init__(self, most: Micros | None) -> None:
+    def __init__(self, most: Micros | None, before: Micros = 0) -> None:
         self._most = most
-        self.spent: Micros = 0
+        self._before = before
+        """Of what was spent before, what no step accounted for yet."""
+        self.spent: Micros = before
 
     def spend(self, micros: Micros) -> None:
         """So much more was spent."""
         self.spent += max(0, micros)
+
+    def account(self, micros: Micros) -> None:
+        """A step that an earlier attempt completed cost so much, which counts once."""
+        known = min(self._before, max(0, micros))
+        self._before -= known
+        self.spend(micros - known)
 
     def check(self, node: str, path: str) -> None:
         """NodeFailed, which nothing deals with, where no node may begin any more."""

@@ -138,11 +138,12 @@ class _Attempt:
             said = await RunStore(session, self._scope).said(run.id)
         pages = RunPages(self._tools.database, self._scope, run.id)
         notes = RunNotes(pages, self._tools.clock, said, self._tools.settings.max_events)
+        notes.cost = run.cost_micros
         notes.event("run.started")
         return notes
 
     async def _outputs(self, run: FlowRun, notes: RunNotes) -> dict[str, Json]:
-        money = Money(run.max_cost_micros)
+        money = Money(run.max_cost_micros, run.cost_micros)
         execution = Execution(await self._order(run), self._run_tools(), self._context, notes, money, self._now)
         return await execution.run()
 

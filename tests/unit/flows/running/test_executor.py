@@ -439,6 +439,31 @@ async def test_no_node_begins_once_the_run_has_cost_too_much() -> None:
     assert made.pages.cost == 40
 
 
+async def test_what_a_failure_cost_counts_when_the_run_goes_on() -> None:
+    broken = True
+
+    async def dear(call: NodeCall) -> Outputs:
+        call.cost(10)
+        if broken and call.node == "second":
+            raise Invalid("not today")
+        return {"text": "x"}
+
+    nodes = {"first": saying("a"), "second": node("prompt.template", {"template": "{{a}}"}, a=("first", "text")),
+             **outputs(text=("second", "text"))}  # fmt: skip
+    made = bench(flow(nodes, interface=giving(text="text")), prompt_template=dear)
+    made.most = 40
+    for spent in (20, 30, 40):
+        with pytest.raises(NodeFailed, match="not today"):
+            await made.run()
+        assert made.pages.cost == spent
+    broken = False
+    with pytest.raises(NodeFailed, match="the run has cost"):
+        await made.run()
+    made.most = 50
+    assert await made.run() == {"text": "x"}
+    assert made.pages.cost == 50
+
+
 async def test_long_outputs_lie_elsewhere() -> None:
     long = "x" * (MAX_INLINE + 1)
 

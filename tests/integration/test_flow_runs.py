@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from sqlalchemy import select, update
 
 from polyforge.database.database import Database
+from polyforge.flows.running import approvals
 from polyforge.flows.running.approvals import Answer
 from polyforge.flows.running.contract import NodeCall, Outputs
 from polyforge.flows.running.records import MAX_INLINE, Approval, FlowRun, Trigger
@@ -354,6 +355,27 @@ async def test_approvals_are_decided_however_many_wait_to_be_heard_of(house: Flo
     await house.approvals.decide(boss, approval.id, Answer("approve", {"amount": 1}))
     await house.worker()
     assert (await house.done(ME, run)).outputs == {"amount": 1}
+
+
+async def test_a_list_of_what_somebody_may_decide_goes_on_after_a_long_stretch_for_others(
+    house: FlowHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(approvals, "_PAGE", 1)
+    monkeypatch.setattr(approvals, "_MOST_PAGES", 2)
+    ada = await person(house, "viewer")
+    mine = await house.flow(ME, deciding("user:ada@example.org"), "mine")
+    others = await house.flow(ME, deciding(), "others")
+    await house.worker()
+    wanted = await asked(house, await house.runs.start(ME, mine, {"who": "Ann"}))
+    for _ in range(3):
+        await asked(house, await house.runs.start(ME, others, {"who": "Ann"}))
+    found, cursor, looks = list[str](), None, 0
+    while looks == 0 or cursor is not None:
+        rows, cursor = await house.approvals.page(ada, 1, cursor, mine=True)
+        found += [each.id for each in rows]
+        looks += 1
+        assert looks < 5
+    assert found == [wanted.id]
 
 
 async def test_nobody_decides_in_time(house: FlowHouse) -> None:

@@ -85,9 +85,11 @@ class ApprovalService:
                 rows = await RunStore(session, scope).approvals(_PAGE, before, states, run_id)
             found += [row for row in rows if names is None or names.intersection(row.assignees)]
             if len(rows) < _PAGE or len(found) > limit:
+                before = None
                 break
             before = rows[-1].id
-        return found[:limit], found[limit - 1].id if len(found) > limit else None
+        # After so many pages the caller says whether to look further, from where this look ended.
+        return found[:limit], found[limit - 1].id if len(found) > limit else before
 
     async def get(self, caller: Caller, approval_id: str) -> Approval:
         """One of them; NotFound for one that the caller's project does not have."""

@@ -77,7 +77,9 @@ class Execution:
         board = Board(parts, frame, partial(self._skipped, scene))
 
         async def go(part: Part) -> None:
-            for following in board.settle(part.id, await self._part(scene, part, frame)):
+            done = await self._part(scene, part, frame)
+            self._steps.passed(scene)
+            for following in board.settle(part.id, done):
                 group.create_task(go(following))
 
         with _one_failure():
@@ -88,6 +90,7 @@ class Execution:
     def _skipped(self, scene: Scene, part: Part, frame: Frame) -> None:
         here = scene.here(part.id, frame)
         self._notes.event("node.skipped", here.node, here.path)
+        self._steps.passed(scene)
 
     async def _part(self, scene: Scene, part: Part, frame: Frame) -> Done:
         if isinstance(part, Loop):

@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from polyforge.flows.document import Json
-from polyforge.flows.plan import Step, Wire, step_key, wires_of
+from polyforge.flows.plan import Loop, Plan, Step, Wire, step_key, wires_of
 from polyforge.flows.running.caching import result_key
 from polyforge.flows.running.calls import Call, CurrentCaller, Here, Money, error_outputs, failure_of
 from polyforge.flows.running.contract import NodeRun
@@ -59,6 +59,7 @@ class NodeSteps:
         self._caller = caller
         self._supply = supply
         self._slots = asyncio.Semaphore(tools.at_once)
+        self._total = _parts_of(order.plans[order.version])
         self._over = 0
         self._held = 0
 
@@ -115,8 +116,13 @@ class NodeSteps:
         """Tell of a node that is done."""
         self._notes.cost = self._money.spent
         self._notes.event("node.finished", here.node, here.path, **msgspec.to_builtins(done), key=name)
-        self._over += 1
-        self._context.progress(self._over, None, "nodes")
+        if self._total is None:
+            self._count()
+
+    def passed(self, scene: Scene) -> None:
+        """Tell of a part that is over, or never will be begun; how many there are is known where nothing loops."""
+        if self._total is not None and scene.top:
+            self._count()
 
     def failed(self, error: RunError, *, fatal: bool = False) -> NodeFailed:
         """Tell of a node that failed; what is to be raised."""
@@ -130,6 +136,10 @@ class NodeSteps:
         if len(whole) <= MAX_STEP_NAME:
             return whole
         return f"{whole[: MAX_STEP_NAME - 65]}#{hashlib.sha256(whole.encode()).hexdigest()}"
+
+    def _count(self) -> None:
+        self._over += 1
+        self._context.progress(self._over, self._total, "nodes")
 
     async def _done(self, scene: Scene, step: Step, frame: Frame, name: str, chosen: frozenset[str] | None) -> Done:
         """Do what a node does; what is kept of it."""
@@ -262,6 +272,11 @@ class _Spent:
     def micros(self) -> int:
         """In all."""
         return sum(call.spent for call in self.calls)
+
+
+def _parts_of(plan: Plan) -> int | None:
+    """How many nodes a flow has, those of its sub-flows not counted; None where loops have rounds of them."""
+    return None if any(isinstance(part, Loop) for part in plan.body) else len(plan.body)
 
 
 def dealt_with(step: Step, error: RunError) -> Done:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from polyforge.flows.built_in import runners
 from polyforge.flows.running.contract import NodeCall, Outputs
 from polyforge.flows.running.records import MAX_INLINE, Decision, NodeFailed, Trigger
+from polyforge.jobs.records import Progress
 from polyforge.kernel.errors import Invalid, Unavailable
 from tests.support.flow_runs import FlowBench, KillingJournal, Node
 from tests.support.flows import answering, flow, generated, link, node
@@ -288,6 +289,23 @@ async def test_who_cannot_be_asked_now_is_asked_later() -> None:
     await eventually_async(lambda: "waiting" in made.pages.states)
     made.tell("approval:appr_0")
     assert await run == {"late": "late"}
+
+
+async def test_progress_says_of_how_many_nodes_unless_there_are_loops() -> None:
+    nodes = {
+        "ask": node("control.branch", {"when": "size(value) > 3", "inputs": {"value": "text"}}, value="long text"),
+        "yes": node("prompt.template", {"template": "{{a}}"}, a=("ask", "then")),
+        "no": node("prompt.template", {"template": "{{a}}"}, a=("ask", "else")),
+        **outputs(text=("yes", "text")),
+    }
+    for made, progress in (
+        (bench(flow(nodes, interface=giving(text="text"))), Progress(4, 4, "nodes")),
+        (with_sub(calling()), Progress(2, 2, "nodes")),
+        (bench(failing(on_error="leave_out"), data_transform=refuse_threes), Progress(3, None, "nodes")),
+    ):
+        await made.run()
+        assert made.current is not None
+        assert made.current.notes.progress == progress
 
 
 async def test_a_longer_list_than_allowed_fails() -> None:

@@ -1,5 +1,6 @@
 """Code in nodes, within what the operator allows."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Final
 
@@ -8,6 +9,7 @@ import msgspec
 from polyforge.flows.document import Json
 from polyforge.flows.facilities.settings import CodeLimits
 from polyforge.flows.running.contract import SandboxLimits
+from polyforge.flows.running.turns import in_turn
 from polyforge.isolation.sandbox import Sandbox
 from polyforge.kernel.errors import Invalid, NotConfigured
 
@@ -23,6 +25,7 @@ class PythonCode:
         self._limits = limits
         self._allowed = allowed
         self._sandbox = Sandbox(limits.at_once)
+        self._places = asyncio.Semaphore(limits.at_once)
 
     def close(self) -> None:
         """Take no more."""
@@ -35,13 +38,14 @@ class PythonCode:
         most = self._limits.memory_mb * _MIB
         if limits.memory_bytes > most:
             raise Invalid(f"code may have at most {self._limits.memory_mb} MiB here", param="memory_mb")
-        left = await self._sandbox.run(
-            code,
-            _encode(inputs),
-            memory_bytes=limits.memory_bytes,
-            seconds=min(limits.seconds, self._limits.seconds),
-            output_bytes=limits.output_bytes,
-        )
+        async with in_turn(self._places):
+            left = await self._sandbox.run(
+                code,
+                _encode(inputs),
+                memory_bytes=limits.memory_bytes,
+                seconds=min(limits.seconds, self._limits.seconds),
+                output_bytes=limits.output_bytes,
+            )
         try:
             return _decode(left)
         except (msgspec.DecodeError, RecursionError) as error:

@@ -11,6 +11,7 @@ from polyforge.flows.facilities.cells import ReadLimits
 from polyforge.flows.facilities.settings import ConnectionSettings, check_address, sqlite_path
 from polyforge.flows.facilities.statements import check_statement
 from polyforge.flows.running.contract import SqlTable
+from polyforge.flows.running.turns import in_turn
 from polyforge.kernel.errors import NotConfigured, NotFound
 from polyforge.ports.secret_source import SecretSource
 from polyforge.secrets.following import FollowedSecrets
@@ -54,7 +55,7 @@ class Databases:
         check_statement(sql)
         limits = ReadLimits(min(rows, settings.max_rows), settings.max_bytes, min(seconds, settings.seconds))
         address = self._address(connection, settings)
-        async with self._slots[connection]:
+        async with in_turn(self._slots[connection]):
             return await self._read(address, sql, values, limits)
 
     async def _read(self, address: str, sql: str, values: Mapping[str, Any], limits: ReadLimits) -> SqlTable:

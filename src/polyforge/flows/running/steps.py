@@ -20,6 +20,7 @@ from polyforge.flows.running.notes import RunNotes
 from polyforge.flows.running.records import MAX_INLINE, NodeFailed, RunError
 from polyforge.flows.running.scene import Order, Scene, Tools
 from polyforge.flows.running.supply import Supply
+from polyforge.flows.running.turns import working_time
 from polyforge.jobs.running import JobContext
 from polyforge.kernel.errors import Invalid, PolyforgeError, TimedOut
 from polyforge.telemetry.logs import get_logger
@@ -215,12 +216,12 @@ class NodeSteps:
         key = result_key(self._tools.types, step, call.inputs, call.caller)
         if key is not None and (found := await self._found(here, call.caller, key)) is not None:
             return msgspec.structs.replace(made(found), cached=True)
-        limit = asyncio.timeout(step.timeout_s)
+        limit: asyncio.Timeout | None = None
         try:
-            async with limit:
+            async with working_time(step.timeout_s) as limit:
                 outputs = dict(await runner(call))
         except TimeoutError as error:
-            if not limit.expired():
+            if limit is None or not limit.expired():
                 raise
             raise TimedOut(f"it took longer than {step.timeout_s} s; raise `timeout_s`, or give it less") from error
         done = await self._storable(scene, step, here, outputs)

@@ -16,6 +16,7 @@ from polyforge.flows.facilities.databases import Databases
 from polyforge.flows.facilities.settings import ConnectionSettings
 from polyforge.flows.facilities.statements import check_statement, numbered
 from polyforge.flows.running.contract import SqlTable
+from polyforge.flows.running.turns import working_time
 from polyforge.kernel.errors import Invalid, NotFound, PolyforgeError, TimedOut, Unavailable
 from tests.support.node_calls import ME
 from tests.support.postgres import Postgres
@@ -159,6 +160,24 @@ async def test_cancelling_stops_the_query(file: Path, monkeypatch: pytest.Monkey
     with pytest.raises(asyncio.CancelledError):
         await running
     assert ended.is_set()
+
+
+async def test_waiting_for_a_place_takes_nothing_of_the_time_of_a_node(file: Path) -> None:
+    endless = "WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
+    one, limits = reading(f"sqlite:///{file}", at_once=1, seconds=3_000), list[asyncio.Timeout]()
+
+    async def node() -> SqlTable:
+        async with working_time(60) as limit:
+            limits.append(limit)
+            return await ask(one, "SELECT 1 AS a")
+
+    first = asyncio.create_task(ask(one, endless, seconds=3_000))
+    await asyncio.sleep(0)
+    waiting = asyncio.create_task(node())
+    await eventually_async(lambda: bool(limits) and limits[0].when() is None)
+    first.cancel()
+    assert len((await waiting).rows) == 1
+    assert limits[0].when() is not None
 
 
 async def test_who_may_not_use_a_connection_sees_none(file: Path) -> None:

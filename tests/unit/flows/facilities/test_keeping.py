@@ -15,11 +15,13 @@ from polyforge.flows.facilities.messages import FlowMessages
 from polyforge.flows.facilities.objects import FlowObjects
 from polyforge.flows.facilities.settings import CodeLimits
 from polyforge.flows.running.contract import SandboxLimits
+from polyforge.flows.running.turns import working_time
 from polyforge.kernel.clock import SystemClock
 from polyforge.kernel.errors import Denied, Invalid, NotConfigured, NotFound, UpstreamFailed, UpstreamRefused
 from polyforge.ports.notifier import Notice
 from polyforge.tenancy.callers import Caller
 from tests.support.node_calls import ME
+from tests.support.waiting import eventually_async
 
 STRANGER = replace(ME, project_id="p2")
 
@@ -48,6 +50,25 @@ async def test_code_is_off_unless_the_operator_says_otherwise() -> None:
         await PythonCode(CodeLimits(), allowed=False).run("result = 1", {}, limits)
     with pytest.raises(Invalid, match="at most 32 MiB"):
         await PythonCode(CodeLimits(memory_mb=32), allowed=True).run("result = 1", {}, limits)
+
+
+async def test_code_waits_for_its_turn_outside_of_the_time_of_its_node() -> None:
+    code, limits = PythonCode(CodeLimits(at_once=1), allowed=True), list[asyncio.Timeout]()
+    most = SandboxLimits(64 << 20, 60.0, 1_000)
+
+    async def node() -> Any:
+        async with working_time(60) as limit:
+            limits.append(limit)
+            return await code.run("result = 1", {}, most)
+
+    first = asyncio.create_task(code.run("while True: pass", {}, most))
+    await asyncio.sleep(0)
+    waiting = asyncio.create_task(node())
+    await eventually_async(lambda: bool(limits) and limits[0].when() is None)
+    first.cancel()
+    assert await waiting == 1
+    assert limits[0].when() is not None
+    code.close()
 
 
 class Receiver:

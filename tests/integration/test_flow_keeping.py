@@ -295,6 +295,39 @@ class _Needed:
         mine = flow_id == self._known[0] and version in (None, self._known[1])
         return "a run is under way; cancel it first" if mine and self.still else None
 
+    async def why_any(self, caller: Caller, flow_id: str) -> str | None:
+        return await self.why(caller, flow_id, None)
+
+
+class _Beginning:
+    """A run that begins right after somebody looked whether there is one."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+
+    async def why(self, caller: Caller, flow_id: str, version: str | None) -> str | None:
+        self.looks += 1
+        return "it began meanwhile" if self.looks > 1 else None
+
+    async def why_any(self, caller: Caller, flow_id: str) -> str | None:
+        return await self.why(caller, flow_id, None)
+
+
+async def test_what_is_needed_since_somebody_looked_stays(rooms: FlowRooms) -> None:
+    made = await rooms.create("one")
+    for text in ("one", "two"):
+        await rooms.commit("echo", text)
+    begins = _Beginning()
+    rooms.flows.needed_by(begins)
+    with pytest.raises(Conflict, match="it began meanwhile"):
+        await rooms.versions.remove(ME, "echo", "1")
+    begins.looks = 0
+    await rooms.flows.archive(ME, "echo")
+    begins.looks = 0
+    with pytest.raises(Conflict, match="it began meanwhile"):
+        await rooms.flows.remove(ME, made.flow.id)
+    assert len(await rows(rooms.database, flow_versions)) == 2
+
 
 async def test_a_flow_is_put_away_and_comes_back_or_goes(rooms: FlowRooms) -> None:
     made = await rooms.create("one")
@@ -348,6 +381,9 @@ class _Running:
     async def why(self, caller: Caller, flow_id: str, version: str | None) -> str | None:
         assert caller == ME
         return "it runs still" if flow_id and version == self._version and not self.over else None
+
+    async def why_any(self, caller: Caller, flow_id: str) -> str | None:
+        return await self.why(caller, flow_id, self._version)
 
 
 async def test_lists_go_from_the_latest_change_and_are_searched(rooms: FlowRooms) -> None:

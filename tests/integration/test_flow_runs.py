@@ -469,6 +469,8 @@ async def test_a_version_stays_while_runs_take_it(house: FlowHouse) -> None:
     }
     outer = await house.flow(ME, flow(nodes, interface={"inputs": {}, "outputs": {"text": {"type": "text"}}}), "outer")
     takes = await house.runs.start(ME, outer, {})
+    assert takes.id in (await house.runs.why_any(ME, inner.flow_id) or "")
+    assert await house.runs.why_any(STRANGER, inner.flow_id) is None
     second = shouting(description="another")
     await house.drafts.save(ME, "shout", loaded(second), None)
     await house.drafts.commit(ME, "shout", "another", None)
@@ -482,6 +484,7 @@ async def test_a_version_stays_while_runs_take_it(house: FlowHouse) -> None:
     assert await house.runs.why(STRANGER, inner.flow_id, inner.version) is None
     await house.worker()
     assert (await house.done(ME, takes)).outputs == {"text": "hey!!"}
+    assert await house.runs.why_any(ME, outer.flow_id) is None
     await house.flows.remove(ME, outer.flow_id)
 
 

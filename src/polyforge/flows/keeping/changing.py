@@ -29,9 +29,12 @@ class Needed(Protocol):
     async def why(self, caller: Caller, flow_id: str, version: str | None) -> str | None:
         """What keeps it from being taken away, in words that say what to do; None: nothing.
 
-        Without a version it is about the flow being put away, after which it is not resolved any more. Before it is
-        removed for ever, each of its versions is asked for too.
+        Without a version it is about the flow being put away, after which it is not resolved any more.
         """
+        ...
+
+    async def why_any(self, caller: Caller, flow_id: str) -> str | None:
+        """The same for a flow and all of its versions, before they are removed for ever."""
         ...
 
 

@@ -24,7 +24,6 @@ from polyforge.flows.keeping.choosing import choose
 from polyforge.flows.keeping.contents import Packed
 from polyforge.flows.keeping.records import (
     MAX_FLOWS,
-    MAX_VERSIONS,
     PREFIX,
     Draft,
     DraftRow,
@@ -167,14 +166,15 @@ class FlowService:
     async def remove(self, caller: Caller, name: str) -> None:
         """Remove a flow that is put away, with its versions and its history, for ever."""
         async with looking(self._tools, caller, name) as at:
-            flow, versions = at.flow, await at.store.versions(at.flow.id, MAX_VERSIONS)
-        for version in (None, *(info.version for info in versions)):
-            await self.refuse_needed(caller, flow.id, version)
+            flow = at.flow
+        await self._refuse_any_needed(caller, flow.id)
         scope = scope_of(caller)
         async with self._tools.database.write(scope) as session:
             change = await self._taken(session, caller, flow.id)
             if change.flow.archived_at is None:
                 raise Conflict(f"put the flow {flow.slug!r} away first: DELETE /api/v1/flows/{flow.id}")
+            # Somebody may have begun to need it since.
+            await self._refuse_any_needed(caller, flow.id)
             await change.editor.forget(flow.id)
             await tell(self._tools, caller, change, "flow.removed", {"title": flow.title, "head": flow.head}, None)
 
@@ -182,6 +182,11 @@ class FlowService:
         """Conflict while somebody needs a flow, or a version of it."""
         for other in self._needed:
             if (why := await other.why(caller, flow_id, version)) is not None:
+                raise Conflict(why)
+
+    async def _refuse_any_needed(self, caller: Caller, flow_id: str) -> None:
+        for other in self._needed:
+            if (why := await other.why_any(caller, flow_id)) is not None:
                 raise Conflict(why)
 
     async def names(self, caller: Caller, ids: Collection[str]) -> Mapping[str, str]:

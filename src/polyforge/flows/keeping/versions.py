@@ -82,6 +82,8 @@ class Versions:
             ]
             if pointing:
                 raise Conflict(f"{pointing[0]!r} points at version {info.number}; point it at another one first")
+            # Somebody may have begun to need it since.
+            await self._flows.refuse_needed(caller, info.flow_id, info.version)
             columns = flow_versions.c
             this = and_(columns.flow_id == info.flow_id, columns.version == info.version)
             await change.editor.remove(flow_versions, this)

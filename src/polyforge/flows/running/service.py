@@ -284,8 +284,13 @@ class RunService:
 
     async def why(self, caller: Caller, flow_id: str, version: str | None) -> str | None:
         """What keeps a version from being taken away: runs that take it and are not over."""
-        if version is None:
-            return None
+        return None if version is None else await self._taken(caller, flow_id, version)
+
+    async def why_any(self, caller: Caller, flow_id: str) -> str | None:
+        """What keeps a flow from being removed: runs that take any version of it and are not over."""
+        return await self._taken(caller, flow_id, None)
+
+    async def _taken(self, caller: Caller, flow_id: str, version: str | None) -> str | None:
         scope = scope_of(caller)
         async with self._database.read(scope) as session:
             run_id = await RunStore(session, scope).taking(flow_id, version)

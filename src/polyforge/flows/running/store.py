@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
 import msgspec
-from sqlalchemy import ColumnElement, RowMapping, and_, insert, or_
+from sqlalchemy import ColumnElement, RowMapping, and_, insert, or_, true
 
 from polyforge.database.scopes import Scope, ScopedReader, ScopedWriter
 from polyforge.database.sessions import Query, ReadSession, WriteSession
@@ -79,10 +79,11 @@ class RunStore:
         )
         return len(rows) >= most
 
-    async def taking(self, flow_id: str, version: str) -> str | None:
-        """The id of a run that is not over and takes a version, as its own or as that of a sub-flow."""
-        own = and_(_runs.flow_id == flow_id, _runs.version == version)
-        called = _runs.pinned.contains(_encode((flow_id, version)).decode()[1:-1], autoescape=True)
+    async def taking(self, flow_id: str, version: str | None) -> str | None:
+        """The id of a run that is not over and takes a version, or any, as its own or as that of a sub-flow."""
+        own = and_(_runs.flow_id == flow_id, true() if version is None else _runs.version == version)
+        pair = _encode((flow_id, version or "")).decode()[1:-1]
+        called = _runs.pinned.contains(pair if version is not None else pair[:-1], autoescape=True)
 
         def refine(query: Query) -> Query:
             return query.where(_runs.state.in_(UNFINISHED), or_(own, called)).limit(1)

@@ -107,6 +107,10 @@ class TriggerService:
                 return f"the trigger {each.title!r} begins runs of it; remove that trigger first ({each.id})"
         return None
 
+    async def why_any(self, caller: Caller, flow_id: str) -> str | None:
+        """Why a flow cannot be removed for ever; None where no trigger needs it."""
+        return await self.why(caller, flow_id, None)
+
     async def create(self, caller: Caller, wanted: Wanted) -> FlowTrigger:
         """Have a trigger, whose runs act as this caller; Invalid names the field that it cannot have."""
         wanted, version = await self._settled(caller, wanted)

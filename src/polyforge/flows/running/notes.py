@@ -72,6 +72,19 @@ class Pages(Protocol):
         ...
 
 
+class _Text:
+    """Pieces of one node's text that wait to be written."""
+
+    def __init__(self) -> None:
+        self.pieces: list[str] = []
+        self.length = 0
+
+    def add(self, piece: str) -> None:
+        """One more."""
+        self.pieces.append(piece)
+        self.length += len(piece)
+
+
 class RunNotes:
     """The events of one run in this process."""
 
@@ -81,7 +94,7 @@ class RunNotes:
         self._once = set(said.once)
         self._left = most_events - said.events
         self._tokens: dict[Place, list[int]] = {place: list(seqs) for place, seqs in said.tokens.items()}
-        self._texts: dict[Place, list[str]] = {}
+        self._texts: dict[Place, _Text] = {}
         self._waiting: list[NewEvent] = []
         self._bytes = 0
         self._over: set[Place] = set()
@@ -132,9 +145,11 @@ class RunNotes:
 
     def token(self, node: str, path: str, text: str) -> None:
         """A piece of text was made."""
-        pieces = self._texts.setdefault((node, path), [])
-        if sum(map(len, pieces)) < MOST_TOKEN:
-            pieces.append(text)
+        if not text:
+            return
+        written = self._texts.setdefault((node, path), _Text())
+        if written.length < MOST_TOKEN:
+            written.add(text)
             self._stir.set()
 
     async def run(self) -> None:
@@ -184,8 +199,8 @@ class RunNotes:
 
     def _put_texts_together(self) -> None:
         texts, self._texts = self._texts, {}
-        for (node, path), pieces in texts.items():
-            self._add("node.token", node, path, {"text": "".join(pieces)})
+        for (node, path), written in texts.items():
+            self._add("node.token", node, path, {"text": "".join(written.pieces)})
 
     def _add(self, type_: EventType, node: str, path: str, payload: dict[str, Any]) -> None:
         self._left -= 1

@@ -68,6 +68,31 @@ async def test_text_is_put_together_and_goes_with_the_result() -> None:
     assert [row.type for row in pages.rows.values()] == ["node.started", "node.finished"]
 
 
+class Piece(str):
+    """A piece of text that counts how often somebody asks for its length."""
+
+    __slots__ = ()
+    asked = 0
+
+    def __len__(self) -> int:
+        Piece.asked += 1
+        return super().__len__()
+
+
+async def test_pieces_are_measured_once_and_empty_ones_are_nothing() -> None:
+    pages = MemoryPages()
+    notes = noting(pages)
+    for _ in range(100):
+        notes.token("chat", "", "")
+    await notes.flush()
+    assert pages.last == 0
+    for _ in range(100):
+        notes.token("chat", "", Piece("a"))
+    assert Piece.asked <= 200, "each by itself, not all that wait for each"
+    await notes.flush()
+    assert [row.payload["text"] for row in pages.rows.values()] == ["a" * 100]
+
+
 class Away(MemoryPages):
     """A database that comes back."""
 

@@ -255,7 +255,7 @@ class Execution:
         assert loop.when is not None, "a loop without a condition has no plan"
         variables = {name: await self._supply.argument(given, frame, ANY) for name, given in loop.start.items()}
         rounds = 0
-        while cel_holds(loop.when, {**variables, "index": rounds}):
+        while await asyncio.to_thread(cel_holds, loop.when, {**variables, "index": rounds}):
             if rounds >= loop.max_iterations:
                 raise Invalid(
                     f"it would go on after {rounds} rounds, which are all that are allowed:"

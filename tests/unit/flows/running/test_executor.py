@@ -1,6 +1,7 @@
 """A run does what its flow says: joins, skips, loops, policies, sub-flows; and after any kill it goes on as before."""
 
 import asyncio
+import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -11,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from polyforge.flows.built_in import runners
+from polyforge.flows.evaluating import cel_holds
+from polyforge.flows.running import executor
 from polyforge.flows.running.contract import NodeCall, Outputs
 from polyforge.flows.running.records import MAX_INLINE, Decision, NodeFailed, Trigger
 from polyforge.jobs.records import Progress
@@ -344,6 +347,23 @@ def nested() -> Json:
     }  # fmt: skip
     nodes = {"start": saying(">"), "say": say, **outputs(all=("outer", "all"))}
     return flow(nodes, groups=groups, interface=giving(all="json"))
+
+
+async def test_conditions_of_loops_do_not_hold_up_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[threading.Thread] = []
+
+    def looked(expression: str, values: Mapping[str, Json]) -> bool:
+        threads.append(threading.current_thread())
+        return cel_holds(expression, values)
+
+    monkeypatch.setattr(executor, "cel_holds", looked)
+    body = {"add": node("prompt.template", {"template": "{{s}}!"}, s=("loop", "s"))}
+    group = {"kind": "while", "nodes": ["add"], "max_iterations": 5, "when": "index < 3", "start": {"s": ""},
+             "carry": {"s": ["add", "text"]}}  # fmt: skip
+    value = flow({**body, **outputs(text=("loop", "s"))}, groups={"loop": group}, interface=giving(text="text"))
+    assert await bench(value).run() == {"text": "!!!"}
+    assert len(threads) == 4
+    assert threading.main_thread() not in threads
 
 
 async def test_loops_in_loops() -> None:

@@ -31,11 +31,18 @@ def soak() -> bool:
 
 
 @pytest.fixture(scope="session")
-def upstream() -> Iterator[Upstream]:
-    """An OpenAI-compatible provider that does what tests tell it to."""
+def upstream_server() -> Iterator[Upstream]:
+    """The server behind `upstream`."""
     server = Upstream(api_key=UPSTREAM_KEY).start()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="module")
+def upstream(upstream_server: Upstream) -> Upstream:
+    """An OpenAI-compatible provider that does what tests tell it to; what another file's told it is forgotten."""
+    upstream_server.unscript()
+    return upstream_server
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +64,9 @@ def pool() -> Pool:
 
 
 @pytest.fixture(scope="session")
-def house(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream, pool: Pool) -> Iterator[Polyforge]:
+def house(tmp_path_factory: pytest.TempPathFactory, upstream_server: Upstream, pool: Pool) -> Iterator[Polyforge]:
     """One installation with usual settings for all tests that do not need their own."""
-    upstream.models = ["gpt-upstream", "llama-upstream"]
+    upstream_server.models = ["gpt-upstream", "llama-upstream"]
     tokens = {"input": 1.0, "cached_input": 0.5, "output": 2.0}
     models = {
         **pool.settings(),
@@ -69,6 +76,8 @@ def house(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream, pool: Po
         "renamed": {"deployments": [{"provider": "lab", "model": "gpt-upstream"}], "price": tokens},
         "lab/*": {"deployments": [{"provider": "lab"}], "price": tokens},
     }
-    server = Polyforge(tmp_path_factory.mktemp("house"), settings(upstream, models, gateway={"cooldown_seconds": 1}))
+    server = Polyforge(
+        tmp_path_factory.mktemp("house"), settings(upstream_server, models, gateway={"cooldown_seconds": 1})
+    )
     with stopping(server):
         yield server

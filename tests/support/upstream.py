@@ -116,6 +116,11 @@ class Upstream:
         with self._changed:
             self._scripts[model] = list(behaviours)
 
+    def unscript(self) -> None:
+        """Answer every model as one that nobody scripted."""
+        with self._changed:
+            self._scripts.clear()
+
     def requests(self, model: str | None = None) -> list[Received]:
         """The requests that came so far, for one model or all."""
         with self._changed:

@@ -8,6 +8,7 @@ import base64
 import hashlib
 import hmac
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Generator
 from contextlib import contextmanager
 from email.utils import formatdate
@@ -25,7 +26,7 @@ _PAGE = 400
 _MODIFIED = 1_780_000_000.0
 
 
-class Cloud(BaseHTTPRequestHandler):
+class Cloud(BaseHTTPRequestHandler, ABC):
     """One request; `cloud` has the objects."""
 
     protocol_version = "HTTP/1.1"
@@ -135,8 +136,9 @@ class Cloud(BaseHTTPRequestHandler):
     def allowed(self) -> bool:
         return True
 
+    @abstractmethod
     def change(self, key: str, asked: dict[str, str], content: bytes) -> None:
-        raise NotImplementedError
+        """Answer what each cloud has its own words for: lists, and objects that are put whole or in parts."""
 
 
 class Google(Cloud):

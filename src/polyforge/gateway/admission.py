@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from polyforge.gateway.job import Job
-from polyforge.gateway.limiting import Limiting, explain
+from polyforge.gateway.limiting import Limiting, amounts_of, explain
 from polyforge.gateway.settings import GatewaySettings
 from polyforge.kernel.clock import Clock
 from polyforge.kernel.errors import BudgetSpent, Denied, PolyforgeError, RateLimited, Unavailable
@@ -24,6 +24,7 @@ from polyforge.tenancy.ledger.journal import Journal
 from polyforge.tenancy.ledger.records import NOTHING_SPENT, Balance, Intent
 from polyforge.tenancy.limits.book import Rules
 from polyforge.tenancy.limits.counters import Counter, LimitCounters, Over, Take
+from polyforge.tenancy.limits.lanes import Lane, LanedCounters
 from polyforge.tenancy.periods import PeriodClock
 
 PART_TOKENS: Final = 16
@@ -52,6 +53,7 @@ class Admission:
         self._limiting = limiting
         self._book = limiting.book
         self._counters = counters
+        self._lanes = counters if isinstance(counters, LanedCounters) else None
         self._journal = journal
         self._spent = spent
         self._clock = clock
@@ -89,7 +91,11 @@ class Admission:
         self._write_intent(job, slot_name)
 
     def _write_intent(self, job: Job, slot_name: str) -> None:
-        caller, request = job.caller, job.request
+        caller, request, lane = job.caller, job.request, job.lane
+        if lane is None:
+            holds = self._limiting.holds_of(job.takes) if job.takes else ()
+        else:
+            holds = lane.holds(job.reserved, job.token_bound, job.reserved_tokens)
         intent = Intent(
             job.id,
             caller.key_id,
@@ -105,11 +111,13 @@ class Admission:
             caller.user_id or "",
             request.end_user,
             ",".join(job.tags),
-            self._limiting.holds_of(job.takes) if job.takes else (),
+            holds,
         )
         try:
             self._journal.intend(intent)
         except PolyforgeError:
+            if lane is not None:
+                job.takes = lane.takes(lane.ticks, amounts_of(job))
             if job.slot >= 0:
                 self._counters.release(job.slot, job.period, job.reserved)
             self._counters.release_many(job.takes, self._clock.now())
@@ -155,7 +163,23 @@ class Admission:
         if tokens or limits.tpm is not None:
             text = len(request.body) - request.binary
             job.reserved_tokens = text // _BYTES_PER_TOKEN + (request.output_limit or 0) * request.choices
+        if rules.lane is not None and self._enter(job, rules.lane):
+            return
         self._take(job, self._limiting.takes_of(job, counters), limits, slot)
+        if self._lanes is not None and rules.ready and not job.judging:
+            if rules.lane is None:
+                rules.lane = self._lanes.lane_of(counters, slot, limits)
+            if self._lanes.open_lane(rules.lane, amounts_of(job), self._clock.now(), job.period):
+                job.lane, job.windows, job.takes = rules.lane, rules.lane.windows, []
+
+    def _enter(self, job: Job, lane: Lane) -> bool:
+        """Let a job in by what was lent in one step; False where its counters have to be asked."""
+        now = self._clock.now()
+        if not lane.take(now, job.period, job.reserved, job.token_bound, job.reserved_tokens):
+            lane.close()
+            return False
+        job.slot, job.lane, job.windows, job.headroom = lane.slot, lane, lane.windows, lane.headroom(now)
+        return True
 
     def _room(self, job: Job, held: Sequence[Counter], limits: KeyLimits, slot: int) -> Micros | None:
         """How much money is left where least is; None: nothing limits it for good."""

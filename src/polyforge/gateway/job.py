@@ -20,6 +20,7 @@ from polyforge.tenancy.callers import Caller
 from polyforge.tenancy.ledger.counters import Headroom
 from polyforge.tenancy.ledger.records import Cached, Status
 from polyforge.tenancy.limits.counters import Counter, Take
+from polyforge.tenancy.limits.lanes import Lane
 
 Examine = Callable[[bytes, ChatResult], Fault | None]
 """Says what is wrong with an answer to a body; None when it holds."""
@@ -110,6 +111,10 @@ class Job(msgspec.Struct, gc=False):
     """The most tokens that it can come to, where a limit asks for it."""
     takes: list[Take] = []
     """What it holds of limits beside its key's own."""
+    lane: Lane | None = None
+    """Set where it was let in by what its key and these limits lent in one step."""
+    windows: tuple[int, ...] = ()
+    """What it is counted in then."""
     ceilings: dict[str, tuple[Counter, ...]] = {}
     """Limits of providers that may answer, by their names."""
     attempt_takes: list[Take] = []

@@ -55,7 +55,7 @@ class Limiting:
 
     def takes_of(self, job: Job, counters: Sequence[Counter]) -> list[Take]:
         """What a job asks of counters, once its bounds are known."""
-        amounts = _asked_of(job)
+        amounts = amounts_of(job)
         return [Take(counter, amounts[counter.asks]) for counter in counters]
 
     def holds_of(self, takes: Sequence[Take]) -> tuple[Hold, ...]:
@@ -107,10 +107,10 @@ class Limiting:
 
 def asked(job: Job, counter: Counter) -> int:
     """What a job may come to in what a counter counts."""
-    return _asked_of(job)[counter.asks]
+    return amounts_of(job)[counter.asks]
 
 
-def _asked_of(job: Job) -> tuple[int, int, int, int]:
+def amounts_of(job: Job) -> tuple[int, int, int, int]:
     """What a job may come to, each at the place that counters know it by."""
     return 1, job.reserved, job.token_bound, job.reserved_tokens
 

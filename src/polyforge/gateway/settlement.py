@@ -5,6 +5,7 @@ from typing import Final
 
 from polyforge.gateway.detailing import details_of
 from polyforge.gateway.job import Job
+from polyforge.gateway.limiting import amounts_of
 from polyforge.kernel.clock import Clock
 from polyforge.kernel.money import Micros
 from polyforge.kernel.usage import NO_USAGE, Usage
@@ -73,6 +74,13 @@ class Settlement:
                 details_of(job),
             )
         )
+        lane = job.lane
+        if lane is not None:
+            used = 0 if job.cached else job.usage.total
+            asked = job.reserved, job.token_bound, job.reserved_tokens
+            if lane.settle(job.windows, now, number, asked, job.price, used):
+                return
+            job.takes = lane.takes(job.windows, amounts_of(job))
         if job.takes or job.attempt_takes:
             used = 0 if job.cached else job.usage.total
             takes = [*job.takes, *job.attempt_takes] if job.attempt_takes else job.takes

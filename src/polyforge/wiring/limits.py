@@ -11,6 +11,7 @@ from polyforge.tenancy.ledger.journal import Journal
 from polyforge.tenancy.ledger_store import LedgerStore
 from polyforge.tenancy.limits.book import LimitBook
 from polyforge.tenancy.limits.counters import LimitCounters
+from polyforge.tenancy.limits.lanes import LanedCounters
 from polyforge.tenancy.limits.notices import LimitNotices
 from polyforge.tenancy.limits.settings import declared_limits
 from polyforge.wiring.process import ProcessSpec
@@ -72,4 +73,4 @@ class LimitPlatform:
 
 def _counters(settings: Settings, spec: ProcessSpec) -> LimitCounters:
     path = Path(spec.runtime) / "counters"
-    return LimitCounters(path, spec.slot, spec.slots, settings.gateway.max_limited_keys, latecomers=spec.job_workers)
+    return LanedCounters(path, spec.slot, spec.slots, settings.gateway.max_limited_keys, latecomers=spec.job_workers)

@@ -5,6 +5,7 @@ from typing import Any
 
 from polyforge.tenancy.defaults import DEFAULT_ORGANIZATION_ID
 from polyforge.tenancy.limits.counters import Counter, LimitCounters, Start, counter_of
+from polyforge.tenancy.limits.lanes import LanedCounters
 from polyforge.tenancy.limits.records import Limit
 from polyforge.tenancy.limits.windows import MICROS, window_start
 
@@ -33,7 +34,7 @@ def limit(**changes: Any) -> Limit:
 
 def opened(folder: Path, worker: int = 0, workers: int = 1, incarnation: int = 1) -> LimitCounters:
     """The counters of one worker."""
-    counters = LimitCounters(folder / "counters", worker, workers, 64)
+    counters = LanedCounters(folder / "counters", worker, workers, 64)
     counters.open(incarnation)
     counters.live()
     return counters

@@ -174,6 +174,8 @@ async def _hashed(make: MakeKey, job: Job, lookup: Lookup) -> str | None:
 
 def _is_bounded(job: Job) -> bool:
     """Whether a budget or a limit on money counts on what was reserved."""
+    if job.lane is not None:
+        return job.lane.with_money
     return job.caller.limits.budget is not None or any(take.counter.measure == "money" for take in job.takes)
 
 

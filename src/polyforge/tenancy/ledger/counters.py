@@ -29,6 +29,7 @@ import mmap
 import os
 import struct
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -107,10 +108,27 @@ class Refusal(msgspec.Struct, frozen=True, gc=False):
     headroom: Headroom = Headroom()
 
 
+class Held(ABC):
+    """What was taken of slots in one step, to be used call by call without looking at them again."""
+
+    __slots__ = ("money",)
+
+    money: Micros
+    """What nothing is reserved of yet."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Count what was used of it and give the rest back."""
+
+    @abstractmethod
+    def recall(self) -> None:
+        """The same, since somebody else asks for it."""
+
+
 class OwnCell:
     """This worker's cell of one slot, kept here because nobody else writes it."""
 
-    __slots__ = ("applied", "at", "in_flight", "incarnation", "period", "reserved", "spent", "turn")
+    __slots__ = ("applied", "at", "held", "in_flight", "incarnation", "period", "reserved", "spent", "turn")
 
     def __init__(self, cell: Cell, turn: int, at: int) -> None:
         self.incarnation, self.applied, self.period, self.spent, self.reserved, self.in_flight = cell
@@ -118,6 +136,8 @@ class OwnCell:
         """How often it was written."""
         self.at = at
         """Where its first copy begins, in bytes."""
+        self.held: Held | None = None
+        """What is in use of its slot and not counted here yet. By then the cell must not be written."""
 
     def write(self, memory: "memoryview[int]") -> None:
         """Write it to the file, over the older of its copies."""
@@ -295,6 +315,8 @@ class SharedCounters:
         numbers, window = self._numbers, (_HEADER_BYTES + slot * _SLOT_BYTES) // _NUMBER_BYTES + _WINDOW
         rpm, tpm = limits.rpm, limits.tpm
         own = self._own.get(slot) or self._own_cell(slot)
+        if own.held is not None:
+            own.held.recall()
         if rpm is not None or tpm is not None:
             if numbers[window + _TICK] < now // _TICK_SECONDS:
                 self._advance(window, now)
@@ -331,7 +353,11 @@ class SharedCounters:
             own.period, own.spent, own.reserved = period, 0, amount
         own.incarnation = self._incarnation
         if begins or not self._late:
+            self.count_held()
             own.write(self._bytes)
+
+    def count_held(self) -> None:
+        """Count what is in use of slots and was not counted yet; where calls are counted one by one, there is none."""
 
     def _used(self, slot: int, own: OwnCell, period: int) -> Micros:
         """What all workers have spent and reserved in a period, with what the ledger knew and corrected."""
@@ -450,6 +476,8 @@ class SharedCounters:
         Needs no lock: the cell has one writer, and its readers see the copy before or the copy after.
         """
         own = self._own.get(slot) or self._own_cell(slot)
+        if own.held is not None:
+            own.held.close()
         own.applied = applied
         own.in_flight -= 1
         if own.period == period:
@@ -463,11 +491,14 @@ class SharedCounters:
     def release(self, slot: int, period: int, reserved: Micros, price: Micros = 0) -> None:
         """Replace a reservation by a price that no journal record speaks of, most often by none."""
         own = self._own_cell(slot)
+        if own.held is not None:
+            own.held.recall()
         self.settle(slot, period, reserved, price, own.applied)
         own.write(self._bytes)
 
     def write_cells(self) -> None:
         """Write what the journal holds and the file does not: before the journal lets go of it, and every second."""
+        self.count_held()
         self._write_unwritten()
         if self._map is not None:
             self._meet()
@@ -500,6 +531,9 @@ class SharedCounters:
 
     def correct(self, slot: int, period: int, corrected: Micros) -> None:
         """Count all corrections of a period, which come to `corrected`; those of an earlier one no longer matter."""
+        own = self._own_cell(slot)
+        if own.held is not None:
+            own.held.recall()
         numbers, at = self._numbers, self._slot_at(slot) // _NUMBER_BYTES
         fcntl.lockf(self._fd, fcntl.LOCK_EX, 1, FIRST_SLOT_LOCK + slot)
         try:
@@ -511,7 +545,9 @@ class SharedCounters:
 
     def headroom(self, slot: int, limits: KeyLimits, period: int) -> Micros:
         """What is left of the budget after everything spent and reserved."""
-        return (limits.budget or 0) - self._used(slot, self._own_cell(slot), period)
+        own = self._own_cell(slot)
+        left = (limits.budget or 0) - self._used(slot, own, period)
+        return left if own.held is None else left + own.held.money
 
     # Cells
 

@@ -21,6 +21,7 @@ from polyforge.tenancy.callers import Caller
 from polyforge.tenancy.corrections.service import CORRECTED
 from polyforge.tenancy.flights import Flights
 from polyforge.tenancy.limits.counters import TICKS, Counter, LimitCounters, Start, counter_of
+from polyforge.tenancy.limits.lanes import Lane
 from polyforge.tenancy.limits.records import ANY, Limit, LimitState, LimitUse
 from polyforge.tenancy.limits.store import SystemLimits
 from polyforge.tenancy.limits.windows import MICROS, NEVER, window_start
@@ -48,6 +49,8 @@ class Rules(msgspec.Struct, gc=False, eq=False):
     """What any of them counts."""
     ready: bool = False
     """Whether the counters are all there are for each call, and their slots are open."""
+    lane: Lane | None = None
+    """What its calls may use without asking the counters, once there was one."""
 
     def of_money(self) -> "Rules | None":
         """What of it counts money; None where nothing does."""
@@ -220,6 +223,7 @@ class LimitBook:
             raise
 
     def _take_over(self, limits: Sequence[Limit], states: Sequence[LimitState]) -> None:
+        self._counters.count_held()
         before = self._limits
         # What did not change stays the same object, and so do its counters.
         self._limits = {limit.id: before[limit.id] if before.get(limit.id) == limit else limit for limit in limits}

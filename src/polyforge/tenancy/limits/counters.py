@@ -36,7 +36,7 @@ _BUSY_SECONDS: Final = 1.0
 _SOON_SECONDS: Final = 0.05
 _REACHED_AGAIN_SECONDS: Final = 60
 """A limit of calls under way has no window; that it was reached is told once in so long."""
-_NO_KEY: Final = KeyLimits()
+NO_KEY: Final = KeyLimits()
 ASKS_ONE, ASKS_MONEY, ASKS_TOKENS, ASKS_LIKELY_TOKENS = range(4)
 """What a call may come to: itself, its price in micro-USD, all tokens that are possible, those that are likely."""
 _BASE_AND_CORRECTED: Final = struct.Struct("<qqqq").unpack_from
@@ -277,7 +277,7 @@ class LimitCounters(SharedCounters):
         takes: Sequence[Take],
         now: float,
         slot: int = -1,
-        limits: KeyLimits = _NO_KEY,
+        limits: KeyLimits = NO_KEY,
         period: int = 0,
         amount: int = 0,
         tokens: int = 0,

@@ -36,7 +36,7 @@ def job(body: bytes = b"{}", budget: int | None = None, measures: tuple[str, ...
     takes = [SimpleNamespace(counter=SimpleNamespace(measure=measure)) for measure in measures]
     caller = Caller("k", "k", "o", "p", frozenset(), limits=KeyLimits(budget=budget))
     about: dict[str, Any] = {"canonical": False, "headers": {}, "wish": None, "deadline": 9e9}
-    return SimpleNamespace(request=request, takes=takes, caller=caller, reserved=30, price=0, **about)
+    return SimpleNamespace(request=request, takes=takes, lane=None, caller=caller, reserved=30, price=0, **about)
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,15 @@ def _job(stream: bool, seconds: float) -> Any:
     deadline = asyncio.get_running_loop().time() + seconds
     caller = Caller("k", "k", "o", "p", frozenset())
     hops = Hops()
-    rest: Any = {"canonical": False, "takes": [], "reserved": 0, "output_limit": None, "cost": 0, "price": 0}
+    rest: Any = {
+        "canonical": False,
+        "takes": [],
+        "lane": None,
+        "reserved": 0,
+        "output_limit": None,
+        "cost": 0,
+        "price": 0,
+    }
     return SimpleNamespace(request=request, caller=caller, deadline=deadline, hops=hops, status="ok", **rest)
 
 

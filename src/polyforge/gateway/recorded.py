@@ -126,16 +126,21 @@ def record_reply(
     request: InferenceRequest, reply: Reply, at: float, limit: int, cost: Micros = 0, price: Micros = 0
 ) -> Recorded | None:
     """A whole answer as it is kept, with what it cost and was charged for; None for one of more than `limit` bytes."""
+    body, result = reply.body, reply.result
+    if result is None and isinstance(body, bytes):
+        if len(body) > limit:
+            return None
+        finish, media_type = reply.finish, reply.media_type
+        return Recorded("body", request.task, request.dialect, at, body, reply.usage, cost, price, finish, media_type)
     rows = dimensions = 0
     kind: Literal["body", "chat", "vectors"] = "body"
-    result = reply.result
     if isinstance(result, ChatResult):
         kind, content = "chat", _encode_json(result)
     elif isinstance(result, EmbeddingResult):
         kind, rows, dimensions = "vectors", result.rows, result.dimensions
         content = bytes(result.data) if memoryview(result.data).nbytes <= limit else None
     else:
-        content = bytes(reply.body or b"") if memoryview(reply.body or b"").nbytes <= limit else None
+        content = bytes(body or b"") if memoryview(body or b"").nbytes <= limit else None
     if content is None or len(content) > limit:
         return None
     return Recorded(

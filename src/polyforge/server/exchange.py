@@ -6,6 +6,7 @@ import msgspec
 
 from polyforge.gateway.job import Job
 from polyforge.kernel.tasks import InferenceRequest
+from polyforge.server.http import HeaderMap
 from polyforge.telemetry.hops import Hops
 from polyforge.tenancy.callers import Caller
 
@@ -37,6 +38,8 @@ class Exchange(msgspec.Struct, gc=False):
     method: str
     path: str
     hops: Hops
+    headers: HeaderMap = {}
+    """Of the request, once they were read."""
     caller: Caller | None = None
     asked: InferenceRequest | None = None
     """What was asked for, once the body was read."""

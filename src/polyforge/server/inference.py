@@ -14,7 +14,7 @@ from typing import Final
 
 from polyforge.dialects import openai_embeddings
 from polyforge.dialects.writing import Answering, FailureWriter, StreamWriter
-from polyforge.gateway.caching.lookup import CACHE_HEADER
+from polyforge.gateway.caching.lookup import CACHE_HEADER, OUTCOMES
 from polyforge.gateway.caching.service import AnswerCache
 from polyforge.gateway.job import Job
 from polyforge.gateway.lineup import Lineup, Lineups
@@ -67,6 +67,7 @@ _KEY_HEADER: Final = KEY_HEADER.encode()
 _ONCE_HEADER: Final = ONCE_HEADER.encode()
 _ROUTE_HEADER: Final = ROUTE_HEADER.encode()
 _CACHE_HEADER: Final = CACHE_HEADER.encode()
+_OUTCOMES: Final = {outcome: (_CACHE_HEADER, outcome.encode()) for outcome in OUTCOMES}
 _TAGS_HEADER: Final = TAGS_HEADER.encode()
 _KEY: Final = re.compile(rb"[\x21-\x7e]{1,512}")
 _FORWARDED: Final = re.compile(rb"[\x20-\x7e]{1,2000}")
@@ -123,9 +124,9 @@ class Inference:
             job = await self._read(endpoint, exchange, lineup, scope, receive)
             presence = Presence(scope)
             if exchange.once is not None or self._payloads.any:
-                send = await self._watched(endpoint, exchange, job, scope, send)
+                send = await self._watched(endpoint, exchange, job, send)
             if job.model.cache is not None and endpoint.estimate is None:
-                await self._answers.prepare(job, job.model.cache, endpoint.path, first_values(scope["headers"]))
+                await self._answers.prepare(job, job.model.cache, endpoint.path, exchange.headers)
             await self._answer(endpoint, exchange, job, lineup, presence, send)
         except Replayed as again:
             lineup.gateway.settle_again(again.job, exchange.status)
@@ -146,13 +147,13 @@ class Inference:
                 await _leave(exchange)
             self._observer.finished(exchange)
 
-    async def _watched(self, endpoint: Endpoint, exchange: Exchange, job: Job, scope: Scope, send: Send) -> Send:
+    async def _watched(self, endpoint: Endpoint, exchange: Exchange, job: Job, send: Send) -> Send:
         """What to send an answer through that is kept, under its key or for its words."""
         if exchange.once is not None:
             send = exchange.keeping = await begin(self._idempotency, exchange, job, exchange.once, send)
         if not self._payloads.any:
             return send
-        return self._payloads.watch(endpoint, exchange, job, first_values(scope["headers"]), send)
+        return self._payloads.watch(endpoint, exchange, job, exchange.headers, send)
 
     def _answer(
         self, endpoint: Endpoint, exchange: Exchange, job: Job, lineup: Lineup, presence: Presence, send: Send
@@ -167,7 +168,7 @@ class Inference:
     async def _read(
         self, endpoint: Endpoint, exchange: Exchange, lineup: Lineup, scope: Scope, receive: Receive
     ) -> Job:
-        headers = first_values(scope["headers"])
+        headers = exchange.headers = first_values(scope["headers"])
         exchange.once = headers.get(_ONCE_HEADER) if endpoint.once else None
         marks = exchange.hops.marks
         limit = endpoint.max_bytes or self._settings.max_body_bytes
@@ -433,8 +434,8 @@ def _cache(job: Job) -> RawHeaders:
     lookup = job.lookup
     if lookup is None:
         return []
-    headers: RawHeaders = [(_CACHE_HEADER, lookup.outcome.encode())]
-    return [*headers, (b"age", b"%d" % lookup.age)] if job.cached else headers
+    outcome = _OUTCOMES[lookup.outcome]
+    return [outcome, (b"age", b"%d" % lookup.age)] if job.cached else [outcome]
 
 
 def _limits(job: Job) -> RawHeaders:

@@ -51,7 +51,9 @@ class MemoryCache:
     shared: ClassVar[bool] = False
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
-        self._settings = settings
+        self._max_bytes = settings.max_bytes
+        self._max_entries = settings.max_entries
+        self._largest = settings.max_bytes // _MOST_SHARE
         self._monotonic = clock.monotonic
         self._small: OrderedDict[str, _Entry] = OrderedDict()
         self._main: OrderedDict[str, _Entry] = OrderedDict()
@@ -84,21 +86,23 @@ class MemoryCache:
 
     def put(self, key: str, value: bytes, ttl: float) -> None:
         """Keep a value; one that is too large for this cache finds no room."""
-        if key in self._small or key in self._main:
+        small, main = self._small, self._main
+        if key in small or key in main:
             self.delete(key)
         size = len(key) + len(value) + _OVERHEAD
-        if size > self._settings.max_bytes // _MOST_SHARE:
+        if size > self._largest:
             self._evicted += 1
             return
         entry = _Entry(value, self._monotonic() + ttl, size)
         if key in self._ghosts:
             del self._ghosts[key]
-            self._main[key] = entry
+            main[key] = entry
         else:
-            self._small[key] = entry
+            small[key] = entry
             self._small_size += size
         self._size += size
-        self._make_room()
+        if self._size > self._max_bytes or len(small) + len(main) > self._max_entries:
+            self._make_room()
 
     def delete(self, key: str) -> None:
         """Let go of a value."""
@@ -119,13 +123,10 @@ class MemoryCache:
 
     def stats(self) -> CacheStats:
         """How it does."""
-        return CacheStats(
-            len(self._small) + len(self._main), self._size, self._settings.max_bytes, evicted=self._evicted
-        )
+        return CacheStats(len(self._small) + len(self._main), self._size, self._max_bytes, evicted=self._evicted)
 
     def _make_room(self) -> None:
-        settings = self._settings
-        while self._size > settings.max_bytes or len(self._small) + len(self._main) > settings.max_entries:
+        while self._size > self._max_bytes or len(self._small) + len(self._main) > self._max_entries:
             if self._small and (self._small_size * _SMALL_SHARE > self._size or not self._main):
                 self._leave_small()
             else:

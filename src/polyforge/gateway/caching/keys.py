@@ -6,7 +6,7 @@ project was told. The rest is a hash, of which a body in JSON counts by what it 
 
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import msgspec
 
@@ -23,7 +23,7 @@ _MODELS: Final = 1000
 _TRAVEL: Final = frozenset({"model", "stream", "stream_options"}) | HINTS
 """Fields that say how the answer travels, for whom it is, or what stands in the key anyway."""
 _TRACE: Final = "traceparent"
-_read: Final = msgspec.json.Decoder().decode
+_read: Final = msgspec.json.Decoder(dict[str, Any]).decode
 _write: Final = msgspec.json.Encoder(order="sorted").encode
 _pack: Final = msgspec.msgpack.Encoder(order="sorted").encode
 
@@ -49,14 +49,13 @@ def exact_key(job: Job, rules: CacheRules, path: str) -> str | None:
     content = canonical(request.body, _TRAVEL)
     if content is None:
         return None
-    if job.wish is not None or _headers(job):
+    if job.wish is not None or (job.headers and _headers(job)):
         return keyed(job, "e", _around(job, rules, path, request.dialect), content)
     prefix, begun = _begun(
         job.caller.project_id, request.model, path, request.task, request.dialect, rules.tag, _owner(job, rules)
     )
     digest = begun.copy()
-    digest.update(len(content).to_bytes(8, "little"))
-    digest.update(content)
+    digest.update(len(content).to_bytes(8, "little") + content)
     return prefix + digest.hexdigest()
 
 
@@ -121,12 +120,9 @@ def canonical(body: bytes, left_out: frozenset[str] = frozenset()) -> bytes | No
     if is_form(body):
         return _canonical_form(body, left_out)
     try:
-        content: Any = _read(body)
+        fields = _read(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    if not isinstance(content, dict):
-        return None
-    fields = cast(dict[str, Any], content)
     for name in left_out.intersection(fields):
         del fields[name]
     return _write(fields)

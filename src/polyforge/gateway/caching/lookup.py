@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 import msgspec
 
@@ -18,6 +18,7 @@ TTL_HEADER: Final = "x-polyforge-cache-ttl"
 Mode = Literal["use", "refresh", "bypass"]
 """Take what is kept and keep what is new; only keep what is new; neither."""
 Outcome = Literal["hit", "semantic", "miss", "bypass"]
+OUTCOMES: Final[tuple[Outcome, ...]] = get_args(Outcome)
 _MODE, _TTL = CACHE_HEADER.encode(), TTL_HEADER.encode()
 _MODES: Final[dict[bytes, Mode]] = {b"refresh": "refresh", b"bypass": "bypass", b"use": "use"}
 _SECONDS: Final = re.compile(rb"[1-9][0-9]{0,8}")
@@ -48,7 +49,10 @@ class Lookup(msgspec.Struct):
 
 def read_lookup(headers: Mapping[bytes, bytes], rules: CacheRules) -> Lookup:
     """What the headers of a request say; Invalid names one that is malformed."""
-    mode, ttl = headers.get(_MODE, b"use"), headers.get(_TTL)
+    mode, ttl = headers.get(_MODE), headers.get(_TTL)
+    if mode is ttl is None:
+        return Lookup(rules, "use", rules.ttl)
+    mode = b"use" if mode is None else mode
     if mode not in _MODES:
         raise Invalid(f"{CACHE_HEADER} must be bypass or refresh", param=CACHE_HEADER)
     if ttl is None:

@@ -59,18 +59,16 @@ class AnswerCache:
     async def reply(self, job: Job, lookup: Lookup, embed: Embed) -> Reply | None:
         """The whole answer, if one is kept; the job then says where it comes from and what it is charged for."""
         found = await self._find(job, lookup, embed)
-        reply = None if found is None else found.reply(job.request)
-        if found is not None and reply is not None:
+        if found is not None and (reply := found.reply(job.request)) is not None:
             self._note_hit(job, lookup, found)
-        else:
-            lookup.outcome = "miss" if lookup.key else "bypass"
-        return reply
+            return reply
+        lookup.outcome = "miss" if lookup.key else "bypass"
+        return None
 
     async def events(self, job: Job, lookup: Lookup, embed: Embed) -> list[StreamEvent] | None:
         """The same for a stream, all of it at once. On a miss, the stream is recorded from then on."""
         found = await self._find(job, lookup, embed)
-        events = None if found is None else found.events(job.request)
-        if found is not None and events is not None:
+        if found is not None and (events := found.events(job.request)) is not None:
             self._note_hit(job, lookup, found)
             return events
         lookup.outcome = "miss" if lookup.key else "bypass"
@@ -81,15 +79,17 @@ class AnswerCache:
     def keep_reply(self, job: Job, lookup: Lookup, reply: Reply) -> None:
         """Keep a whole answer, if it is one to be given again."""
         if lookup.key and _is_final(job, reply.finish):
-            recorded = record_reply(job.request, reply, self._clock.now(), self._max_entry_bytes, job.cost, job.price)
-            self._keep(job, lookup, recorded)
+            at = self._clock.now()
+            recorded = record_reply(job.request, reply, at, self._max_entry_bytes, job.cost, job.price)
+            if recorded is not None:
+                self._keep(lookup, recorded)
 
     def keep_stream(self, job: Job, lookup: Lookup, usage: Usage | None) -> None:
         """Keep a stream that came to its end."""
         recording, lookup.recording = lookup.recording, None
         recorded = None if recording is None else recording.recorded(job.request, usage, self._clock.now())
         if recorded is not None and _is_final(job, recorded.finish):
-            self._keep(job, lookup, recorded.priced(job.cost, job.price))
+            self._keep(lookup, recorded.priced(job.cost, job.price))
 
     def leave(self, job: Job, lookup: Lookup) -> None:
         """A whole answer was made, or was not: who waits for it goes on."""
@@ -106,12 +106,16 @@ class AnswerCache:
         found = None
         if lookup.mode == "use" and lookup.rules.exact:
             data = await self._cache.get(lookup.key)
-            found = None if data is None else decode_recorded(data)
+            if data is not None:
+                found = decode_recorded(data)
             if found is None and not job.request.stream:
                 lookup.turn = self._turns.begin(lookup.key)
-                found = None if lookup.turn is not None else await self._made_meanwhile(job, lookup)
-            lookup.outcome = "hit"
-        if found is None and lookup.rules.semantic is not None:
+                if lookup.turn is None:
+                    found = await self._made_meanwhile(job, lookup)
+            if found is not None:
+                lookup.outcome = "hit"
+                return found
+        if lookup.rules.semantic is not None:
             found = await self._alike(job, lookup, lookup.rules.semantic, embed)
             lookup.outcome = "semantic"
         return found
@@ -157,9 +161,7 @@ class AnswerCache:
         price = int(found.price * lookup.rules.price)
         job.price = min(price, job.reserved) if _is_bounded(job) else price
 
-    def _keep(self, job: Job, lookup: Lookup, recorded: Recorded | None) -> None:
-        if recorded is None:
-            return
+    def _keep(self, lookup: Lookup, recorded: Recorded) -> None:
         self._cache.put(lookup.key, encode_recorded(recorded), lookup.ttl)
         if self._questions is not None and lookup.asked is not None and lookup.rules.semantic is not None:
             self._questions.add(*lookup.asked, lookup.key, lookup.rules.semantic.max_entries)

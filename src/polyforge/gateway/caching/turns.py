@@ -6,18 +6,17 @@ words soon, and who reads slowly would hold the others up.
 
 import asyncio
 
+import msgspec
 
-class Turn:
+
+class Turn(msgspec.Struct, eq=False):
     """An answer that is being made."""
 
-    __slots__ = ("key", "over", "through")
-
-    def __init__(self, key: str) -> None:
-        self.key = key
-        self.over: asyncio.Event | None = None
-        """Set at its end, where somebody waits."""
-        self.through = False
-        """Whether it was made, or could not be; not where nobody waited for it to the end."""
+    key: str
+    over: asyncio.Event | None = None
+    """Set at its end, where somebody waits."""
+    through: bool = False
+    """Whether it was made, or could not be; not where nobody waited for it to the end."""
 
 
 class Turns:

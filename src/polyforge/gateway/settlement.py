@@ -77,8 +77,8 @@ class Settlement:
         lane = job.lane
         if lane is not None:
             used = 0 if job.cached else job.usage.total
-            asked = job.reserved, job.token_bound, job.reserved_tokens
-            if lane.settle(job.windows, now, number, asked, job.price, used):
+            asked, bound, likely = job.reserved, job.token_bound, job.reserved_tokens
+            if lane.settle(job.windows, now, number, asked, bound, likely, job.price, used):
                 return
             job.takes = lane.takes(job.windows, amounts_of(job))
         if job.takes or job.attempt_takes:

@@ -47,16 +47,16 @@ class Lookup(msgspec.Struct):
     """The question and its vector, where it is compared with others."""
 
 
-def read_lookup(headers: Mapping[bytes, bytes], rules: CacheRules) -> Lookup:
+def read_lookup(headers: Mapping[bytes, bytes], rules: CacheRules, path: str = "", body: bytes = b"") -> Lookup:
     """What the headers of a request say; Invalid names one that is malformed."""
     mode, ttl = headers.get(_MODE), headers.get(_TTL)
     if mode is ttl is None:
-        return Lookup(rules, "use", rules.ttl)
+        return Lookup(rules, "use", rules.ttl, path, body)
     mode = b"use" if mode is None else mode
     if mode not in _MODES:
         raise Invalid(f"{CACHE_HEADER} must be bypass or refresh", param=CACHE_HEADER)
     if ttl is None:
-        return Lookup(rules, _MODES[mode], rules.ttl)
+        return Lookup(rules, _MODES[mode], rules.ttl, path, body)
     if not _SECONDS.fullmatch(ttl):
         raise Invalid(f"{TTL_HEADER} must be a whole number of seconds", param=TTL_HEADER)
-    return Lookup(rules, _MODES[mode], min(float(ttl), rules.max_ttl))
+    return Lookup(rules, _MODES[mode], min(float(ttl), rules.max_ttl), path, body)

@@ -47,8 +47,7 @@ class AnswerCache:
 
     async def prepare(self, job: Job, rules: CacheRules, path: str, headers: Mapping[bytes, bytes]) -> None:
         """Note on the job what it wants of the cache; Invalid names a malformed header."""
-        lookup = job.lookup = read_lookup(headers, rules)
-        lookup.path, lookup.body = path, job.request.body
+        lookup = job.lookup = read_lookup(headers, rules, path, job.request.body)
         if lookup.mode == "bypass" or job.provider_key is not None:
             return
         short = len(lookup.body) < LARGE

@@ -15,7 +15,8 @@ journal. Cells are never written while a lane of theirs is open.
 """
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -62,6 +63,14 @@ Amounts = tuple[int, int, int, int]
 """What a call may come to, each at the place that counters know it by (`ASKS_...`)."""
 
 
+_Kept = tuple[tuple[str, ...], tuple[str, ...], tuple[int, ...], Callable[[Amounts], tuple[int, ...]]]
+
+
+def _amounts_of(asks: tuple[int, ...]) -> Callable[[Amounts], tuple[int, ...]]:
+    """What gives the amounts of what is asked, and some more at the end, since it gives no tuple of fewer than two."""
+    return itemgetter(*asks, ASKS_ONE, ASKS_ONE)
+
+
 class _Nearest(NamedTuple):
     """The limit of which least is left, among those that headers tell of and that count the same."""
 
@@ -84,6 +93,8 @@ class Lane(Held):
         "calls",
         "cells",
         "counters",
+        "filled_busy",
+        "filled_calls",
         "is_barred",
         "kept",
         "least_tokens",
@@ -98,7 +109,6 @@ class Lane(Held):
         "price",
         "request_room",
         "seen",
-        "settled",
         "since",
         "slot",
         "ticks",
@@ -134,11 +144,13 @@ class Lane(Held):
         """What calls under way are counted in: of each counter, and of the key. The same object as long as all are."""
         self.ticks: tuple[int, ...] = ()
         """The same of what calls are let in, where it is by ticks; of the key, its tick."""
-        self.kept: tuple[tuple[str, str, int, int], ...] = ()
+        self.kept: _Kept = ((), (), (), _amounts_of(()))
+        """What the journal keeps of a call: names of slots, measures, windows, and how amounts come to each."""
         self.calls = self.busy = self.money = self.tokens = self.likely = 0
         self.likely_most = _UNLIMITED
-        self.number = self.settled = self.price = self.used = 0
-        """The journal's last record, calls that were settled, what they were priced, and the tokens they used."""
+        self.filled_calls = self.filled_busy = 0
+        self.number = self.price = self.used = 0
+        """The journal's last record, what the calls that were settled were priced, and the tokens they used."""
         self.request_room: _Nearest | None = None
         self.likely_room: _Nearest | None = None
         self.token_room: _Nearest | None = None
@@ -146,7 +158,7 @@ class Lane(Held):
 
     def take(self, now: float, period: int, money: Micros, tokens: int, likely: int) -> bool:
         """Let a call in; False where its counters have to be asked."""
-        if not self.since <= now < self.until or period != self.period or likely < self.least_tokens:
+        if now >= self.until or period != self.period or likely < self.least_tokens:
             return False
         calls, busy = self.calls - 1, self.busy - 1
         money, tokens, likely = self.money - money, self.tokens - tokens, self.likely - likely
@@ -156,25 +168,36 @@ class Lane(Held):
         return True
 
     def settle(
-        self, windows: tuple[int, ...], now: float, number: int, asked: tuple[int, int, int], price: Micros, used: int
+        self,
+        windows: tuple[int, ...],
+        now: float,
+        number: int,
+        money: Micros,
+        tokens: int,
+        likely: int,
+        price: Micros,
+        used: int,
     ) -> bool:
         """Count what a call came to that was let in for these `windows`; False where its counters have to be told.
 
-        `asked` are the money, the tokens and the likely tokens that it took.
+        It took so much money, `tokens` and `likely` tokens, and came to a `price` and the tokens it `used`.
         """
-        if windows is not self.windows or not self.since <= now < self.until:
+        if windows is not self.windows or now >= self.until:
             return False
-        money, tokens, likely = asked
         self.number = number
-        self.settled += 1
         self.busy += 1
         self.price += price
         self.used += used
         self.money += money - price
         self.tokens += tokens - used
         # As in the window of a key, which may have forgotten by now what the call took.
-        self.likely = min(self.likely + likely - used, self.likely_most)
+        likely += self.likely - used
+        self.likely = min(likely, self.likely_most)
         return True
+
+    def settled(self) -> int:
+        """How many calls were settled: those that were let in, and are not under way."""
+        return self.filled_calls - self.calls + self.busy - self.filled_busy
 
     def takes(self, windows: tuple[int, ...], amounts: Amounts) -> list[Take]:
         """What a call holds of the counters that was let in for these windows, or in these ticks."""
@@ -183,8 +206,8 @@ class Lane(Held):
 
     def holds(self, money: Micros, tokens: int, likely: int) -> tuple[Hold, ...]:
         """What the journal keeps of them."""
-        amounts = 1, money, tokens, likely
-        return tuple([Hold(name, measure, window, amounts[asks]) for name, measure, window, asks in self.kept])
+        names, measures, windows, amounts_of = self.kept
+        return tuple(map(Hold, names, measures, windows, amounts_of((1, money, tokens, likely))))
 
     def headroom(self, now: float) -> Headroom:
         """What is left of requests and tokens where least is left, as `LimitCounters.reserve_many` tells it."""
@@ -340,6 +363,7 @@ class LanedCounters(LimitCounters):
     def _fill_lane(self, lane: Lane, takes: list[Take], filled: Amounts, period: int) -> None:
         """Take it all, of every slot of the chain."""
         lane.calls, lane.money, lane.tokens, lane.likely = filled
+        lane.filled_calls, lane.filled_busy = lane.calls, lane.busy
         for take, own in zip(takes, lane.cells, strict=True):
             counter = take.counter
             own.held = lane
@@ -362,12 +386,12 @@ class LanedCounters(LimitCounters):
         windows = (*[0 if _is_of_calls(take.counter) else take.window for take in takes], period)
         if windows != lane.windows:
             lane.windows = windows
-            lane.kept = tuple(
-                [
-                    (c.name, c.measure, window, c.asks)
-                    for c, window in zip(lane.counters, windows, strict=False)
-                    if c.kept
-                ]
+            kept = [(c, window) for c, window in zip(lane.counters, windows, strict=False) if c.kept]
+            lane.kept = (
+                tuple([counter.name for counter, _ in kept]),
+                tuple([counter.measure for counter, _ in kept]),
+                tuple([window for _, window in kept]),
+                _amounts_of(tuple([counter.asks for counter, _ in kept])),
             )
 
     def _add_to_ring(self, at: int, tick: int, amount: int) -> None:
@@ -411,7 +435,14 @@ class LanedCounters(LimitCounters):
                 ends = 0.0 if fixed else self.ends(counter, now)
                 nearest[counter.asks] = _Nearest(left, take.allowed, fixed, ends)
         lane.request_room, lane.token_room = nearest[ASKS_ONE], nearest[ASKS_TOKENS]
-        lane.likely_room = nearest[ASKS_LIKELY_TOKENS]
+        likely = lane.likely_room = nearest[ASKS_LIKELY_TOKENS]
+        if (
+            likely is not None
+            and lane.token_room is not None
+            and lane.token_room.base >= (likely.limit or limits.tpm or 0)
+        ):
+            # As long as the lane is open, there is never less of it.
+            lane.token_room = None
 
     # Closing
 
@@ -422,7 +453,7 @@ class LanedCounters(LimitCounters):
         lane.until = 0.0
         self._open.discard(lane)
         left = lane.calls, lane.money, lane.tokens, lane.likely
-        came_to = lane.settled, lane.price, lane.used, 0
+        came_to = lane.settled(), lane.price, lane.used, 0
         for counter, own, window in zip(lane.counters, lane.cells, lane.ticks, strict=False):
             own.held = None
             if counter.tick_seconds:
@@ -438,14 +469,14 @@ class LanedCounters(LimitCounters):
         for counter, window in zip(lane.counters, lane.ticks, strict=False):
             if counter.marks:
                 self._tell_marks(Take(counter, 0, window), lane.since)
-        lane.settled = lane.price = lane.used = 0
+        lane.number = lane.price = lane.used = 0
 
     def _count(self, lane: Lane, own: OwnCell, window: int, left: int, came_to: int) -> None:
         own.in_flight -= lane.busy
         if own.period == window:
             own.spent += came_to
             own.reserved -= left + came_to
-        if lane.settled:
+        if lane.number:
             own.applied = max(own.applied, lane.number)
             self._unwritten.add(own)
 
@@ -458,7 +489,11 @@ class LanedCounters(LimitCounters):
         """As `LimitCounters.write_cells`; who was busy until now is so still."""
         self._beat += 1
         for lane in self._open:
-            lane.beat, lane.seen, lane.is_barred = self._beat, _BUSY_CALLS if lane.settled else 0, False
+            lane.beat, lane.seen, lane.is_barred = (
+                self._beat,
+                _BUSY_CALLS if lane.calls < lane.filled_calls else 0,
+                False,
+            )
         super().write_cells()
 
     # Everybody else

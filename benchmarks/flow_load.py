@@ -2,24 +2,31 @@
 
 One installation with a gateway and a worker, and a scripted provider that answers at once. Callers ask steadily,
 first while there is nothing else, then while so many runs are unfinished at any time; each run fills in templates and
-asks the same provider twice. Prints JSON; a busy machine makes it worthless.
+asks the same provider twice. Who asks, who begins runs and the provider are processes of their own, so that none of
+them waits for another one here. Prints JSON; a busy machine makes it worthless.
 """
 
 import argparse
 import json
+import multiprocessing
 import os
 import tempfile
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Generator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final
 
 from openai import OpenAI
 
 from benchmarks.asking import Asking
+from tests.support.clients import Response, call
 from tests.support.server import ALL, Polyforge, stopping
-from tests.support.settings import settings, solo
+from tests.support.settings import UPSTREAM_KEY, solo
 from tests.support.upstream import Upstream
 
 MODEL: Final = "assistant"
@@ -27,6 +34,19 @@ TEMPLATES: Final = 8
 _QUIET_SECONDS: Final = 15.0
 _OVER: Final = ("succeeded", "failed", "cancelled")
 _UNAVAILABLE: Final = 503
+_PROCESSES: Final = multiprocessing.get_context("spawn")
+
+
+@dataclass(frozen=True)
+class Place:
+    """An installation, as another process knows it."""
+
+    url: str
+    admin_key: str
+
+    def api(self, method: str, path: str, json: object = None) -> Response:
+        """One request to the management API as the administrator."""
+        return call(self.url, f"/api/v1{path}", method=method, key=self.admin_key, json=json)
 
 
 def document() -> dict[str, Any]:
@@ -46,30 +66,30 @@ def document() -> dict[str, Any]:
     return {"schema": "flow.v1", "name": "Load", "interface": interface, "nodes": nodes}
 
 
-def wait_for(server: Polyforge, run: str) -> None:
+def wait_for(place: Place, run: str) -> None:
     """Look now and then until a run is over; RuntimeError where it did not succeed."""
     state = "queued"
     while state not in _OVER:
         time.sleep(1.0)
-        found = server.api("GET", f"/flow-runs/{run}")
+        found = place.api("GET", f"/flow-runs/{run}")
         state = state if found.status == _UNAVAILABLE else found.json["state"]
     if state != _OVER[0]:
         raise RuntimeError(f"the run {run} {state}")
 
 
-def keep_running(server: Polyforge, at_once: int, seconds: float) -> Counter[str]:
+def keep_running(place: Place, at_once: int, seconds: float) -> Counter[str]:
     """Have so many runs unfinished for so long; how many ended, and how many were told to come again."""
     until = time.monotonic() + seconds
 
     def work(_: int) -> Counter[str]:
         done = Counter[str]()
         while time.monotonic() < until:
-            found = server.api("POST", "/flows/load/run", {"mode": "async"})
+            found = place.api("POST", "/flows/load/run", {"mode": "async"})
             if found.status == _UNAVAILABLE:
                 done["told_to_come_again"] += 1
                 time.sleep(1.0)
                 continue
-            wait_for(server, found.json["id"])
+            wait_for(place, found.json["id"])
             done["runs"] += 1
         return done
 
@@ -77,31 +97,53 @@ def keep_running(server: Polyforge, at_once: int, seconds: float) -> Counter[str
         return sum(together.map(work, range(at_once)), Counter())
 
 
+def provide(pipe: Connection) -> None:
+    """Be the provider until somebody says that it is over."""
+    upstream = Upstream(remembers=False).start()
+    pipe.send(upstream.url)
+    pipe.recv()
+    upstream.stop()
+
+
+@contextmanager
+def provider() -> Generator[str]:
+    """The provider's address; it runs in a process of its own."""
+    here, there = _PROCESSES.Pipe()
+    process = _PROCESSES.Process(target=provide, args=(there,), daemon=True)
+    process.start()
+    try:
+        yield here.recv()
+    finally:
+        here.send(None)
+        process.join()
+
+
 def measure(at_once: int, seconds: float, per_second: float) -> dict[str, Any]:
     """Callers alone, and callers beside the runs."""
-    upstream = Upstream(remembers=False).start()
-    with tempfile.TemporaryDirectory() as folder:
-        server = Polyforge(Path(folder), settings(upstream, solo(MODEL, price={"per_call": 0.0})), roles=ALL)
-        with stopping(server):
+    with tempfile.TemporaryDirectory() as folder, provider() as upstream:
+        lab = {"use": "openai", "base_url": upstream, "api_key": UPSTREAM_KEY}
+        chosen = {"providers": {"lab": lab}, "models": solo(MODEL, price={"per_call": 0.0})}
+        server = Polyforge(Path(folder), chosen, roles=ALL)
+        with stopping(server), ProcessPoolExecutor(1, _PROCESSES) as apart:
             made = server.api("POST", "/flows", {"slug": "load", "document": document()})
             committed = server.api("POST", "/flows/load/commit", {"message": "measured"})
             if made.status != 201 or committed.status not in (200, 201):
                 raise RuntimeError(f"the flow is not there: {made.json} {committed.json}")
+            place = Place(server.url, server.admin_key)
             client = OpenAI(base_url=f"{server.url}/v1", api_key=server.create_key().key, max_retries=0, timeout=60)
 
             def ask() -> None:
                 client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": "Hello"}])
 
-            keep_running(server, 4, 1.0)
+            apart.submit(keep_running, place, 4, 1.0).result()
             load = round(os.getloadavg()[0], 2)
             quiet, busy = Asking(ask, per_second), Asking(ask, per_second)
             with quiet.going_on():
                 time.sleep(_QUIET_SECONDS)
             began = time.perf_counter()
             with busy.going_on():
-                done = keep_running(server, at_once, seconds)
+                done = apart.submit(keep_running, place, at_once, seconds).result()
             took = time.perf_counter() - began
-    upstream.stop()
     ratio = round(busy.told["p99_ms"] / quiet.told["p99_ms"], 2)
     told = {"cores": os.cpu_count(), "load_before": load, "quiet": quiet.told, "during_runs": busy.told}
     return {**told, "p99_ratio": ratio, **done, "runs_per_second": round(done["runs"] / took, 1)}

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import os
 import signal
 from pathlib import Path
 from typing import Final
@@ -167,6 +168,7 @@ def main() -> None:
     # Its imports are over, and its adapters' are next: on a busy machine either may take most of what a start may.
     spec.still_starting()
     start = begin(spec)
+    os.nice(start.settings.jobs.niceness)
     platform = GatewayPlatform(start, spec, SystemClock())
     machine = machine_name(Path(start.settings.data) / MACHINE)
     spec.still_starting()

@@ -4,8 +4,6 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Response
 from pydantic import AfterValidator
-from starlette.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
 
 from polyforge.flows.running.approvals import Answer, ApprovalService
 from polyforge.flows.running.contract import FlowVersions
@@ -31,11 +29,12 @@ from polyforge.flows.running.schemas import (
 )
 from polyforge.flows.running.service import RunService
 from polyforge.flows.running.store import RunFilter
-from polyforge.flows.running.streams import RunStream, RunStreams
+from polyforge.flows.running.streams import RunStreams
 from polyforge.kernel.clock import utc
 from polyforge.kernel.errors import Invalid
 from polyforge.kernel.money import from_usd
 from polyforge.tenancy.callers import Caller, Origin
+from polyforge.tenancy.frames import StreamFrames
 from polyforge.tenancy.permission import Open, Permission
 
 LAST_SEQUENCE: Final = 2**31 - 1
@@ -62,25 +61,6 @@ LastId = Annotated[
     str | None, Header(max_length=19, description="Go on after the one with this id, as browsers say it on resuming.")
 ]
 After = Annotated[int | None, Query(ge=0, le=LAST_SEQUENCE, description="The same, for who cannot set headers.")]
-
-
-class RunFrames(StreamingResponse):
-    """Server-sent events for as long as the caller stays."""
-
-    media_type = "text/event-stream"
-
-    def __init__(self, streams: RunStreams, stream: RunStream) -> None:
-        headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
-        super().__init__(stream.frames(), headers=headers)
-        self._streams = streams
-        self._stream = stream
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer."""
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            self._streams.release(self._stream)
 
 
 def runs_router(runs: RunService, streams: RunStreams, versions: FlowVersions) -> APIRouter:
@@ -136,12 +116,12 @@ def _add_reading(routes: APIRouter, runs: RunService, streams: RunStreams) -> No
         """The outputs of a node that are too long for its event, which names them as `stored`."""
         return Response(await runs.value(caller, run_id, name), media_type="application/json")
 
-    @routes.get("/{run_id}/events", status_code=200, response_class=RunFrames, responses=_FRAMES)
+    @routes.get("/{run_id}/events", status_code=200, response_class=StreamFrames, responses=_FRAMES)
     async def follow_flow_run(
         caller: Reader, run_id: RunId, after: After = None, last_event_id: LastId = None
-    ) -> RunFrames:
+    ) -> StreamFrames:
         """Follow a run as server-sent events, from its beginning or after one; `end` with its state once it is over."""
-        return RunFrames(streams, await streams.subscribe(caller, run_id, _place(after, last_event_id)))
+        return StreamFrames(streams, await streams.subscribe(caller, run_id, _place(after, last_event_id)))
 
 
 def _add_changing(routes: APIRouter, runs: RunService, versions: FlowVersions) -> None:

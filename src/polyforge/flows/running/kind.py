@@ -80,17 +80,19 @@ class FlowRunKind:
 
     def __init__(self, tools: RunTools) -> None:
         self._tools = tools
+        self._pages = RunPages(tools.database)
 
     async def run(self, context: JobContext) -> Any:
         """Run one to its end, or as far as it gets."""
-        return await _Attempt(self._tools, context).run()
+        return await _Attempt(self._tools, self._pages, context).run()
 
 
 class _Attempt:
     """One attempt at a run."""
 
-    def __init__(self, tools: RunTools, context: JobContext) -> None:
+    def __init__(self, tools: RunTools, pages: RunPages, context: JobContext) -> None:
         self._tools = tools
+        self._pages = pages
         self._context = context
         self._caller = context.job.caller
         self._scope = scope_of(self._caller)
@@ -136,7 +138,7 @@ class _Attempt:
     async def _notes(self, run: FlowRun) -> RunNotes:
         async with self._tools.database.read(self._scope) as session:
             said = await RunStore(session, self._scope).said(run.id)
-        pages = RunPages(self._tools.database, self._scope, run.id)
+        pages = self._pages.of(self._scope, run.id)
         notes = RunNotes(pages, self._tools.clock, said, self._tools.settings.max_events)
         notes.cost = run.cost_micros
         notes.event("run.started")

@@ -19,13 +19,37 @@ _DAY_SECONDS: Final = 86_400
 _OVER: Final = ("failed", "cancelled")
 
 
+class RunRemoval:
+    """Removes single runs, whoever wants them gone."""
+
+    def __init__(self, database: Database, objects: ObjectStore) -> None:
+        self._database = database
+        self._objects = objects
+
+    async def remove(self, project_id: str, run_id: str) -> None:
+        """What lies in the object store first, so that nothing is left that no row names; the run itself last."""
+        for key in [facts.key async for facts in self._objects.list(prefix_of(project_id, run_id))]:
+            await self._objects.delete(key)
+        columns = flow_run_events.c
+        # Its events in pieces, so that others can write meanwhile.
+        some = select(columns.seq).where(columns.run_id == run_id).limit(_EVENTS)
+        while True:
+            async with self._database.write() as session:
+                events = delete(flow_run_events).where(columns.run_id == run_id, columns.seq.in_(some))
+                if await session.change(events) == _EVENTS:
+                    continue
+                await session.change(delete(flow_approvals).where(flow_approvals.c.run_id == run_id))
+                await session.change(delete(flow_runs).where(flow_runs.c.id == run_id))
+                return
+
+
 class RunPruning(Pruning):
     """Removes runs whose time has come; ends those whose jobs ended without them."""
 
     def __init__(self, database: Database, objects: ObjectStore, clock: Clock, retention_days: float) -> None:
         super().__init__("flow_runs", PAGE)
         self._database = database
-        self._objects = objects
+        self._removal = RunRemoval(database, objects)
         self._clock = clock
         self._seconds = retention_days * _DAY_SECONDS
 
@@ -37,26 +61,8 @@ class RunPruning(Pruning):
         async with self._database.read() as session:
             rows = await session.all(query.order_by(columns.expires_at).limit(PAGE))
         for row in rows:
-            await self._remove_objects(prefix_of(row["project_id"], row["id"]))
-            await self._remove(row["id"])
+            await self._removal.remove(row["project_id"], row["id"])
         return len(rows)
-
-    async def _remove_objects(self, prefix: str) -> None:
-        for key in [facts.key async for facts in self._objects.list(prefix)]:
-            await self._objects.delete(key)
-
-    async def _remove(self, run_id: str) -> None:
-        """Its events in pieces, so that others can write meanwhile; the run itself last."""
-        columns = flow_run_events.c
-        some = select(columns.seq).where(columns.run_id == run_id).limit(_EVENTS)
-        while True:
-            async with self._database.write() as session:
-                events = delete(flow_run_events).where(columns.run_id == run_id, columns.seq.in_(some))
-                if await session.change(events) == _EVENTS:
-                    continue
-                await session.change(delete(flow_approvals).where(flow_approvals.c.run_id == run_id))
-                await session.change(delete(flow_runs).where(flow_runs.c.id == run_id))
-                return
 
     async def _end_left(self) -> None:
         """Runs that nobody looked at since their jobs failed, or were cancelled before they began."""

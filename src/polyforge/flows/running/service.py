@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from polyforge.database.database import Database
 from polyforge.flows.document import Json
+from polyforge.flows.keeping.store import FlowEditor
 from polyforge.flows.nodetypes import NodeTypes
 from polyforge.flows.plan import compile_plan
 from polyforge.flows.problems import refuse
@@ -165,6 +166,7 @@ class RunService:
             if await editor.reaches(self._settings.max_unfinished):
                 most = self._settings.max_unfinished
                 raise RateLimited(f"{most} runs of this project wait or run, which is the most", retry_after=30.0)
+            await _hold(FlowEditor(session, scope), values)
             subject = _subject(run_id, caller)
             told = {"flow": values["flow_id"], "version": values["version"], "trigger": values["trigger_kind"]}
             await self._recorder.noted(session, caller, "flow_run.started", subject, told)
@@ -174,8 +176,11 @@ class RunService:
 
     async def get(self, caller: Caller, run_id: str) -> FlowRun:
         """One run as it is now; NotFound for one that the caller's project does not have."""
-        run = await self._find(caller, run_id)
-        return run if run.finished else await self._as_its_job(caller, run)
+        scope = scope_of(caller)
+        async with self._database.read(scope) as session:
+            run = await _existing(RunStore(session, scope), run_id)
+            job = None if run.finished else await self._jobs.find_within(session, caller, run.job_id)
+        return run if job is None else await self._as_its_job(caller, run, job)
 
     async def page(
         self, caller: Caller, limit: int, cursor: str | None, which: RunFilter
@@ -297,13 +302,9 @@ class RunService:
         return None if run_id is None else f"the run {run_id} takes it and is not over; wait for it, or cancel it"
 
     async def _find(self, caller: Caller, run_id: str) -> FlowRun:
-        scope, found = scope_of(caller), None
-        if is_run_id(run_id):
-            async with self._database.read(scope) as session:
-                found = await RunStore(session, scope).find(run_id)
-        if found is None:
-            raise NotFound(f"there is no run {run_id[:40]!r}")
-        return found
+        scope = scope_of(caller)
+        async with self._database.read(scope) as session:
+            return await _existing(RunStore(session, scope), run_id)
 
     async def _keyed(self, caller: Caller, key: str, request: str) -> FlowRun | None:
         scope = scope_of(caller)
@@ -311,12 +312,8 @@ class RunService:
             found = await RunStore(session, scope).keyed(key)
         return None if found is None else await self.get(caller, _same(found, request).id)
 
-    async def _as_its_job(self, caller: Caller, run: FlowRun) -> FlowRun:
+    async def _as_its_job(self, caller: Caller, run: FlowRun, job: Job) -> FlowRun:
         """A run whose job ended without it is over too, and its row says so from now on."""
-        try:
-            job = await self._jobs.get(caller, run.job_id)
-        except NotFound:
-            return run
         if job.state in UNFINISHED:
             return replace(run, state=job.state)
         if job.state == "succeeded":
@@ -352,6 +349,13 @@ class RunService:
         if len(_encode(inputs)) > self._settings.max_input_bytes:
             most = self._settings.max_input_bytes
             raise Invalid(f"the inputs have more than {most} bytes; upload a file and give its id", param="inputs")
+
+
+async def _existing(store: RunStore, run_id: str) -> FlowRun:
+    found = await store.find(run_id) if is_run_id(run_id) else None
+    if found is None:
+        raise NotFound(f"there is no run {run_id[:40]!r}")
+    return found
 
 
 def is_run_id(text: str) -> bool:
@@ -390,6 +394,14 @@ def _same(found: tuple[FlowRun, str], request: str) -> FlowRun:
     if asked != request:
         raise IdempotencyKeyReused("this key came with another run before; use a new one", param="idempotency-key")
     return run
+
+
+async def _hold(flows: FlowEditor, values: Mapping[str, Any]) -> None:
+    """Have the versions that a run takes stay until it is there; NotFound for one that was removed meanwhile."""
+    called = (target for targets in values["pinned"].values() for target in targets.values())
+    wanted = {(values["flow_id"], values["version"]), *(tuple(target) for target in called)}
+    for flow_id, version in sorted(wanted - await flows.hold(wanted)):
+        raise NotFound(f"version {version[:12]} of the flow {flow_id} was removed just now; run another version")
 
 
 def _is_hash(text: str) -> bool:

@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
 import msgspec
-from sqlalchemy import ColumnElement, RowMapping, and_, insert, or_, true
+from sqlalchemy import BindParameter, ColumnElement, RowMapping, and_, bindparam, case, or_, true
 
 from polyforge.database.scopes import Scope, ScopedReader, ScopedWriter
 from polyforge.database.sessions import Query, ReadSession, WriteSession
 from polyforge.flows.running.frames import Done
 from polyforge.flows.running.notes import NewEvent, Said
 from polyforge.flows.running.records import (
+    FINISHED,
     UNFINISHED,
     Approval,
     ApprovalState,
@@ -22,6 +23,7 @@ from polyforge.flows.running.records import (
     Trigger,
 )
 from polyforge.flows.running.tables import flow_approvals, flow_results, flow_run_events, flow_runs
+from polyforge.kernel.money import Micros
 
 _runs: Final = flow_runs.c
 _events: Final = flow_run_events.c
@@ -43,6 +45,15 @@ class RunFilter(msgspec.Struct, frozen=True):
     flow_id: str | None = None
     states: tuple[RunState, ...] = ()
     trigger_id: str | None = None
+
+
+class Move(msgspec.Struct, frozen=True):
+    """How a run stands by now."""
+
+    run_id: str
+    last_seq: int
+    cost: Micros
+    state: RunState
 
 
 class RunStore:
@@ -191,19 +202,35 @@ class RunEditor(RunStore):
         writer = ScopedWriter(self._writer, self._scope, flow_runs)
         return await writer.update(and_(_runs.id == run_id, *where), encoded(values)) == 1
 
-    async def last_seq(self, run_id: str) -> int | None:
-        """The number of a run's last event; nobody else adds one before the transaction ends."""
-        row = await self._rows().first(
-            _runs.last_seq, refine=lambda query: query.where(_runs.id == run_id).with_for_update()
+    async def last_seqs(self, run_ids: Sequence[str]) -> dict[str, int]:
+        """The number of the last event of each run that is there; nobody else adds one before the transaction ends."""
+        rows = await self._rows().all(
+            _runs.id,
+            _runs.last_seq,
+            refine=lambda query: query.where(_runs.id.in_(run_ids)).order_by(_runs.id).with_for_update(),
         )
-        return None if row is None else row["last_seq"]
+        return {row["id"]: row["last_seq"] for row in rows}
 
-    async def add_events(self, run_id: str, first: int, events: Sequence[NewEvent]) -> None:
-        """Add events with numbers from `first` on."""
-        own = {"run_id": run_id, "organization_id": self._scope.organization_id, "project_id": self._scope.project_id}
-        rows = [{**own, "seq": first + place, **msgspec.structs.asdict(each)} for place, each in enumerate(events)]
-        for start in range(0, len(rows), _ROWS):
-            await self._writer.change(insert(flow_run_events).values(rows[start : start + _ROWS]))
+    async def add_events(self, events: Sequence[tuple[str, int, NewEvent]]) -> None:
+        """Add events of runs, with their numbers."""
+        rows = [{"run_id": run_id, "seq": seq, **msgspec.structs.asdict(each)} for run_id, seq, each in events]
+        if rows:
+            await ScopedWriter(self._writer, self._scope, flow_run_events).insert_many(rows)
+
+    async def move(self, moves: Sequence[Move]) -> None:
+        """Say how runs stand; those that are over keep their state."""
+        to_state: BindParameter[str] = bindparam("to_state")
+        # An IN cannot be run for many rows at once.
+        over = or_(*(_runs.state == each for each in FINISHED))
+        state = case((over, _runs.state), else_=to_state)
+        values: dict[str, Any] = {"last_seq": bindparam("to_seq"), "cost_micros": bindparam("to_cost"), "state": state}
+        rows = [
+            {"which": each.run_id, "to_seq": each.last_seq, "to_cost": each.cost, "to_state": each.state}
+            for each in moves
+        ]
+        await ScopedWriter(self._writer, self._scope, flow_runs).update_many(
+            _runs.id == bindparam("which"), values, rows
+        )
 
     async def remove_events(self, run_id: str, seqs: Sequence[int]) -> None:
         """Take some events away."""

@@ -1,12 +1,10 @@
 """Routes of jobs and of their schedules."""
 
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import Collection
 from typing import Annotated, Any, Final, Protocol
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Response
 from pydantic import AfterValidator
-from starlette.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
 
 from polyforge.database.events.log import Stream
 from polyforge.jobs.log_streams import LogStreams
@@ -30,6 +28,7 @@ from polyforge.jobs.service import JobService
 from polyforge.kernel.clock import Clock
 from polyforge.kernel.errors import Invalid
 from polyforge.tenancy.callers import Caller
+from polyforge.tenancy.frames import Framed, StreamFrames
 from polyforge.tenancy.permission import Permission
 
 
@@ -53,45 +52,18 @@ LastId = Annotated[
 After = Annotated[int | None, Query(ge=0, le=LAST_SEQUENCE, description="The same, for who cannot set headers.")]
 
 
-class Followed(Protocol):
-    """A stream of server-sent events."""
-
-    def frames(self) -> AsyncGenerator[bytes]:
-        """The stream as bytes."""
-        ...
-
-
 class Following(Protocol):
     """Who gives callers the events that they may see."""
 
     def subscribe(
         self, caller: Caller, streams: frozenset[Stream] | None, after: int | None, resource_id: str | None = None
-    ) -> Any:
+    ) -> Framed:
         """A stream of events, to be released."""
         ...
 
-    def release(self, subscription: Any) -> None:
+    def release(self, stream: Any) -> None:
         """Nobody reads it any more."""
         ...
-
-
-class JobFrames(StreamingResponse):
-    """Server-sent events for as long as the caller stays; `owner` takes the place back however that ends."""
-
-    media_type = "text/event-stream"
-
-    def __init__(self, owner: "Following | LogStreams", followed: Any) -> None:
-        headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
-        super().__init__(followed.frames(), headers=headers)
-        self._owner = owner
-        self._followed = followed
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer."""
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            self._owner.release(self._followed)
 
 
 def router(
@@ -162,23 +134,25 @@ def _add_changing(routes: APIRouter, jobs: JobService, clock: Clock) -> None:
 
 
 def _add_streams(routes: APIRouter, jobs: JobService, logs: LogStreams, events: Following) -> None:
-    @routes.get("/events", status_code=200, response_class=JobFrames, responses=_FRAMES)
-    async def follow_jobs(caller: Reader, after: After = None, last_event_id: LastId = None) -> JobFrames:
+    @routes.get("/events", status_code=200, response_class=StreamFrames, responses=_FRAMES)
+    async def follow_jobs(caller: Reader, after: After = None, last_event_id: LastId = None) -> StreamFrames:
         """Follow what happens to the project's jobs as server-sent events, from now on or after a given one."""
-        return JobFrames(events, events.subscribe(caller, STREAMS, _place(after, last_event_id)))
+        return StreamFrames(events, events.subscribe(caller, STREAMS, _place(after, last_event_id)))
 
-    @routes.get("/{job_id}/events", status_code=200, response_class=JobFrames, responses=_FRAMES)
-    async def follow_job(caller: Reader, job_id: JobId, after: After = None, last_event_id: LastId = None) -> JobFrames:
+    @routes.get("/{job_id}/events", status_code=200, response_class=StreamFrames, responses=_FRAMES)
+    async def follow_job(
+        caller: Reader, job_id: JobId, after: After = None, last_event_id: LastId = None
+    ) -> StreamFrames:
         """Follow what happens to one job, from now on or after a given event."""
         found = await jobs.get(caller, job_id)
-        return JobFrames(events, events.subscribe(caller, STREAMS, _place(after, last_event_id), found.id))
+        return StreamFrames(events, events.subscribe(caller, STREAMS, _place(after, last_event_id), found.id))
 
-    @routes.get("/{job_id}/logs/stream", status_code=200, response_class=JobFrames, responses=_FRAMES)
+    @routes.get("/{job_id}/logs/stream", status_code=200, response_class=StreamFrames, responses=_FRAMES)
     async def follow_job_logs(
         caller: Reader, job_id: JobId, after: After = None, last_event_id: LastId = None
-    ) -> JobFrames:
+    ) -> StreamFrames:
         """What a job wrote and writes, a line in each event; an event `end` with its state once it is over."""
-        return JobFrames(logs, await logs.subscribe(caller, job_id, _place(after, last_event_id) or 0))
+        return StreamFrames(logs, await logs.subscribe(caller, job_id, _place(after, last_event_id) or 0))
 
 
 def _add_schedules(routes: APIRouter, schedules: ScheduleService, clock: Clock, scheduled: Collection[str]) -> None:

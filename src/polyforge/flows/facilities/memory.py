@@ -57,7 +57,7 @@ class FlowMemory:
             full = await editor.count(_prefix(caller), now) >= MOST_VALUES
             if full and await editor.find(id_, now) is None:
                 raise Conflict(f"flows of a project keep at most {MOST_VALUES} values; keep them for a shorter time")
-            await editor.keep(id_, data.decode(), now, now + seconds)
+            await editor.keep(id_, data.decode(), now, now + seconds, caller.user_id)
 
 
 def _scope(caller: Caller) -> Scope:

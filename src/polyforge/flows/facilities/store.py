@@ -42,10 +42,10 @@ class MemoryEditor(MemoryStore):
         self._scope = scope
         self._dialect: Dialect = dialect
 
-    async def keep(self, id_: str, text: str, now: float, until: float) -> None:
-        """Keep a value instead of what was there. Of several that are kept at once, one is."""
+    async def keep(self, id_: str, text: str, now: float, until: float, user_id: str | None) -> None:
+        """Keep a value of somebody instead of what was there. Of several that are kept at once, one is."""
         await ScopedWriter(self._writer, self._scope, flow_results).delete(_columns.id == id_)
         insert = sqlite.insert if self._dialect == "sqlite" else postgresql.insert
-        values = {"id": id_, "outputs": text, "created_at": now, "expires_at": until}
+        values = {"id": id_, "outputs": text, "user_id": user_id, "created_at": now, "expires_at": until}
         owned = {**values, "organization_id": self._scope.organization_id, "project_id": self._scope.project_id}
         await self._writer.change(insert(flow_results).values(owned).on_conflict_do_nothing())

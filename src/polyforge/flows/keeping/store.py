@@ -1,6 +1,6 @@
 """All SQL of flows, of one project each."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -167,6 +167,21 @@ class FlowEditor(FlowStore):
         """A flow that nobody else changes until this transaction ends."""
         await self.change(flows, flows.c.id == flow_id, {"updated_at": flows.c.updated_at})
         return await self._first(flows, Flow, flows.c.id == flow_id)
+
+    async def hold(self, versions: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Those of these versions, by flow, that there are; none of them is removed before this transaction ends."""
+        wanted = {flow_id for flow_id, _ in versions}
+        # Whoever removes one has changed its flow before. All in one order, so that nobody waits for one another.
+        await self._reader(flows).all(
+            flows.c.id,
+            refine=lambda query: query.where(flows.c.id.in_(wanted)).order_by(flows.c.id).with_for_update(read=True),
+        )
+        columns = flow_versions.c
+        named = and_(columns.flow_id.in_(wanted), columns.version.in_({version for _, version in versions}))
+        rows = await self._reader(flow_versions).all(
+            columns.flow_id, columns.version, refine=lambda query: query.where(named)
+        )
+        return {(row["flow_id"], row["version"]) for row in rows}.intersection(versions)
 
     async def add(self, table: Table, values: Mapping[str, Any]) -> None:
         """A new row."""

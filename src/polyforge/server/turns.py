@@ -14,7 +14,7 @@ from polyforge.kernel.errors import Unavailable
 
 AT_ONCE: Final = 2
 MOST_WAITING: Final = 1_000
-HOLD_SECONDS: Final = 0.1
+HOLD_SECONDS: Final = 0.02
 """A request that takes longer waits for something else, mostly: it goes on, and its turn is the next one's."""
 
 

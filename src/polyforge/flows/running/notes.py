@@ -121,6 +121,10 @@ class RunNotes:
         self._waits += change
         self._stir.set()
 
+    def said(self, type_: EventType, node: str, path: str) -> bool:
+        """Whether an earlier attempt told of this, or this one did of what is told of once."""
+        return (type_, node, path) in self._once
+
     def event(self, type_: EventType, node: str = "", path: str = "", **payload: Any) -> None:
         """Something happened."""
         key = (type_, node, path)
@@ -240,4 +244,4 @@ async def _outcome(writing: asyncio.Future[Sequence[int]]) -> None:
 
 
 def _failed(writing: asyncio.Future[Sequence[int]]) -> bool:
-    return writing.cancelled() or writing.exception() is not None
+    return not writing.done() or writing.cancelled() or writing.exception() is not None

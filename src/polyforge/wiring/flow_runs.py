@@ -9,6 +9,7 @@ from polyforge.flows.keeping.versions import Versions
 from polyforge.flows.publishing.waiting import RunWaiters
 from polyforge.flows.running.approvals import ApprovalService
 from polyforge.flows.running.assignees import Assignees
+from polyforge.flows.running.ceilings import Budgets
 from polyforge.flows.running.contract import Facilities
 from polyforge.flows.running.kind import FlowRunKind, RunTools
 from polyforge.flows.running.links import ApprovalLinks
@@ -45,10 +46,11 @@ class FlowRunPlatform:
         master: MasterKeys,
         clock: Clock,
         recorder: Recorder,
+        budgets: Budgets,
     ) -> None:
         chosen = settings.flows.runs
         values = RunValues(objects)
-        self.runs = RunService(chosen, database, flows.flows, flows.types, jobs, values, clock, recorder)
+        self.runs = RunService(chosen, database, flows.flows, flows.types, jobs, values, clock, recorder, budgets)
         self.streams = RunStreams(self.runs, clock)
         self.waiters = RunWaiters(self.runs)
         links = ApprovalLinks(master, clock)
@@ -81,6 +83,7 @@ def flow_run_kind(
     standing: Standing,
     clock: Clock,
     metrics: Metrics,
+    budgets: Budgets,
 ) -> FlowRunKind:
     """What runs flows in a worker."""
 
@@ -109,6 +112,7 @@ def flow_run_kind(
             ),
             current=standing.confirmed,
             clock=clock,
+            budgets=budgets,
             ended=lambda outcome: metrics.counter(FLOW_RUNS, outcome).add(),
             seen=seen,
         )

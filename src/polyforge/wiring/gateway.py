@@ -165,7 +165,7 @@ class GatewayPlatform:
             sync_seconds=TOLD_SYNC_SECONDS,
         )
         self.limits = LimitPlatform(settings, spec, self.database, self.ledger, clock, self.journal)
-        self._admission = self.limits.admission()
+        self.admission = self.limits.admission()
         self.audit = AuditPlatform(settings.audit, self.database, clock, self.master)
         self.events = EventTail(self.database, ready=lambda: self.keys.synchronised)
         self.cache = CachePlatform(settings.cache, self.database, clock, self.recorder)
@@ -268,6 +268,7 @@ class GatewayPlatform:
             self.master,
             self.clock,
             self.recorder,
+            self.admission,
         )
 
     @cached_property
@@ -327,7 +328,7 @@ class GatewayPlatform:
         check_models(rulebook, catalog)
         dispatch = Dispatch(self.settings.gateway, providers, health, self.limits.limiting, self.clock)
         gateway = Gateway(
-            self._admission,
+            self.admission,
             Guarding(rulebook),
             self.cache.answers,
             dispatch,

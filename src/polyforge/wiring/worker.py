@@ -53,6 +53,7 @@ def kinds_of(platform: GatewayPlatform, facilities: FlowFacilities) -> list[JobK
         platform.standing,
         platform.clock,
         platform.metrics,
+        platform.admission,
     )
     triggers = TriggerKind(platform.flow_triggers.firings)
     return [request_export(platform.usage.history, platform.standing, platform.objects.files), batches, runs, triggers]

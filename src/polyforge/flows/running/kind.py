@@ -11,6 +11,7 @@ from polyforge.flows.document import Document, Json
 from polyforge.flows.nodetypes import NodeTypes
 from polyforge.flows.plan import Plan, compile_plan
 from polyforge.flows.running.calls import Money
+from polyforge.flows.running.ceilings import Budgets, Ceiling
 from polyforge.flows.running.contract import Facilities, Runners
 from polyforge.flows.running.executor import Execution
 from polyforge.flows.running.frames import Done
@@ -67,6 +68,8 @@ class RunTools(msgspec.Struct, frozen=True):
     facilities: Facilities
     current: Current
     clock: Clock
+    budgets: Budgets | None = None
+    """Where what runs may cost is held; None: nowhere."""
     ended: Callable[[str], None] = lambda outcome: None
     """Told how each run ended."""
     seen: Callable[[str, float], None] = lambda kind, seconds: None
@@ -145,9 +148,13 @@ class _Attempt:
         return notes
 
     async def _outputs(self, run: FlowRun, notes: RunNotes) -> dict[str, Json]:
-        money = Money(run.max_cost_micros, run.cost_micros)
+        ceiling = Ceiling(self._tools.budgets, self._now)
+        money = Money(run.max_cost_micros, run.cost_micros, ceiling)
         execution = Execution(await self._order(run), self._run_tools(), self._context, notes, money, self._now)
-        return await execution.run()
+        try:
+            return await execution.run()
+        finally:
+            ceiling.release()
 
     def _run_tools(self) -> Tools:
         tools = self._tools

@@ -14,6 +14,7 @@ from polyforge.flows.keeping.store import FlowEditor
 from polyforge.flows.nodetypes import NodeTypes
 from polyforge.flows.plan import compile_plan
 from polyforge.flows.problems import refuse
+from polyforge.flows.running.ceilings import Budgets, check_room
 from polyforge.flows.running.contract import FlowVersion, FlowVersions
 from polyforge.flows.running.interface import check_inputs
 from polyforge.flows.running.pages import RunValues, scope_of
@@ -71,6 +72,7 @@ class RunService:
         values: RunValues,
         clock: Clock,
         recorder: Recorder,
+        budgets: Budgets | None = None,
     ) -> None:
         self._settings = settings
         self._database = database
@@ -80,6 +82,7 @@ class RunService:
         self._values = values
         self._clock = clock
         self._recorder = recorder
+        self._budgets = budgets
         self._checked: dict[str, None] = {}
 
     async def start(
@@ -99,7 +102,7 @@ class RunService:
 
         With a key it is begun once: whoever repeats it gets that run, IdempotencyKeyReused where they ask another.
         `reference` is how the caller names the version; what it means may change before they repeat it.
-        RateLimited when too many runs of the project are unfinished.
+        RateLimited when too many runs of the project are unfinished, BudgetSpent when what it may cost cannot be held.
         """
         authorize(caller, PERMISSION)
         check_inputs(version.document.interface, inputs)
@@ -108,6 +111,7 @@ class RunService:
         key, request = _key(caller, trigger, idempotency_key), _request(trigger, named, inputs, max_cost, targets)
         if key is not None and (known := await self._keyed(caller, key, request)) is not None:
             return known
+        await check_room(self._budgets, caller, max_cost)
         if version.version not in self._checked:
             await asyncio.to_thread(self._check_runs, version)
         pins = await pin(self._versions, caller, version)

@@ -25,6 +25,7 @@ from polyforge.jobs.running import JobContext
 from polyforge.kernel.errors import Invalid, PolyforgeError, TimedOut
 from polyforge.telemetry.logs import get_logger
 from polyforge.tenancy.callers import Caller
+from polyforge.tenancy.limits.deposits import drawing_on
 
 MAX_RESULT: Final = 16 * 1024 * 1024
 """Bytes of the outputs of one node, and of what one loop collects."""
@@ -147,6 +148,7 @@ class NodeSteps:
         here = scene.here(step.id, frame)
         if (taken := await self._taken(here, name)) is not None:
             return taken
+        await self._money.begin()
         began = self._tools.clock.monotonic()
         spent = _Spent()
         try:
@@ -219,7 +221,8 @@ class NodeSteps:
         limit: asyncio.Timeout | None = None
         try:
             async with working_time(step.timeout_s) as limit:
-                outputs = dict(await runner(call))
+                with drawing_on(self._money.deposit):
+                    outputs = dict(await runner(call))
         except TimeoutError as error:
             if limit is None or not limit.expired():
                 raise

@@ -25,7 +25,7 @@ _WIDTHS: Final = (19, 26, 11, 24, 16, 7, 7, 7, 10, 20)
 SUMS: Final = ("model", "provider", "deployment", "good", "bad", "scored", "score")
 STATES: Final = ("name", "use", "lag", "failures", "dead_letters", "retry_at", "error")
 LETTERS: Final = ("id", "export", "request_id", "at", "reason")
-DELETED: Final = ("requests", "payloads", "feedback")
+DELETED: Final = ("requests", "payloads", "feedback", "conversations", "files", "runs", "batches", "jobs")
 _PARTS: Final = ("request", "answer")
 _LISTS: Final = ("hops", "tried", "guardrails", "feedback")
 
@@ -153,17 +153,21 @@ def delete(
     data: Data = None,
     as_json: Json = False,
 ) -> None:
-    """Remove a person's payloads and feedback, and the end user's name from requests; what was used stays counted."""
+    """Remove what a person said, saved and had done, and an end user's name; what was used stays counted."""
     client, query = connect(url, key, data), {"user": user, "end_user": end_user}
     done = dict.fromkeys(DELETED, 0)
     cursor: str | None = None
+    going_on = 0
     while True:
         step: dict[str, Any] = client.delete(REQUESTS, {**query, "cursor": cursor})
+        going_on = int(step["going_on"])
         done = {name: done[name] + int(step[name]) for name in DELETED}
         cursor = step["next_cursor"]
         if cursor is None:
             break
         typer.echo(", ".join(f"{count} {name}" for name, count in done.items()), err=True)
+    if going_on:
+        typer.echo(f"{going_on} jobs of theirs are still ending; say this again in a minute to remove them", err=True)
     show(done, as_json)
 
 

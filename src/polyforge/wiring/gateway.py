@@ -97,6 +97,7 @@ from polyforge.wiring.caching import CachePlatform, check_embedders, with_defaul
 from polyforge.wiring.flow_runs import FlowRunPlatform
 from polyforge.wiring.flow_triggers import TriggerPlatform
 from polyforge.wiring.flows import FlowPlatform
+from polyforge.wiring.forgetting import rooms_of_people
 from polyforge.wiring.guardrails import check_models, rulebook_of
 from polyforge.wiring.jobs import JobPlatform
 from polyforge.wiring.limits import LimitPlatform
@@ -214,7 +215,7 @@ class GatewayPlatform:
             clock,
             self.master,
             self.recorder,
-            self.objects.of_people,
+            rooms_of_people(self.database, self.objects, clock),
             self.count(PAYLOADS_DROPPED),
         )
         self.jobs = JobPlatform(settings.jobs, self.database, clock, self.recorder, self.events)

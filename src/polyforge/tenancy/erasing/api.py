@@ -27,9 +27,10 @@ def router(erasing: ErasingService) -> APIRouter:
         ] = None,
         cursor: Annotated[str | None, Query(max_length=60)] = None,
     ) -> ErasedView:
-        """Remove a person's payloads, feedback, conversations and files; name the end user of requests by a pseudonym.
+        """Remove a person's payloads, feedback, conversations, files, runs of flows, batches and jobs.
 
-        What was used stays counted. A call does a bounded part of it: call again until there is no `next_cursor`.
+        The end user of requests is named by a pseudonym, and what was used stays counted. What goes on in a user's
+        name is cancelled. A call does a bounded part of it: call again until there is no `next_cursor`.
         """
         done = await erasing.erase(caller, _person(user, end_user), cursor)
         return ErasedView(
@@ -38,6 +39,10 @@ def router(erasing: ErasingService) -> APIRouter:
             feedback=done.feedback,
             conversations=done.conversations,
             files=done.files,
+            runs=done.runs,
+            batches=done.batches,
+            jobs=done.jobs,
+            going_on=done.going_on,
             next_cursor=None if done.place is None else str(done.place),
         )
 

@@ -74,11 +74,10 @@ async def test_all_lines_come_in_order_and_then_the_end(stage: Stage) -> None:
     stage.write(1_000)
     stage.state = "succeeded"
     stream = await stage.streams.subscribe(caller(), JOB, 0)
-    stage.heard["jobs"]([event(JOB)])
     sent = b"".join(await read(stream))
     ids = [int(line[4:]) for line in sent.splitlines() if line.startswith(b"id: ")]
     assert ids == list(range(1, 1_001))
-    assert b'"message":"line 1"' in sent
+    assert b'"text":"line 1"' in sent
     assert sent.endswith(b'event: end\ndata: {"state":"succeeded"}\n\n')
 
 

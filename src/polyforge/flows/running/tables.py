@@ -147,4 +147,5 @@ flow_results = Table(
     time_column("expires_at"),
     Index(None, "expires_at"),
     Index(None, "project_id", "user_id"),
+    Index(None, "project_id", "created_at", "id"),
 )

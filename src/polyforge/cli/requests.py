@@ -9,7 +9,7 @@ import typer
 from polyforge.cli.client import ApiClient, Query, segment
 from polyforge.cli.errors import CommandError
 from polyforge.cli.lazy import plain_app
-from polyforge.cli.options import DEFAULT, Data, Json, Key, Url, connect
+from polyforge.cli.options import DEFAULT, Data, Json, Key, Latest, Url, connect
 from polyforge.cli.output import print_fields, print_json, print_table, show, show_all, to_text, to_usd, visible
 
 app = plain_app("Show what was asked of models, request by request.")
@@ -52,7 +52,7 @@ def list_requests(
     until: Annotated[str | None, typer.Option(help="Up to this time.")] = None,
     min_ms: Annotated[int | None, typer.Option(help="Only those that took this long.")] = None,
     min_usd: Annotated[float | None, typer.Option(help="Only those that were priced this much.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many of the latest to show.")] = 50,
+    limit: Latest = 50,
     follow: Annotated[bool, typer.Option("--follow", help="Go on with what comes, until Ctrl-C.")] = False,
     url: Url = DEFAULT,
     key: Key = None,

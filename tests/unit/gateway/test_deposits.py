@@ -6,15 +6,17 @@ from typing import Any
 import pytest
 
 from polyforge.gateway.admission import Admission
+from polyforge.gateway.asking import Asker, Asking
 from polyforge.gateway.job import Attempt, Job
 from polyforge.gateway.limiting import Limiting
 from polyforge.gateway.settings import GatewaySettings
 from polyforge.gateway.settlement import Settlement
 from polyforge.kernel.clock import FakeClock
-from polyforge.kernel.errors import BudgetSpent, Unavailable
+from polyforge.kernel.errors import BudgetSpent, Unavailable, UpstreamFailed
 from polyforge.kernel.money import Micros
 from polyforge.kernel.tasks import InferenceRequest
 from polyforge.kernel.usage import Usage
+from polyforge.ports.provider import Reply
 from polyforge.registry.catalog import Deployment, Model
 from polyforge.registry.tariffs import Tariff
 from polyforge.telemetry.hops import Hops
@@ -189,3 +191,27 @@ async def test_calls_find_what_they_draw_on_where_they_are_made(house: House) ->
         with drawing_on(None):
             assert deposit_now() is None
     assert deposit_now() is None
+
+
+async def test_what_is_asked_beside_a_call_draws_too(house: House) -> None:
+    jobs: list[Job] = []
+
+    async def complete(job: Job) -> Reply:
+        jobs.append(job)
+        raise UpstreamFailed("enough is known")
+
+    catalog: Any = Models()
+    asking, asker = Asking(complete, catalog, house.clock), Asker(house.caller, 9e9, judging=True)
+    deposit = await house.admission.hold(house.caller, USD)
+    with drawing_on(deposit), pytest.raises(UpstreamFailed):
+        await asking.embed(asker, "m", ["text"])
+    with pytest.raises(UpstreamFailed):
+        await asking.embed(asker, "m", ["text"])
+    assert [job.deposit for job in jobs] == [deposit, None]
+
+
+class Models:
+    """A catalog of one model."""
+
+    def find(self, _name: str) -> Model:
+        return Model("m", "embedding", ())

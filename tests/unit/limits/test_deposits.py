@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from polyforge.tenancy.callers import KeyLimits
 from polyforge.tenancy.ledger.counters import Headroom, Refusal
 from polyforge.tenancy.ledger.recovery import recover
-from polyforge.tenancy.limits.counters import Counter, LimitCounters, Take
+from polyforge.tenancy.limits.counters import Counter, LimitCounters, Notice, Take
 from polyforge.tenancy.limits.deposits import Deposit, Drawn
 from polyforge.tenancy.limits.leased import LeasedCounters
 from tests.unit.limits.limit_samples import NOW, begun, limit, opened
@@ -98,6 +98,16 @@ def test_all_budgets_are_held_of_or_none(counters: LimitCounters) -> None:
     wide, narrow = begun(counters, limit(**money(10))), begun(counters, limit(**money(2, "day", "M")))
     assert held(counters, 3, wide, narrow) is None
     assert (used(counters, wide), used(counters, narrow)) == (0, 0)
+
+
+def test_what_does_not_fit_does_not_make_a_limit_reached(counters: LimitCounters) -> None:
+    told: list[Notice] = []
+    counters.notice = told.append
+    rule = begun(counters, limit(**money(5)))
+    assert held(counters, 6, rule) is None
+    assert told == []
+    assert not Called(counters, 6, rule).begun
+    assert [notice.share for notice in told] == [None]
 
 
 def test_a_keys_budget_is_held_of_and_no_call_is_under_way_by_that(counters: LimitCounters) -> None:

@@ -340,7 +340,8 @@ class LimitCounters(SharedCounters):
         try:
             over = self._survey(takes, now)
             if over:
-                return self._refuse(over, takes, now)
+                # A large amount does not fit, though small calls may: the limit is not reached.
+                return self._refuse(over, takes, now, tell=False)
             room = _NO_ROOM if slot < 0 else self._reserve(slot, limits, now, period, amount, 0)
             if isinstance(room, Refusal):
                 return room
@@ -501,12 +502,13 @@ class LimitCounters(SharedCounters):
 
     # Refusal
 
-    def _refuse(self, over: Sequence[Take], takes: Sequence[Take], now: float) -> Over:
-        """The limit that stands in the way for longest."""
+    def _refuse(self, over: Sequence[Take], takes: Sequence[Take], now: float, *, tell: bool = True) -> Over:
+        """The limit that stands in the way for longest, of which it is told that it was reached."""
         waits = [self._wait_for(take, now) for take in over]
         longest = max(waits)
         take = over[waits.index(longest)]
-        self._tell_reached(take, now)
+        if tell:
+            self._tell_reached(take, now)
         return Over(take.counter, longest, self._tightest(_NO_ROOM, takes, now, taken=False))
 
     def _wait_for(self, take: Take, now: float) -> float:

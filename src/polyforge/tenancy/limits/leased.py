@@ -158,11 +158,11 @@ class LeasedCounters(LimitCounters):
         used = self._cells(counter.slot, take.window) if calendar else take.allowed - take.left
         return self._held(counter.at + _FIRST, take.window if calendar else ALWAYS) - used
 
-    def _refuse(self, over: Sequence[Take], takes: Sequence[Take], now: float) -> Over:
+    def _refuse(self, over: Sequence[Take], takes: Sequence[Take], now: float, *, tell: bool = True) -> Over:
         self.short = [self._part_of_limit(take, now) for take in over if self._has_room(take, now)]
         if len(self.short) < len(over) or any(self._is_dry(part, now) for part in self.short):
             self.short = []
-            return super()._refuse(over, takes, now)
+            return super()._refuse(over, takes, now, tell=tell)
         headroom = self._tightest(Headroom(), takes, now, taken=False)
         return Over(over[0].counter, self._wait_for(over[0], now), headroom)
 

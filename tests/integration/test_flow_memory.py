@@ -9,7 +9,9 @@ from polyforge.database.database import Database
 from polyforge.database.pruning import ExpiryPruning
 from polyforge.flows.facilities import memory
 from polyforge.flows.facilities.memory import FlowMemory
+from polyforge.flows.running import removing
 from polyforge.flows.running.pages import RunResults
+from polyforge.flows.running.removing import ResultPruning
 from polyforge.flows.running.tables import flow_results
 from polyforge.kernel.clock import FakeClock
 from polyforge.kernel.errors import Conflict, TooLarge
@@ -78,3 +80,24 @@ async def test_several_rounds_may_keep_the_same_result_at_once(database: Databas
     found = await results.find(ME, "a" * 64)
     assert found is not None
     assert found["value"] in range(8)
+
+
+async def test_of_the_results_of_nodes_a_project_keeps_the_latest(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(removing, "_RESULTS", 3)
+    clock = FakeClock()
+    results, kept = RunResults(database, clock, 30.0), FlowMemory(database, clock)
+    keys = [f"{number:064x}" for number in range(7)]
+    for who in (ME, STRANGER):
+        await kept.keep(who, "flow_1", "k", 1, seconds=10)
+    for key in keys:
+        clock.advance(1)
+        await results.keep(ME, key, {"text": key})
+    await results.keep(STRANGER, "f" * 64, {"text": "mine"})
+    pruning = ResultPruning(database, 2)
+    assert [await pruning.step() for _ in range(3)] == [3, 2, 0]
+    assert [await results.find(ME, key) is not None for key in keys] == [False] * 5 + [True] * 2
+    assert await results.find(STRANGER, "f" * 64) == {"text": "mine"}
+    for who in (ME, STRANGER):
+        assert await kept.recall(who, "flow_1", "k") == (1,), "what flows remember is counted elsewhere"

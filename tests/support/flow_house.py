@@ -85,7 +85,7 @@ class FlowHouse:
         await self.drafts.commit(caller, slug, "first", None)
         return await self.flows.resolve(caller, slug)
 
-    async def worker(self) -> Worker:
+    async def worker(self, timing: Timing = TIMING) -> Worker:
         """One that runs, over connections of its own, as another process has them."""
         database = self._place.database()
         await database.open()
@@ -94,7 +94,7 @@ class FlowHouse:
         place = WorkerPlace("here", f"session {self.workers}", 0)
         settings = JobSettings(poll_seconds=0.1)
         journal = MemoryJournal(self.shelf)
-        worker = Worker(database, journal, [self.kind(database)], self.clock, settings, place, TIMING)
+        worker = Worker(database, journal, [self.kind(database)], self.clock, settings, place, timing)
         await worker.open()
         self._stack.push_async_callback(worker.close)
         return worker

@@ -14,7 +14,7 @@ from polyforge.flows.running.contract import Facilities
 from polyforge.flows.running.kind import FlowRunKind, RunTools
 from polyforge.flows.running.links import ApprovalLinks
 from polyforge.flows.running.pages import RunValues
-from polyforge.flows.running.removing import RunPruning
+from polyforge.flows.running.removing import ResultPruning, RunPruning
 from polyforge.flows.running.service import RunService
 from polyforge.flows.running.streams import RunStreams
 from polyforge.flows.running.tables import flow_results
@@ -58,6 +58,7 @@ class FlowRunPlatform:
         self.pruning = (
             RunPruning(database, objects, clock, chosen.retention_days),
             ExpiryPruning(flow_results, database, clock),
+            ResultPruning(database, chosen.max_results),
             ObjectPruning(database, objects, clock, chosen.retention_days + chosen.result_days),
         )
         flows.flows.needed_by(self.runs)

@@ -17,6 +17,7 @@ from polyforge.flows.problems import refuse
 from polyforge.flows.running.ceilings import Budgets, check_room
 from polyforge.flows.running.contract import FlowVersion, FlowVersions
 from polyforge.flows.running.interface import check_inputs
+from polyforge.flows.running.leaving import end_as_its_job
 from polyforge.flows.running.pages import RunValues, scope_of
 from polyforge.flows.running.pinning import pin
 from polyforge.flows.running.records import (
@@ -26,7 +27,6 @@ from polyforge.flows.running.records import (
     RUN_PREFIX,
     UNFINISHED,
     FlowRun,
-    RunError,
     RunEvent,
     Site,
     StoredOutputs,
@@ -34,7 +34,6 @@ from polyforge.flows.running.records import (
 )
 from polyforge.flows.running.settings import RunSettings
 from polyforge.flows.running.store import RunEditor, RunFilter, RunStore
-from polyforge.flows.running.tables import flow_runs
 from polyforge.flows.validating import check
 from polyforge.jobs.records import Job, NewJob
 from polyforge.jobs.service import JobService
@@ -167,9 +166,7 @@ class RunService:
             # Looked at again, since this transaction is the one that counts.
             if key is not None and (found := await editor.keyed(key)) is not None:
                 return _same(found, request)
-            if await editor.reaches(self._settings.max_unfinished):
-                most = self._settings.max_unfinished
-                raise RateLimited(f"{most} runs of this project wait or run, which is the most", retry_after=30.0)
+            await self._check_places(editor)
             await _hold(FlowEditor(session, scope), values)
             subject = _subject(run_id, caller)
             told = {"flow": values["flow_id"], "version": values["version"], "trigger": values["trigger_kind"]}
@@ -320,24 +317,11 @@ class RunService:
         """A run whose job ended without it is over too, and its row says so from now on."""
         if job.state in UNFINISHED:
             return replace(run, state=job.state)
-        if job.state == "succeeded":
-            return await self._find(caller, run.id)
-        return await self._ended_as(caller, run, job)
-
-    async def _ended_as(self, caller: Caller, run: FlowRun, job: Job) -> FlowRun:
-        error = None if job.error is None else RunError(job.error.code, job.error.message, hint=job.error.hint)
-        ended = job.ended_at or self._clock.now()
-        values: dict[str, Any] = {
-            "state": job.state,
-            "ended_at": ended,
-            "expires_at": ended + self._settings.retention_days * _DAY_SECONDS,
-            "error": None if error is None else msgspec.to_builtins(error),
-        }
-        scope = scope_of(caller)
-        async with self._database.write(scope) as session:
-            editor = RunEditor(session, scope)
-            if await editor.change(run.id, values, flow_runs.c.state.in_(UNFINISHED)):
-                await editor.withdraw(run.id)
+        if job.state != "succeeded":
+            ended, keep = job.ended_at or self._clock.now(), self._settings.retention_days * _DAY_SECONDS
+            scope = scope_of(caller)
+            async with self._database.write(scope) as session:
+                await end_as_its_job(RunEditor(session, scope), run.id, job.state, ended, job.error, keep)
         return await self._find(caller, run.id)
 
     def _check_runs(self, version: FlowVersion) -> None:
@@ -348,6 +332,15 @@ class RunService:
         if len(self._checked) >= _MOST_CHECKED:
             self._checked.clear()
         self._checked[version.version] = None
+
+    async def _check_places(self, store: RunStore) -> None:
+        settings = self._settings
+        if await store.reaches(("queued", "running"), settings.max_unfinished):
+            message = f"{settings.max_unfinished} runs of this project are queued or running, which is the most"
+            raise RateLimited(message, retry_after=30.0)
+        if await store.reaches(("waiting",), settings.max_waiting):
+            message = f"{settings.max_waiting} runs of this project wait for somebody or for a time, which is the most"
+            raise RateLimited(f"{message}: decide what they ask, or cancel some", retry_after=600.0)
 
     def _check_size(self, inputs: Mapping[str, Json]) -> None:
         if len(_encode(inputs)) > self._settings.max_input_bytes:

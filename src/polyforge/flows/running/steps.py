@@ -81,7 +81,7 @@ class NodeSteps:
         if not ran:
             self._money.account(done.cost)
         if done.error is not None and not done.ports:
-            raise self.failed(done.error)
+            raise self.failed(done.error, again=not ran)
         self.finished(here, name, done)
         return done
 
@@ -126,9 +126,11 @@ class NodeSteps:
         if self._total is not None and scene.top:
             self._count()
 
-    def failed(self, error: RunError, *, fatal: bool = False) -> NodeFailed:
-        """Tell of a node that failed; what is to be raised."""
+    def failed(self, error: RunError, *, fatal: bool = False, again: bool = False) -> NodeFailed:
+        """Tell of a node that failed, where it may be found `again` only if nobody did before; what is to be raised."""
         self._notes.cost = self._money.spent
+        if again and self._notes.said("node.failed", error.node, error.path):
+            return NodeFailed(error, fatal=fatal)
         self._notes.event("node.failed", error.node, error.path, code=error.code, message=error.message)
         return NodeFailed(error, fatal=fatal)
 

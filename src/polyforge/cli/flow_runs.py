@@ -11,7 +11,7 @@ import typer
 
 from polyforge.cli.client import ApiClient, segment
 from polyforge.cli.errors import CommandError
-from polyforge.cli.options import DEFAULT, Data, Json, Key, Url, connect
+from polyforge.cli.options import DEFAULT, Data, Json, Key, Latest, Url, connect
 from polyforge.cli.output import print_fields, print_json, show, show_all, to_minute, to_usd, visible
 
 FLOWS: Final = "/api/v1/flows"
@@ -67,7 +67,7 @@ def runs(
         list[str] | None,
         typer.Option(help="Only queued, running, waiting, succeeded, failed or cancelled; may be repeated."),
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many of the latest to show.")] = 50,
+    limit: Latest = 50,
     url: Url = DEFAULT,
     key: Key = None,
     data: Data = None,
@@ -82,7 +82,7 @@ def runs(
 
 def approvals(
     every: Annotated[bool, typer.Option("--all", help="Of everybody, and those that are decided.")] = False,
-    limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many of the latest to show.")] = 50,
+    limit: Latest = 50,
     url: Url = DEFAULT,
     key: Key = None,
     data: Data = None,
@@ -130,6 +130,8 @@ def publish(
     as_json: Json = False,
 ) -> None:
     """Publish an alias of a flow; who uses it needs a key that may run flows."""
+    if not (tool or page):
+        raise CommandError("say for whom: --tool, --page or both; `polyforge flow withdraw` takes it back")
     path = f"{FLOWS}/{segment(flow)}/publications/{segment(alias)}"
     show(connect(url, key, data).put(path, {"tool": tool, "page": page}), as_json)
 

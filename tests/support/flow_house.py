@@ -37,7 +37,7 @@ from polyforge.wiring.flow_runs import StoredDocuments
 from tests.support.databases import Place
 from tests.support.flows import loaded
 from tests.support.journals import MemoryJournal, Shelf
-from tests.support.recording import MASTER, recorder
+from tests.support.recording import MASTER, SEALS, recorder
 
 TIMING = Timing(lease=60.0, renew=0.5, scan=0.2, tick=0.05)
 
@@ -63,7 +63,7 @@ class FlowHouse:
         self.versions = Versions(tools, self.flows)
         self.jobs = JobService(database, self.clock, told, JobSettings())
         self.runs = RunService(
-            self.settings, database, self.flows, self.types, self.jobs, RunValues(self.objects), self.clock, told
+            self.settings, database, self.flows, self.types, self.jobs, RunValues(self.objects), self.clock, told, SEALS
         )
         self.flows.needed_by(self.runs)
         self.standing = Standing(database, self.clock, Principals(database))
@@ -75,8 +75,9 @@ class FlowHouse:
             self.standing,
             self.clock,
             told,
+            SEALS,
         )
-        self.pruning = RunPruning(database, self.objects, self.clock, self.settings.retention_days)
+        self.pruning = RunPruning(database, self.objects, self.clock, self.settings.retention_days, SEALS)
         self.workers = 0
 
     async def flow(self, caller: Caller, value: Mapping[str, Any], slug: str = "sample") -> FlowVersion:
@@ -124,6 +125,7 @@ class FlowHouse:
                 facilities=facilities,
                 current=self.confirmed,
                 clock=self.clock,
+                seals=SEALS,
             )
         )
 

@@ -15,6 +15,7 @@ from polyforge.flows.running.kind import FlowRunKind, RunTools
 from polyforge.flows.running.links import ApprovalLinks
 from polyforge.flows.running.pages import RunValues
 from polyforge.flows.running.removing import ResultPruning, RunPruning
+from polyforge.flows.running.sealing import Seals
 from polyforge.flows.running.service import RunService
 from polyforge.flows.running.streams import RunStreams
 from polyforge.flows.running.tables import flow_results
@@ -49,14 +50,16 @@ class FlowRunPlatform:
         budgets: Budgets,
     ) -> None:
         chosen = settings.flows.runs
-        values = RunValues(objects)
-        self.runs = RunService(chosen, database, flows.flows, flows.types, jobs, values, clock, recorder, budgets)
+        values, seals = RunValues(objects), Seals(master)
+        self.runs = RunService(
+            chosen, database, flows.flows, flows.types, jobs, values, clock, recorder, seals, budgets
+        )
         self.streams = RunStreams(self.runs, clock)
         self.waiters = RunWaiters(self.runs)
         links = ApprovalLinks(master, clock)
-        self.approvals = ApprovalService(database, jobs, Assignees(database), links, standing, clock, recorder)
+        self.approvals = ApprovalService(database, jobs, Assignees(database), links, standing, clock, recorder, seals)
         self.pruning = (
-            RunPruning(database, objects, clock, chosen.retention_days),
+            RunPruning(database, objects, clock, chosen.retention_days, seals),
             ExpiryPruning(flow_results, database, clock),
             ResultPruning(database, chosen.max_results),
             ObjectPruning(database, objects, clock, chosen.retention_days + chosen.result_days),
@@ -82,6 +85,7 @@ def flow_run_kind(
     objects: ObjectStore,
     facilities: FlowFacilities,
     standing: Standing,
+    master: MasterKeys,
     clock: Clock,
     metrics: Metrics,
     budgets: Budgets,
@@ -113,6 +117,7 @@ def flow_run_kind(
             ),
             current=standing.confirmed,
             clock=clock,
+            seals=Seals(master),
             budgets=budgets,
             ended=lambda outcome: metrics.counter(FLOW_RUNS, outcome).add(),
             seen=seen,

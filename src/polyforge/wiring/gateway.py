@@ -18,6 +18,7 @@ from polyforge.database.metadata import metadata
 from polyforge.database.pruning import ExpiryPruning
 from polyforge.database.upgrading import ensure_current
 from polyforge.egress.guarding import Guard
+from polyforge.flows.running.sealing import SEALED as SEALED_OF_RUNS
 from polyforge.gateway.dispatch import Dispatch
 from polyforge.gateway.guarding.hop import Guarding
 from polyforge.gateway.health import Health
@@ -125,6 +126,7 @@ SEALED: Final = (
     SealedColumn(request_payloads, "sealed", PAYLOAD_BELONGS_TO, rows=8),
     SealedColumn(conversations, "title", TITLE_BELONGS_TO),
     SealedColumn(conversations, "content", CONTENT_BELONGS_TO, rows=8),
+    *SEALED_OF_RUNS,
 )
 """Every column of sealed values."""
 

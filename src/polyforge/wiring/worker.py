@@ -51,6 +51,7 @@ def kinds_of(platform: GatewayPlatform, facilities: FlowFacilities) -> list[JobK
         platform.objects.store,
         facilities,
         platform.standing,
+        platform.master,
         platform.clock,
         platform.metrics,
         platform.admission,

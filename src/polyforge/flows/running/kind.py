@@ -28,6 +28,7 @@ from polyforge.flows.running.records import (
 )
 from polyforge.flows.running.rerun import stale, taken_over
 from polyforge.flows.running.scene import Order, Tools
+from polyforge.flows.running.sealing import Seals
 from polyforge.flows.running.settings import RunSettings
 from polyforge.flows.running.store import RunEditor, RunStore
 from polyforge.flows.running.tables import flow_runs
@@ -68,6 +69,7 @@ class RunTools(msgspec.Struct, frozen=True):
     facilities: Facilities
     current: Current
     clock: Clock
+    seals: Seals
     budgets: Budgets | None = None
     """Where what runs may cost is held; None: nowhere."""
     ended: Callable[[str], None] = lambda outcome: None
@@ -83,7 +85,7 @@ class FlowRunKind:
 
     def __init__(self, tools: RunTools) -> None:
         self._tools = tools
-        self._pages = RunPages(tools.database)
+        self._pages = RunPages(tools.database, tools.seals)
 
     async def run(self, context: JobContext) -> Any:
         """Run one to its end, or as far as it gets."""
@@ -127,7 +129,7 @@ class _Attempt:
         """The run, which goes on from now on, where it failed before too."""
         not_over = flow_runs.c.state != "succeeded"
         async with self._tools.database.write(self._scope) as session:
-            editor = RunEditor(session, self._scope)
+            editor = RunEditor(session, self._scope, self._tools.seals)
             run = await editor.find(self._id)
             if run is None:
                 raise NotFound(f"there is no run {self._id!r} any more")
@@ -140,7 +142,7 @@ class _Attempt:
 
     async def _notes(self, run: FlowRun) -> RunNotes:
         async with self._tools.database.read(self._scope) as session:
-            said = await RunStore(session, self._scope).said(run.id)
+            said = await RunStore(session, self._scope, self._tools.seals).said(run.id)
         pages = self._pages.of(self._scope, run.id)
         notes = RunNotes(pages, self._tools.clock, said, self._tools.settings.max_events)
         notes.cost = run.cost_micros
@@ -162,9 +164,9 @@ class _Attempt:
             types=tools.types,
             runners=tools.runners,
             facilities=tools.facilities,
-            approvals=RunApprovals(tools.database, tools.clock),
+            approvals=RunApprovals(tools.database, tools.clock, tools.seals),
             values=self._values,
-            results=RunResults(tools.database, tools.clock, tools.settings.result_days),
+            results=RunResults(tools.database, tools.clock, tools.settings.result_days, tools.seals),
             clock=tools.clock,
             at_once=tools.settings.nodes_at_once,
             seen=tools.seen,
@@ -194,7 +196,7 @@ class _Attempt:
 
     async def _parent(self, run_id: str) -> FlowRun | None:
         async with self._tools.database.read(self._scope) as session:
-            return await RunStore(session, self._scope).find(run_id)
+            return await RunStore(session, self._scope, self._tools.seals).find(run_id)
 
     async def _taken(self, run: FlowRun, document: Document, parent: FlowRun) -> Mapping[str, Done]:
         """What counts of an earlier run; nothing where that is gone meanwhile, or everything is to run again."""
@@ -203,7 +205,7 @@ class _Attempt:
         before = await self._document(parent.flow_id, parent.version)
         again = await asyncio.to_thread(stale, before, document, parent.inputs, run.inputs, run.targets)
         async with self._tools.database.read(self._scope) as session:
-            results = await RunStore(session, self._scope).results(parent.id)
+            results = await RunStore(session, self._scope, self._tools.seals).results(parent.id)
         again |= {name for name, node in document.nodes.items() if _calls_another(node.type, run, parent)}
         return taken_over(results, again)
 

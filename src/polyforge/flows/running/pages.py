@@ -14,6 +14,7 @@ from polyforge.flows.document import Json
 from polyforge.flows.facilities.store import MemoryEditor
 from polyforge.flows.running.notes import NewEvent, Page
 from polyforge.flows.running.records import APPROVAL_PREFIX, FINISHED, Decision, Question, Site
+from polyforge.flows.running.sealing import Seals
 from polyforge.flows.running.store import Move, RunEditor, RunStore
 from polyforge.flows.running.tables import flow_runs
 from polyforge.jobs.notes import storable
@@ -50,8 +51,9 @@ class RunPages:
     A database has room for few transactions at once, SQLite for one, and each run would want ten a second.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, seals: Seals) -> None:
         self._database = database
+        self._seals = seals
         self._waiting: list[_Waiting] = []
         self._task: asyncio.Task[None] | None = None
 
@@ -91,7 +93,7 @@ class RunPages:
     async def _write_group(self, scope: Scope, group: list[_Waiting]) -> Mapping[str, int]:
         """Write pages of different runs of a project; the numbers of the last events that they had, where they are."""
         async with self._database.write(scope) as session:
-            editor = RunEditor(session, scope)
+            editor = RunEditor(session, scope, self._seals)
             last = await editor.last_seqs([each.run_id for each in group])
             found = [each for each in group if each.run_id in last]
             if not found:
@@ -137,15 +139,16 @@ def _fail(waiting: _Waiting, error: Exception) -> None:
 class RunApprovals:
     """Where runs ask people."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock, seals: Seals) -> None:
         self._database = database
         self._clock = clock
+        self._seals = seals
 
     async def ask(self, site: Site, question: Question) -> str:
         """Have something decided; what was asked before a kill is not asked again."""
         scope, now = scope_of(site.caller), self._clock.now()
         async with self._database.write(scope) as session:
-            editor = RunEditor(session, scope)
+            editor = RunEditor(session, scope, self._seals)
             asked = await editor.asked(site.run_id, question.node, question.path)
             if asked is not None:
                 return asked
@@ -173,7 +176,7 @@ class RunApprovals:
         """What came of it: what somebody said, and else that nobody did."""
         scope = scope_of(site.caller)
         async with self._database.write(scope) as session:
-            editor = RunEditor(session, scope)
+            editor = RunEditor(session, scope, self._seals)
             await editor.decide(approval_id, "expired", decided_at=self._clock.now())
             found = await editor.approval(approval_id)
         if found is None:
@@ -207,22 +210,23 @@ class RunValues:
 class RunResults:
     """Results of nodes for later runs."""
 
-    def __init__(self, database: Database, clock: Clock, days: float) -> None:
+    def __init__(self, database: Database, clock: Clock, days: float, seals: Seals) -> None:
         self._database = database
         self._clock = clock
+        self._seals = seals
         self._seconds = days * _DAY_SECONDS
 
     async def find(self, caller: Caller, key: str) -> dict[str, Json] | None:
         """The outputs that are kept under a key."""
         scope = scope_of(caller)
         async with self._database.read(scope) as session:
-            return await RunStore(session, scope).result(key, self._clock.now())
+            return await RunStore(session, scope, self._seals).result(key, self._clock.now())
 
     async def keep(self, caller: Caller, key: str, outputs: Mapping[str, Json]) -> None:
         """Keep outputs."""
         scope, now = scope_of(caller), self._clock.now()
         async with self._database.write(scope) as session:
-            editor = MemoryEditor(session, scope, self._database.dialect)
+            editor = MemoryEditor(session, scope, self._database.dialect, self._seals)
             await editor.keep(key, _encode(outputs).decode(), now, now + self._seconds, caller.user_id)
 
 

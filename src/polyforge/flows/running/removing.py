@@ -11,6 +11,7 @@ from polyforge.database.scopes import Scope
 from polyforge.flows.running.leaving import end_as_its_job
 from polyforge.flows.running.pages import prefix_of
 from polyforge.flows.running.records import UNFINISHED
+from polyforge.flows.running.sealing import Seals
 from polyforge.flows.running.store import RunEditor
 from polyforge.flows.running.tables import flow_approvals, flow_results, flow_run_events, flow_runs
 from polyforge.jobs.records import JobError
@@ -52,11 +53,14 @@ class RunRemoval:
 class RunPruning(Pruning):
     """Removes runs whose time has come; ends those whose jobs ended without them."""
 
-    def __init__(self, database: Database, objects: ObjectStore, clock: Clock, retention_days: float) -> None:
+    def __init__(
+        self, database: Database, objects: ObjectStore, clock: Clock, retention_days: float, seals: Seals
+    ) -> None:
         super().__init__("flow_runs", PAGE)
         self._database = database
         self._removal = RunRemoval(database, objects)
         self._clock = clock
+        self._seals = seals
         self._seconds = retention_days * _DAY_SECONDS
 
     async def step(self) -> int:
@@ -82,7 +86,7 @@ class RunPruning(Pruning):
         )
         async with self._database.write() as session:
             for row in await session.all(left):
-                editor = RunEditor(session, Scope(row["organization_id"], row["project_id"]))
+                editor = RunEditor(session, Scope(row["organization_id"], row["project_id"]), self._seals)
                 error = None if row["error"] is None else msgspec.json.decode(row["error"], type=JobError)
                 ended = row["ended_at"] or self._clock.now()
                 await end_as_its_job(editor, row["id"], row["state"], ended, error, self._seconds)

@@ -32,6 +32,7 @@ from polyforge.flows.running.records import (
     StoredOutputs,
     Trigger,
 )
+from polyforge.flows.running.sealing import Seals
 from polyforge.flows.running.settings import RunSettings
 from polyforge.flows.running.store import RunEditor, RunFilter, RunStore
 from polyforge.flows.validating import check
@@ -71,6 +72,7 @@ class RunService:
         values: RunValues,
         clock: Clock,
         recorder: Recorder,
+        seals: Seals,
         budgets: Budgets | None = None,
     ) -> None:
         self._settings = settings
@@ -81,6 +83,7 @@ class RunService:
         self._values = values
         self._clock = clock
         self._recorder = recorder
+        self._seals = seals
         self._budgets = budgets
         self._checked: dict[str, None] = {}
 
@@ -162,7 +165,7 @@ class RunService:
         scope, run_id = scope_of(caller), values["id"]
         new = NewJob(kind=KIND, title=f"run of {values['flow_name']}"[:100], args={"run": run_id}, queue=QUEUE)
         async with self._database.write(scope) as session:
-            editor = RunEditor(session, scope)
+            editor = RunEditor(session, scope, self._seals)
             # Looked at again, since this transaction is the one that counts.
             if key is not None and (found := await editor.keyed(key)) is not None:
                 return _same(found, request)
@@ -179,7 +182,7 @@ class RunService:
         """One run as it is now; NotFound for one that the caller's project does not have."""
         scope = scope_of(caller)
         async with self._database.read(scope) as session:
-            run = await _existing(RunStore(session, scope), run_id)
+            run = await _existing(RunStore(session, scope, self._seals), run_id)
             job = None if run.finished else await self._jobs.find_within(session, caller, run.job_id)
         return run if job is None else await self._as_its_job(caller, run, job)
 
@@ -191,7 +194,7 @@ class RunService:
             raise Invalid("the cursor is not one that a list gave", param="cursor")
         scope = scope_of(caller)
         async with self._database.read(scope) as session:
-            found = await RunStore(session, scope).page(limit + 1, cursor, which)
+            found = await RunStore(session, scope, self._seals).page(limit + 1, cursor, which)
         return found[:limit], found[limit - 1].id if len(found) > limit else None
 
     async def wait(self, caller: Caller, run_id: str, seconds: float) -> FlowRun:
@@ -216,7 +219,7 @@ class RunService:
         await self._find(caller, run_id)
         scope = scope_of(caller)
         async with self._database.read(scope) as session:
-            return await RunStore(session, scope).events(run_id, after, limit)
+            return await RunStore(session, scope, self._seals).events(run_id, after, limit)
 
     async def events(self, caller: Caller, run_id: str, after: int) -> AsyncGenerator[RunEvent]:
         """What happened in a run after the event `after`, and what happens, until it is over."""
@@ -299,18 +302,18 @@ class RunService:
     async def _taken(self, caller: Caller, flow_id: str, version: str | None) -> str | None:
         scope = scope_of(caller)
         async with self._database.read(scope) as session:
-            run_id = await RunStore(session, scope).taking(flow_id, version)
+            run_id = await RunStore(session, scope, self._seals).taking(flow_id, version)
         return None if run_id is None else f"the run {run_id} takes it and is not over; wait for it, or cancel it"
 
     async def _find(self, caller: Caller, run_id: str) -> FlowRun:
         scope = scope_of(caller)
         async with self._database.read(scope) as session:
-            return await _existing(RunStore(session, scope), run_id)
+            return await _existing(RunStore(session, scope, self._seals), run_id)
 
     async def _keyed(self, caller: Caller, key: str, request: str) -> FlowRun | None:
         scope = scope_of(caller)
         async with self._database.read(scope) as session:
-            found = await RunStore(session, scope).keyed(key)
+            found = await RunStore(session, scope, self._seals).keyed(key)
         return None if found is None else await self.get(caller, _same(found, request).id)
 
     async def _as_its_job(self, caller: Caller, run: FlowRun, job: Job) -> FlowRun:
@@ -321,7 +324,7 @@ class RunService:
             ended, keep = job.ended_at or self._clock.now(), self._settings.retention_days * _DAY_SECONDS
             scope = scope_of(caller)
             async with self._database.write(scope) as session:
-                await end_as_its_job(RunEditor(session, scope), run.id, job.state, ended, job.error, keep)
+                await end_as_its_job(RunEditor(session, scope, self._seals), run.id, job.state, ended, job.error, keep)
         return await self._find(caller, run.id)
 
     def _check_runs(self, version: FlowVersion) -> None:

@@ -20,6 +20,7 @@ APPROVALS: Final = "/api/v1/approvals"
 RUN_HEADERS: Final = ("id", "flow", "version", "state", "trigger", "cost", "created", "ended")
 APPROVAL_HEADERS: Final = ("id", "flow", "node", "question", "state", "asked", "expires")
 OVER: Final = ("succeeded", "failed", "cancelled")
+_RESULT: Final = "polyforge flow result --wait"
 _SHORT: Final = 12
 _QUESTION: Final = 60
 
@@ -58,7 +59,7 @@ def run(
         body["max_cost_usd"] = max_cost
     path = f"{FLOWS}/{segment(flow)}/run"
     found = _followed(client, path, body, timeout, as_json) if stream else client.ask(path, body)
-    _show_end(found, as_json, waited=mode != "async")
+    show_end(found, as_json, waited=mode != "async")
 
 
 def runs(
@@ -81,6 +82,9 @@ def runs(
 
 
 def approvals(
+    approval_id: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="Only this one, with what to look at and its form.")
+    ] = None,
     every: Annotated[bool, typer.Option("--all", help="Of everybody, and those that are decided.")] = False,
     limit: Latest = 50,
     url: Url = DEFAULT,
@@ -88,7 +92,12 @@ def approvals(
     data: Data = None,
     as_json: Json = False,
 ) -> None:
-    """Show what runs wait for you to decide."""
+    """Show what runs wait for you to decide, or one approval with all that there is to know."""
+    if approval_id is not None:
+        found = connect(url, key, data).get(f"{APPROVALS}/{segment(approval_id)}")
+        shown = {name: json.dumps(found[name], ensure_ascii=False) for name in ("shown", "form", "answers")}
+        show(found if as_json else {**found, **shown}, as_json)
+        return
     query = None if every else {"mine": "true", "state": "pending"}
     found = list(connect(url, key, data).pages(APPROVALS, query, limit))
     show_all(found, APPROVAL_HEADERS, [_approval_row(each) for each in found], as_json)
@@ -149,7 +158,7 @@ def withdraw(
 
 
 def _inputs(client: ApiClient, flow: str, given: list[str], file: Path | None) -> dict[str, Any]:
-    found = {} if file is None else _read_inputs(file)
+    found = {} if file is None else read_inputs(file)
     if not given:
         return found
     schema = client.get(f"{FLOWS}/{segment(flow)}/openapi.json")["components"]["schemas"]["Inputs"]
@@ -165,7 +174,8 @@ def _inputs(client: ApiClient, flow: str, given: list[str], file: Path | None) -
     return found
 
 
-def _read_inputs(file: Path) -> dict[str, Any]:
+def read_inputs(file: Path) -> dict[str, Any]:
+    """The inputs that a file holds, or `-`, what comes in; CommandError where that is no object of JSON."""
     found = _decoded("--inputs", sys.stdin.read() if str(file) == "-" else _read(file))
     if not isinstance(found, dict):
         raise CommandError("--inputs: the file must hold an object, with the inputs by name")
@@ -195,7 +205,7 @@ def _followed(client: ApiClient, path: str, body: dict[str, Any], timeout: float
         run_id = data.get("run_id", run_id)
         if kind and as_json:
             typer.echo(json.dumps(data, ensure_ascii=False))
-        elif kind:
+        elif kind and "node" in data:
             _show_event(kind, data)
         if run_id and time.monotonic() > until:
             return client.get(f"{RUNS}/{segment(run_id)}")
@@ -223,17 +233,20 @@ def _show_event(kind: str, data: dict[str, Any]) -> None:
         typer.echo(f"  decide it: polyforge flow approve {visible(approval)}", err=True)
 
 
-def _show_end(found: dict[str, Any], as_json: bool, *, waited: bool) -> None:
+def show_end(found: dict[str, Any], as_json: bool, *, waited: bool) -> None:
+    """Show a run with its outputs; CommandError where somebody `waited` for its success and it is none."""
     if as_json:
         print_json(found)
     elif found["state"] == OVER[0]:
         _show_outputs(found["outputs"] or {})
     if not waited:
         if not as_json:
-            typer.echo(f"{found['id']} is {found['state']}; see it: polyforge flow runs")
+            typer.echo(f"{found['id']} is {found['state']}; see what comes of it: {_RESULT} {found['id']}")
         return
     if found["state"] not in OVER:
-        raise CommandError(f"the run {found['id']} is {found['state']} still; it goes on")
+        asks = "; see what it asks: polyforge flow approvals" if found["state"] == "waiting" else ""
+        goes_on = f"it goes on: {_RESULT} {found['id']}{asks}"
+        raise CommandError(f"the run {found['id']} is {found['state']} still; {goes_on}")
     if found["state"] != OVER[0]:
         raise CommandError(f"the run {found['id']} {_why(found)}")
 

@@ -119,6 +119,9 @@ def _show(found: dict[str, Any], as_json: bool) -> None:
         fields["waits for"] = found["waiting_for"]["message"]
     if found["error"] is not None:
         fields |= {"error": f"{found['error']['code']}: {found['error']['message']}", "hint": found["error"]["hint"]}
+    if found["state"] in ("failed", "cancelled"):
+        fields["try again"] = f"polyforge job retry {found['id']}"
+    fields["asked_by"] = f"{found['asked_by']['name']} ({found['asked_by']['kind']})"
     for name in ("args", "result"):
         if found[name] is not None:
             fields[name] = json.dumps(found[name], ensure_ascii=False)
@@ -148,7 +151,8 @@ def _standing(found: Mapping[str, Any]) -> str:
     if not total:
         return f"{found['state']}  {_progress(found)}{waits}"
     filled = min(_WIDTH, round(_WIDTH * done / total))
-    return f"{found['state']}  [{'#' * filled}{'.' * (_WIDTH - filled)}] {_progress(found)}{waits}"
+    left = "" if found["seconds_left"] is None else f", about {found['seconds_left']:.0f} s left"
+    return f"{found['state']}  [{'#' * filled}{'.' * (_WIDTH - filled)}] {_progress(found)}{left}{waits}"
 
 
 def _progress(found: Mapping[str, Any]) -> str:

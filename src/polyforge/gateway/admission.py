@@ -294,8 +294,7 @@ class Admission:
         if refusal.limit == "budget":
             ends = self._periods.end(limits.period, now)
             until = "" if ends == float("inf") else f"; it starts again in {int(ends - now) // 60 + 1} minutes"
-            budget = to_usd(limits.budget or 0)
-            return BudgetSpent(f"the budget of this key, {budget:g} USD per {limits.period}, is used up{until}")
+            return BudgetSpent(f"the budget of this key, {_budget_of(limits)}, is used up{until}")
         if refusal.limit == "concurrency":
             return RateLimited(
                 f"this key may have {limits.concurrency} requests in flight", retry_after=refusal.retry_after
@@ -313,9 +312,12 @@ def _slots_of_money(takes: Iterable[Take], slot: int) -> list[int]:
 
 
 def _too_little_of_key(limits: KeyLimits, amount: Micros) -> BudgetSpent:
+    return BudgetSpent(f"the budget of this key, {_budget_of(limits)}, has less left than {to_usd(amount):g} USD")
+
+
+def _budget_of(limits: KeyLimits) -> str:
     per = "in all" if limits.period == "total" else f"per {limits.period}"
-    budget = to_usd(limits.budget or 0)
-    return BudgetSpent(f"the budget of this key, {budget:g} USD {per}, has less left than {to_usd(amount):g} USD")
+    return f"{to_usd(limits.budget or 0):g} USD {per}"
 
 
 def _tariff(deployment: Deployment) -> Tariff:

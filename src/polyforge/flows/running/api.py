@@ -175,17 +175,24 @@ def approvals_router(approvals: ApprovalService, site: str) -> APIRouter:
     async def create_approval_link(
         caller: Decider, approval_id: ApprovalId, body: ApprovalLinkBody
     ) -> ApprovalLinkView:
-        """A link with which anybody decides in the caller's name, once; POST the decision to it."""
+        """A link with which anybody decides in the caller's name, once: a page for people, an address for programs."""
         token, until = await approvals.link(caller, approval_id, body.seconds)
         url = f"{site}/api/v1/auth/approvals/{approval_id}/decide?token={token}"
-        return ApprovalLinkView(url=url, expires_at=utc(until))
+        page = f"{site}/auth/approval#id={approval_id}&token={token}"
+        return ApprovalLinkView(page=page, url=url, expires_at=utc(until))
 
     return routes
 
 
 def approval_links_router(approvals: ApprovalService) -> APIRouter:
-    """The route that links lead to: nobody has signed in there."""
+    """The routes that links lead to: nobody has signed in there."""
     routes = APIRouter(prefix="/api/v1/auth/approvals", tags=["approvals"])
+
+    @routes.get("/{approval_id}")
+    async def get_approval_by_link(origin: Anybody, approval_id: ApprovalId, token: Token) -> ApprovalView:
+        """What a link is for, for as long as it can be decided."""
+        del origin
+        return approval_of(await approvals.shown_by_link(token, approval_id))
 
     @routes.post("/{approval_id}/decide")
     async def decide_by_link(

@@ -138,6 +138,11 @@ class ApprovalService:
         until = min(approval.expires_at, self._clock.now() + min(seconds, MAX_LINK_SECONDS))
         return self._links.make(caller, approval_id, frozenset({DECIDE, ADMIN}), until), until
 
+    async def shown_by_link(self, token: str, approval_id: str) -> Approval:
+        """What a link is for; WrongCredentials for a wrong one, Conflict once there is nothing to decide any more."""
+        claims = self._links.read(token, approval_id)
+        return await self._decidable(await self._standing.confirmed(claims.caller), approval_id)
+
     async def decide_by_link(self, token: str, approval_id: str, answer: Answer) -> Approval:
         """Decide in the name of who made a link, as they stand now; WrongCredentials for a wrong one."""
         claims = self._links.read(token, approval_id)

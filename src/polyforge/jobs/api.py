@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Response
 from pydantic import AfterValidator
 
 from polyforge.database.events.log import Stream
+from polyforge.database.texts import storable
 from polyforge.jobs.log_streams import LogStreams
 from polyforge.jobs.records import JobFilter, NewSchedule, State
 from polyforge.jobs.schedules import ScheduleService
@@ -28,14 +29,8 @@ from polyforge.jobs.service import JobService
 from polyforge.kernel.clock import Clock
 from polyforge.kernel.errors import Invalid
 from polyforge.tenancy.callers import Caller
-from polyforge.tenancy.frames import Framed, StreamFrames
+from polyforge.tenancy.frames import Framed, StreamFrames, place_of
 from polyforge.tenancy.permission import Permission
-
-
-def _clean(value: str) -> str:
-    """As the database can be asked for it: PostgreSQL takes no NUL."""
-    return value.replace("\0", "\ufffd")
-
 
 STREAMS: Final[frozenset[Stream]] = frozenset({"jobs"})
 LAST_SEQUENCE: Final = 2**63 - 1
@@ -45,7 +40,7 @@ _FRAMES: Final[dict[int | str, dict[str, Any]]] = {200: {"content": {"text/event
 Reader = Annotated[Caller, Depends(Permission("jobs:read"))]
 Editor = Annotated[Caller, Depends(Permission("jobs:write"))]
 Limit = Annotated[int, Query(ge=1, le=MAX_PAGE)]
-JobId = Annotated[str, Path(max_length=64), AfterValidator(_clean)]
+JobId = Annotated[str, Path(max_length=64), AfterValidator(storable)]
 LastId = Annotated[
     str | None, Header(max_length=19, description="Go on after the one with this id, as browsers say it on resuming.")
 ]
@@ -95,10 +90,10 @@ def _add_reading(routes: APIRouter, jobs: JobService, clock: Clock) -> None:
         queue: Annotated[list[str], Query(max_length=_MOST_VALUES, description="Only of this queue.")] = [],  # noqa: B006
         schedule: Annotated[str | None, Query(max_length=64, description="Only what this schedule made.")] = None,
         limit: Limit = 100,
-        cursor: Annotated[str, Query(max_length=64), AfterValidator(_clean)] = "",
+        cursor: Annotated[str, Query(max_length=64), AfterValidator(storable)] = "",
     ) -> JobPage:
         """The project's jobs, newest first, each with how far it is and what it waits for."""
-        which = JobFilter(tuple(state), _stored(kind), _stored(queue), None if schedule is None else _clean(schedule))
+        which = JobFilter(tuple(state), _stored(kind), _stored(queue), None if schedule is None else storable(schedule))
         found, following = await jobs.page(caller, limit, cursor or None, which)
         now = clock.now()
         return JobPage(data=[summary_of(each, now) for each in found], next_cursor=following)
@@ -137,7 +132,7 @@ def _add_streams(routes: APIRouter, jobs: JobService, logs: LogStreams, events: 
     @routes.get("/events", status_code=200, response_class=StreamFrames, responses=_FRAMES)
     async def follow_jobs(caller: Reader, after: After = None, last_event_id: LastId = None) -> StreamFrames:
         """Follow what happens to the project's jobs as server-sent events, from now on or after a given one."""
-        return StreamFrames(events, events.subscribe(caller, STREAMS, _place(after, last_event_id)))
+        return StreamFrames(events, events.subscribe(caller, STREAMS, place_of(after, last_event_id, LAST_SEQUENCE)))
 
     @routes.get("/{job_id}/events", status_code=200, response_class=StreamFrames, responses=_FRAMES)
     async def follow_job(
@@ -145,14 +140,18 @@ def _add_streams(routes: APIRouter, jobs: JobService, logs: LogStreams, events: 
     ) -> StreamFrames:
         """Follow what happens to one job, from now on or after a given event."""
         found = await jobs.get(caller, job_id)
-        return StreamFrames(events, events.subscribe(caller, STREAMS, _place(after, last_event_id), found.id))
+        return StreamFrames(
+            events, events.subscribe(caller, STREAMS, place_of(after, last_event_id, LAST_SEQUENCE), found.id)
+        )
 
     @routes.get("/{job_id}/logs/stream", status_code=200, response_class=StreamFrames, responses=_FRAMES)
     async def follow_job_logs(
         caller: Reader, job_id: JobId, after: After = None, last_event_id: LastId = None
     ) -> StreamFrames:
         """What a job wrote and writes, a line in each event; an event `end` with its state once it is over."""
-        return StreamFrames(logs, await logs.subscribe(caller, job_id, _place(after, last_event_id) or 0))
+        return StreamFrames(
+            logs, await logs.subscribe(caller, job_id, place_of(after, last_event_id, LAST_SEQUENCE) or 0)
+        )
 
 
 def _add_schedules(routes: APIRouter, schedules: ScheduleService, clock: Clock, scheduled: Collection[str]) -> None:
@@ -195,14 +194,5 @@ def _add_schedules(routes: APIRouter, schedules: ScheduleService, clock: Clock, 
         return view_of(await schedules.run_now(caller, schedule_id), clock.now())
 
 
-def _place(after: int | None, last_event_id: str | None) -> int | None:
-    """Where to go on; the header, which a browser sets when it resumes, counts more."""
-    if not last_event_id:
-        return after
-    if not (last_event_id.isascii() and last_event_id.isdigit() and int(last_event_id) <= LAST_SEQUENCE):
-        raise Invalid("is not the id of an event", param="last-event-id")
-    return int(last_event_id)
-
-
 def _stored(values: list[str]) -> tuple[str, ...]:
-    return tuple(_clean(value) for value in values)
+    return tuple(storable(value) for value in values)

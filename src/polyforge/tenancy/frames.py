@@ -6,6 +6,8 @@ from typing import Any, Final, Protocol
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from polyforge.kernel.errors import Invalid
+
 _HEADERS: Final = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 
 
@@ -51,3 +53,12 @@ class StreamFrames(StreamingResponse):
             await super().__call__(scope, receive, send)
         finally:
             self._owner.release(self._stream)
+
+
+def place_of(after: int | None, last_event_id: str | None, most: int) -> int | None:
+    """After which event to go on; what a browser says when it resumes counts more than the address, which stays."""
+    if not last_event_id:
+        return after
+    if not (last_event_id.isascii() and last_event_id.isdigit() and int(last_event_id) <= most):
+        raise Invalid("is not the id of an event", param="last-event-id")
+    return int(last_event_id)

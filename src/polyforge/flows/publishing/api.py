@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 from pydantic import AfterValidator, BaseModel
 from starlette.types import Receive
 
+from polyforge.database.texts import storable
 from polyforge.flows.keeping.records import FlowVersion
 from polyforge.flows.keeping.service import FlowService
 from polyforge.flows.publishing.openapi import openapi_of
@@ -43,7 +44,7 @@ Reference = Annotated[
     str, Path(max_length=140, description="`FLOW`, `FLOW@ALIAS` or `FLOW@VERSION`; FLOW is an id or a short name.")
 ]
 FlowName = Annotated[str, Path(max_length=64, description="Its id or its short name.")]
-AliasName = Annotated[str, Path(max_length=64), AfterValidator(lambda alias: alias.replace("\0", "\ufffd"))]
+AliasName = Annotated[str, Path(max_length=64), AfterValidator(storable)]
 IdempotencyKey = Annotated[
     str | None,
     Header(

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 
+from polyforge.database.texts import storable
 from polyforge.kernel.errors import Invalid
 from polyforge.tenancy.callers import Caller
 from polyforge.tenancy.erasing.records import Person
@@ -52,6 +53,4 @@ def router(erasing: ErasingService) -> APIRouter:
 def _person(user: str | None, end_user: str | None) -> Person:
     if (user is None) == (end_user is None):
         raise Invalid("say who it is: either a user or an end user", param="end_user")
-    # As it is stored: PostgreSQL cannot store NUL, and takes none in a query.
-    name = (user or end_user or "").replace("\0", "\ufffd")
-    return Person("end_user" if user is None else "user", name)
+    return Person("end_user" if user is None else "user", storable(user or end_user or ""))

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Header, Path, Query, Response
 from pydantic import AfterValidator
 
+from polyforge.database.texts import storable
 from polyforge.flows.running.approvals import Answer, ApprovalService
 from polyforge.flows.running.contract import FlowVersions
 from polyforge.flows.running.records import ApprovalState, RunState
@@ -31,10 +32,9 @@ from polyforge.flows.running.service import RunService
 from polyforge.flows.running.store import RunFilter
 from polyforge.flows.running.streams import RunStreams
 from polyforge.kernel.clock import utc
-from polyforge.kernel.errors import Invalid
 from polyforge.kernel.money import from_usd
 from polyforge.tenancy.callers import Caller, Origin
-from polyforge.tenancy.frames import StreamFrames
+from polyforge.tenancy.frames import StreamFrames, place_of
 from polyforge.tenancy.permission import Open, Permission
 
 LAST_SEQUENCE: Final = 2**31 - 1
@@ -42,20 +42,15 @@ _FRAMES: Final[dict[int | str, dict[str, Any]]] = {200: {"content": {"text/event
 _VALUE: Final[dict[int | str, dict[str, Any]]] = {200: {"content": {"application/json": {}}}}
 
 
-def _clean(value: str) -> str:
-    """As the database can be asked for it: PostgreSQL takes no NUL."""
-    return value.replace("\0", "\ufffd")
-
-
 Reader = Annotated[Caller, Depends(Permission("flows:read"))]
 Runner = Annotated[Caller, Depends(Permission("flows:run"))]
 Decider = Annotated[Caller, Depends(Permission("approvals:decide"))]
 Anybody = Annotated[Origin, Depends(Open())]
 Limit = Annotated[int, Query(ge=1, le=MAX_PAGE)]
-Cursor = Annotated[str, Query(max_length=64), AfterValidator(_clean)]
-RunId = Annotated[str, Path(max_length=64), AfterValidator(_clean)]
-ApprovalId = Annotated[str, Path(max_length=64), AfterValidator(_clean)]
-Filter = Annotated[str | None, Query(max_length=64), AfterValidator(lambda value: value and _clean(value))]
+Cursor = Annotated[str, Query(max_length=64), AfterValidator(storable)]
+RunId = Annotated[str, Path(max_length=64), AfterValidator(storable)]
+ApprovalId = Annotated[str, Path(max_length=64), AfterValidator(storable)]
+Filter = Annotated[str | None, Query(max_length=64), AfterValidator(lambda value: value and storable(value))]
 Token = Annotated[str, Query(max_length=8_000, description="As the link has it.")]
 LastId = Annotated[
     str | None, Header(max_length=19, description="Go on after the one with this id, as browsers say it on resuming.")
@@ -111,7 +106,7 @@ def _add_reading(routes: APIRouter, runs: RunService, streams: RunStreams) -> No
 
     @routes.get("/{run_id}/values/{name}", response_class=Response, responses=_VALUE)
     async def get_flow_run_value(
-        caller: Reader, run_id: RunId, name: Annotated[str, Path(max_length=64), AfterValidator(_clean)]
+        caller: Reader, run_id: RunId, name: Annotated[str, Path(max_length=64), AfterValidator(storable)]
     ) -> Response:
         """The outputs of a node that are too long for its event, which names them as `stored`."""
         return Response(await runs.value(caller, run_id, name), media_type="application/json")
@@ -121,7 +116,8 @@ def _add_reading(routes: APIRouter, runs: RunService, streams: RunStreams) -> No
         caller: Reader, run_id: RunId, after: After = None, last_event_id: LastId = None
     ) -> StreamFrames:
         """Follow a run as server-sent events, from its beginning or after one; `end` with its state once it is over."""
-        return StreamFrames(streams, await streams.subscribe(caller, run_id, _place(after, last_event_id)))
+        place = place_of(after, last_event_id, LAST_SEQUENCE) or 0
+        return StreamFrames(streams, await streams.subscribe(caller, run_id, place))
 
 
 def _add_changing(routes: APIRouter, runs: RunService, versions: FlowVersions) -> None:
@@ -207,14 +203,3 @@ def approval_links_router(approvals: ApprovalService) -> APIRouter:
 
 def _answer_of(body: DecisionBody) -> Answer:
     return Answer(body.decision, body.values, body.reason)
-
-
-def _place(after: int | None, last_event_id: str | None) -> int:
-    """After which event to go on."""
-    if after is not None:
-        return after
-    if last_event_id is None or last_event_id == "":
-        return 0
-    if not last_event_id.isascii() or not last_event_id.isdigit() or int(last_event_id) > LAST_SEQUENCE:
-        raise Invalid("is no id of an event", param="last-event-id")
-    return int(last_event_id)

@@ -157,7 +157,7 @@ def test_a_batch_that_cannot_be_read_fails_the_command(polyforge: Commands, tmp_
     file = tmp_path / "wrong.jsonl"
     file.write_text("no JSON\n")
     told = polyforge.fails("batch", "create", str(file), "--wait")
-    assert "is failed: " in told
+    assert "is failed: line 1: " in told
     batch = next(word for word in told.split() if word.startswith("batch_"))
     assert "invalid_json_line" in polyforge("batch", "show", batch)
 

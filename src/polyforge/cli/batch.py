@@ -168,9 +168,14 @@ def _watched(client: ApiClient, batch_id: str) -> dict[str, Any]:
     """A batch once it is over; CommandError unless it is completed."""
     found = watched(lambda: _found(client, batch_id), lambda batch: batch["status"] in OVER, _standing)
     if found["status"] != OVER[0]:
-        reason = "; ".join(visible(each["message"]) for each in found["problems"][:3])
+        reason = "; ".join(map(_problem, found["problems"][:3]))
         raise CommandError(f"the batch {found['id']} is {found['status']}{f': {reason}' if reason else ''}")
     return found
+
+
+def _problem(problem: Mapping[str, Any]) -> str:
+    line = "" if problem["line"] is None else f"line {problem['line']}: "
+    return f"{line}{visible(problem['message'])}"
 
 
 def _standing(found: Mapping[str, Any]) -> str:
@@ -196,6 +201,5 @@ def _show(found: dict[str, Any], as_json: bool) -> None:
     fields |= {} if found["table"] is None else {f"table {name}": value for name, value in found["table"].items()}
     fields["metadata"] = json.dumps(found["metadata"], ensure_ascii=False) if found["metadata"] else None
     for number, problem in enumerate(found["problems"][:10], 1):
-        line = "" if problem["line"] is None else f"line {problem['line']}: "
-        fields[f"problem {number}"] = f"{line}{problem['code']}: {problem['message']}"
+        fields[f"problem {number}"] = f"{_problem(problem)} ({problem['code']})"
     print_fields(fields)

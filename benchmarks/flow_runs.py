@@ -25,6 +25,7 @@ from polyforge.flows.reading import load
 from polyforge.flows.running.contract import Facilities
 from polyforge.flows.running.kind import FlowRunKind, RunTools
 from polyforge.flows.running.pages import RunValues
+from polyforge.flows.running.sealing import Seals
 from polyforge.flows.running.service import RunService
 from polyforge.jobs.engine import Engine
 from polyforge.jobs.lease import WorkerPlace
@@ -67,7 +68,8 @@ class Bench:
         self.clock = clock = SystemClock()
         self.database = Database(settings.database, settings.data)
         self.engine = Engine(settings.database, settings.data)
-        recorder = Recorder(AuditLog(Chain(MasterKeys([bytes(32)])), clock))
+        master = MasterKeys([bytes(32)])
+        recorder, seals = Recorder(AuditLog(Chain(master), clock)), Seals(master)
         self.flows = FlowPlatform(settings, self.database, clock, recorder)
         jobs, objects = (
             JobService(self.database, clock, recorder, JobSettings()),
@@ -75,7 +77,7 @@ class Bench:
         )
         self.runs = RunService(
             settings.flows.runs, self.database, self.flows.flows, self.flows.types, jobs, RunValues(objects), clock,
-            recorder,
+            recorder, seals,
         )  # fmt: skip
         nothing: Any = None
         tools = RunTools(
@@ -98,6 +100,7 @@ class Bench:
             ),
             current=_same,
             clock=clock,
+            seals=seals,
         )
         place = WorkerPlace("benchmark", new_ulid(), 0)
         self.worker = Worker(self.database, self.engine, [FlowRunKind(tools)], clock, JobSettings(), place)

@@ -4,8 +4,6 @@ import csv
 import io
 import json
 import os
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +14,7 @@ from openai import OpenAI
 from openai.types import Batch
 
 from tests.support.behaviours import Answer, Fail
+from tests.support.commands import Commands
 from tests.support.server import ALL, Polyforge, stopping
 from tests.support.settings import UPSTREAM_KEY, settings, solo
 from tests.support.upstream import Upstream
@@ -211,27 +210,22 @@ def test_progress_and_cost_are_the_jobs_too(house: Polyforge, client: OpenAI) ->
     assert (job["progress"]["done"], job["progress"]["total"], job["progress"]["unit"]) == (1, 1, "lines")
 
 
-def command(house: Polyforge, key: str, *arguments: str) -> Any:
-    run = [sys.executable, "-m", "polyforge", "batch", *arguments, "--url", house.url, "--key", key]
-    done = subprocess.run(run, capture_output=True, text=True, timeout=PATIENCE, check=False)
-    assert done.returncode == 0, done.stderr
-    return done
+def commands(house: Polyforge) -> Commands:
+    return Commands(house, house.create_key(scopes=SCOPES).key, "batch", patience=PATIENCE)
 
 
 def test_a_table_is_answered_from_the_command_line(house: Polyforge, provider: Upstream) -> None:
     """A row for a row, though its worker is killed; what it read and wrote is shown and listed."""
-    key = house.create_key(scopes=SCOPES).key
+    polyforge = commands(house)
     lake, count = house.folder / LAKE, 100
     provider.script("rows", Answer("fine", before_head=0.05))
     (lake / "in.csv").write_text("id,text\n" + "".join(f'{n},"words, {n}"\n' for n in range(count)))
     messages = [{"role": "user", "content": "{{text}}"}]
     body = json.dumps({"model": "rows", "messages": messages, "max_tokens": 5})
-    made = json.loads(
-        command(house, key, "create", "--store", LAKE, "--input", "in.csv", "--body", body, "--json").stdout
-    )
+    made = polyforge.json("create", "--store", LAKE, "--input", "in.csv", "--body", body)
     provider.wait_for("rows", count // 3)
     house.kill("worker")
-    told = command(house, key, "show", made["id"], "--wait", "--json")
+    told = polyforge.run("show", made["id"], "--wait", "--json")
     assert f"of {count}" in told.stderr
     done = json.loads(told.stdout)
     assert (done["status"], done["counts"]) == ("completed", {"total": count, "completed": count, "failed": 0})
@@ -239,25 +233,24 @@ def test_a_table_is_answered_from_the_command_line(house: Polyforge, provider: U
     assert [(row["id"], row["text"]) for row in rows] == [(str(n), f"words, {n}") for n in range(count)]
     assert {row["answer"] for row in rows} == {"fine"}
     assert {each.json["messages"][0]["content"] for each in provider.requests("rows")} == {row["text"] for row in rows}
-    assert command(house, key, "result", made["id"]).stdout == "lake: in.answers.csv\n"
-    assert made["id"] in command(house, key, "list").stdout
+    assert polyforge("result", made["id"]) == "lake: in.answers.csv\n"
+    assert made["id"] in polyforge("list")
 
 
 def test_a_file_is_sent_and_fetched_from_the_command_line(house: Polyforge, tmp_path: Path) -> None:
-    key = house.create_key(scopes=SCOPES).key
+    polyforge = commands(house)
     file = tmp_path / 'my "calls".jsonl'
     file.write_bytes(lines("/v1/embeddings", [{"model": EMBEDDER, "input": f"{n}"} for n in range(3)]))
-    sent = command(house, key, "create", str(file), "--wait", "--json")
-    made = json.loads(sent.stdout)
+    made = polyforge.json("create", str(file), "--wait")
     assert (made["status"], made["table"]) == ("completed", None)
     fetched = tmp_path / "answers.jsonl"
-    command(house, key, "result", made["id"], "--output", str(fetched))
+    polyforge("result", made["id"], "--output", str(fetched))
     assert [json.loads(line)["custom_id"] for line in fetched.read_text().splitlines()] == [
         "line-0",
         "line-1",
         "line-2",
     ]
-    assert command(house, key, "result", made["id"]).stdout == fetched.read_text()
+    assert polyforge("result", made["id"]) == fetched.read_text()
 
 
 def test_lines_that_go_together_are_one_call_in_the_log(house: Polyforge) -> None:

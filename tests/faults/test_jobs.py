@@ -50,8 +50,8 @@ class Site:
         self.processes: list[subprocess.Popen[str]] = []
         desk.mkdir()
 
-    def worker(self, session: str, lease: float = 120.0) -> subprocess.Popen[str]:
-        plan = Plan(self._place.settings.url, str(self._place.data), str(self._desk), session, lease)
+    def worker(self, session: str, lease: float = 120.0, hold: float = 60.0) -> subprocess.Popen[str]:
+        plan = Plan(self._place.settings.url, str(self._place.data), str(self._desk), session, lease, hold)
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.support.job_process", msgspec.json.encode(plan).decode()],
             cwd=ROOT,
@@ -248,3 +248,40 @@ async def test_workers_that_die_one_after_the_other_leave_the_job_failed(site: S
     done = await site.done(job)
     assert done.error is not None
     assert (done.state, done.error.code) == ("failed", "worker_lost")
+
+
+async def test_jobs_that_nobody_has_outlive_every_worker(site: Site) -> None:
+    """Told while no worker lives, and while workers that let go of them are killed."""
+    made = [await site.service.start(ME, NewJob(kind="waits", title="Waits")) for _ in range(6)]
+    first = site.worker("one", hold=0.2)
+    for job in made:
+        await site.until(job, lambda found: found.let_go)
+    kill(first)
+    assert [(await site.service.get(ME, job.id)).state for job in made] == ["waiting"] * 6
+    for number, job in enumerate(made[:2]):
+        await site.service.tell(ME, job.id, "answers", {"n": number})
+    second = site.worker("one", hold=0.2)
+    for number, job in enumerate(made[:2]):
+        done = await site.done(job)
+        assert (done.result, done.takeovers) == ({"n": number}, 0)
+    for number, job in enumerate(made[2:], 2):
+        await site.service.tell(ME, job.id, "answers", {"n": number})
+    kill(second)
+    site.worker("one", hold=0.2)
+    for number, job in enumerate(made):
+        assert (await site.done(job)).result == {"n": number}
+    assert site.ends()[0] == 6, "a completed step never runs again"
+
+
+async def test_a_worker_that_dies_while_it_lets_go_leaves_nothing_behind(site: Site) -> None:
+    """Killed again and again around the moment in which it does."""
+    made = [await site.service.start(ME, NewJob(kind="waits", title="Waits")) for _ in range(6)]
+    for number in range(4):
+        process = site.worker("one", hold=0.0)
+        await site.until(made[number], lambda found: found.state == "waiting")
+        kill(process)
+    for number, job in enumerate(made):
+        await site.service.tell(ME, job.id, "answers", {"n": number})
+    site.worker("one", hold=0.2)
+    for number, job in enumerate(made):
+        assert (await site.done(job)).result == {"n": number}

@@ -19,7 +19,7 @@ from polyforge.tenancy.defaults import DEFAULT_ORGANIZATION_ID, DEFAULT_PROJECT_
 from polyforge.tenancy.erasing.records import Person
 from polyforge.tenancy.erasing.service import ErasingService
 from polyforge.tenancy.people.store import SystemUserEditor
-from tests.support.files import NoFiles
+from tests.support.files import rooms
 from tests.support.principals import add_user, install_default
 from tests.support.recording import MASTER, recorder
 from tests.unit.tenancy.samples import NOW
@@ -211,7 +211,7 @@ async def test_the_audit_log_tells_what_others_could_read(room: Room) -> None:
 async def test_they_go_with_the_person(room: Room) -> None:
     for caller in (room.ann, room.ann, room.ben):
         await room.save(caller, shared=True)
-    erasing = ErasingService(room.database, room.told, MASTER, NoFiles())
+    erasing = ErasingService(room.database, room.told, MASTER, rooms())
     done = await erasing.erase(room.ben, Person("user", room.ann.key_id), None)
     assert (done.conversations, done.place) == (2, None)
     assert [row["owner_id"] for row in await room.rows()] == [room.ben.key_id]

@@ -32,7 +32,7 @@ from polyforge.tenancy.payloads.settings import PayloadSettings
 from polyforge.tenancy.payloads.tables import request_payloads
 from polyforge.tenancy.payloads.writer import PayloadWriter
 from polyforge.tenancy.tables import daily_usage, hourly_usage, usage_records
-from tests.support.files import NoFiles
+from tests.support.files import rooms
 from tests.unit.tenancy.samples import NOW, caller, record
 
 MASTER = MasterKeys([b"m" * 32])
@@ -48,7 +48,7 @@ class Installation:
         self.database = database
         self.ledger = LedgerStore(database)
         self.writer = PayloadWriter(PayloadSettings(), database, clock, MASTER, lambda _: None)
-        self.service = ErasingService(database, Recorder(AuditLog(Chain(MASTER), clock)), MASTER, NoFiles())
+        self.service = ErasingService(database, Recorder(AuditLog(Chain(MASTER), clock)), MASTER, rooms())
         self._position = 0
 
     async def called(self, *calls: UsageRecord) -> None:

@@ -34,6 +34,7 @@ from polyforge.tenancy.audit.tables import audit_events
 from polyforge.tenancy.callers import Caller
 from polyforge.tenancy.erasing.records import Person
 from polyforge.tenancy.erasing.service import ErasingService
+from tests.support.files import rooms
 from tests.support.recording import MASTER, recorder
 
 DAY = 86_400
@@ -282,7 +283,8 @@ async def test_they_go_with_the_person(room: Room) -> None:
     for _ in range(PAGE + 5):
         await room.save()
     kept = [await room.save(caller=each) for each in (somebody_else, SISTER)]
-    erasing = ErasingService(room.database, recorder(room.clock), MASTER, FilesOfPeople(room.database, room.objects))
+    of_people = FilesOfPeople(room.database, room.objects)
+    erasing = ErasingService(room.database, recorder(room.clock), MASTER, rooms(files=of_people))
     done = await erasing.erase(ME, Person("user", ulid(7)), None)
     assert (done.files, done.place) == (PAGE + 5, None)
     assert await room.count() == len(kept)

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import uvicorn
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
 from polyforge.database.settings import DatabaseSettings
 from polyforge.kernel.clock import FakeClock
@@ -156,19 +156,74 @@ def test_a_talk_is_answered_and_a_run_can_be_stopped(site: Site, browser: Browse
         page.get_by_label("Your message").fill("trees")
         page.keyboard.press("Enter")
         expect(page.locator("#talk .assistant")).to_contain_text("About trees.")
-        page.get_by_label("Your message").fill("fail")
-        page.keyboard.press("Enter")
-        expect(page.get_by_role("alert")).to_have_text("chat: it took too long (try it again)")
         page.get_by_label("Your message").fill("hang")
         page.get_by_role("button", name="Send").click()
-        expect(page.locator("#talk .assistant")).to_have_count(3)
+        expect(page.locator("#talk .assistant")).to_have_count(2)
         opened.shoot("running")
         opened.axe()
         page.get_by_role("button", name="Stop").click()
         expect(page.get_by_role("status")).to_have_text("Stopped.")
         expect(page.get_by_role("alert")).to_have_text("")
         expect(page.get_by_role("button", name="Send")).to_be_enabled()
+        expect(page.locator("#talk .unanswered")).to_contain_text("Stopped before it was answered.")
         opened.shoot("stopped")
+
+
+@pytest.mark.parametrize(("scheme", "size"), [("light", "wide"), ("dark", "narrow")])
+def test_a_failed_turn_says_so_where_it_stands_and_is_tried_again(
+    site: Site, browser: Browser, scheme: Any, size: str
+) -> None:
+    options = {"viewport": NARROW} if size == "narrow" else {}
+    with window(browser, site.url, f"flow-failed-{scheme}", color_scheme=scheme, **options) as opened:
+        page = opened.page
+        enter(opened, "/flows/ask@prod")
+        box, turns = page.get_by_label("Your message"), page.locator("#talk .turn")
+        for words in ("trees", "fail"):
+            box.fill(words)
+            page.keyboard.press("Enter")
+            expect(page.get_by_role("button", name="Send")).to_be_enabled()
+        failed = page.locator("#talk .turn.failed")
+        expect(failed.locator(".user")).to_contain_text("fail")
+        expect(failed.locator(".unanswered")).to_contain_text("Not answered. chat: it took too long (try it again)")
+        expect(page.get_by_role("alert")).to_have_text("")
+        opened.fits()
+        opened.shoot("failed")
+        opened.axe()
+        box.fill("meanwhile")
+        failed.get_by_role("button", name="Change it").click()
+        expect(turns).to_have_count(1)
+        expect(box).to_have_value("fail\nmeanwhile")
+        box.fill("fail")
+        page.keyboard.press("Enter")
+        box.fill("meanwhile")
+        site.flows.runs.failing.clear()
+        failed.get_by_role("button", name="Try again").click()
+        expect(turns).to_have_count(2)
+        expect(turns.last).to_contain_text("About fail.")
+        expect(failed).to_have_count(0)
+        expect(box).to_have_value("meanwhile")
+        site.flows.runs.failing.add("fail")
+
+
+def test_a_turn_whose_answer_was_lost_on_the_way_is_found_again(site: Site, browser: Browser) -> None:
+    """It runs once, though the page was told nothing of it."""
+    with window(browser, site.url, "flow-lost") as opened:
+        opened.forgive("net::ERR")
+        page, began = opened.page, len(site.flows.runs.runs)
+        enter(opened, "/flows/ask@prod")
+
+        def lose(route: Route) -> None:
+            route.fetch()
+            route.abort()
+
+        page.route("**/flows/ask%40prod/run", lose)
+        page.get_by_label("Your message").fill("trees")
+        page.keyboard.press("Enter")
+        expect(page.locator("#talk .unanswered")).to_contain_text("The server cannot be reached")
+        page.unroute("**/flows/ask%40prod/run")
+        page.get_by_role("button", name="Try again").click()
+        expect(page.locator("#talk .assistant")).to_contain_text("About trees.")
+        assert len(site.flows.runs.runs) == began + 1
 
 
 def test_a_page_follows_its_run_where_the_stream_is_cut(site: Site, browser: Browser) -> None:

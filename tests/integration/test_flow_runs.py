@@ -16,6 +16,7 @@ from polyforge.flows.running.records import MAX_INLINE, Approval, FlowRun, Trigg
 from polyforge.flows.running.store import RunFilter
 from polyforge.flows.running.tables import flow_approvals, flow_run_events, flow_runs
 from polyforge.jobs.service import MAX_MESSAGES
+from polyforge.jobs.tables import jobs
 from polyforge.kernel.clock import SystemClock
 from polyforge.kernel.errors import (
     Conflict,
@@ -391,6 +392,7 @@ async def test_nobody_decides_in_time(house: FlowHouse) -> None:
     async with house.database.write() as session:
         past = update(flow_approvals).where(flow_approvals.c.id == approval.id).values(expires_at=1.0)
         await session.change(past)
+        await session.change(update(jobs).where(jobs.c.id == run.job_id).values(due_at=1.0))
     with pytest.raises(Conflict, match="its time is over"):
         await house.approvals.decide(replace(ME, scopes=frozenset({"*"})), approval.id, Answer("reject", reason="x"))
     await house.worker()
@@ -509,6 +511,7 @@ async def test_a_run_whose_job_ended_without_it_is_over(house: FlowHouse) -> Non
     await house.jobs.cancel(ME, run.job_id)
     await house.pruning.step()
     assert (await house.runs.page(ME, 10, None, RunFilter()))[0][0].state == "cancelled"
+    assert [each.type for each in await house.runs.history(ME, run.id, 0, 10)] == ["run.cancelled"]
 
 
 async def test_events_can_be_followed_from_any_of_them(house: FlowHouse) -> None:

@@ -130,10 +130,16 @@ def test_people_decide_by_name_and_by_link(site: Polyforge) -> None:
     linked = site.api("POST", f"/approvals/{other}/links", {"seconds": 600})
     assert linked.status == 201, linked.body
     path = linked.json["url"].partition("/api/")[2]
+    page, _, secret = linked.json["page"].partition("#")
+    assert (page.endswith("/auth/approval"), secret) == (True, f"id={other}&token={path.partition('token=')[2]}")
+    shown = call(site.url, f"/api/{path.replace('/decide', '')}", method="GET")
+    assert (shown.status, shown.json["question"], shown.json["form"]) == (200, "Say that?", FORM), shown.body
+    assert call(site.url, f"/api/{path.replace('/decide', '')}x", method="GET").status == 401
     said = {"decision": "approve", "values": {"words": "no"}}
     assert call(site.url, f"/api/{path}x", json=said).status == 401
     assert call(site.url, f"/api/{path}", json=said).status == 200
     assert call(site.url, f"/api/{path}", json=said).status == 409
+    assert call(site.url, f"/api/{path.replace('/decide', '')}", method="GET").status == 409
     assert over(site, run)["state"] == "succeeded"
     assert get(site, f"/flow-runs/{run}/result")["outputs"] == {"all": ["yes", "no"]}
     told = get(site, f"/approvals/{other}")

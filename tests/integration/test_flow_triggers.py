@@ -14,16 +14,32 @@ from polyforge.flows.document import Document
 from polyforge.flows.running.records import Trigger
 from polyforge.flows.triggers.firing import Firings
 from polyforge.flows.triggers.kind import TriggerKind
+from polyforge.flows.triggers.proving import (
+    MAX_PER_ADDRESS,
+    MAX_PER_HOOK_AND_ADDRESS,
+    REMEMBERED_SECONDS,
+    WINDOW_SECONDS,
+)
 from polyforge.flows.triggers.records import FlowTrigger, Wanted
 from polyforge.flows.triggers.service import TriggerService
 from polyforge.flows.triggers.signing import signed
+from polyforge.flows.triggers.store import SystemTriggers
 from polyforge.jobs.chores import Chores
 from polyforge.jobs.records import Job, JobFilter
 from polyforge.jobs.schedules import ScheduleService
 from polyforge.jobs.service import JobService
 from polyforge.jobs.settings import JobSettings
 from polyforge.kernel.clock import FakeClock
-from polyforge.kernel.errors import Conflict, Denied, Invalid, NotFound, RateLimited, Unauthenticated, Unavailable
+from polyforge.kernel.errors import (
+    Conflict,
+    Denied,
+    Invalid,
+    NotFound,
+    PolyforgeError,
+    RateLimited,
+    Unauthenticated,
+    Unavailable,
+)
 from polyforge.kernel.ids import new_ulid
 from polyforge.tenancy.callers import ALL, Caller
 from polyforge.tenancy.keys import caller_of
@@ -538,3 +554,92 @@ async def _run(world: World, job: Job) -> Any:
 
     context: Any = SimpleNamespace(job=job, step=step, log=lambda *_: None)
     return await TriggerKind(world.firings).run(context)
+
+
+class Wrong:
+    """Calls from an address that prove nothing."""
+
+    def __init__(self, world: World, trigger_id: str, address: str = "192.0.2.7") -> None:
+        self._world = world
+        self._id = trigger_id
+        self._address = address
+
+    async def call(self) -> PolyforgeError:
+        """What one of them is told."""
+        sent = self._world.sent(secret="another-long-secret")
+        with pytest.raises(PolyforgeError) as caught:
+            await self._world.firings.delivered(self._id, sent, BODY, self._address)
+        return caught.value
+
+    async def until_refused(self, most: int) -> int:
+        """How many calls were looked at."""
+        for count in range(most + 1):
+            error = await self.call()
+            if isinstance(error, RateLimited):
+                assert error.retry_after is not None
+                return count
+            assert isinstance(error, Unauthenticated | NotFound)
+        raise AssertionError("it is never enough")
+
+
+async def test_wrong_calls_of_a_webhook_are_limited_by_address(world: World) -> None:
+    trigger = await world.webhook(await world.key())
+    wrong = Wrong(world, trigger.id)
+    assert await wrong.until_refused(MAX_PER_HOOK_AND_ADDRESS) == MAX_PER_HOOK_AND_ADDRESS
+    assert isinstance(await Wrong(world, trigger.id, "192.0.2.8").call(), Unauthenticated), "others are not meant"
+    world.clock.advance(WINDOW_SECONDS)
+    assert isinstance(await wrong.call(), Unauthenticated), "after a minute they may try again"
+
+
+async def test_addresses_of_one_network_count_as_one(world: World) -> None:
+    trigger = await world.webhook(await world.key())
+    await Wrong(world, trigger.id, "2001:db8::1").until_refused(MAX_PER_HOOK_AND_ADDRESS)
+    assert isinstance(await Wrong(world, trigger.id, "2001:db8::2").call(), RateLimited)
+    assert isinstance(await Wrong(world, trigger.id, "2001:db8:1::2").call(), Unauthenticated)
+
+
+async def test_calls_of_webhooks_that_there_are_not_are_limited_by_address(world: World) -> None:
+    await world.webhook(await world.key())
+    told = [await Wrong(world, f"trig_{new_ulid()}").call() for _ in range(MAX_PER_ADDRESS + 1)]
+    assert [type(error) for error in told] == [NotFound] * MAX_PER_ADDRESS + [RateLimited]
+
+
+async def test_nobody_can_lock_out_who_knows_the_secret(world: World) -> None:
+    trigger = await world.webhook(await world.key())
+    await Wrong(world, trigger.id).until_refused(MAX_PER_HOOK_AND_ADDRESS)
+    fired = await world.firings.delivered(trigger.id, world.sent(), BODY, "192.0.2.7")
+    assert not fired.repeated, "from the very address that the wrong calls come from"
+    for number in range(MAX_PER_ADDRESS):
+        await Wrong(world, f"trig_{number:026}").call()
+    assert (await world.firings.delivered(trigger.id, world.sent(), BODY, "192.0.2.7")).run_id == fired.run_id
+
+
+async def test_a_secret_that_was_changed_counts_for_who_was_wrong_before_too(world: World) -> None:
+    trigger = await world.webhook(await world.key())
+    wrong = Wrong(world, trigger.id)
+    await wrong.until_refused(MAX_PER_HOOK_AND_ADDRESS)
+    world.secrets.kept["hook"] = "another-long-secret"
+    # What was right until now is remembered, but begins nothing.
+    with pytest.raises(Unauthenticated):
+        await world.firings.delivered(trigger.id, world.sent(), BODY, "192.0.2.7")
+    world.clock.advance(REMEMBERED_SECONDS)
+    sent = world.sent(secret="another-long-secret")
+    assert (await world.firings.delivered(trigger.id, sent, BODY, "192.0.2.7")).run_id
+    assert len(world.runs.begun) == 1
+
+
+async def test_many_wrong_calls_cost_few_looks_into_the_database(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    trigger = await world.webhook(await world.key())
+    wrong = Wrong(world, trigger.id)
+    await wrong.until_refused(MAX_PER_HOOK_AND_ADDRESS)
+    looks = list[str]()
+    find = SystemTriggers.find
+
+    async def counted(store: SystemTriggers, trigger_id: str) -> FlowTrigger | None:
+        looks.append(trigger_id)
+        return await find(store, trigger_id)
+
+    monkeypatch.setattr(SystemTriggers, "find", counted)
+    told = await asyncio.gather(*(wrong.call() for _ in range(50)))
+    assert {type(error) for error in told} == {RateLimited}
+    assert looks == []

@@ -17,6 +17,7 @@ from mcp.client.streamable_http import streamable_http_client
 from tests.conftest import Serve
 from tests.support.behaviours import Answer
 from tests.support.clients import call
+from tests.support.commands import Commands
 from tests.support.flows import answering
 from tests.support.published import many_fields
 from tests.support.server import ALL, Polyforge
@@ -109,26 +110,18 @@ async def _call_as_an_agent(site: Polyforge, key: str, mode: Any) -> None:
             await client.call_tool("nothing", {})
 
 
-def polyforge(site: Polyforge, *words: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "polyforge", "flow", *words, "--url", site.url, "--key", site.admin_key]
-    return subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE * 4, check=False)
-
-
 def test_flows_run_on_the_command_line(site: Polyforge, tmp_path: Path) -> None:
-    done = polyforge(site, "run", "ask", "--input", "question=42")
-    assert (done.returncode, done.stdout) == (0, SAID + "\n"), done.stderr
-    streamed = polyforge(site, "run", "write", "--stream", "--input", "topic=hills", "--input", 'tags=["a"]', "--json")
-    lines = streamed.stdout.splitlines()
-    assert json.loads(lines[0])["type"] == "run.started", streamed.stderr
-    whole = json.loads(streamed.stdout[streamed.stdout.index("\n{\n") :])
+    polyforge = Commands(site, None, "flow")
+    assert polyforge("run", "ask", "--input", "question=42") == SAID + "\n"
+    streamed = polyforge("run", "write", "--stream", "--input", "topic=hills", "--input", 'tags=["a"]', "--json")
+    assert json.loads(streamed.splitlines()[0])["type"] == "run.started"
+    whole = json.loads(streamed[streamed.index("\n{\n") :])
     assert whole["outputs"]["text"] == "On hills"
-    unknown = polyforge(site, "run", "ask", "--input", "other=1")
-    assert (unknown.returncode, "it takes question" in unknown.stderr) == (1, True)
-    listed = polyforge(site, "runs", "ask")
-    assert (listed.returncode, "succeeded" in listed.stdout) == (0, True), listed.stderr
-    assert polyforge(site, "approvals").returncode == 0
+    assert "it takes question" in polyforge.fails("run", "ask", "--input", "other=1")
+    assert "succeeded" in polyforge("runs", "ask")
+    polyforge("approvals")
     script = tmp_path / "ask.py"
-    assert polyforge(site, "export", "ask@prod", "--python", "-o", str(script)).returncode == 0
+    polyforge("export", "ask@prod", "--python", "-o", str(script))
     ran = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=DEADLINE, check=True)
     assert json.loads(ran.stdout)["name"] == "Test"
 

@@ -17,6 +17,7 @@ from polyforge.dialects.openai_batches import BatchRequest, batch_id
 from polyforge.dialects.openai_files import file_id
 from polyforge.flows.running.pages import RunApprovals
 from polyforge.flows.running.records import FlowRun, Question, Site
+from polyforge.flows.running.sealing import Seals
 from polyforge.jobs.records import NewJob
 from polyforge.kernel.clock import SystemClock
 from polyforge.kernel.ids import new_ulid
@@ -382,7 +383,8 @@ async def _approval(world: World, tenant: Tenant) -> str:
     run = await _run(world, tenant)
     site = Site(run.id, run.flow_id, run.flow_name, tenant.owner)
     asked = Question("ask", "", "Go on?", None, None, ("role:nobody",), 3_600.0)
-    return await RunApprovals(world.platform.database, world.platform.clock).ask(site, asked)
+    seals = Seals(world.platform.master)
+    return await RunApprovals(world.platform.database, world.platform.clock, seals).ask(site, asked)
 
 
 MAKERS: dict[str, Make] = {

@@ -37,7 +37,7 @@ from polyforge.wiring.flow_runs import StoredDocuments
 from tests.support.databases import Place
 from tests.support.flows import loaded
 from tests.support.journals import MemoryJournal, Shelf
-from tests.support.recording import MASTER, recorder
+from tests.support.recording import MASTER, SEALS, recorder
 
 TIMING = Timing(lease=60.0, renew=0.5, scan=0.2, tick=0.05)
 
@@ -63,7 +63,7 @@ class FlowHouse:
         self.versions = Versions(tools, self.flows)
         self.jobs = JobService(database, self.clock, told, JobSettings())
         self.runs = RunService(
-            self.settings, database, self.flows, self.types, self.jobs, RunValues(self.objects), self.clock, told
+            self.settings, database, self.flows, self.types, self.jobs, RunValues(self.objects), self.clock, told, SEALS
         )
         self.flows.needed_by(self.runs)
         self.standing = Standing(database, self.clock, Principals(database))
@@ -75,8 +75,9 @@ class FlowHouse:
             self.standing,
             self.clock,
             told,
+            SEALS,
         )
-        self.pruning = RunPruning(database, self.objects, self.clock, self.settings.retention_days)
+        self.pruning = RunPruning(database, self.objects, self.clock, self.settings.retention_days, SEALS)
         self.workers = 0
 
     async def flow(self, caller: Caller, value: Mapping[str, Any], slug: str = "sample") -> FlowVersion:
@@ -85,7 +86,7 @@ class FlowHouse:
         await self.drafts.commit(caller, slug, "first", None)
         return await self.flows.resolve(caller, slug)
 
-    async def worker(self) -> Worker:
+    async def worker(self, timing: Timing = TIMING) -> Worker:
         """One that runs, over connections of its own, as another process has them."""
         database = self._place.database()
         await database.open()
@@ -94,7 +95,7 @@ class FlowHouse:
         place = WorkerPlace("here", f"session {self.workers}", 0)
         settings = JobSettings(poll_seconds=0.1)
         journal = MemoryJournal(self.shelf)
-        worker = Worker(database, journal, [self.kind(database)], self.clock, settings, place, TIMING)
+        worker = Worker(database, journal, [self.kind(database)], self.clock, settings, place, timing)
         await worker.open()
         self._stack.push_async_callback(worker.close)
         return worker
@@ -124,6 +125,7 @@ class FlowHouse:
                 facilities=facilities,
                 current=self.confirmed,
                 clock=self.clock,
+                seals=SEALS,
             )
         )
 

@@ -11,6 +11,7 @@ from polyforge.flows.built_in import built_in
 from polyforge.flows.canonical import version_id
 from polyforge.flows.plan import Plan, compile_plan
 from polyforge.flows.running.calls import Money
+from polyforge.flows.running.ceilings import Budgets, Ceiling
 from polyforge.flows.running.contract import Facilities, NodeCall, Outputs, Runners
 from polyforge.flows.running.executor import Execution
 from polyforge.flows.running.frames import Done
@@ -187,6 +188,7 @@ class FlowBench:
         self.trigger = Trigger()
         self.taken: dict[str, Done] = {}
         self.most: int | None = None
+        self.budgets: Budgets | None = None
         self.runners: Runners = {(each, 1) if isinstance(each, str) else each: run for each, run in runners.items()}
         self.shelf = Shelf()
         self.clock = FakeClock()
@@ -245,11 +247,13 @@ class FlowBench:
     async def _attempt(self, context: JobContext, notes: RunNotes) -> dict[str, Json]:
         site = Site("run_1", "flow_1", "Test", ME)
         order = Order(site, self.plans, self.pinned, self.version, self.inputs, self.trigger, self.taken, site)
-        money = Money(self.most, self.pages.cost)
+        ceiling = Ceiling(self.budgets, self.who)
+        money = Money(self.most, self.pages.cost, ceiling)
         writing = asyncio.create_task(notes.run())
         try:
             return await Execution(order, self._tools(), context, notes, money, self.who).run()
         finally:
+            ceiling.release()
             writing.cancel()
 
     def _tools(self) -> Tools:

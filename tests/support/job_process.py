@@ -37,6 +37,7 @@ class Plan(msgspec.Struct):
     """A folder: of the file `marks`, which tells what happened, and of gates, which hold up what they are named for."""
     session: str
     lease: float
+    hold: float = 60.0
 
 
 class Steps:
@@ -78,6 +79,19 @@ class Steps:
             await asyncio.sleep(0.01)
 
 
+class Waits(Steps):
+    """Jobs that take a step, wait for an answer, and take another step."""
+
+    name = "waits"
+
+    async def run(self, context: JobContext) -> Any:
+        """The answer."""
+        await context.step("step 0", self._work(context, 0))
+        answer = await context.wait_for("answer", "answers", code="person", message="somebody has to say")
+        await context.step("step 1", self._work(context, 1))
+        return answer
+
+
 async def serve(plan: Plan) -> int:
     """Run until SIGTERM, or until the lease is lost; the exit status."""
     settings, data, desk = DatabaseSettings(url=plan.url), Path(plan.data), Path(plan.desk)
@@ -86,11 +100,11 @@ async def serve(plan: Plan) -> int:
     worker = Worker(
         database,
         Engine(settings, data),
-        [Steps(desk)],
+        [Steps(desk), Waits(desk)],
         SystemClock(),
         JobSettings(poll_seconds=0.1),
         WorkerPlace("here", plan.session, 0),
-        Timing(lease=plan.lease, renew=1.0, scan=0.5, tick=0.1),
+        Timing(lease=plan.lease, renew=1.0, scan=0.5, tick=0.1, hold=plan.hold),
     )
     await worker.open()
     end = asyncio.Event()

@@ -35,6 +35,7 @@ class Played:
         self.started: list[tuple[Trigger, int | None]] = []
         self.open = asyncio.Event()
         self.waiting = 0
+        self.failing = {"fail"}
 
     async def start(
         self,
@@ -53,7 +54,7 @@ class Played:
             return self.runs[self.keys[idempotency_key]]
         self.started.append((trigger, max_cost))
         question = inputs.get("question") or inputs.get("topic")
-        state: Any = "running" if question == "hang" else "failed" if question == "fail" else "succeeded"
+        state: Any = "running" if question == "hang" else "failed" if question in self.failing else "succeeded"
         error = RunError("timeout", "it took too long", node="chat", hint="try it again") if state == "failed" else None
         outputs: dict[str, Any] = {"answer": f"About {question}."}
         if "question" not in inputs:

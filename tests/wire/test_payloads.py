@@ -161,6 +161,6 @@ def test_on_the_command_line_a_payload_is_read_and_a_person_forgotten(
     neither = run(app, ["requests", "delete"], env=environ)
     assert neither.exit_code != 0
     done = run(app, ["requests", "delete", "--end-user", "ann", "--json"], env=environ)
-    assert json.loads(done.stdout) == {"requests": 1, "payloads": 1, "feedback": 0}
+    assert {name: count for name, count in json.loads(done.stdout).items() if count} == {"requests": 1, "payloads": 1}
     assert run(app, ["requests", "payload", request_id], env=environ).exit_code != 0
     assert gateway.api("GET", f"/requests/{request_id}").json["end_user"].startswith("erased-")

@@ -75,7 +75,7 @@ export interface paths {
         put?: never;
         /**
          * Create Approval Link
-         * @description A link with which anybody decides in the caller's name, once; POST the decision to it.
+         * @description A link with which anybody decides in the caller's name, once: a page for people, an address for programs.
          */
         post: operations["create_approval_link_api_v1_approvals__approval_id__links_post"];
         delete?: never;
@@ -218,6 +218,26 @@ export interface paths {
          * @description Check that the audit log of the whole installation is as it was written, a bounded part of it at a time.
          */
         post: operations["verify_audit_log_api_v1_audit_verify_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/approvals/{approval_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Approval By Link
+         * @description What a link is for, for as long as it can be decided.
+         */
+        get: operations["get_approval_by_link_api_v1_auth_approvals__approval_id__get"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -3820,9 +3840,10 @@ export interface paths {
         post?: never;
         /**
          * Delete Requests
-         * @description Remove a person's payloads, feedback, conversations and files; name the end user of requests by a pseudonym.
+         * @description Remove a person's payloads, feedback, conversations, files, runs of flows, batches and jobs.
          *
-         *     What was used stays counted. A call does a bounded part of it: call again until there is no `next_cursor`.
+         *     The end user of requests is named by a pseudonym, and what was used stays counted. What goes on in a user's
+         *     name is cancelled. A call does a bounded part of it: call again until there is no `next_cursor`.
          */
         delete: operations["delete_requests_api_v1_requests_delete"];
         options?: never;
@@ -4457,7 +4478,15 @@ export interface components {
              * Format: date-time
              */
             expires_at: string;
-            /** Url */
+            /**
+             * Page
+             * @description For people: a page with the question and its form.
+             */
+            page: string;
+            /**
+             * Url
+             * @description For programs: POST the decision here.
+             */
             url: string;
         };
         /**
@@ -6119,6 +6148,11 @@ export interface components {
          */
         ErasedView: {
             /**
+             * Batches
+             * @description Batches that a user made and that were removed.
+             */
+            batches: number;
+            /**
              * Conversations
              * @description Conversations that a user saved and that were removed.
              */
@@ -6134,6 +6168,16 @@ export interface components {
              */
             files: number;
             /**
+             * Going On
+             * @description Jobs of a user that were told to end and are not over yet: call again once they are, without a cursor, to remove what they hold.
+             */
+            going_on: number;
+            /**
+             * Jobs
+             * @description Jobs of a user that name nobody any more; a worker removes them within minutes.
+             */
+            jobs: number;
+            /**
              * Next Cursor
              * @description Call again with it as `cursor` to go on; null: all of it is done.
              */
@@ -6148,6 +6192,11 @@ export interface components {
              * @description Requests whose end user has a pseudonym now.
              */
             requests: number;
+            /**
+             * Runs
+             * @description Runs of flows that a user began, removed with all that happened in them.
+             */
+            runs: number;
         };
         /**
          * EventPage
@@ -13825,6 +13874,40 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["VerdictView"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_approval_by_link_api_v1_auth_approvals__approval_id__get: {
+        parameters: {
+            query: {
+                /** @description As the link has it. */
+                token: string;
+            };
+            header?: never;
+            path: {
+                approval_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ApprovalView"];
                 };
             };
             /** @description Validation Error */

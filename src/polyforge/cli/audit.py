@@ -1,6 +1,5 @@
 """`polyforge audit`: the audit log over the management API."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +10,7 @@ from polyforge.cli.errors import FAILED, CommandError
 from polyforge.cli.lazy import plain_app
 from polyforge.cli.options import DEFAULT, Data, Json, Key, Url, connect
 from polyforge.cli.output import print_json, print_table, show_all, to_minute, to_text
+from polyforge.cli.saving import write_file
 
 app = plain_app("Search, verify and export the audit log.")
 
@@ -100,7 +100,7 @@ def export(
         for line in lines:
             typer.echo(line, nl=False)
         return
-    typer.echo(f"{_write(output, lines)} events in {output}")
+    typer.echo(f"{write_file(lines, output)} events in {output}")
 
 
 @app.command("exports")
@@ -159,19 +159,6 @@ def _verify(client: ApiClient, cursor: str | None) -> dict[str, Any]:
         if verdict["complete"]:
             return {**verdict, "checked": checked}
         typer.echo(f"{verdict['sequence']} of {verdict['newest']}", err=True)
-
-
-def _write(output: Path, lines: Iterator[bytes]) -> int:
-    """How many lines there were."""
-    count = 0
-    try:
-        with output.open("wb") as file:
-            for line in lines:
-                file.write(line)
-                count += 1
-    except OSError as error:
-        raise CommandError(f"cannot write {output}: {error.strerror}") from error
-    return count
 
 
 def _row(event: dict[str, Any]) -> list[object]:

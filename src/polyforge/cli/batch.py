@@ -2,7 +2,7 @@
 
 import json
 import sys
-import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -11,8 +11,10 @@ import typer
 from polyforge.cli.client import ApiClient, segment
 from polyforge.cli.errors import CommandError
 from polyforge.cli.lazy import plain_app
-from polyforge.cli.options import DEFAULT, Data, Json, Key, Url, connect
+from polyforge.cli.options import DEFAULT, Data, Json, Key, Latest, Url, connect
 from polyforge.cli.output import print_fields, print_json, show_all, to_minute, to_usd, visible
+from polyforge.cli.saving import write_file
+from polyforge.cli.watching import watched
 
 app = plain_app("Make calls by the thousand in the background, of a file of calls or a table in a store.")
 
@@ -21,7 +23,6 @@ CHAT: Final = "/v1/chat/completions"
 _LONGEST_LINE: Final = 16 * 1024 * 1024
 HEADERS: Final = ("id", "status", "reads", "endpoint", "done", "failed", "of", "USD", "created")
 OVER: Final = ("completed", "failed", "expired", "cancelled")
-_POLL_SECONDS: Final = 0.5
 
 BatchId = Annotated[str, typer.Argument(metavar="ID", help="The batch's id, as `polyforge batch list` shows it.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Show how far it is until it is over; fails if the batch does.")]
@@ -77,7 +78,7 @@ def create(
 
 @app.command("list")
 def list_batches(
-    limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many of the latest to show.")] = 50,
+    limit: Latest = 50,
     url: Url = DEFAULT,
     key: Key = None,
     data: Data = None,
@@ -135,13 +136,8 @@ def _fetch(client: ApiClient, path: str, output: Path | None) -> None:
     if output is None:
         for chunk in client.chunks(path):
             sys.stdout.buffer.write(chunk)
-        return
-    try:
-        with output.open("wb") as file:
-            for chunk in client.chunks(path):
-                file.write(chunk)
-    except OSError as error:
-        raise CommandError(f"{output} cannot be written: {error.strerror}") from error
+    else:
+        write_file(client.chunks(path), output)
 
 
 def _called_in(file: Path) -> str:
@@ -169,24 +165,20 @@ def _found(client: ApiClient, batch_id: str) -> dict[str, Any]:
 
 
 def _watched(client: ApiClient, batch_id: str) -> dict[str, Any]:
-    """A batch once it is over; how far it is, meanwhile, on standard error."""
-    found, shown = _found(client, batch_id), ""
-    line = "\r{}\x1b[K" if sys.stderr.isatty() else "{}\n"
-    while found["status"] not in OVER:
-        if (text := _standing(found)) != shown:
-            typer.echo(line.format(text), err=True, nl=False)
-            shown = text
-        time.sleep(_POLL_SECONDS)
-        found = _found(client, batch_id)
-    if shown and sys.stderr.isatty():
-        typer.echo(line.format(""), err=True, nl=False)
+    """A batch once it is over; CommandError unless it is completed."""
+    found = watched(lambda: _found(client, batch_id), lambda batch: batch["status"] in OVER, _standing)
     if found["status"] != OVER[0]:
-        reason = "; ".join(visible(each["message"]) for each in found["problems"][:3])
+        reason = "; ".join(map(_problem, found["problems"][:3]))
         raise CommandError(f"the batch {found['id']} is {found['status']}{f': {reason}' if reason else ''}")
     return found
 
 
-def _standing(found: dict[str, Any]) -> str:
+def _problem(problem: Mapping[str, Any]) -> str:
+    line = "" if problem["line"] is None else f"line {problem['line']}: "
+    return f"{line}{visible(problem['message'])}"
+
+
+def _standing(found: Mapping[str, Any]) -> str:
     counts, cost = found["counts"], to_usd(found["price_usd"])
     failed = f", {counts['failed']} failed" if counts["failed"] else ""
     return f"{found['status']}: {counts['completed'] + counts['failed']} of {counts['total']}{failed}, {cost} USD"
@@ -209,6 +201,5 @@ def _show(found: dict[str, Any], as_json: bool) -> None:
     fields |= {} if found["table"] is None else {f"table {name}": value for name, value in found["table"].items()}
     fields["metadata"] = json.dumps(found["metadata"], ensure_ascii=False) if found["metadata"] else None
     for number, problem in enumerate(found["problems"][:10], 1):
-        line = "" if problem["line"] is None else f"line {problem['line']}: "
-        fields[f"problem {number}"] = f"{line}{problem['code']}: {problem['message']}"
+        fields[f"problem {number}"] = f"{_problem(problem)} ({problem['code']})"
     print_fields(fields)

@@ -10,6 +10,7 @@ import typer
 
 from polyforge.cli.client import problem_lines, segment
 from polyforge.cli.errors import CommandError
+from polyforge.cli.flow_results import cancel, events, rerun, result
 from polyforge.cli.flow_runs import approvals, approve, publish, reject, run, runs, withdraw
 from polyforge.cli.flow_templates import TEMPLATES, templates
 from polyforge.cli.flow_triggers import app as triggers
@@ -20,7 +21,7 @@ from polyforge.cli.output import print_fields, print_json, show_all, to_minute, 
 app = plain_app("Make, version, compare, bring in and run flows.")
 app.command("templates")(templates)
 app.add_typer(triggers, name="triggers")
-for command in (run, runs, approvals, approve, reject, publish, withdraw):
+for command in (run, runs, result, events, cancel, rerun, approvals, approve, reject, publish, withdraw):
     app.command()(command)
 
 FLOWS: Final = "/api/v1/flows"

@@ -11,7 +11,7 @@ import typer
 
 from polyforge.cli.client import ApiClient, segment
 from polyforge.cli.errors import CommandError
-from polyforge.cli.options import DEFAULT, Data, Json, Key, Url, connect
+from polyforge.cli.options import DEFAULT, Data, Json, Key, Latest, Url, connect
 from polyforge.cli.output import print_fields, print_json, show, show_all, to_minute, to_usd, visible
 
 FLOWS: Final = "/api/v1/flows"
@@ -20,6 +20,7 @@ APPROVALS: Final = "/api/v1/approvals"
 RUN_HEADERS: Final = ("id", "flow", "version", "state", "trigger", "cost", "created", "ended")
 APPROVAL_HEADERS: Final = ("id", "flow", "node", "question", "state", "asked", "expires")
 OVER: Final = ("succeeded", "failed", "cancelled")
+_RESULT: Final = "polyforge flow result --wait"
 _SHORT: Final = 12
 _QUESTION: Final = 60
 
@@ -58,7 +59,7 @@ def run(
         body["max_cost_usd"] = max_cost
     path = f"{FLOWS}/{segment(flow)}/run"
     found = _followed(client, path, body, timeout, as_json) if stream else client.ask(path, body)
-    _show_end(found, as_json, waited=mode != "async")
+    show_end(found, as_json, waited=mode != "async")
 
 
 def runs(
@@ -67,7 +68,7 @@ def runs(
         list[str] | None,
         typer.Option(help="Only queued, running, waiting, succeeded, failed or cancelled; may be repeated."),
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many of the latest to show.")] = 50,
+    limit: Latest = 50,
     url: Url = DEFAULT,
     key: Key = None,
     data: Data = None,
@@ -81,14 +82,22 @@ def runs(
 
 
 def approvals(
+    approval_id: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="Only this one, with what to look at and its form.")
+    ] = None,
     every: Annotated[bool, typer.Option("--all", help="Of everybody, and those that are decided.")] = False,
-    limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many of the latest to show.")] = 50,
+    limit: Latest = 50,
     url: Url = DEFAULT,
     key: Key = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
-    """Show what runs wait for you to decide."""
+    """Show what runs wait for you to decide, or one approval with all that there is to know."""
+    if approval_id is not None:
+        found = connect(url, key, data).get(f"{APPROVALS}/{segment(approval_id)}")
+        shown = {name: json.dumps(found[name], ensure_ascii=False) for name in ("shown", "form", "answers")}
+        show(found if as_json else {**found, **shown}, as_json)
+        return
     query = None if every else {"mine": "true", "state": "pending"}
     found = list(connect(url, key, data).pages(APPROVALS, query, limit))
     show_all(found, APPROVAL_HEADERS, [_approval_row(each) for each in found], as_json)
@@ -130,6 +139,8 @@ def publish(
     as_json: Json = False,
 ) -> None:
     """Publish an alias of a flow; who uses it needs a key that may run flows."""
+    if not (tool or page):
+        raise CommandError("say for whom: --tool, --page or both; `polyforge flow withdraw` takes it back")
     path = f"{FLOWS}/{segment(flow)}/publications/{segment(alias)}"
     show(connect(url, key, data).put(path, {"tool": tool, "page": page}), as_json)
 
@@ -147,7 +158,7 @@ def withdraw(
 
 
 def _inputs(client: ApiClient, flow: str, given: list[str], file: Path | None) -> dict[str, Any]:
-    found = {} if file is None else _read_inputs(file)
+    found = {} if file is None else read_inputs(file)
     if not given:
         return found
     schema = client.get(f"{FLOWS}/{segment(flow)}/openapi.json")["components"]["schemas"]["Inputs"]
@@ -163,7 +174,8 @@ def _inputs(client: ApiClient, flow: str, given: list[str], file: Path | None) -
     return found
 
 
-def _read_inputs(file: Path) -> dict[str, Any]:
+def read_inputs(file: Path) -> dict[str, Any]:
+    """The inputs that a file holds, or `-`, what comes in; CommandError where that is no object of JSON."""
     found = _decoded("--inputs", sys.stdin.read() if str(file) == "-" else _read(file))
     if not isinstance(found, dict):
         raise CommandError("--inputs: the file must hold an object, with the inputs by name")
@@ -193,7 +205,7 @@ def _followed(client: ApiClient, path: str, body: dict[str, Any], timeout: float
         run_id = data.get("run_id", run_id)
         if kind and as_json:
             typer.echo(json.dumps(data, ensure_ascii=False))
-        elif kind:
+        elif kind and "node" in data:
             _show_event(kind, data)
         if run_id and time.monotonic() > until:
             return client.get(f"{RUNS}/{segment(run_id)}")
@@ -221,17 +233,20 @@ def _show_event(kind: str, data: dict[str, Any]) -> None:
         typer.echo(f"  decide it: polyforge flow approve {visible(approval)}", err=True)
 
 
-def _show_end(found: dict[str, Any], as_json: bool, *, waited: bool) -> None:
+def show_end(found: dict[str, Any], as_json: bool, *, waited: bool) -> None:
+    """Show a run with its outputs; CommandError where somebody `waited` for its success and it is none."""
     if as_json:
         print_json(found)
     elif found["state"] == OVER[0]:
         _show_outputs(found["outputs"] or {})
     if not waited:
         if not as_json:
-            typer.echo(f"{found['id']} is {found['state']}; see it: polyforge flow runs")
+            typer.echo(f"{found['id']} is {found['state']}; see what comes of it: {_RESULT} {found['id']}")
         return
     if found["state"] not in OVER:
-        raise CommandError(f"the run {found['id']} is {found['state']} still; it goes on")
+        asks = "; see what it asks: polyforge flow approvals" if found["state"] == "waiting" else ""
+        goes_on = f"it goes on: {_RESULT} {found['id']}{asks}"
+        raise CommandError(f"the run {found['id']} is {found['state']} still; {goes_on}")
     if found["state"] != OVER[0]:
         raise CommandError(f"the run {found['id']} {_why(found)}")
 

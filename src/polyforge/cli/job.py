@@ -1,9 +1,8 @@
 """`polyforge job`: work that goes on outside of requests, over the management API."""
 
 import json
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final
 
 import typer
@@ -12,8 +11,9 @@ from polyforge.cli.client import ApiClient, segment
 from polyforge.cli.errors import CommandError
 from polyforge.cli.job_schedules import app as schedules
 from polyforge.cli.lazy import plain_app
-from polyforge.cli.options import DEFAULT, Data, Json, Key, Url, connect
+from polyforge.cli.options import DEFAULT, Data, Json, Key, Latest, Url, connect
 from polyforge.cli.output import print_fields, print_json, show_all, to_minute, visible
+from polyforge.cli.watching import watched
 
 app = plain_app("Show jobs, follow, cancel and repeat them; set what is done again and again.")
 app.add_typer(schedules, name="schedules")
@@ -41,7 +41,7 @@ def list_jobs(
     ] = None,
     kind: Annotated[str | None, typer.Option(help="Only of this kind.")] = None,
     queue: Annotated[str | None, typer.Option(help="Only of this queue.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many of the latest to show.")] = 50,
+    limit: Latest = 50,
     url: Url = DEFAULT,
     key: Key = None,
     data: Data = None,
@@ -94,18 +94,8 @@ def logs(
 @app.command()
 def watch(job_id: JobId, url: Url = DEFAULT, key: Key = None, data: Data = None, as_json: Json = False) -> None:
     """Show how far a job is until it is over; fails if the job does. Ctrl-C ends the watching, not the job."""
-    client, shown = connect(url, key, data), ""
-    found: dict[str, Any] = client.get(f"{JOBS}/{segment(job_id)}")
-    line = "\r{}\x1b[K" if sys.stderr.isatty() else "{}\n"
-    while found["state"] not in OVER:
-        text = _standing(found)
-        if text != shown:
-            typer.echo(line.format(text), err=True, nl=False)
-            shown = text
-        time.sleep(_POLL_SECONDS)
-        found = client.get(f"{JOBS}/{segment(job_id)}")
-    if shown and sys.stderr.isatty():
-        typer.echo(line.format(""), err=True, nl=False)
+    client = connect(url, key, data)
+    found = watched(lambda: client.get(f"{JOBS}/{segment(job_id)}"), lambda job: job["state"] in OVER, _standing)
     _show(found, as_json)
     if found["state"] != OVER[0]:
         raise CommandError(f"the job {found['id']} {_end_of(found)}")
@@ -129,6 +119,9 @@ def _show(found: dict[str, Any], as_json: bool) -> None:
         fields["waits for"] = found["waiting_for"]["message"]
     if found["error"] is not None:
         fields |= {"error": f"{found['error']['code']}: {found['error']['message']}", "hint": found["error"]["hint"]}
+    if found["state"] in ("failed", "cancelled"):
+        fields["try again"] = f"polyforge job retry {found['id']}"
+    fields["asked_by"] = f"{found['asked_by']['name']} ({found['asked_by']['kind']})"
     for name in ("args", "result"):
         if found[name] is not None:
             fields[name] = json.dumps(found[name], ensure_ascii=False)
@@ -151,17 +144,18 @@ def _show_line(line: dict[str, Any], as_json: bool) -> None:
         typer.echo(f"{line['at'][:19].replace('T', ' ')}  {line['level'].ljust(7)}  {visible(line['text'])}")
 
 
-def _standing(found: dict[str, Any]) -> str:
+def _standing(found: Mapping[str, Any]) -> str:
     """One line: how far a job is, or what it waits for."""
     waits = "" if found["waiting_for"] is None else f"  {visible(found['waiting_for']['message'])}"
     done, total = found["progress"]["done"], found["progress"]["total"]
     if not total:
         return f"{found['state']}  {_progress(found)}{waits}"
     filled = min(_WIDTH, round(_WIDTH * done / total))
-    return f"{found['state']}  [{'#' * filled}{'.' * (_WIDTH - filled)}] {_progress(found)}{waits}"
+    left = "" if found["seconds_left"] is None else f", about {found['seconds_left']:.0f} s left"
+    return f"{found['state']}  [{'#' * filled}{'.' * (_WIDTH - filled)}] {_progress(found)}{left}{waits}"
 
 
-def _progress(found: dict[str, Any]) -> str:
+def _progress(found: Mapping[str, Any]) -> str:
     progress = found["progress"]
     total = "" if progress["total"] is None else f" of {progress['total']:g}"
     unit = f" {progress['unit']}" if progress["unit"] else ""

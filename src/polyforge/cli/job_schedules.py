@@ -33,6 +33,8 @@ def add(
     title: Annotated[str, typer.Option(help="What to call it. [default: the kind]")] = "",
     timezone: Annotated[str, typer.Option(help="In which time zone, as in Europe/Berlin.")] = "UTC",
     args: Annotated[str, typer.Option(help="What the job needs to know, as JSON.")] = "{}",
+    queue: Annotated[str | None, typer.Option(help="In which queue its jobs wait. [default: default]")] = None,
+    priority: Annotated[int | None, typer.Option(min=0, max=9, help="0 goes first, 9 last. [default: 5]")] = None,
     url: Url = DEFAULT,
     key: Key = None,
     data: Data = None,
@@ -40,6 +42,7 @@ def add(
 ) -> None:
     """Have a job made again and again."""
     body = {"kind": kind, "title": title or kind, "cron": cron, "timezone": timezone, "args": _object(args)}
+    body |= {name: value for name, value in (("queue", queue), ("priority", priority)) if value is not None}
     show(connect(url, key, data).post(SCHEDULES, body), as_json)
 
 

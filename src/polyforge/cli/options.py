@@ -28,6 +28,7 @@ Key = Annotated[
         "on this machine also admin.key in the data folder]",
     ),
 ]
+Latest = Annotated[int, typer.Option(min=1, max=100_000, help="How many of the latest to show.")]
 DEFAULT = DEFAULT_URL
 
 

@@ -65,6 +65,8 @@ def _to_text(value: object) -> str:
         return EMPTY
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, dict):
+        return json.dumps(value, ensure_ascii=False)
     if isinstance(value, list):
         return ",".join(str(part) for part in cast(list[object], value)) or EMPTY
     return str(value)

@@ -9,7 +9,7 @@ import typer
 from polyforge.cli.client import ApiClient, Query, segment
 from polyforge.cli.errors import CommandError
 from polyforge.cli.lazy import plain_app
-from polyforge.cli.options import DEFAULT, Data, Json, Key, Url, connect
+from polyforge.cli.options import DEFAULT, Data, Json, Key, Latest, Url, connect
 from polyforge.cli.output import print_fields, print_json, print_table, show, show_all, to_text, to_usd, visible
 
 app = plain_app("Show what was asked of models, request by request.")
@@ -25,7 +25,7 @@ _WIDTHS: Final = (19, 26, 11, 24, 16, 7, 7, 7, 10, 20)
 SUMS: Final = ("model", "provider", "deployment", "good", "bad", "scored", "score")
 STATES: Final = ("name", "use", "lag", "failures", "dead_letters", "retry_at", "error")
 LETTERS: Final = ("id", "export", "request_id", "at", "reason")
-DELETED: Final = ("requests", "payloads", "feedback")
+DELETED: Final = ("requests", "payloads", "feedback", "conversations", "files", "runs", "batches", "jobs")
 _PARTS: Final = ("request", "answer")
 _LISTS: Final = ("hops", "tried", "guardrails", "feedback")
 
@@ -52,7 +52,7 @@ def list_requests(
     until: Annotated[str | None, typer.Option(help="Up to this time.")] = None,
     min_ms: Annotated[int | None, typer.Option(help="Only those that took this long.")] = None,
     min_usd: Annotated[float | None, typer.Option(help="Only those that were priced this much.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many of the latest to show.")] = 50,
+    limit: Latest = 50,
     follow: Annotated[bool, typer.Option("--follow", help="Go on with what comes, until Ctrl-C.")] = False,
     url: Url = DEFAULT,
     key: Key = None,
@@ -153,17 +153,21 @@ def delete(
     data: Data = None,
     as_json: Json = False,
 ) -> None:
-    """Remove a person's payloads and feedback, and the end user's name from requests; what was used stays counted."""
+    """Remove what a person said, saved and had done, and an end user's name; what was used stays counted."""
     client, query = connect(url, key, data), {"user": user, "end_user": end_user}
     done = dict.fromkeys(DELETED, 0)
     cursor: str | None = None
+    going_on = 0
     while True:
         step: dict[str, Any] = client.delete(REQUESTS, {**query, "cursor": cursor})
+        going_on = int(step["going_on"])
         done = {name: done[name] + int(step[name]) for name in DELETED}
         cursor = step["next_cursor"]
         if cursor is None:
             break
         typer.echo(", ".join(f"{count} {name}" for name, count in done.items()), err=True)
+    if going_on:
+        typer.echo(f"{going_on} jobs of theirs are still ending; say this again in a minute to remove them", err=True)
     show(done, as_json)
 
 

@@ -1,6 +1,5 @@
 """What the commands of usage and costs have in common: their questions, their tables, and files."""
 
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -12,6 +11,7 @@ import typer
 from polyforge.cli.client import ApiClient
 from polyforge.cli.errors import CommandError
 from polyforge.cli.output import print_json, print_table
+from polyforge.cli.saving import write_file
 
 By = Annotated[
     str,
@@ -104,18 +104,5 @@ def save(
     path = "/api/v1/organization/usage/export" if organization else "/api/v1/usage/export"
     for file, format_ in ((csv, "csv"), (parquet, "parquet")):
         if file is not None:
-            _save(client.chunks(path, {**query, "group_by": by_time, "format": format_}), file)
+            write_file(client.chunks(path, {**query, "group_by": by_time, "format": format_}), file)
             typer.echo(f"saved {file}")
-
-
-def _save(chunks: Any, file: Path) -> None:
-    part = file.with_name(f"{file.name}.part")
-    try:
-        with part.open("wb") as out:
-            for chunk in chunks:
-                out.write(chunk)
-        os.replace(part, file)
-    except OSError as error:
-        raise CommandError(f"cannot write {file}: {error.strerror}") from error
-    finally:
-        part.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ from sqlalchemy import inspect as inspect_schema
 from polyforge.database.database import Database
 from polyforge.kernel.errors import SettingsError
 
-REVISIONS = tuple(f"{number:04}" for number in range(1, 24))
+REVISIONS = tuple(f"{number:04}" for number in range(1, 26))
 """Every schema that this code knows, oldest first."""
 HEAD = REVISIONS[-1]
 

@@ -56,6 +56,16 @@ class ScopedWriter(ScopedReader):
         """Add a row that belongs to the scope, whatever `values` say."""
         await self.__session.change(insert(self._table).values(self._owned(values)))
 
+    async def insert_many(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Add rows of the same columns; there is at least one."""
+        await self.__session.change_many(insert(self._table), [self._owned(values) for values in rows])
+
+    async def update_many(
+        self, where: ColumnElement[bool], values: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Change rows of the scope, once with each of these parameters of `where` and `values`."""
+        await self.__session.change_many(update(self._table).where(where, self._mine()).values(values), rows)
+
     async def update(self, where: ColumnElement[bool], values: Mapping[str, Any]) -> int:
         """Change the rows of the scope that match, which stay in it; how many."""
         return await self.__session.change(update(self._table).where(where, self._mine()).values(self._owned(values)))

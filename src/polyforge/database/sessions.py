@@ -1,6 +1,6 @@
 """One transaction, in two types: what takes a `ReadSession` cannot write, and says so in its signature."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Delete, Executable, Insert, Row, RowMapping, Select, TextClause, Update
@@ -56,6 +56,11 @@ class WriteSession(ReadSession):
     async def change(self, statement: Change) -> int:
         """Run one statement; the number of rows that it touched."""
         return (await self._run(statement)).rowcount
+
+    async def change_many(self, statement: Insert | Update, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Run one statement once for each row of parameters."""
+        with translated():
+            await self._connection.execute(statement, rows)
 
     async def returning(self, statement: Change) -> RowMapping | None:
         """Run one statement with RETURNING; its first row."""

@@ -66,8 +66,8 @@ class NodeChecks:
     def _private(self, name: str, node: Node, kind: NodeType) -> Iterator[Problem]:
         for _, written in self._types.rule(kind).values(node.params, "x-url"):
             if is_private(host := host_of(written)):
-                hint = "the operator allows such networks under `egress.allow` in polyforge.yaml"
-                message = f"{host} is in a private network, and a call of it is refused"
+                hint = "look whether `egress.allow` in polyforge.yaml names it"
+                message = f"{host} is in a private network; it is called only where the operator allows that"
                 yield Problem("private_address", message, hint, node=name, severity="warning")
 
 

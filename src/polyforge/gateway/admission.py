@@ -6,11 +6,12 @@ what a provider adds around them. Output is bounded by
 what the caller asked for, or by a limit that is then set upstream.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from typing import Final
 
 from polyforge.gateway.job import Job
-from polyforge.gateway.limiting import Limiting, amounts_of, explain
+from polyforge.gateway.limiting import Limiting, amounts_of, explain, too_little
 from polyforge.gateway.settings import GatewaySettings
 from polyforge.kernel.clock import Clock
 from polyforge.kernel.errors import BudgetSpent, Denied, PolyforgeError, RateLimited, Unavailable
@@ -18,12 +19,13 @@ from polyforge.kernel.money import Micros, to_usd
 from polyforge.kernel.tasks import InferenceRequest
 from polyforge.registry.catalog import Deployment
 from polyforge.registry.tariffs import Tariff
-from polyforge.tenancy.callers import KeyLimits
+from polyforge.tenancy.callers import Caller, KeyLimits
 from polyforge.tenancy.ledger.counters import Headroom, Refusal
 from polyforge.tenancy.ledger.journal import Journal
 from polyforge.tenancy.ledger.records import NOTHING_SPENT, Balance, Intent
 from polyforge.tenancy.limits.book import Rules
 from polyforge.tenancy.limits.counters import Counter, LimitCounters, Over, Take
+from polyforge.tenancy.limits.deposits import Deposit
 from polyforge.tenancy.limits.lanes import Lane, LanedCounters
 from polyforge.tenancy.periods import PeriodClock
 
@@ -90,6 +92,49 @@ class Admission:
             await self._reserve_ruled(job, rules, limits, -1)
         self._write_intent(job, slot_name)
 
+    async def hold(self, caller: Caller, amount: Micros) -> Deposit:
+        """Hold so much of every budget that all calls of a caller count for, or of none: BudgetSpent then.
+
+        Unavailable as long as nobody knows what is left of them.
+        """
+        if amount <= 0:
+            return Deposit(self._counters, 0, ())
+        counters, slot, period = await self._budgets_of(caller)
+        limits, takes = _money_of(caller.limits), [Take(each, amount) for each in counters]
+        outcome = self._counters.hold_many(takes, self._clock.now(), slot, limits, period, amount)
+        if isinstance(outcome, Over):
+            raise too_little(outcome.counter, amount)
+        if isinstance(outcome, Refusal):
+            raise _too_little_of_key(limits, amount)
+        return Deposit(self._counters, amount, outcome)
+
+    async def check(self, caller: Caller, amount: Micros) -> None:
+        """BudgetSpent where it is clear by now that so much cannot be held; nothing is held by this."""
+        counters, slot, period = await self._budgets_of(caller)
+        now = self._clock.now()
+        for each in counters:
+            if self._counters.left(each, now) < amount:
+                raise too_little(each, amount)
+        if slot >= 0 and self._counters.headroom(slot, caller.limits, period) < amount:
+            raise _too_little_of_key(caller.limits, amount)
+
+    async def _budgets_of(self, caller: Caller) -> tuple[Sequence[Counter], int, int]:
+        """What counts the money of all calls of a caller: limits, and the slot and period of its key's budget."""
+        if self._counters.apart:
+            await self._counters.join()
+        counters = [each for each in self._book.counters_of_money(caller) if each.limit.hard]
+        await self._book.ready(counters)
+        limits = caller.limits
+        if limits.budget is None:
+            return counters, -1, 0
+        self._latest = max(self._latest, self._clock.now())
+        name, period = limits.period[0] + caller.key_id, self._periods.start(limits.period, self._latest)
+        slot = self._counters.find(name)
+        if slot is None:
+            known = await self._spent(caller.key_id, period)
+            slot = self._counters.create(name, period, known.spent, known.corrected)
+        return counters, slot, period
+
     def _write_intent(self, job: Job, slot_name: str) -> None:
         caller, request, lane = job.caller, job.request, job.lane
         if lane is None:
@@ -116,6 +161,8 @@ class Admission:
         try:
             self._journal.intend(intent)
         except PolyforgeError:
+            if job.deposit is not None:
+                job.deposit.put_back(job.drawn)
             if lane is not None:
                 job.takes = lane.takes(lane.ticks, amounts_of(job))
             if job.slot >= 0:
@@ -128,18 +175,25 @@ class Admission:
             _tariff(deployment)
 
     def _reserve(self, job: Job, limits: KeyLimits, slot: int) -> None:
-        request = job.request
+        request, deposit = job.request, job.deposit
         if limits.budget is None:
             self._check_priced(job)
         else:
             is_open = request.output_limit is None
-            room = self._counters.headroom(slot, limits, job.period) if is_open else None
+            if deposit is None or not is_open:
+                room = self._counters.headroom(slot, limits, job.period) if is_open else None
+            else:
+                room = deposit.seen(lambda: self._counters.headroom(slot, limits, job.period))
             self._bound(job, None, room, money=True)
         if limits.tpm is not None:
             text = len(request.body) - request.binary
             job.reserved_tokens = text // _BYTES_PER_TOKEN + (request.output_limit or 0) * request.choices
+        if deposit is not None:
+            job.drawn = deposit.draw(job.reserved, (slot,))
         outcome = self._counters.reserve(slot, limits, self._clock.now(), job.period, job.reserved, job.reserved_tokens)
         if isinstance(outcome, Refusal):
+            if deposit is not None:
+                deposit.put_back(job.drawn)
             job.headroom = outcome.headroom
             raise self._explain(outcome, limits, job.started_at)
         job.slot = slot
@@ -158,19 +212,31 @@ class Admission:
         if tokens or money:
             is_open = request.output_limit is None
             tokens_left = self._limiting.left(held, "tokens") if is_open and tokens else None
-            money_left = self._room(job, held, limits, slot) if is_open and money else None
+            money_left = None
+            if is_open and money:
+                if job.deposit is None:
+                    money_left = self._room(job, held, limits, slot)
+                else:
+                    money_left = job.deposit.seen(partial(self._room, job, held, limits, slot))
             self._bound(job, tokens_left, money_left, money=money)
         if tokens or limits.tpm is not None:
             text = len(request.body) - request.binary
             job.reserved_tokens = text // _BYTES_PER_TOKEN + (request.output_limit or 0) * request.choices
+        if job.judging or job.deposit is not None or not rules.ready:
+            self._take(job, self._limiting.takes_of(job, counters), limits, slot)
+        else:
+            self._enter_or_take(job, rules, limits, slot)
+
+    def _enter_or_take(self, job: Job, rules: Rules, limits: KeyLimits, slot: int) -> None:
+        """Let a job in by what was lent in one step; else ask its counters, which may lend more for those to come."""
         if rules.lane is not None and self._enter(job, rules.lane):
             return
-        self._take(job, self._limiting.takes_of(job, counters), limits, slot)
-        if self._lanes is not None and rules.ready and not job.judging:
-            if rules.lane is None:
-                rules.lane = self._lanes.lane_of(counters, slot, limits)
-            if self._lanes.open_lane(rules.lane, amounts_of(job), self._clock.now(), job.period):
-                job.lane, job.windows, job.takes = rules.lane, rules.lane.windows, []
+        self._take(job, self._limiting.takes_of(job, rules.counters), limits, slot)
+        if self._lanes is None:
+            return
+        lane = rules.lane = rules.lane or self._lanes.lane_of(rules.counters, slot, limits)
+        if self._lanes.open_lane(lane, amounts_of(job), self._clock.now(), job.period):
+            job.lane, job.windows, job.takes = lane, lane.windows, []
 
     def _enter(self, job: Job, lane: Lane) -> bool:
         """Let a job in by what was lent in one step; False where its counters have to be asked."""
@@ -190,13 +256,19 @@ class Admission:
         return own if room is None else min(own, room)
 
     def _take(self, job: Job, takes: list[Take], limits: KeyLimits, slot: int) -> None:
-        now = self._clock.now()
+        now, deposit = self._clock.now(), job.deposit
         tokens = 0 if limits.tpm is None else job.reserved_tokens
+        if deposit is not None:
+            job.drawn = deposit.draw(job.reserved, _slots_of_money(takes, slot))
         outcome = self._counters.reserve_many(takes, now, slot, limits, job.period, job.reserved, tokens)
         if not isinstance(outcome, Headroom):
+            if deposit is not None:
+                deposit.put_back(job.drawn)
             job.headroom = outcome.headroom
             raise explain(outcome) if isinstance(outcome, Over) else self._explain(outcome, limits, job.started_at)
         job.slot, job.takes, job.headroom = slot, takes, outcome
+        if deposit is not None:
+            deposit.write()
 
     def _bound(self, job: Job, tokens_left: int | None, money_left: Micros | None, *, money: bool) -> None:
         """Note the most tokens and the most `money` that the job can come to.
@@ -253,14 +325,30 @@ class Admission:
         if refusal.limit == "budget":
             ends = self._periods.end(limits.period, now)
             until = "" if ends == float("inf") else f"; it starts again in {int(ends - now) // 60 + 1} minutes"
-            budget = to_usd(limits.budget or 0)
-            return BudgetSpent(f"the budget of this key, {budget:g} USD per {limits.period}, is used up{until}")
+            return BudgetSpent(f"the budget of this key, {_budget_of(limits)}, is used up{until}")
         if refusal.limit == "concurrency":
             return RateLimited(
                 f"this key may have {limits.concurrency} requests in flight", retry_after=refusal.retry_after
             )
         limit, what = (limits.rpm, "requests") if refusal.limit == "rpm" else (limits.tpm, "tokens")
         return RateLimited(f"this key may use {limit} {what} per minute", retry_after=refusal.retry_after)
+
+
+def _money_of(limits: KeyLimits) -> KeyLimits:
+    return KeyLimits(budget=limits.budget, period=limits.period)
+
+
+def _slots_of_money(takes: Iterable[Take], slot: int) -> list[int]:
+    return [*(take.counter.slot for take in takes if take.counter.measure == "money"), slot]
+
+
+def _too_little_of_key(limits: KeyLimits, amount: Micros) -> BudgetSpent:
+    return BudgetSpent(f"the budget of this key, {_budget_of(limits)}, has less left than {to_usd(amount):g} USD")
+
+
+def _budget_of(limits: KeyLimits) -> str:
+    per = "in all" if limits.period == "total" else f"per {limits.period}"
+    return f"{to_usd(limits.budget or 0):g} USD {per}"
 
 
 def _tariff(deployment: Deployment) -> Tariff:

@@ -18,6 +18,7 @@ from polyforge.ports.provider import Reply
 from polyforge.registry.catalog import Catalog
 from polyforge.telemetry.hops import Hops
 from polyforge.tenancy.callers import Caller, KeyLimits
+from polyforge.tenancy.limits.deposits import deposit_now
 
 Complete = Callable[[Job], Awaitable[Reply]]
 """Takes a job through the gateway."""
@@ -89,7 +90,7 @@ class Asking:
         model, now = self._catalog.find(request.model), self._clock.now()
         caller = _judge_of(asker.caller) if asker.judging else asker.caller
         job = Job(new_ulid(), caller, request, model, Hops(), now, asker.deadline, tags=asker.tags)
-        job.judging = asker.judging
+        job.judging, job.deposit = asker.judging, deposit_now()
         return await self._complete(job)
 
 

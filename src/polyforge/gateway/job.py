@@ -20,6 +20,7 @@ from polyforge.tenancy.callers import Caller
 from polyforge.tenancy.ledger.counters import Headroom
 from polyforge.tenancy.ledger.records import Cached, Status
 from polyforge.tenancy.limits.counters import Counter, Take
+from polyforge.tenancy.limits.deposits import Deposit, Drawn
 from polyforge.tenancy.limits.lanes import Lane
 
 Examine = Callable[[bytes, ChatResult], Fault | None]
@@ -107,6 +108,10 @@ class Job(msgspec.Struct, gc=False):
     output_limit: int | None = None
     """Output tokens per choice to ask for upstream where the caller set no limit and a budget applies."""
     headroom: Headroom | None = None
+    deposit: Deposit | None = None
+    """What it draws on before it reserves for itself."""
+    drawn: Drawn = ()
+    """What it took out of that."""
     token_bound: int = 0
     """The most tokens that it can come to, where a limit asks for it."""
     takes: list[Take] = []

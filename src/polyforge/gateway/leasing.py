@@ -9,8 +9,11 @@ from polyforge.gateway.limiting import Limiting, asked
 from polyforge.gateway.settings import GatewaySettings
 from polyforge.kernel.clock import Clock
 from polyforge.kernel.errors import BudgetSpent, RateLimited, Unavailable
+from polyforge.kernel.money import Micros
+from polyforge.tenancy.callers import Caller
 from polyforge.tenancy.ledger.journal import Journal
 from polyforge.tenancy.ledger_store import LedgerStore
+from polyforge.tenancy.limits.deposits import Deposit
 from polyforge.tenancy.limits.leased import LeasedCounters, Part
 from polyforge.tenancy.limits.leaseholder import Leaseholder
 
@@ -42,6 +45,20 @@ class LeasedAdmission(Admission):
         if job.ceilings:
             await self._lend_ceilings(job)
 
+    async def hold(self, caller: Caller, amount: Micros) -> Deposit:
+        """As `Admission.hold`; Unavailable as well where nobody can tell how much is left."""
+        last_try = False
+        for _ in range(_TRIES):
+            self._parts.short = []
+            try:
+                return await super().hold(caller, amount)
+            except BudgetSpent:
+                parts = self._parts.short
+                if not parts or last_try:
+                    raise
+                last_try = not await self._leaseholder.lend(parts)
+        raise _too_many()
+
     async def _admit(self, job: Job) -> None:
         last_try = False
         for _ in range(_TRIES):
@@ -57,7 +74,7 @@ class LeasedAdmission(Admission):
                 last_try = not await self._leaseholder.lend(parts)
             else:
                 return
-        raise Unavailable("too many calls share what is left of a limit; try again", retry_after=1.0)
+        raise _too_many()
 
     async def _lend_ceilings(self, job: Job) -> None:
         """Have what an attempt at each provider may need; one that has not is passed over."""
@@ -72,3 +89,7 @@ class LeasedAdmission(Admission):
                 await self._leaseholder.lend([part])
             except Unavailable:
                 continue
+
+
+def _too_many() -> Unavailable:
+    return Unavailable("too many calls share what is left of a limit; try again", retry_after=1.0)

@@ -6,7 +6,7 @@ from typing import Final
 from polyforge.gateway.job import Job
 from polyforge.kernel.clock import Clock
 from polyforge.kernel.errors import BudgetSpent, LimitReached, PolyforgeError
-from polyforge.kernel.money import to_usd
+from polyforge.kernel.money import Micros, to_usd
 from polyforge.registry.catalog import Deployment
 from polyforge.tenancy.ledger.journal import Journal
 from polyforge.tenancy.ledger.records import Hold
@@ -90,7 +90,8 @@ class Limiting:
         now, takes = self._clock.now(), self.takes_of(job, counters)
         outcome = self._counters.reserve_many(takes, now)
         if isinstance(outcome, Over):
-            raise LimitReached(f"{_whose(outcome)} has no room for now", retry_after=finite(outcome.retry_after))
+            whose = _whose(outcome.counter)
+            raise LimitReached(f"{whose} has no room for now", retry_after=finite(outcome.retry_after))
         try:
             self._journal.hold(job.id, self.holds_of([*job.takes, *takes]))
         except PolyforgeError:
@@ -118,7 +119,7 @@ def amounts_of(job: Job) -> tuple[int, int, int, int]:
 def explain(over: Over) -> PolyforgeError:
     """What a caller is told: whose limit, on what, and when it starts again."""
     limit, wait = over.counter.limit, over.retry_after
-    whose = _whose(over)
+    whose = _whose(over.counter)
     if finite(wait) is None:
         return BudgetSpent(f"{whose}, {_amount(limit)}, is used up")
     if limit.measure == "money":
@@ -129,14 +130,19 @@ def explain(over: Over) -> PolyforgeError:
     return LimitReached(told, retry_after=wait)
 
 
+def too_little(counter: Counter, amount: Micros) -> BudgetSpent:
+    """What is told where so much cannot be held of a budget."""
+    whose = _whose(counter)
+    return BudgetSpent(f"{whose}, {_amount(counter.limit)}, has less left than {to_usd(amount):g} USD")
+
+
 def finite(wait: float) -> float | None:
     """Seconds to wait, None where waiting changes nothing."""
     return None if wait == NEVER else max(0.1, wait)
 
 
-def _whose(over: Over) -> str:
-    limit = over.counter.limit
-    return f"the limit {limit.name!r} of {_subject(limit, over.counter.subject_id)}"
+def _whose(counter: Counter) -> str:
+    return f"the limit {counter.limit.name!r} of {_subject(counter.limit, counter.subject_id)}"
 
 
 def _subject(limit: Limit, subject_id: str) -> str:

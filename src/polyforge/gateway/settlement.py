@@ -81,16 +81,19 @@ class Settlement:
             if lane.settle(job.windows, now, number, asked, bound, likely, job.price, used):
                 return
             job.takes = lane.takes(job.windows, amounts_of(job))
+        if job.deposit is not None:
+            job.deposit.settle(job.drawn, job.price)
         if job.takes or job.attempt_takes:
             used = 0 if job.cached else job.usage.total
             takes = [*job.takes, *job.attempt_takes] if job.attempt_takes else job.takes
             self._counters.settle_many(takes, number, used, job.price, now)
-        if job.slot < 0:
-            return
-        self._counters.settle(job.slot, job.period, job.reserved, job.price, number)
-        if job.caller.limits.tpm is not None:
-            used = 0 if job.cached else job.usage.total
-            self._counters.add_tokens(job.slot, now, used - job.reserved_tokens)
+        if job.slot >= 0:
+            self._counters.settle(job.slot, job.period, job.reserved, job.price, number)
+            if job.caller.limits.tpm is not None:
+                used = 0 if job.cached else job.usage.total
+                self._counters.add_tokens(job.slot, now, used - job.reserved_tokens)
+        if job.deposit is not None:
+            job.deposit.write()
 
 
 def estimate(job: Job, characters: int) -> Usage:

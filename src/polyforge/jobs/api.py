@@ -1,14 +1,13 @@
 """Routes of jobs and of their schedules."""
 
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import Collection
 from typing import Annotated, Any, Final, Protocol
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Response
 from pydantic import AfterValidator
-from starlette.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
 
 from polyforge.database.events.log import Stream
+from polyforge.database.texts import storable
 from polyforge.jobs.log_streams import LogStreams
 from polyforge.jobs.records import JobFilter, NewSchedule, State
 from polyforge.jobs.schedules import ScheduleService
@@ -30,13 +29,8 @@ from polyforge.jobs.service import JobService
 from polyforge.kernel.clock import Clock
 from polyforge.kernel.errors import Invalid
 from polyforge.tenancy.callers import Caller
+from polyforge.tenancy.frames import Framed, StreamFrames, place_of
 from polyforge.tenancy.permission import Permission
-
-
-def _clean(value: str) -> str:
-    """As the database can be asked for it: PostgreSQL takes no NUL."""
-    return value.replace("\0", "\ufffd")
-
 
 STREAMS: Final[frozenset[Stream]] = frozenset({"jobs"})
 LAST_SEQUENCE: Final = 2**63 - 1
@@ -46,19 +40,11 @@ _FRAMES: Final[dict[int | str, dict[str, Any]]] = {200: {"content": {"text/event
 Reader = Annotated[Caller, Depends(Permission("jobs:read"))]
 Editor = Annotated[Caller, Depends(Permission("jobs:write"))]
 Limit = Annotated[int, Query(ge=1, le=MAX_PAGE)]
-JobId = Annotated[str, Path(max_length=64), AfterValidator(_clean)]
+JobId = Annotated[str, Path(max_length=64), AfterValidator(storable)]
 LastId = Annotated[
     str | None, Header(max_length=19, description="Go on after the one with this id, as browsers say it on resuming.")
 ]
 After = Annotated[int | None, Query(ge=0, le=LAST_SEQUENCE, description="The same, for who cannot set headers.")]
-
-
-class Followed(Protocol):
-    """A stream of server-sent events."""
-
-    def frames(self) -> AsyncGenerator[bytes]:
-        """The stream as bytes."""
-        ...
 
 
 class Following(Protocol):
@@ -66,32 +52,13 @@ class Following(Protocol):
 
     def subscribe(
         self, caller: Caller, streams: frozenset[Stream] | None, after: int | None, resource_id: str | None = None
-    ) -> Any:
+    ) -> Framed:
         """A stream of events, to be released."""
         ...
 
-    def release(self, subscription: Any) -> None:
+    def release(self, stream: Any) -> None:
         """Nobody reads it any more."""
         ...
-
-
-class JobFrames(StreamingResponse):
-    """Server-sent events for as long as the caller stays; `owner` takes the place back however that ends."""
-
-    media_type = "text/event-stream"
-
-    def __init__(self, owner: "Following | LogStreams", followed: Any) -> None:
-        headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
-        super().__init__(followed.frames(), headers=headers)
-        self._owner = owner
-        self._followed = followed
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer."""
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            self._owner.release(self._followed)
 
 
 def router(
@@ -123,10 +90,10 @@ def _add_reading(routes: APIRouter, jobs: JobService, clock: Clock) -> None:
         queue: Annotated[list[str], Query(max_length=_MOST_VALUES, description="Only of this queue.")] = [],  # noqa: B006
         schedule: Annotated[str | None, Query(max_length=64, description="Only what this schedule made.")] = None,
         limit: Limit = 100,
-        cursor: Annotated[str, Query(max_length=64), AfterValidator(_clean)] = "",
+        cursor: Annotated[str, Query(max_length=64), AfterValidator(storable)] = "",
     ) -> JobPage:
         """The project's jobs, newest first, each with how far it is and what it waits for."""
-        which = JobFilter(tuple(state), _stored(kind), _stored(queue), None if schedule is None else _clean(schedule))
+        which = JobFilter(tuple(state), _stored(kind), _stored(queue), None if schedule is None else storable(schedule))
         found, following = await jobs.page(caller, limit, cursor or None, which)
         now = clock.now()
         return JobPage(data=[summary_of(each, now) for each in found], next_cursor=following)
@@ -162,23 +129,29 @@ def _add_changing(routes: APIRouter, jobs: JobService, clock: Clock) -> None:
 
 
 def _add_streams(routes: APIRouter, jobs: JobService, logs: LogStreams, events: Following) -> None:
-    @routes.get("/events", status_code=200, response_class=JobFrames, responses=_FRAMES)
-    async def follow_jobs(caller: Reader, after: After = None, last_event_id: LastId = None) -> JobFrames:
+    @routes.get("/events", status_code=200, response_class=StreamFrames, responses=_FRAMES)
+    async def follow_jobs(caller: Reader, after: After = None, last_event_id: LastId = None) -> StreamFrames:
         """Follow what happens to the project's jobs as server-sent events, from now on or after a given one."""
-        return JobFrames(events, events.subscribe(caller, STREAMS, _place(after, last_event_id)))
+        return StreamFrames(events, events.subscribe(caller, STREAMS, place_of(after, last_event_id, LAST_SEQUENCE)))
 
-    @routes.get("/{job_id}/events", status_code=200, response_class=JobFrames, responses=_FRAMES)
-    async def follow_job(caller: Reader, job_id: JobId, after: After = None, last_event_id: LastId = None) -> JobFrames:
+    @routes.get("/{job_id}/events", status_code=200, response_class=StreamFrames, responses=_FRAMES)
+    async def follow_job(
+        caller: Reader, job_id: JobId, after: After = None, last_event_id: LastId = None
+    ) -> StreamFrames:
         """Follow what happens to one job, from now on or after a given event."""
         found = await jobs.get(caller, job_id)
-        return JobFrames(events, events.subscribe(caller, STREAMS, _place(after, last_event_id), found.id))
+        return StreamFrames(
+            events, events.subscribe(caller, STREAMS, place_of(after, last_event_id, LAST_SEQUENCE), found.id)
+        )
 
-    @routes.get("/{job_id}/logs/stream", status_code=200, response_class=JobFrames, responses=_FRAMES)
+    @routes.get("/{job_id}/logs/stream", status_code=200, response_class=StreamFrames, responses=_FRAMES)
     async def follow_job_logs(
         caller: Reader, job_id: JobId, after: After = None, last_event_id: LastId = None
-    ) -> JobFrames:
+    ) -> StreamFrames:
         """What a job wrote and writes, a line in each event; an event `end` with its state once it is over."""
-        return JobFrames(logs, await logs.subscribe(caller, job_id, _place(after, last_event_id) or 0))
+        return StreamFrames(
+            logs, await logs.subscribe(caller, job_id, place_of(after, last_event_id, LAST_SEQUENCE) or 0)
+        )
 
 
 def _add_schedules(routes: APIRouter, schedules: ScheduleService, clock: Clock, scheduled: Collection[str]) -> None:
@@ -221,14 +194,5 @@ def _add_schedules(routes: APIRouter, schedules: ScheduleService, clock: Clock, 
         return view_of(await schedules.run_now(caller, schedule_id), clock.now())
 
 
-def _place(after: int | None, last_event_id: str | None) -> int | None:
-    """Where to go on; the header, which a browser sets when it resumes, counts more."""
-    if not last_event_id:
-        return after
-    if not (last_event_id.isascii() and last_event_id.isdigit() and int(last_event_id) <= LAST_SEQUENCE):
-        raise Invalid("is not the id of an event", param="last-event-id")
-    return int(last_event_id)
-
-
 def _stored(values: list[str]) -> tuple[str, ...]:
-    return tuple(_clean(value) for value in values)
+    return tuple(storable(value) for value in values)

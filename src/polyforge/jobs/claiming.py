@@ -11,7 +11,7 @@ from polyforge.jobs.working_store import Claim, JobKeeper, JobReader, lease_time
 from polyforge.kernel.clock import Clock
 
 MAX_OF_PROJECT: Final = 250
-"""Jobs of one project that one worker has, so that those that wait for long leave room for other projects."""
+"""Jobs of one project that one worker has, so that those that only wait leave room for others until they are let go."""
 
 
 async def claim_jobs(
@@ -35,6 +35,7 @@ async def claim_jobs(
         now, lease_now = clock.now(), await lease_time(session, database.dialect, clock)
         if not await keeper.has_lease(executor_id, lease_now):
             return []
+        await keeper.wake(now)
         standing = await keeper.standing(now, lease_now)
         candidates = within(await keeper.candidates(now, room), lambda project: MAX_OF_PROJECT - held.get(project, 0))
         chosen = choose(candidates, standing.running, standing.started, settings.queue, room)

@@ -5,14 +5,16 @@ from typing import Any, Final
 import msgspec
 
 from polyforge.jobs.records import MAX_JSON_BYTES, Job, JobError, State
+from polyforge.jobs.resting import Rest
 from polyforge.jobs.run import Run
-from polyforge.jobs.store import encoded
-from polyforge.jobs.working_store import BEGUN
+from polyforge.jobs.store import NOT_WAITING, encoded, queued_again
 from polyforge.kernel.errors import PolyforgeError
 from polyforge.telemetry.logs import get_logger
 
 FIRST_PAUSE: Final = 30.0
 LONGEST_PAUSE: Final = 3_600.0
+MOST_TOPICS: Final = 100
+"""That are written down; a job that waits for messages on more of them is called by any message."""
 _PUT_BACK_SECONDS: Final = 5.0
 _RETRY_HINT: Final = "try it again; the steps that were completed are not repeated"
 
@@ -28,6 +30,8 @@ class Ending(msgspec.Struct, frozen=True):
     event: str
     at: float
     told: dict[str, Any]
+    rest: Rest | None = None
+    """What it waits for that is let go."""
 
 
 def ending_of(run: Run, now: float) -> Ending | None:
@@ -39,10 +43,12 @@ def ending_of(run: Run, now: float) -> Ending | None:
         return _succeeded(job, task.result(), now)
     if run.stopped == "released":
         return None
+    if run.left is not None:
+        return _let_go(run, run.left, now) if task.cancelled() else _put_back(job, now)
     if run.stopped == "timeout":
         return failed(job, _timeout(job), now)
     if run.stopped == "cancelled":
-        return Ending("cancelled", _over("cancelled", now), "job.ended", now, {"state": "cancelled"})
+        return cancelled(now)
     if task.cancelled():
         return failed(job, JobError("cancelled_itself", "the job gave up without a reason", _RETRY_HINT), now)
     return _broken(job, task.exception(), now)
@@ -68,6 +74,16 @@ def lost_worker(job: Job, now: float, strikes: int) -> Ending:
     """Workers died of it, one after the other."""
     message = f"{strikes} workers in a row ended while they ran it, and no step was completed: it may need more memory"
     return failed(job, JobError("worker_lost", message, "look into the log of the worker, then try it again"), now)
+
+
+def cancelled(now: float) -> Ending:
+    """Somebody wanted it to end."""
+    return Ending("cancelled", _over("cancelled", now), "job.ended", now, {"state": "cancelled"})
+
+
+def called(now: float) -> Ending:
+    """What it waits for came while it was let go."""
+    return Ending("queued", queued_again(now), "job.released", now, {"state": "queued"})
 
 
 def no_such_kind(job: Job, now: float) -> Ending:
@@ -115,20 +131,34 @@ def _again(job: Job, error: JobError, now: float) -> Ending:
         "strikes": 0,
         "started_at": None,
         "worker": None,
-        "waiting_code": None,
-        "waiting_message": None,
+        "ran_seconds": None,
+        **NOT_WAITING,
         "error": encoded(error),
     }
     return Ending("queued", values, "job.retrying", now, {"state": "queued", "error": error.code})
 
 
 def _put_back(job: Job, now: float) -> Ending:
-    values = {"state": "queued", "rank": BEGUN, "run_after": now + _PUT_BACK_SECONDS, "worker": None}
-    return Ending("queued", values, "job.released", now, {"state": "queued"})
+    return Ending("queued", queued_again(now + _PUT_BACK_SECONDS), "job.released", now, {"state": "queued"})
+
+
+def _let_go(run: Run, rest: Rest, now: float) -> Ending:
+    """Nobody has it until one of its waits is over. That it came so far says that workers do not die of it."""
+    values = {
+        "state": "waiting",
+        "worker": None,
+        "strikes": 0,
+        "waiting_code": rest.waiting_for.code,
+        "waiting_message": rest.waiting_for.message,
+        "due_at": rest.until,
+        "topics": encoded(rest.topics) if len(rest.topics) <= MOST_TOPICS else None,
+        "ran_seconds": run.seconds,
+    }
+    return Ending("waiting", values, "job.let_go", now, {"state": "waiting"}, rest)
 
 
 def _over(state: State, now: float) -> dict[str, Any]:
-    return {"state": state, "ended_at": now, "worker": None, "waiting_code": None, "waiting_message": None}
+    return {"state": state, "ended_at": now, "worker": None, **NOT_WAITING}
 
 
 def _timeout(job: Job) -> JobError:

@@ -16,12 +16,16 @@ _MARGIN: Final = 1.0
 
 
 class Timing(msgspec.Struct, frozen=True):
-    """How often a worker does what, in seconds; others notice within `lease` and `scan` that it died."""
+    """How often a worker does what, in seconds; others notice within `lease` and `scan` that it died.
+
+    A job that has only waited for `hold` is let go.
+    """
 
     lease: float = 15.0
     renew: float = 5.0
     scan: float = 5.0
     tick: float = 0.5
+    hold: float = 60.0
 
 
 class WorkerPlace(msgspec.Struct, frozen=True):

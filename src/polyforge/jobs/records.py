@@ -145,7 +145,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """Of this attempt."""
     ended_at: float | None
     worker: str | None
-    """The executor id of the worker that has it."""
+    """The executor id of the worker that has it; None also for a waiting job that nobody has to hold."""
     takeovers: int
     """How often this attempt was taken over from a worker that died."""
     progress: Progress
@@ -160,6 +160,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     def finished(self) -> bool:
         """Whether nothing more happens to it by itself."""
         return self.state in FINISHED
+
+    @property
+    def let_go(self) -> bool:
+        """Whether it waits and no worker has it."""
+        return self.state == "waiting" and self.worker is None
 
     @property
     def caller(self) -> Caller:

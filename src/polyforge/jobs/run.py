@@ -13,14 +13,15 @@ import msgspec
 from polyforge.jobs.journal import Fenced, Kept, StepJournal
 from polyforge.jobs.notes import Notes, storable
 from polyforge.jobs.records import Job, Level, State, WaitingFor
+from polyforge.jobs.resting import Rest, Resting, Wait, first_end, rest_of
 from polyforge.jobs.running import MAX_STEP_BYTES
 from polyforge.jobs.working_store import Claim
 from polyforge.kernel.clock import Clock
 from polyforge.kernel.errors import Invalid, PolyforgeError, TimedOut
 
 T = TypeVar("T")
-StopReason = Literal["cancelled", "timeout", "lost", "released"]
-"""It shall end, it took too long, others have it or may have it, or this worker ends."""
+StopReason = Literal["cancelled", "timeout", "lost", "released", "let_go"]
+"""It shall end, it took too long, others have it or may have it, this worker ends, or it only waits."""
 
 MAX_STEPS: Final = 100_000
 MAX_STEP_NAME: Final = 150
@@ -55,15 +56,21 @@ class Run:
         self.stopped: StopReason | None = None
         self.written_state: tuple[State, WaitingFor | None] = ("running", None)
         """As the row has it."""
-        self.seconds = 0.0
+        self.seconds = claim.seconds
         """For how long it has been running, waits not counted."""
+        self.rested = 0.0
+        """For how long it has only waited, as its worker saw it."""
+        self.left: Rest | None = None
+        """What it waited for when it was let go."""
         self._journal = journal
         self._desk = desk
         self._clock = clock
         self._kept = kept
         self._names: set[str] = set()
         self._busy = 0
-        self._waits: dict[str, WaitingFor] = {}
+        self._occupied = 0
+        self._under_way: set[str] = set()
+        self._waits: dict[str, Wait] = {}
         self._topics: dict[str, asyncio.Event] = {}
 
     @property
@@ -77,11 +84,23 @@ class Run:
         return self.stopped == "cancelled"
 
     @property
+    def released(self) -> bool:
+        """Whether it goes on later or elsewhere."""
+        return self.stopped in ("lost", "released", "let_go")
+
+    @property
     def state(self) -> tuple[State, WaitingFor | None]:
         """What it is now: waiting when it does nothing else."""
         if self._waits and not self._busy:
-            return "waiting", next(iter(self._waits.values()))
+            return "waiting", next(iter(self._waits.values())).waiting_for
         return "running", None
+
+    @property
+    def resting(self) -> Resting | None:
+        """How it waits where nothing else goes on in it; None otherwise, and once it is to end."""
+        if not self._waits or self.stopped is not None or self._occupied or self._under_way - self._waits.keys():
+            return None
+        return Resting(self.job.id, self.job.project_id, self.claim.run, self.rested, first_end(self._waits.values()))
 
     @property
     def listens(self) -> bool:
@@ -94,6 +113,14 @@ class Run:
             self.stopped = reason
         if self.task is not None:
             self.task.cancel()
+
+    def let_go(self) -> bool:
+        """Have it end because it only waits, to be begun again when that is over; False when it does more."""
+        if self.resting is None:
+            return False
+        self.left = rest_of(self._waits)
+        self.stop("let_go")
+        return True
 
     def tell(self, topic: str) -> None:
         """There is a message on a topic."""
@@ -128,9 +155,9 @@ class Run:
         if left <= 0:
             return
         if left < _SHORT:
-            await asyncio.sleep(left)
+            await self._pause(left)
             return
-        self._waits[name] = WaitingFor("sleep", f"sleeps until {_time(until)}")
+        self._waits[name] = Wait(WaitingFor("sleep", f"sleeps until {_time(until)}"), until)
         try:
             await asyncio.sleep(left)
         finally:
@@ -144,8 +171,12 @@ class Run:
         self._begin(name)
         if (kept := self._kept.get(name)) is not None:
             return _first(msgspec.json.decode(await self._journal.value(kept)))
-        waiting_for = WaitingFor(storable(code)[:32], storable(message)[:300])
-        return _first(await self._kept_now(name, lambda: self._receive(name, topic, waiting_for, until), None))
+        wait = Wait(WaitingFor(storable(code)[:32], storable(message)[:300]), until, topic)
+        return _first(await self._kept_now(name, lambda: self._receive(name, topic, wait), None))
+
+    def occupied(self, change: int) -> None:
+        """So many more things go on outside of steps and waits, or fewer."""
+        self._occupied += change
 
     def progress(self, done: float, total: float | None = None, unit: str = "", note: str = "") -> None:
         """Say how far it is."""
@@ -173,20 +204,31 @@ class Run:
                 self.log("warning", f"the step {name!r} failed and is tried again in {pause:.1f} s: {_told(error)}")
             finally:
                 self._busy -= 1
-            await asyncio.sleep(pause)
+            await self._pause(pause)
+
+    async def _pause(self, seconds: float) -> None:
+        """A wait that nobody else could take over: how often a step was tried is known here alone."""
+        self.occupied(1)
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self.occupied(-1)
 
     async def _kept_now(self, name: str, work: Callable[[], Awaitable[T]], timeout_seconds: float | None) -> T:
         self._check_may_go_on()
+        self._under_way.add(name)
         try:
             return msgspec.json.decode(await self._journal.step(name, lambda: _done(name, work, timeout_seconds)))
         except Fenced:
             self.stop("lost")
             raise asyncio.CancelledError from None
+        finally:
+            self._under_way.discard(name)
 
-    async def _receive(self, name: str, topic: str, waiting_for: WaitingFor, until: float | None) -> list[Any]:
+    async def _receive(self, name: str, topic: str, wait: Wait) -> list[Any]:
         """The message in a list, which is empty when none came in time."""
-        event = self._topics.setdefault(topic, asyncio.Event())
-        self._waits[name] = waiting_for
+        event, until = self._topics.setdefault(topic, asyncio.Event()), wait.until
+        self._waits[name] = wait
         try:
             while True:
                 event.clear()

@@ -38,6 +38,19 @@ class JobContext(Protocol):
         """Whether somebody wants it to end."""
         ...
 
+    @property
+    def released(self) -> bool:
+        """Whether it is broken off only to go on later or elsewhere: nothing about it has changed."""
+        ...
+
+    def occupied(self, change: int) -> None:
+        """So many more things go on outside of steps and waits, or fewer, for a kind that does several at once.
+
+        A job with waits and nothing else is let go after a while: it is broken off, and begun again once a wait is
+        over. What else it is about to do then has to be said, or nobody does it until then.
+        """
+        ...
+
     async def step(
         self,
         name: str,
@@ -62,7 +75,10 @@ class JobContext(Protocol):
         ...
 
     async def sleep(self, name: str, seconds: float) -> None:
-        """Wait; of a repeated run only for what is left. The job is `waiting` and holds no place in its queue."""
+        """Wait; of a repeated run only for what is left.
+
+        The job is `waiting`, holds no place in its queue, and after a while no worker holds it.
+        """
         ...
 
     async def wait_for(
@@ -70,7 +86,8 @@ class JobContext(Protocol):
     ) -> Mapping[str, Any] | None:
         """The next message to this job on a topic (`JobService.tell`), None after `timeout_seconds`.
 
-        Durable as a step of this name. The job is `waiting` for `code` and `message`, and holds no place in its queue.
+        Durable as a step of this name. The job is `waiting` for `code` and `message`, holds no place in its queue, and
+        after a while no worker holds it: then it is begun again by the message, or when the time is over.
         """
         ...
 

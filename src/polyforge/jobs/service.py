@@ -11,7 +11,7 @@ from polyforge.database.sessions import ReadSession, WriteSession
 from polyforge.jobs.making import check_json, check_new, is_text, row_of
 from polyforge.jobs.records import JOB_PREFIX, Job, JobFilter, LogLine, NewJob
 from polyforge.jobs.settings import JobSettings
-from polyforge.jobs.store import JobEditor, JobStore
+from polyforge.jobs.store import NOT_WAITING, JobEditor, JobStore
 from polyforge.jobs.waiting import reason
 from polyforge.jobs.working_store import JobReader, lease_time, note
 from polyforge.kernel.clock import Clock
@@ -24,6 +24,8 @@ from polyforge.tenancy.people.paging import is_id
 
 MAX_QUEUED: Final = 10_000
 """Of one project."""
+MAX_WAITING: Final = 10_000
+"""Of one project: jobs that wait for somebody or for a time."""
 MAX_MESSAGES: Final = 100
 """Of one job, that it has not taken."""
 MAX_MESSAGE_BYTES: Final = 64 * 1024
@@ -37,9 +39,9 @@ _CLEAN: Final[Mapping[str, Any]] = {
     "worker": None,
     "error": None,
     "result": None,
-    "waiting_code": None,
-    "waiting_message": None,
+    "ran_seconds": None,
     "cancel_requested": False,
+    **NOT_WAITING,
 }
 
 
@@ -58,13 +60,18 @@ class JobService:
         """Add a job in the caller's transaction; it runs only if that commits.
 
         The last thing to do in it, after the recorder. The unfinished job with the same `dedup_key` where there is one.
-        Invalid for what a job cannot be, Conflict when the project has too many that are queued.
+        Invalid for what a job cannot be, Conflict when the project has too many that are queued, or that wait.
         """
         check_new(new)
         scope, now = _scope(caller), self._clock.now()
         editor = JobEditor(session, scope, self._database.dialect)
-        if await editor.queued(MAX_QUEUED) >= MAX_QUEUED:
+        if await editor.reaches("queued", MAX_QUEUED):
             raise Conflict(f"{MAX_QUEUED} jobs of this project are queued, which is the most; wait or cancel some")
+        if await editor.reaches("waiting", MAX_WAITING):
+            raise Conflict(
+                f"{MAX_WAITING} jobs of this project wait for somebody or for a time, which is the most;"
+                " see to what they wait for, or cancel some"
+            )
         values = row_of(new, caller, now, schedule_id)
         if (same := await _same(editor, new, values)) is not None:
             return same
@@ -84,6 +91,10 @@ class JobService:
             job = await _existing(JobStore(session, _scope(caller)), job_id)
         return (await self._explained([job]))[0]
 
+    async def find_within(self, session: ReadSession, caller: Caller, job_id: str) -> Job | None:
+        """A job as its row is, without what it waits for while it is queued; None where there is none."""
+        return await JobStore(session, _scope(caller)).find(job_id)
+
     async def page(
         self, caller: Caller, limit: int, cursor: str | None, which: JobFilter
     ) -> tuple[list[Job], str | None]:
@@ -97,7 +108,7 @@ class JobService:
         return shown, shown[-1].id if len(found) > limit else None
 
     async def cancel(self, caller: Caller, job_id: str) -> Job:
-        """End a job: at once when it is queued, else as soon as its worker sees it. Conflict for a finished one."""
+        """End a job: at once when no worker has it, else as soon as its worker sees it. Conflict for a finished one."""
         scope, now = _scope(caller), self._clock.now()
         async with self._database.write(scope) as session:
             editor = JobEditor(session, scope, self._database.dialect)
@@ -105,8 +116,8 @@ class JobService:
             if job.finished:
                 raise Conflict(f"the job has {_ENDED[job.state]} already")
             values: dict[str, Any] = {"cancel_requested": True}
-            if job.state == "queued":
-                values |= {"state": "cancelled", "ended_at": now}
+            if job.state == "queued" or job.let_go:
+                values |= {"state": "cancelled", "ended_at": now, **NOT_WAITING}
             await editor.change(job_id, values)
             await self._recorder.changed(session, caller, "jobs", "job.cancelled", _subject(job), None, None)
         return await self.get(caller, job_id)
@@ -165,6 +176,8 @@ class JobService:
             raise Conflict(f"{MAX_MESSAGES} messages wait for this job already, which is the most")
         at = self._clock.now()
         await editor.tell({"id": new_ulid(), "job_id": job_id, "topic": topic, "message": text, "at": at})
+        if job.let_go:
+            await editor.wake(job_id, topic, at)
 
     async def _explained(self, jobs: Sequence[Job]) -> list[Job]:
         """The jobs, those that are queued with what they wait for."""

@@ -65,6 +65,14 @@ class JobSettings(BaseModel):
         default=0.5, ge=0.1, le=60, description="How often a worker that has room looks for jobs."
     )
 
+    niceness: int = Field(
+        default=10,
+        ge=0,
+        le=19,
+        description="How far workers stand back for gateways and models where a machine is busy, as `nice` has it;"
+        " 0: not at all.",
+    )
+
     keep_days: int = Field(default=30, ge=1, le=3_650, description="For how long jobs are kept that have ended.")
 
     @field_validator("queues")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import ColumnElement, RowMapping, Select, and_
+from sqlalchemy import ColumnElement, RowMapping, Select, and_, or_
 from sqlalchemy.dialects import postgresql, sqlite
 
 from polyforge.database.scopes import Scope, ScopedReader, ScopedWriter
@@ -19,11 +19,14 @@ from polyforge.jobs.records import (
     LogLine,
     Progress,
     Schedule,
+    State,
     WaitingFor,
 )
 from polyforge.jobs.tables import job_logs, job_messages, job_schedules, jobs
 
 _jobs: Final = jobs.c
+BEGUN: Final = -1
+"""The rank of what a worker has begun already."""
 _encode: Final = msgspec.json.Encoder(order="deterministic").encode
 
 
@@ -63,10 +66,12 @@ class JobStore:
         row = await self._rows.first(refine=lambda query: query.where(same))
         return None if row is None else job_of(row)
 
-    async def queued(self, most: int) -> int:
-        """How many jobs are queued, counted up to `most`."""
-        rows = await self._rows.all(_jobs.id, refine=lambda query: query.where(_jobs.state == "queued").limit(most))
-        return len(rows)
+    async def reaches(self, state: State, most: int) -> bool:
+        """Whether so many jobs are in a state."""
+        last = await self._rows.first(
+            _jobs.id, refine=lambda query: query.where(_jobs.state == state).offset(most - 1).limit(1)
+        )
+        return last is not None
 
     async def logs(self, job_id: str, after: int, limit: int) -> list[LogLine]:
         """Up to `limit` lines of a job that come after the line `after`."""
@@ -120,6 +125,12 @@ class JobEditor(JobStore):
         """Leave a message for a job."""
         await ScopedWriter(self._writer, self._scope, job_messages).insert(values)
 
+    async def wake(self, job_id: str, topic: str, now: float) -> None:
+        """Queue a job that waits for a message on a topic and that no worker has."""
+        awaited = or_(_jobs.topics.is_(None), _jobs.topics.contains(encoded(topic), autoescape=True))
+        resting = and_(_jobs.id == job_id, _jobs.state == "waiting", _jobs.worker.is_(None), awaited)
+        await self._editor.update(resting, queued_again(now))
+
 
 class ScheduleStore:
     """The schedules of one project."""
@@ -157,6 +168,15 @@ class ScheduleEditor(ScheduleStore):
     async def remove(self, schedule_id: str) -> None:
         """Take a schedule away."""
         await self._editor.delete(job_schedules.c.id == schedule_id)
+
+
+def queued_again(now: float) -> dict[str, Any]:
+    """The columns of a job that goes on with whichever worker comes first."""
+    return {"state": "queued", "rank": BEGUN, "worker": None, "run_after": now, **NOT_WAITING}
+
+
+NOT_WAITING: Final[Mapping[str, Any]] = dict.fromkeys(("waiting_code", "waiting_message", "due_at", "topics"))
+"""The columns of a job that waits for nothing."""
 
 
 def _conditions(which: JobFilter) -> list[ColumnElement[bool]]:

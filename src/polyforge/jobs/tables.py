@@ -19,6 +19,7 @@ _QUEUED: Final = text("state = 'queued'")
 _HELD: Final = text("state IN ('running', 'waiting')")
 _DEDUPLICATED: Final = text("dedup_key IS NOT NULL AND state IN ('queued', 'running', 'waiting')")
 _ENDED: Final = text("ended_at IS NOT NULL")
+_RESTING: Final = text("due_at IS NOT NULL")
 
 jobs = Table(
     "jobs",
@@ -61,6 +62,12 @@ jobs = Table(
     Column("progress_note", String(200), nullable=False),
     Column("waiting_code", String(32)),
     Column("waiting_message", String(300)),
+    # Of a waiting job that no worker has: when it is claimed again by itself, null for never.
+    time_column("due_at", nullable=True),
+    # And JSON of the topics whose messages have it claimed again; null for any message.
+    Column("topics", Text),
+    # For how long this attempt ran before it was let go.
+    Column("ran_seconds", Double),
     # JSON.
     Column("result", Text),
     # JSON of `JobError`.
@@ -72,6 +79,7 @@ jobs = Table(
         "ix_jobs_due", "queue", "project_id", "rank", "run_after", "id", sqlite_where=_QUEUED, postgresql_where=_QUEUED
     ),
     Index("ix_jobs_held", "worker", sqlite_where=_HELD, postgresql_where=_HELD),
+    Index("ix_jobs_resting", "due_at", sqlite_where=_RESTING, postgresql_where=_RESTING),
     Index(None, "queue", "started_at"),
     Index(
         "ix_jobs_deduplicated",

@@ -15,6 +15,8 @@ from polyforge.jobs.journal import Fenced, StepJournal
 from polyforge.jobs.lease import Lease, Timing, WorkerPlace
 from polyforge.jobs.notes import Notes
 from polyforge.jobs.records import LogLine, Progress
+from polyforge.jobs.releasing import as_it_is_now
+from polyforge.jobs.resting import to_let_go
 from polyforge.jobs.run import Run, StopReason
 from polyforge.jobs.running import JobKind
 from polyforge.jobs.settings import JobSettings
@@ -103,7 +105,7 @@ class Worker:
         self._wake.set()
         for run in self._runs.values():
             if run.state[0] == "waiting":
-                run.stop("released")
+                _leave(run)
         await self._ended(seconds)
 
     async def close(self) -> None:
@@ -153,7 +155,7 @@ class Worker:
     async def _claim(self) -> None:
         if self._draining or not self._lease.is_valid():
             return
-        waiting = sum(run.state[0] == "waiting" for run in self._runs.values())
+        waiting = sum(run.state[0] == "waiting" or run.left is not None for run in self._runs.values())
         room = min(self._settings.concurrency + waiting, MAX_HELD) - len(self._tasks)
         if room <= 0:
             return
@@ -242,6 +244,7 @@ class Worker:
             if claim.job.id not in await keeper.still_held([claim], self.executor_id):
                 return False
             await keeper.add_lines(claim, lines)
+            ending = await as_it_is_now(keeper, claim.job, ending)
             values = ending.values | ({} if progress is None else columns_of(progress))
             await keeper.change(claim, self.executor_id, values)
             await keeper.note(claim.job, ending.event, ending.at, **ending.told)
@@ -256,8 +259,8 @@ class Worker:
             run.stop("lost")
 
     async def _tick(self) -> None:
-        """Write what runs said, and hear what is meant for them."""
-        runs = list(self._runs.values())
+        """Write what runs said, hear what is meant for them, and let go of those that only wait."""
+        runs = [run for run in self._runs.values() if run.left is None]
         if not runs:
             self._watched_at = self._clock.monotonic()
             return
@@ -267,18 +270,25 @@ class Worker:
         self._watched_at = now
         await self._hear(runs)
         await self._write_notes([run for run in runs if run.notes.is_new or run.state != run.written_state])
+        self._let_go()
 
     def _watch(self, run: Run, seconds: float) -> None:
         """So many seconds have passed since the last look."""
         state, limit = run.state[0], run.job.timeout_seconds
         if state == "running":
             run.seconds += seconds
+        run.rested = run.rested + seconds if run.resting is not None else 0.0
         if run.stopped is not None:
             return
         if self._draining and state == "waiting":
-            run.stop("released")
+            _leave(run)
         elif limit is not None and run.seconds > limit:
             run.stop("timeout")
+
+    def _let_go(self) -> None:
+        resting = [each for run in self._runs.values() if (each := run.resting) is not None]
+        for job_id in to_let_go(resting, self._clock.now(), self._timing.hold):
+            self._runs[job_id].let_go()
 
     async def _hear(self, runs: list[Run]) -> None:
         async with self._database.read() as session:
@@ -402,6 +412,12 @@ def told_of(run: Run) -> dict[str, Any]:
     """What an event says of a run."""
     progress = run.notes.progress
     return {"state": run.state[0], "done": progress.done, "total": progress.total, "unit": progress.unit}
+
+
+def _leave(run: Run) -> None:
+    """Break off a run that waits: nobody has to have it until then, or another worker goes on with it."""
+    if not run.let_go():
+        run.stop("released")
 
 
 def _as_coroutine(awaitable: Awaitable[Any]) -> Coroutine[Any, Any, Any]:

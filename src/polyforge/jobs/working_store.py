@@ -12,15 +12,13 @@ from polyforge.database.sessions import ReadSession, WriteSession
 from polyforge.database.settings import Dialect
 from polyforge.jobs.queues import RATE_SECONDS, Candidate
 from polyforge.jobs.records import Job, LogLine, QueueCount, Schedule, WorkerSeen
-from polyforge.jobs.store import job_of, schedule_of
+from polyforge.jobs.store import NOT_WAITING, job_of, queued_again, schedule_of
 from polyforge.jobs.tables import job_logs, job_messages, job_schedules, job_workers, jobs
 from polyforge.kernel.clock import Clock
 
 LOCK: Final = "job_claims"
 """Claims go one after the other, so that limits over all workers hold."""
 _HELD: Final = ("running", "waiting")
-BEGUN: Final = -1
-"""The rank of what a worker has begun already."""
 _PAGE: Final = 200
 _jobs: Final = jobs.c
 _workers: Final = job_workers.c
@@ -52,6 +50,8 @@ class Claim(msgspec.Struct, frozen=True):
     job: Job
     run: int
     strikes: int
+    seconds: float = 0.0
+    """For how long this attempt ran before it was let go."""
 
 
 class JobReader:
@@ -95,8 +95,10 @@ class JobReader:
 
     async def is_due(self, now: float) -> bool:
         """Whether any job waits for a worker."""
-        query = select(_jobs.id).where(_jobs.state == "queued", _jobs.run_after <= now).limit(1)
-        return await self._session.first(query) is not None
+        queued = select(_jobs.id).where(_jobs.state == "queued", _jobs.run_after <= now).limit(1)
+        if await self._session.first(queued) is not None:
+            return True
+        return await self._session.first(select(_jobs.id).where(_jobs.due_at <= now).limit(1)) is not None
 
     async def candidates(self, now: float, most: int) -> list[Candidate]:
         """The jobs that are due, at most `most` of each project in each queue: the first of each."""
@@ -193,6 +195,14 @@ class JobKeeper(JobReader):
         """Wait until no other worker claims, and keep it so until this transaction ends."""
         await take_number(self._writer, LOCK)
 
+    async def wake(self, now: float) -> None:
+        """Queue jobs that no worker has and whose time has come, those first that are due for longest."""
+        due = select(_jobs.id).where(_jobs.due_at <= now).order_by(_jobs.due_at).limit(_PAGE)
+        rows = await self._writer.all(due.with_for_update(skip_locked=True))
+        if rows:
+            ids = [row["id"] for row in rows]
+            await self._writer.change(update(jobs).where(_jobs.id.in_(ids)).values(queued_again(now)))
+
     async def claim(self, job_ids: Sequence[str], executor_id: str, now: float) -> list[Claim]:
         """Have these jobs, those that are still queued; in the order of the ids that were given."""
         claimed: list[Claim] = []
@@ -206,11 +216,10 @@ class JobKeeper(JobReader):
                 "worker": executor_id,
                 "run": run,
                 "started_at": now if row["started_at"] is None else row["started_at"],
-                "waiting_code": None,
-                "waiting_message": None,
+                **NOT_WAITING,
             }
             await self._writer.change(update(jobs).where(_jobs.id == job_id).values(values))
-            claimed.append(Claim(job_of({**row, **values}), run, row["strikes"]))
+            claimed.append(Claim(job_of({**row, **values}), run, row["strikes"], row["ran_seconds"] or 0.0))
         return claimed
 
     async def change(self, claim: Claim, executor_id: str, values: Mapping[str, Any]) -> bool:
@@ -246,6 +255,19 @@ class JobKeeper(JobReader):
             return None
         await self._writer.change(update(job_messages).where(_messages.id == row["id"]).values(taken_by=step))
         return row["message"]
+
+    async def is_called(self, job_id: str, topics: Sequence[str], steps: Sequence[str]) -> bool:
+        """Whether there is a message on one of these topics that nobody has, or that one of these steps has."""
+        for start in range(0, len(topics), _PAGE):
+            some = _messages.topic.in_(topics[start : start + _PAGE])
+            query = select(_messages.taken_by).where(_messages.job_id == job_id, some)
+            if any(row["taken_by"] is None or row["taken_by"] in steps for row in await self._writer.all(query)):
+                return True
+        return False
+
+    async def is_to_end(self, job_id: str) -> bool:
+        """Whether somebody wants a job to end."""
+        return bool(await self._writer.scalar(select(_jobs.cancel_requested).where(_jobs.id == job_id)))
 
     async def note(self, job: Job, kind: str, now: float, **data: Any) -> None:
         """Tell of a change on the stream `jobs`; last in the transaction."""
@@ -291,8 +313,7 @@ class JobKeeper(JobReader):
     async def release(self, executor_id: str, now: float, *, died: bool) -> list[Job]:
         """Queue what a worker had, before everything else; it has nothing then."""
         rows = await self._writer.all(select(jobs).where(_held_by(executor_id)).with_for_update())
-        values: dict[str, Any] = {"state": "queued", "rank": BEGUN, "worker": None, "run_after": now}
-        values |= {"waiting_code": None, "waiting_message": None}
+        values = queued_again(now)
         if died:
             values |= {"takeovers": _jobs.takeovers + 1, "strikes": _jobs.strikes + 1}
         await self._writer.change(update(jobs).where(_held_by(executor_id)).values(values))
@@ -301,9 +322,7 @@ class JobKeeper(JobReader):
     async def put_back(self, executor_id: str, job_id: str, run: int, now: float) -> bool:
         """Queue one job that a worker has; False when it has it no longer."""
         same = and_(_jobs.id == job_id, _jobs.run == run, _held_by(executor_id))
-        values = {"state": "queued", "rank": BEGUN, "worker": None, "run_after": now}
-        values |= {"waiting_code": None, "waiting_message": None}
-        return await self._writer.change(update(jobs).where(same).values(values)) == 1
+        return await self._writer.change(update(jobs).where(same).values(queued_again(now))) == 1
 
     # Schedules
 

@@ -45,6 +45,7 @@ from polyforge.server.operations import Operations
 from polyforge.server.pages import OF_THE_CONSOLE, headers_of, is_page, read_page
 from polyforge.server.responses import PREFIX as RESPONSES_PREFIX
 from polyforge.server.responses import Conversations
+from polyforge.server.turns import Turns
 from polyforge.server.well_known import WellKnown
 from polyforge.telemetry.logs import get_logger
 from polyforge.tenancy.people.tokens.api import OAUTH_PATHS
@@ -56,6 +57,8 @@ FLOWS_PREFIX: Final = "/api/v1/flows"
 FLOW_BODY_BYTES: Final = MAX_BYTES + 64 * 1024
 """A flow is a file, and may be longer than what else the management API takes."""
 OPEN_API_PATHS: Final = frozenset({"/api/openapi.json", "/api/v1/health"})
+_AT_ONCE: Final = frozenset({"/livez", "/readyz", "/metrics"})
+"""What must be answered however many others wait."""
 _JSON: Final = b"application/json"
 _ANTHROPIC_VERSION: Final = b"anthropic-version"
 _METRICS: Final = b"text/plain; version=0.0.4; charset=utf-8"
@@ -97,6 +100,7 @@ class Application:
         self._batches = batches
         self._hooks = hooks
         self._mcp = mcp
+        self._turns = Turns()
 
     def drain(self) -> None:
         """Take no new traffic; what is under way goes on."""
@@ -140,7 +144,11 @@ class Application:
         self, scope: Scope, receive: Receive, send: Send, request_id: str, started: Callable[[], bool]
     ) -> None:
         try:
-            await self._route(scope, receive, send)
+            if scope["path"] in _AT_ONCE:
+                await self._route(scope, receive, send)
+                return
+            async with self._turns.taken():
+                await self._route(scope, receive, send)
             return
         except PolyforgeError as error:
             failure = error

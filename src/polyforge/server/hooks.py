@@ -1,5 +1,6 @@
 """POST /hooks/{trigger}: where other systems call to have a flow run."""
 
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -13,10 +14,14 @@ _JSON: Final = (b"content-type", b"application/json")
 
 
 class Hooks:
-    """Nobody signs in here: a delivery proves by itself that it comes from who knows the trigger's secret."""
+    """Nobody signs in here: a delivery proves by itself that it comes from who knows the trigger's secret.
 
-    def __init__(self, firings: Firings) -> None:
+    `address` tells where a request comes from.
+    """
+
+    def __init__(self, firings: Firings, address: Callable[[Scope], str]) -> None:
         self._firings = firings
+        self._address = address
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """202 with the run that began, or that began when this delivery came before."""
@@ -27,6 +32,6 @@ class Hooks:
         declared_length(values, MAX_BODY_BYTES)
         body = await read_body(receive, MAX_BODY_BYTES)
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in values.items()}
-        fired = await self._firings.delivered(path.removeprefix(PREFIX), headers, body)
+        fired = await self._firings.delivered(path.removeprefix(PREFIX), headers, body, self._address(scope))
         told = msgspec.json.encode({"run_id": fired.run_id, "repeated": fired.repeated})
         await send_whole(send, 202, [_JSON], told)

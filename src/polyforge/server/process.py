@@ -178,7 +178,7 @@ def create_app(platform: GatewayPlatform, overview: OverviewPlatform) -> Applica
         Console(),
         Files(platform.objects.files),
         Batches(platform.batches.service, once),
-        Hooks(platform.flow_triggers.firings),
+        Hooks(platform.flow_triggers.firings, authentication.address),
         Mcp(FlowTools(platform.flows.publishing, platform.flow_runs.runs), authentication, platform.address),
     )
 

@@ -2,8 +2,11 @@
 
 import asyncio
 from abc import ABC, abstractmethod
-from typing import Final, Generic, Protocol, TypeVar
+from collections.abc import Coroutine, Sequence
+from typing import Any, Final, Generic, Protocol, TypeVar
 
+from polyforge.database.database import Database
+from polyforge.database.sessions import WriteSession
 from polyforge.kernel.errors import PolyforgeError
 from polyforge.ports.secret_source import SecretSource
 from polyforge.telemetry.logs import get_logger
@@ -76,6 +79,54 @@ class Exporting(ABC, Generic[_Sink]):
         elif problem is None and self._failing:
             _log.info(f"{self._things} are exported again", export=self.name)
         self._failing = problem is not None
+
+
+_One = TypeVar("_One", bound=Exporting[Any])
+
+
+class AllExporting(ABC, Generic[_One]):
+    """All that sends one kind of `things` in a process, whose name as a holder of exports is `holder`."""
+
+    def __init__(self, things: str, exporters: Sequence[_One], database: Database, holder: str) -> None:
+        self._things = things
+        self._exporters = exporters
+        self._database = database
+        self._holder = holder
+
+    async def open(self, secrets: SecretSource) -> None:
+        """Get the sinks ready; SettingsError for one that cannot be used as it is set."""
+        for exporter in self._exporters:
+            await exporter.open(secrets)
+
+    async def run(self) -> None:
+        """Export until this is cancelled."""
+        if not self._exporters:
+            return
+        async with asyncio.TaskGroup() as group:
+            for work in self._beside():
+                group.create_task(work)
+            for exporter in self._exporters:
+                group.create_task(exporter.run(), name=f"export of {self._things} to {exporter.name}")
+
+    async def close(self) -> None:
+        """Let other processes go on at once, and let go of the sinks."""
+        if not self._exporters:
+            return
+        try:
+            async with self._database.write() as session:
+                await self._release(session)
+        except PolyforgeError as error:
+            _log.warning(f"exports of {self._things} are free only in a minute", reason=error.message)
+        for exporter in self._exporters:
+            await exporter.close()
+
+    def _beside(self) -> Sequence[Coroutine[Any, Any, None]]:
+        """What else is done meanwhile."""
+        return ()
+
+    @abstractmethod
+    async def _release(self, session: WriteSession) -> None:
+        """Let other processes have what this one holds."""
 
 
 def pause_after(failure: SinkFailed, failures: int) -> float:

@@ -13,6 +13,7 @@ from polyforge.flows.facilities.models import FlowModels
 from polyforge.flows.facilities.objects import FlowObjects
 from polyforge.flows.facilities.once import Once
 from polyforge.flows.facilities.secrets import ProjectSecrets
+from polyforge.flows.running.sealing import Seals
 from polyforge.gateway.lineup import Lineups
 from polyforge.kernel.clock import Clock
 from polyforge.ports.notifier import Notifier
@@ -50,7 +51,7 @@ class FlowFacilities:
         self.sql = Databases(settings.flows.connections)
         self.notifier = FlowMessages(self._notifier, guard, Once(idempotency))
         self.guardrails = FlowGuardrails(lineups)
-        self.memory = FlowMemory(database, clock)
+        self.memory = FlowMemory(database, clock, Seals(master))
 
     async def open(self, secrets: SecretSource) -> None:
         """Get ready; nothing else has to be up."""

@@ -9,11 +9,13 @@ from polyforge.flows.keeping.versions import Versions
 from polyforge.flows.publishing.waiting import RunWaiters
 from polyforge.flows.running.approvals import ApprovalService
 from polyforge.flows.running.assignees import Assignees
+from polyforge.flows.running.ceilings import Budgets
 from polyforge.flows.running.contract import Facilities
 from polyforge.flows.running.kind import FlowRunKind, RunTools
 from polyforge.flows.running.links import ApprovalLinks
 from polyforge.flows.running.pages import RunValues
-from polyforge.flows.running.removing import RunPruning
+from polyforge.flows.running.removing import ResultPruning, RunPruning
+from polyforge.flows.running.sealing import Seals
 from polyforge.flows.running.service import RunService
 from polyforge.flows.running.streams import RunStreams
 from polyforge.flows.running.tables import flow_results
@@ -45,17 +47,21 @@ class FlowRunPlatform:
         master: MasterKeys,
         clock: Clock,
         recorder: Recorder,
+        budgets: Budgets,
     ) -> None:
         chosen = settings.flows.runs
-        values = RunValues(objects)
-        self.runs = RunService(chosen, database, flows.flows, flows.types, jobs, values, clock, recorder)
+        values, seals = RunValues(objects), Seals(master)
+        self.runs = RunService(
+            chosen, database, flows.flows, flows.types, jobs, values, clock, recorder, seals, budgets
+        )
         self.streams = RunStreams(self.runs, clock)
         self.waiters = RunWaiters(self.runs)
         links = ApprovalLinks(master, clock)
-        self.approvals = ApprovalService(database, jobs, Assignees(database), links, standing, clock, recorder)
+        self.approvals = ApprovalService(database, jobs, Assignees(database), links, standing, clock, recorder, seals)
         self.pruning = (
-            RunPruning(database, objects, clock, chosen.retention_days),
+            RunPruning(database, objects, clock, chosen.retention_days, seals),
             ExpiryPruning(flow_results, database, clock),
+            ResultPruning(database, chosen.max_results),
             ObjectPruning(database, objects, clock, chosen.retention_days + chosen.result_days),
         )
         flows.flows.needed_by(self.runs)
@@ -79,8 +85,10 @@ def flow_run_kind(
     objects: ObjectStore,
     facilities: FlowFacilities,
     standing: Standing,
+    master: MasterKeys,
     clock: Clock,
     metrics: Metrics,
+    budgets: Budgets,
 ) -> FlowRunKind:
     """What runs flows in a worker."""
 
@@ -109,6 +117,8 @@ def flow_run_kind(
             ),
             current=standing.confirmed,
             clock=clock,
+            seals=Seals(master),
+            budgets=budgets,
             ended=lambda outcome: metrics.counter(FLOW_RUNS, outcome).add(),
             seen=seen,
         )

@@ -18,6 +18,7 @@ from polyforge.database.metadata import metadata
 from polyforge.database.pruning import ExpiryPruning
 from polyforge.database.upgrading import ensure_current
 from polyforge.egress.guarding import Guard
+from polyforge.flows.running.sealing import SEALED as SEALED_OF_RUNS
 from polyforge.gateway.dispatch import Dispatch
 from polyforge.gateway.guarding.hop import Guarding
 from polyforge.gateway.health import Health
@@ -97,6 +98,7 @@ from polyforge.wiring.caching import CachePlatform, check_embedders, with_defaul
 from polyforge.wiring.flow_runs import FlowRunPlatform
 from polyforge.wiring.flow_triggers import TriggerPlatform
 from polyforge.wiring.flows import FlowPlatform
+from polyforge.wiring.forgetting import rooms_of_people
 from polyforge.wiring.guardrails import check_models, rulebook_of
 from polyforge.wiring.jobs import JobPlatform
 from polyforge.wiring.limits import LimitPlatform
@@ -124,6 +126,7 @@ SEALED: Final = (
     SealedColumn(request_payloads, "sealed", PAYLOAD_BELONGS_TO, rows=8),
     SealedColumn(conversations, "title", TITLE_BELONGS_TO),
     SealedColumn(conversations, "content", CONTENT_BELONGS_TO, rows=8),
+    *SEALED_OF_RUNS,
 )
 """Every column of sealed values."""
 
@@ -165,7 +168,7 @@ class GatewayPlatform:
             sync_seconds=TOLD_SYNC_SECONDS,
         )
         self.limits = LimitPlatform(settings, spec, self.database, self.ledger, clock, self.journal)
-        self._admission = self.limits.admission()
+        self.admission = self.limits.admission()
         self.audit = AuditPlatform(settings.audit, self.database, clock, self.master)
         self.events = EventTail(self.database, ready=lambda: self.keys.synchronised)
         self.cache = CachePlatform(settings.cache, self.database, clock, self.recorder)
@@ -214,7 +217,7 @@ class GatewayPlatform:
             clock,
             self.master,
             self.recorder,
-            self.objects.of_people,
+            rooms_of_people(self.database, self.objects, clock),
             self.count(PAYLOADS_DROPPED),
         )
         self.jobs = JobPlatform(settings.jobs, self.database, clock, self.recorder, self.events)
@@ -268,6 +271,7 @@ class GatewayPlatform:
             self.master,
             self.clock,
             self.recorder,
+            self.admission,
         )
 
     @cached_property
@@ -327,7 +331,7 @@ class GatewayPlatform:
         check_models(rulebook, catalog)
         dispatch = Dispatch(self.settings.gateway, providers, health, self.limits.limiting, self.clock)
         gateway = Gateway(
-            self._admission,
+            self.admission,
             Guarding(rulebook),
             self.cache.answers,
             dispatch,

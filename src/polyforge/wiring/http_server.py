@@ -66,5 +66,8 @@ class SupervisedServer(uvicorn.Server):
         yield
 
     def _drain(self) -> None:
-        self._on_drain()
         self.should_exit = True
+        try:
+            self._on_drain()
+        except Exception:  # noqa: BLE001 - whatever it was, a process that was told to end ends
+            _log.exception("draining broke; what was not told of it ends with the process")

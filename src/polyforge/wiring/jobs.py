@@ -81,7 +81,7 @@ class CountedKind:
             result = await self._kind.run(context)
             outcome = "succeeded"
         except asyncio.CancelledError:
-            # Either somebody cancelled the job, or the worker ends and another one goes on with it.
+            # Either somebody cancelled the job, or it goes on later: the worker ends, or it only waits.
             outcome = "cancelled" if context.cancelled else "left"
             raise
         finally:

@@ -7,7 +7,7 @@ from polyforge.kernel.clock import Clock
 from polyforge.secrets.sealing import MasterKeys
 from polyforge.tenancy.audit.recorder import Recorder
 from polyforge.tenancy.conversations.service import ConversationService
-from polyforge.tenancy.erasing.records import Belongings
+from polyforge.tenancy.erasing.records import Rooms
 from polyforge.tenancy.erasing.service import ErasingService
 from polyforge.tenancy.payloads.policy import PayloadPolicy
 from polyforge.tenancy.payloads.service import PayloadService
@@ -16,7 +16,7 @@ from polyforge.tenancy.payloads.writer import PayloadWriter
 
 
 class PayloadPlatform:
-    """The rooms around payloads and saved conversations. `files` are what users uploaded.
+    """The rooms around payloads and saved conversations. `rooms` are those above that know users.
 
     `dropped` counts payloads left out: too many waited.
     """
@@ -28,11 +28,11 @@ class PayloadPlatform:
         clock: Clock,
         master: MasterKeys,
         recorder: Recorder,
-        files: Belongings,
+        rooms: Rooms,
         dropped: Callable[[int], None],
     ) -> None:
         self.policy = PayloadPolicy(settings)
         self.writer = PayloadWriter(settings, database, clock, master, dropped)
         self.service = PayloadService(database, clock, recorder, master)
         self.conversations = ConversationService(database, clock, recorder, master)
-        self.erasing = ErasingService(database, recorder, master, files)
+        self.erasing = ErasingService(database, recorder, master, rooms)

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import os
 import signal
 from pathlib import Path
 from typing import Final
@@ -50,8 +51,10 @@ def kinds_of(platform: GatewayPlatform, facilities: FlowFacilities) -> list[JobK
         platform.objects.store,
         facilities,
         platform.standing,
+        platform.master,
         platform.clock,
         platform.metrics,
+        platform.admission,
     )
     triggers = TriggerKind(platform.flow_triggers.firings)
     return [request_export(platform.usage.history, platform.standing, platform.objects.files), batches, runs, triggers]
@@ -167,6 +170,7 @@ def main() -> None:
     # Its imports are over, and its adapters' are next: on a busy machine either may take most of what a start may.
     spec.still_starting()
     start = begin(spec)
+    os.nice(start.settings.jobs.niceness)
     platform = GatewayPlatform(start, spec, SystemClock())
     machine = machine_name(Path(start.settings.data) / MACHINE)
     spec.still_starting()

@@ -1,4 +1,4 @@
-"""Streams of a job's log: what they send, how they end, and how many there may be."""
+"""Streams of a job's log: its lines, and how it ended. What is so of all streams is in tenancy/test_following.py."""
 
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
@@ -9,12 +9,13 @@ import pytest
 
 from polyforge.database.events.store import Event
 from polyforge.database.events.tail import EventTail
-from polyforge.jobs.log_streams import LONGEST_SECONDS, MOST_PER_CALLER, LogStream, LogStreams
+from polyforge.jobs.log_streams import LogStreams
 from polyforge.jobs.records import LogLine
 from polyforge.jobs.service import JobService
 from polyforge.kernel.clock import FakeClock
-from polyforge.kernel.errors import NotFound, Unavailable
+from polyforge.kernel.errors import NotFound
 from polyforge.tenancy.callers import Caller
+from polyforge.tenancy.following import FollowedStream
 from tests.unit.tenancy.samples import NOW, caller
 
 JOB = "job_1"
@@ -29,25 +30,20 @@ class Found:
 
 
 class Stage:
-    """The service and the tail as the streams see them; each look takes a second."""
+    """The service and the tail as the streams see them."""
 
     def __init__(self) -> None:
-        self.clock = FakeClock(NOW)
         self.heard: dict[str, Callable[[Sequence[Event]], None]] = {}
         self.lines: list[LogLine] = []
         self.state = "running"
-        self.down = False
         service, tail = cast(JobService, self), cast(EventTail, self)
-        self.streams = LogStreams(service, tail, self.clock, look_seconds=0.001)
+        self.streams = LogStreams(service, tail, FakeClock(NOW), look_seconds=3_600)
 
     def listen(self, streams: list[str], heard: Any) -> None:
         for stream in streams:
             self.heard[stream] = heard
 
     async def get(self, caller: Caller, job_id: str) -> Any:
-        self.clock.advance(1)
-        if self.down:
-            raise Unavailable("the database is down")
         if job_id != JOB:
             raise NotFound("there is no such job")
         return Found(self.state)
@@ -65,29 +61,24 @@ def stage() -> Stage:
     return Stage()
 
 
-async def read(stream: LogStream) -> list[bytes]:
+async def read(stream: FollowedStream) -> list[bytes]:
     async with aclosing(stream.frames()) as frames:
         return [frame async for frame in frames]
 
 
-def event(resource_id: str, organization_id: str | None = None) -> Event:
-    return Event(1, "keys", "key.revoked", organization_id, None, resource_id, NOW, msgspec.Raw(b"{}"))
+def event(job_id: str) -> Event:
+    return Event(1, "jobs", "job.succeeded", None, None, job_id, NOW, msgspec.Raw(b"{}"))
 
 
 async def test_all_lines_come_in_order_and_then_the_end(stage: Stage) -> None:
-    stage.write(1_200)
+    stage.write(1_000)
     stage.state = "succeeded"
-    sent = b"".join(await read(await stage.streams.subscribe(caller(), JOB, 0)))
+    stream = await stage.streams.subscribe(caller(), JOB, 0)
+    sent = b"".join(await read(stream))
     ids = [int(line[4:]) for line in sent.splitlines() if line.startswith(b"id: ")]
-    assert ids == list(range(1, 1_201))
+    assert ids == list(range(1, 1_001))
+    assert b'"text":"line 1"' in sent
     assert sent.endswith(b'event: end\ndata: {"state":"succeeded"}\n\n')
-
-
-async def test_a_stream_goes_on_after_a_line(stage: Stage) -> None:
-    stage.write(3)
-    stage.state = "failed"
-    sent = b"".join(await read(await stage.streams.subscribe(caller(), JOB, 2)))
-    assert (sent.count(b"id: "), b"id: 3\n" in sent) == (1, True)
 
 
 async def test_a_job_that_is_not_there_has_no_stream(stage: Stage) -> None:
@@ -95,46 +86,14 @@ async def test_a_job_that_is_not_there_has_no_stream(stage: Stage) -> None:
         await stage.streams.subscribe(caller(), "job_2", 0)
 
 
-async def test_it_lasts_for_so_long_and_says_now_and_then_that_it_lives(stage: Stage) -> None:
-    sent = await read(await stage.streams.subscribe(caller(), JOB, 0))
-    assert sent[1:] == [b": heartbeat\n\n"] * len(sent[1:])
-    assert 10 < len(sent) < LONGEST_SECONDS / 15 + 2
-
-
-async def test_a_database_that_is_away_does_not_end_it(stage: Stage) -> None:
-    stream = await stage.streams.subscribe(caller(), JOB, 0)
-    stage.down = True
-    async with aclosing(stream.frames()) as frames:
-        assert (await anext(frames)).startswith(b"retry:")
-        assert await anext(frames) == b": heartbeat\n\n"
-        stage.down, stage.state = False, "succeeded"
-        stage.write()
+async def test_what_happens_to_the_job_has_its_last_lines_sent_at_once(stage: Stage) -> None:
+    stage.write()
+    async with aclosing((await stage.streams.subscribe(caller(), JOB, 0)).frames()) as frames:
+        await anext(frames)
         assert b"line 1" in await anext(frames)
-
-
-async def test_it_ends_when_what_its_caller_may_do_may_have_changed(stage: Stage) -> None:
-    ours, theirs = caller(), caller()
-    mine, other = await stage.streams.subscribe(ours, JOB, 0), await stage.streams.subscribe(theirs, JOB, 0)
-    stage.heard["keys"]([event(ours.key_id)])
-    assert (mine.ended, other.ended) == (True, False)
-    stage.heard["people"]([event("somebody", ours.organization_id)])
-    assert not other.ended, "a key is no person"
-    person = await stage.streams.subscribe(msgspec.structs.replace(ours, kind="user"), JOB, 0)
-    stage.heard["people"]([event("somebody", ours.organization_id)])
-    assert person.ended
-    stage.heard["keys"]([])
-    assert other.ended, "anything may have changed"
-    assert len(await read(mine)) == 1
-
-
-async def test_there_are_so_many_and_places_are_given_back(stage: Stage) -> None:
-    ours = caller()
-    streams = [await stage.streams.subscribe(ours, JOB, 0) for _ in range(MOST_PER_CALLER)]
-    with pytest.raises(Unavailable):
-        await stage.streams.subscribe(ours, JOB, 0)
-    stage.streams.release(streams[0])
-    await stage.streams.subscribe(ours, JOB, 0)
-    stage.streams.drain()
-    assert all(stream.ended for stream in streams[1:])
-    with pytest.raises(Unavailable):
-        await stage.streams.subscribe(caller(), JOB, 0)
+        stage.write()
+        stage.heard["jobs"]([event("job_2"), event(JOB)])
+        assert b"line 2" in await anext(frames)
+        stage.state = "failed"
+        stage.heard["jobs"]([])
+        assert await anext(frames) == b'event: end\ndata: {"state":"failed"}\n\n'

@@ -411,3 +411,98 @@ async def test_a_job_that_ends_well_although_it_was_to_end_has_succeeded(bench: 
     ending = ending_of(run, 0.0)
     assert ending is not None
     assert ending.state == "succeeded"
+
+
+async def test_what_only_waits_can_be_let_go_and_goes_on_where_it_was(bench: Bench) -> None:
+    async def kind(context: JobContext) -> Any:
+        await context.step("first", bench.work("first"))
+        return await context.wait_for("a", "answers", code="person", message="Ada", timeout_seconds=3_600)
+
+    run = await bench.begin()
+    going = asyncio.ensure_future(bench.go_on(run, kind))
+    await eventually_async(lambda: run.resting, "waiting")
+    run.seconds = 4.0
+    assert run.let_go()
+    assert not run.let_go(), "once is enough"
+    with pytest.raises(asyncio.CancelledError):
+        await going
+    ending = ending_of(run, 1_000.0)
+    assert ending is not None
+    assert ending.rest is not None
+    assert (ending.state, ending.event, ending.rest.topics, ending.rest.steps) == (
+        "waiting",
+        "job.let_go",
+        ("answers",),
+        ("a",),
+    )
+    assert (ending.values["worker"], ending.values["strikes"], ending.values["ran_seconds"]) == (None, 0, 4.0)
+    assert (ending.values["due_at"], ending.values["topics"]) == (bench.clock.now() + 3_600, '["answers"]')
+    bench.desk.messages.append('{"n": 1}')
+    assert await bench.run(kind) == {"n": 1}
+    assert bench.done == ["first"]
+
+
+async def test_what_does_more_than_wait_cannot_be_let_go(bench: Bench) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def fail() -> None:
+        begun.set()
+        raise Unavailable("not now")
+
+    async def slow() -> None:
+        begun.set()
+        await go_on.wait()
+
+    async def other(context: JobContext, what: str) -> None:
+        match what:
+            case "step":
+                await context.step("slow", slow)
+            case "pause":
+                await context.step("fails", fail, retries=1, backoff=3_600)
+            case "nap":
+                begun.set()
+                await context.sleep("nap", 1.9)
+            case _:
+                context.occupied(1)
+                await slow()
+                context.occupied(-1)
+
+    for what in ("step", "pause", "nap", "outside"):
+        begun.clear()
+        go_on.clear()
+
+        async def kind(context: JobContext, what: str = what) -> Any:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(context.wait_for("a", "answers", code="person", message="Ada"))
+                await asyncio.sleep(0)
+                await other(context, what)
+
+        run = await bench.begin()
+        going = asyncio.ensure_future(bench.go_on(run, kind))
+        await begun.wait()
+        await eventually_async(lambda run=run: run.listens, "the wait")
+        await asyncio.sleep(0)
+        assert not run.let_go(), what
+        if what in ("step", "outside"):
+            go_on.set()
+            await eventually_async(lambda run=run: run.resting, what)
+        run.stop("cancelled")
+        await asyncio.gather(going, return_exceptions=True)
+
+
+async def test_what_fails_while_it_is_let_go_is_begun_again(bench: Bench) -> None:
+    async def kind(context: JobContext) -> Any:
+        try:
+            await context.wait_for("a", "answers", code="person", message="Ada")
+        except asyncio.CancelledError:
+            raise Unavailable("not now") from None
+
+    run = await bench.begin()
+    going = asyncio.ensure_future(bench.go_on(run, kind))
+    await eventually_async(lambda: run.resting, "waiting")
+    run.let_go()
+    with pytest.raises(Unavailable):
+        await going
+    ending = ending_of(run, 1_000.0)
+    assert ending is not None
+    assert (ending.state, ending.event, ending.rest) == ("queued", "job.released", None)

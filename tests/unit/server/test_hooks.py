@@ -18,7 +18,8 @@ class Firings:
     def __init__(self) -> None:
         self.delivered_: list[tuple[str, Mapping[str, str], bytes]] = []
 
-    async def delivered(self, trigger_id: str, headers: Mapping[str, str], body: bytes) -> Fired:
+    async def delivered(self, trigger_id: str, headers: Mapping[str, str], body: bytes, address: str) -> Fired:
+        assert address == "192.0.2.7"
         self.delivered_.append((trigger_id, headers, body))
         return Fired("run_1", repeated=False)
 
@@ -35,7 +36,7 @@ async def call(firings: Any, *parts: bytes, method: str = "POST", headers: Any =
         sent.append(message)
 
     scope: Any = {"path": "/hooks/trig_1", "method": method, "headers": list(headers)}
-    await Hooks(firings).answer(scope, receive, send)
+    await Hooks(firings, lambda _: "192.0.2.7").answer(scope, receive, send)
     return sent[0]["status"], json.loads(sent[1]["body"])
 
 

@@ -29,6 +29,7 @@ from polyforge.telemetry.hops import Hops
 from polyforge.telemetry.logs import get_logger
 from polyforge.tenancy.callers import Caller
 from polyforge.tenancy.idempotency.service import Claim, Idempotency, KeptAnswer, request_digest
+from polyforge.tenancy.limits.deposits import deposit_now
 
 EMBEDDINGS: Final = "/v1/embeddings"
 _PRICE: Final = re.compile(rb"price=(\d{1,18})")
@@ -173,7 +174,7 @@ class ModelCaller:
         hops = Hops()
         hops.marks += (hops.marks[0],) * 3
         job = Job(new_ulid(), caller, request, model, hops, self._clock.now(), deadline)
-        job.path, job.tags, job.read_chat = url, tags, how.read_chat
+        job.path, job.tags, job.read_chat, job.deposit = url, tags, how.read_chat, deposit_now()
         return job
 
 

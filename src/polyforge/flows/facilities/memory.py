@@ -10,6 +10,7 @@ from polyforge.database.database import Database
 from polyforge.database.scopes import Scope
 from polyforge.flows.document import Json
 from polyforge.flows.facilities.store import MemoryEditor, MemoryStore
+from polyforge.flows.running.sealing import Seals
 from polyforge.kernel.clock import Clock
 from polyforge.kernel.errors import Conflict, TooLarge
 from polyforge.tenancy.callers import Caller
@@ -34,15 +35,16 @@ _decode: Final = msgspec.json.Decoder(_Kept).decode
 class FlowMemory:
     """What each flow keeps, until it is over."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock, seals: Seals) -> None:
         self._database = database
         self._clock = clock
+        self._seals = seals
 
     async def recall(self, caller: Caller, flow_id: str, key: str) -> tuple[Json] | None:
         """What is kept under a key and not over."""
         scope = _scope(caller)
         async with self._database.read(scope) as session:
-            found = await MemoryStore(session, scope).find(_id(caller, flow_id, key), self._clock.now())
+            found = await MemoryStore(session, scope, self._seals).find(_id(caller, flow_id, key), self._clock.now())
         return None if found is None else (_decode(found).value,)
 
     async def keep(self, caller: Caller, flow_id: str, key: str, value: Json, *, seconds: float) -> None:
@@ -52,12 +54,12 @@ class FlowMemory:
             raise TooLarge(f"a value has {len(data)} bytes; at most {MOST_BYTES} are kept")
         scope, now = _scope(caller), self._clock.now()
         async with self._database.write(scope) as session:
-            editor = MemoryEditor(session, scope, self._database.dialect)
+            editor = MemoryEditor(session, scope, self._database.dialect, self._seals)
             id_ = _id(caller, flow_id, key)
             full = await editor.count(_prefix(caller), now) >= MOST_VALUES
             if full and await editor.find(id_, now) is None:
                 raise Conflict(f"flows of a project keep at most {MOST_VALUES} values; keep them for a shorter time")
-            await editor.keep(id_, data.decode(), now, now + seconds)
+            await editor.keep(id_, data.decode(), now, now + seconds, caller.user_id)
 
 
 def _scope(caller: Caller) -> Scope:

@@ -25,6 +25,7 @@ from polyforge.kernel.tasks import Task
 from polyforge.telemetry.hops import Hops
 from polyforge.tenancy.callers import Caller
 from polyforge.tenancy.idempotency.service import Idempotency
+from polyforge.tenancy.limits.deposits import deposit_now
 from polyforge.upstreams.streams import CanonicalStream
 
 _CHAT: Final = "/v1/chat/completions"
@@ -110,6 +111,7 @@ class FlowModels:
         hops.marks += (hops.marks[0],) * 3
         job = Job(new_ulid(), caller, request, model, hops, self._clock.now(), deadline)
         job.path, job.tags, job.read_chat, job.open_writer = _CHAT, tags, requests.read_chat, _open_writer
+        job.deposit = deposit_now()
         return job
 
 

@@ -7,6 +7,7 @@ from msgspec.structs import asdict, replace
 
 from polyforge.database.counting import take_number
 from polyforge.database.sessions import WriteSession
+from polyforge.database.texts import storable
 from polyforge.flows.document import Document
 from polyforge.flows.keeping.changing import (
     COUNTER,
@@ -114,7 +115,7 @@ class FlowService:
         scope, after = scope_of(caller), read_place(cursor)
         async with self._tools.database.read(scope) as session:
             store = FlowStore(session, scope)
-            rows = await store.page(limit + 1, after, search.replace("\0", "\ufffd"), archived=archived)
+            rows = await store.page(limit + 1, after, storable(search), archived=archived)
             aliases = await store.aliases(*(flow.id for flow in rows[:limit]))
         shown = [Shown(flow, [each for each in aliases if each.flow_id == flow.id]) for flow in rows[:limit]]
         last = rows[limit - 1] if len(rows) > limit else None

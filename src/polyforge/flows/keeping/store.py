@@ -1,27 +1,21 @@
 """All SQL of flows, of one project each."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import Collection, Sequence
+from typing import Final
 
-import msgspec
-from sqlalchemy import ColumnElement, Table, and_, func, or_
+from sqlalchemy import and_, func, or_
 
-from polyforge.database.scopes import Scope, ScopedReader, ScopedWriter
-from polyforge.database.sessions import Query, ReadSession, WriteSession
+from polyforge.database.records import RecordEditor, RecordStore
+from polyforge.database.sessions import Query
 from polyforge.flows.keeping.records import PREFIX, Alias, AliasChange, DraftRow, Flow, VersionInfo, is_flow_id, is_slug
 from polyforge.flows.keeping.tables import flow_alias_changes, flow_aliases, flow_drafts, flow_versions, flows
 from polyforge.tenancy.history.records import Place
 
-_Record = TypeVar("_Record", bound=msgspec.Struct)
 _TABLES: Final = (flow_alias_changes, flow_aliases, flow_versions, flow_drafts)
 
 
-class FlowStore:
+class FlowStore(RecordStore):
     """The flows of one project."""
-
-    def __init__(self, session: ReadSession, scope: Scope) -> None:
-        self._session = session
-        self._scope = scope
 
     async def find(self, name: str) -> Flow | None:
         """A flow by its id, or one that is not put away by its short name."""
@@ -130,34 +124,9 @@ class FlowStore:
         where = where if alias is None else and_(where, columns.alias == alias)
         return await self._all(flow_alias_changes, AliasChange, where, columns.id.desc(), limit)
 
-    def _reader(self, table: Table) -> ScopedReader:
-        return ScopedReader(self._session, self._scope, table)
 
-    async def _first(self, table: Table, kind: type[_Record], where: ColumnElement[bool]) -> _Record | None:
-        found = await self._all(table, kind, where, None, 1)
-        return found[0] if found else None
-
-    async def _all(
-        self,
-        table: Table,
-        kind: type[_Record],
-        where: ColumnElement[bool],
-        order: ColumnElement[Any] | None = None,
-        limit: int | None = None,
-    ) -> list[_Record]:
-        def refine(query: Query) -> Query:
-            return query.where(where).order_by(order).limit(limit)
-
-        wanted = [table.c[name] for name in kind.__struct_fields__]
-        return [kind(**row) for row in await self._reader(table).all(*wanted, refine=refine)]
-
-
-class FlowEditor(FlowStore):
+class FlowEditor(FlowStore, RecordEditor):
     """The same, to be changed."""
-
-    def __init__(self, session: WriteSession, scope: Scope) -> None:
-        super().__init__(session, scope)
-        self._writing = session
 
     async def touch(self, flow_id: str, now: float) -> None:
         """A flow counts as changed now."""
@@ -168,17 +137,20 @@ class FlowEditor(FlowStore):
         await self.change(flows, flows.c.id == flow_id, {"updated_at": flows.c.updated_at})
         return await self._first(flows, Flow, flows.c.id == flow_id)
 
-    async def add(self, table: Table, values: Mapping[str, Any]) -> None:
-        """A new row."""
-        await self._writer(table).insert(values)
-
-    async def change(self, table: Table, where: ColumnElement[bool], values: Mapping[str, Any]) -> int:
-        """Change rows; how many."""
-        return await self._writer(table).update(where, values)
-
-    async def remove(self, table: Table, where: ColumnElement[bool]) -> int:
-        """Remove rows; how many."""
-        return await self._writer(table).delete(where)
+    async def hold(self, versions: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Those of these versions, by flow, that there are; none of them is removed before this transaction ends."""
+        wanted = {flow_id for flow_id, _ in versions}
+        # Whoever removes one has changed its flow before. All in one order, so that nobody waits for one another.
+        await self._reader(flows).all(
+            flows.c.id,
+            refine=lambda query: query.where(flows.c.id.in_(wanted)).order_by(flows.c.id).with_for_update(read=True),
+        )
+        columns = flow_versions.c
+        named = and_(columns.flow_id.in_(wanted), columns.version.in_({version for _, version in versions}))
+        rows = await self._reader(flow_versions).all(
+            columns.flow_id, columns.version, refine=lambda query: query.where(named)
+        )
+        return {(row["flow_id"], row["version"]) for row in rows}.intersection(versions)
 
     async def forget(self, flow_id: str) -> None:
         """Remove a flow with everything that belongs to it."""
@@ -192,6 +164,3 @@ class FlowEditor(FlowStore):
         if len(last) == most:
             columns = flow_alias_changes.c
             await self.remove(flow_alias_changes, and_(columns.flow_id == flow_id, columns.id < last[-1].id))
-
-    def _writer(self, table: Table) -> ScopedWriter:
-        return ScopedWriter(self._writing, self._scope, table)

@@ -1,15 +1,15 @@
 """Routes of flows that others use: run one, see what it takes, publish it, take it away as a script."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from functools import partial
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import AfterValidator, BaseModel
-from starlette.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import Receive
 
+from polyforge.database.texts import storable
 from polyforge.flows.keeping.records import FlowVersion
 from polyforge.flows.keeping.service import FlowService
 from polyforge.flows.publishing.openapi import openapi_of
@@ -34,6 +34,7 @@ from polyforge.flows.running.records import FlowRun
 from polyforge.kernel.errors import Unavailable
 from polyforge.kernel.money import from_usd
 from polyforge.tenancy.callers import Caller
+from polyforge.tenancy.frames import StreamFrames
 from polyforge.tenancy.permission import Permission
 
 Reader = Annotated[Caller, Depends(Permission("flows:read"))]
@@ -43,7 +44,7 @@ Reference = Annotated[
     str, Path(max_length=140, description="`FLOW`, `FLOW@ALIAS` or `FLOW@VERSION`; FLOW is an id or a short name.")
 ]
 FlowName = Annotated[str, Path(max_length=64, description="Its id or its short name.")]
-AliasName = Annotated[str, Path(max_length=64), AfterValidator(lambda alias: alias.replace("\0", "\ufffd"))]
+AliasName = Annotated[str, Path(max_length=64), AfterValidator(storable)]
 IdempotencyKey = Annotated[
     str | None,
     Header(
@@ -70,27 +71,6 @@ _DOCUMENT: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
-class PublishedFrames(StreamingResponse):
-    """Server-sent events for as long as the caller stays; the last, `run`, says what came of the run."""
-
-    media_type = "text/event-stream"
-
-    def __init__(
-        self, streams: Streams, stream: Stream, end: Callable[[], Awaitable[BaseModel]], headers: Mapping[str, str]
-    ) -> None:
-        told = {"cache-control": "no-cache", "x-accel-buffering": "no", **headers}
-        super().__init__(_with_end(stream, end), headers=told)
-        self._streams = streams
-        self._stream = stream
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer."""
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            self._streams.release(self._stream)
-
-
 def router(
     flows: FlowService, publishing: PublishingService, runs: Runs, streams: Streams, waiters: RunWaiters, site: str
 ) -> APIRouter:
@@ -111,7 +91,8 @@ def _add_running(routes: APIRouter, flows: FlowService, runs: Runs, streams: Str
         run = await _begun(caller, flows, runs, reference, body, idempotency_key)
         if body.mode == "stream" and (stream := await _stream(caller, streams, run)) is not None:
             headers = {"location": f"/api/v1/flow-runs/{run.id}"}
-            return PublishedFrames(streams, stream, partial(_ended, caller, runs, run), headers)
+            told = _with_end(stream, partial(_ended, caller, runs, run))
+            return StreamFrames(streams, stream, content=told, headers=headers)
         if body.mode == "sync":
             run = await waiters.wait(caller, run, body.timeout_seconds, partial(_left, request.receive))
         view = await _told(caller, runs, run)
@@ -196,6 +177,7 @@ async def _ended(caller: Caller, runs: Runs, run: FlowRun) -> PublishedRunView:
 
 
 async def _with_end(stream: Stream, end: Callable[[], Awaitable[BaseModel]]) -> AsyncGenerator[bytes]:
+    """A stream; unless it is ended before, the last event, `run`, says what came of the run."""
     async for frame in stream.frames():
         yield frame
     if not stream.ended:

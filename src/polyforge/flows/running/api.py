@@ -4,9 +4,8 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Response
 from pydantic import AfterValidator
-from starlette.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
 
+from polyforge.database.texts import storable
 from polyforge.flows.running.approvals import Answer, ApprovalService
 from polyforge.flows.running.contract import FlowVersions
 from polyforge.flows.running.records import ApprovalState, RunState
@@ -31,11 +30,11 @@ from polyforge.flows.running.schemas import (
 )
 from polyforge.flows.running.service import RunService
 from polyforge.flows.running.store import RunFilter
-from polyforge.flows.running.streams import RunStream, RunStreams
+from polyforge.flows.running.streams import RunStreams
 from polyforge.kernel.clock import utc
-from polyforge.kernel.errors import Invalid
 from polyforge.kernel.money import from_usd
 from polyforge.tenancy.callers import Caller, Origin
+from polyforge.tenancy.frames import StreamFrames, place_of
 from polyforge.tenancy.permission import Open, Permission
 
 LAST_SEQUENCE: Final = 2**31 - 1
@@ -43,44 +42,20 @@ _FRAMES: Final[dict[int | str, dict[str, Any]]] = {200: {"content": {"text/event
 _VALUE: Final[dict[int | str, dict[str, Any]]] = {200: {"content": {"application/json": {}}}}
 
 
-def _clean(value: str) -> str:
-    """As the database can be asked for it: PostgreSQL takes no NUL."""
-    return value.replace("\0", "\ufffd")
-
-
 Reader = Annotated[Caller, Depends(Permission("flows:read"))]
 Runner = Annotated[Caller, Depends(Permission("flows:run"))]
 Decider = Annotated[Caller, Depends(Permission("approvals:decide"))]
 Anybody = Annotated[Origin, Depends(Open())]
 Limit = Annotated[int, Query(ge=1, le=MAX_PAGE)]
-Cursor = Annotated[str, Query(max_length=64), AfterValidator(_clean)]
-RunId = Annotated[str, Path(max_length=64), AfterValidator(_clean)]
-ApprovalId = Annotated[str, Path(max_length=64), AfterValidator(_clean)]
-Filter = Annotated[str | None, Query(max_length=64), AfterValidator(lambda value: value and _clean(value))]
+Cursor = Annotated[str, Query(max_length=64), AfterValidator(storable)]
+RunId = Annotated[str, Path(max_length=64), AfterValidator(storable)]
+ApprovalId = Annotated[str, Path(max_length=64), AfterValidator(storable)]
+Filter = Annotated[str | None, Query(max_length=64), AfterValidator(lambda value: value and storable(value))]
 Token = Annotated[str, Query(max_length=8_000, description="As the link has it.")]
 LastId = Annotated[
     str | None, Header(max_length=19, description="Go on after the one with this id, as browsers say it on resuming.")
 ]
 After = Annotated[int | None, Query(ge=0, le=LAST_SEQUENCE, description="The same, for who cannot set headers.")]
-
-
-class RunFrames(StreamingResponse):
-    """Server-sent events for as long as the caller stays."""
-
-    media_type = "text/event-stream"
-
-    def __init__(self, streams: RunStreams, stream: RunStream) -> None:
-        headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
-        super().__init__(stream.frames(), headers=headers)
-        self._streams = streams
-        self._stream = stream
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer."""
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            self._streams.release(self._stream)
 
 
 def runs_router(runs: RunService, streams: RunStreams, versions: FlowVersions) -> APIRouter:
@@ -131,17 +106,18 @@ def _add_reading(routes: APIRouter, runs: RunService, streams: RunStreams) -> No
 
     @routes.get("/{run_id}/values/{name}", response_class=Response, responses=_VALUE)
     async def get_flow_run_value(
-        caller: Reader, run_id: RunId, name: Annotated[str, Path(max_length=64), AfterValidator(_clean)]
+        caller: Reader, run_id: RunId, name: Annotated[str, Path(max_length=64), AfterValidator(storable)]
     ) -> Response:
         """The outputs of a node that are too long for its event, which names them as `stored`."""
         return Response(await runs.value(caller, run_id, name), media_type="application/json")
 
-    @routes.get("/{run_id}/events", status_code=200, response_class=RunFrames, responses=_FRAMES)
+    @routes.get("/{run_id}/events", status_code=200, response_class=StreamFrames, responses=_FRAMES)
     async def follow_flow_run(
         caller: Reader, run_id: RunId, after: After = None, last_event_id: LastId = None
-    ) -> RunFrames:
+    ) -> StreamFrames:
         """Follow a run as server-sent events, from its beginning or after one; `end` with its state once it is over."""
-        return RunFrames(streams, await streams.subscribe(caller, run_id, _place(after, last_event_id)))
+        place = place_of(after, last_event_id, LAST_SEQUENCE) or 0
+        return StreamFrames(streams, await streams.subscribe(caller, run_id, place))
 
 
 def _add_changing(routes: APIRouter, runs: RunService, versions: FlowVersions) -> None:
@@ -195,17 +171,24 @@ def approvals_router(approvals: ApprovalService, site: str) -> APIRouter:
     async def create_approval_link(
         caller: Decider, approval_id: ApprovalId, body: ApprovalLinkBody
     ) -> ApprovalLinkView:
-        """A link with which anybody decides in the caller's name, once; POST the decision to it."""
+        """A link with which anybody decides in the caller's name, once: a page for people, an address for programs."""
         token, until = await approvals.link(caller, approval_id, body.seconds)
         url = f"{site}/api/v1/auth/approvals/{approval_id}/decide?token={token}"
-        return ApprovalLinkView(url=url, expires_at=utc(until))
+        page = f"{site}/auth/approval#id={approval_id}&token={token}"
+        return ApprovalLinkView(page=page, url=url, expires_at=utc(until))
 
     return routes
 
 
 def approval_links_router(approvals: ApprovalService) -> APIRouter:
-    """The route that links lead to: nobody has signed in there."""
+    """The routes that links lead to: nobody has signed in there."""
     routes = APIRouter(prefix="/api/v1/auth/approvals", tags=["approvals"])
+
+    @routes.get("/{approval_id}")
+    async def get_approval_by_link(origin: Anybody, approval_id: ApprovalId, token: Token) -> ApprovalView:
+        """What a link is for, for as long as it can be decided."""
+        del origin
+        return approval_of(await approvals.shown_by_link(token, approval_id))
 
     @routes.post("/{approval_id}/decide")
     async def decide_by_link(
@@ -220,14 +203,3 @@ def approval_links_router(approvals: ApprovalService) -> APIRouter:
 
 def _answer_of(body: DecisionBody) -> Answer:
     return Answer(body.decision, body.values, body.reason)
-
-
-def _place(after: int | None, last_event_id: str | None) -> int:
-    """After which event to go on."""
-    if after is not None:
-        return after
-    if last_event_id is None or last_event_id == "":
-        return 0
-    if not last_event_id.isascii() or not last_event_id.isdigit() or int(last_event_id) > LAST_SEQUENCE:
-        raise Invalid("is no id of an event", param="last-event-id")
-    return int(last_event_id)

@@ -13,6 +13,7 @@ from polyforge.flows.running.executor import TOPIC
 from polyforge.flows.running.links import ApprovalLinks
 from polyforge.flows.running.pages import scope_of
 from polyforge.flows.running.records import APPROVAL_PREFIX, Approval, ApprovalState
+from polyforge.flows.running.sealing import Seals
 from polyforge.flows.running.store import RunEditor, RunStore
 from polyforge.jobs.notes import storable
 from polyforge.jobs.service import JobService
@@ -56,6 +57,7 @@ class ApprovalService:
         standing: Standing,
         clock: Clock,
         recorder: Recorder,
+        seals: Seals,
     ) -> None:
         self._database = database
         self._jobs = jobs
@@ -64,6 +66,7 @@ class ApprovalService:
         self._standing = standing
         self._clock = clock
         self._recorder = recorder
+        self._seals = seals
 
     async def page(
         self,
@@ -82,7 +85,7 @@ class ApprovalService:
         scope, found, before = scope_of(caller), list[Approval](), cursor
         for _ in range(_MOST_PAGES):
             async with self._database.read(scope) as session:
-                rows = await RunStore(session, scope).approvals(_PAGE, before, states, run_id)
+                rows = await RunStore(session, scope, self._seals).approvals(_PAGE, before, states, run_id)
             found += [row for row in rows if names is None or names.intersection(row.assignees)]
             if len(rows) < _PAGE or len(found) > limit:
                 before = None
@@ -96,7 +99,7 @@ class ApprovalService:
         scope, found = scope_of(caller), None
         if is_approval_id(approval_id):
             async with self._database.read(scope) as session:
-                found = await RunStore(session, scope).approval(approval_id)
+                found = await RunStore(session, scope, self._seals).approval(approval_id)
         if found is None:
             raise NotFound(f"there is no approval {approval_id[:40]!r}")
         return found
@@ -116,7 +119,7 @@ class ApprovalService:
             "decided_at": now,
         }
         async with self._database.write(scope) as session:
-            editor = RunEditor(session, scope)
+            editor = RunEditor(session, scope, self._seals)
             if not await editor.decide(approval_id, state, **values):
                 raise Conflict("it is settled already; look at it again")
             run = await editor.find(approval.run_id)
@@ -134,6 +137,11 @@ class ApprovalService:
         approval = await self._decidable(caller, approval_id)
         until = min(approval.expires_at, self._clock.now() + min(seconds, MAX_LINK_SECONDS))
         return self._links.make(caller, approval_id, frozenset({DECIDE, ADMIN}), until), until
+
+    async def shown_by_link(self, token: str, approval_id: str) -> Approval:
+        """What a link is for; WrongCredentials for a wrong one, Conflict once there is nothing to decide any more."""
+        claims = self._links.read(token, approval_id)
+        return await self._decidable(await self._standing.confirmed(claims.caller), approval_id)
 
     async def decide_by_link(self, token: str, approval_id: str, answer: Answer) -> Approval:
         """Decide in the name of who made a link, as they stand now; WrongCredentials for a wrong one."""

@@ -7,29 +7,44 @@ import msgspec
 
 from polyforge.flows.document import Json
 from polyforge.flows.plan import Path
+from polyforge.flows.running.ceilings import Ceiling
 from polyforge.flows.running.contract import Facilities, Level
 from polyforge.flows.running.notes import RunNotes
 from polyforge.flows.running.records import Decision, NodeFailed, Question, RunError, Site
 from polyforge.kernel.errors import PolyforgeError
 from polyforge.kernel.money import Micros, to_usd
 from polyforge.tenancy.callers import Caller
+from polyforge.tenancy.limits.deposits import Deposit
 
 CurrentCaller = Callable[[], Awaitable[Caller]]
 """Who the run acts for, as they stand now; Denied once they may not act any more."""
 
 
 class Money:
-    """What a run has spent, `before` in earlier attempts, and what it may spend."""
+    """What a run has spent, `before` in earlier attempts, and what it may spend, which its `ceiling` holds."""
 
-    def __init__(self, most: Micros | None, before: Micros = 0) -> None:
+    def __init__(self, most: Micros | None, before: Micros = 0, ceiling: Ceiling | None = None) -> None:
         self._most = most
         self._before = before
         """Of what was spent before, what no step accounted for yet."""
+        self._ceiling = None if most is None else ceiling
         self.spent: Micros = before
+
+    @property
+    def deposit(self) -> Deposit | None:
+        """What calls of its nodes draw on."""
+        return None if self._ceiling is None else self._ceiling.deposit
+
+    async def begin(self) -> None:
+        """Have what may still be spent held; NodeFailed, which nothing deals with, where there is no room."""
+        if self._ceiling is not None and self._most is not None:
+            await self._ceiling.begin(self._most - self.spent)
 
     def spend(self, micros: Micros) -> None:
         """So much more was spent."""
         self.spent += max(0, micros)
+        if self._ceiling is not None and self._most is not None:
+            self._ceiling.keep_to(self._most - self.spent)
 
     def account(self, micros: Micros) -> None:
         """A step that an earlier attempt completed cost so much, which counts once."""

@@ -5,8 +5,8 @@ that something else comes after, that is kept too.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any, Final, cast
 
@@ -66,7 +66,11 @@ class Execution:
     async def run(self) -> dict[str, Json]:
         """Run it to its end; its outputs. NodeFailed where it fails."""
         scene = Scene(self._order.plans[self._order.version], self._order.inputs, {})
-        return await self._scene(scene, keeps=False)
+        self._context.occupied(1)
+        try:
+            return await self._scene(scene, keeps=False)
+        finally:
+            self._context.occupied(-1)
 
     async def _scene(self, scene: Scene, *, keeps: bool) -> dict[str, Json]:
         await self._body(scene, scene.plan.body, Frame((), (), keeps=keeps))
@@ -80,12 +84,30 @@ class Execution:
             done = await self._part(scene, part, frame)
             self._steps.passed(scene)
             for following in board.settle(part.id, done):
-                group.create_task(go(following))
+                begin(go(following))
 
-        with _one_failure():
-            async with asyncio.TaskGroup() as group:
-                for part in board.start():
-                    group.create_task(go(part))
+        async with self._side_by_side() as begin:
+            for part in board.start():
+                begin(go(part))
+
+    @asynccontextmanager
+    async def _side_by_side(self) -> "AsyncGenerator[Callable[[Coroutine[Any, Any, None]], None]]":
+        """What is begun here goes on at the same time; the first failure ends all of it, and is told alone.
+
+        Each is something that goes on in the job, and who only waits for them is nothing.
+        """
+
+        def begin(work: Coroutine[Any, Any, None]) -> None:
+            self._context.occupied(1)
+            group.create_task(work).add_done_callback(lambda _: self._context.occupied(-1))
+
+        self._context.occupied(-1)
+        try:
+            with _one_failure():
+                async with asyncio.TaskGroup() as group:
+                    yield begin
+        finally:
+            self._context.occupied(1)
 
     def _skipped(self, scene: Scene, part: Part, frame: Frame) -> None:
         here = scene.here(part.id, frame)
@@ -111,7 +133,7 @@ class Execution:
         except NodeFailed:
             raise
         except PolyforgeError as error:
-            raise self._steps.failed(RunError.of(error, here.node, here.path)) from error
+            raise self._steps.failed(RunError.of(error, here.node, here.path), again=frame.keeps) from error
 
     # What goes in and comes out
 
@@ -193,12 +215,15 @@ class Execution:
 
     @contextmanager
     def _waiting(self) -> Generator[None]:
-        """A node waits for as long as the block runs."""
+        """A node waits for as long as the block runs, and longer where the job is let go meanwhile."""
         self._notes.waits(1)
+        self._context.occupied(-1)
         try:
             yield
         finally:
-            self._notes.waits(-1)
+            self._context.occupied(1)
+            if not self._context.released:
+                self._notes.waits(-1)
 
     # Loops
 
@@ -217,10 +242,9 @@ class Execution:
                 # A loop whose nodes are all kept, or skipped, would hold up everything else of this worker.
                 await asyncio.sleep(0)
 
-        with _one_failure():
-            async with asyncio.TaskGroup() as group:
-                for _ in range(min(loop.parallel, len(items))):
-                    group.create_task(go())
+        async with self._side_by_side() as begin:
+            for _ in range(min(loop.parallel, len(items))):
+                begin(go())
         collected = {
             name: [kept[number][name] for number in sorted(kept) if name in kept[number]] for name in loop.collect
         }
@@ -282,7 +306,8 @@ class Execution:
         inputs = await self._supply.inputs(scene, step, frame, await self._steps.chosen(scene, step, frame))
         _, version = self._order.pinned[scene.plan.version][step.params["flow"]["$ref"]]
         keeps = frame.keeps or step.retries > 0 or step.on_error != "fail"
-        self._notes.event("node.started", here.node, here.path, version=version)
+        if not self._notes.said("node.started", here.node, here.path):
+            self._notes.event("node.started", here.node, here.path, version=version)
         done = SKIPPED
         for turn in range(step.retries + 1):
             prefix = f"{name}~{turn}/" if turn else f"{name}/"
@@ -296,7 +321,8 @@ class Execution:
                 if failed.fatal or (last and step.on_error == "fail"):
                     # What failed inside was told of there.
                     own = failed.error.node == here.node
-                    raise self._steps.failed(failed.error, fatal=failed.fatal) if own else failed from None
+                    told = partial(self._steps.failed, failed.error, fatal=failed.fatal, again=frame.keeps)
+                    raise told() if own else failed from None
                 if last:
                     done = dealt_with(step, failed.error)
             else:

@@ -11,6 +11,7 @@ from polyforge.flows.document import Document, Json
 from polyforge.flows.nodetypes import NodeTypes
 from polyforge.flows.plan import Plan, compile_plan
 from polyforge.flows.running.calls import Money
+from polyforge.flows.running.ceilings import Budgets, Ceiling
 from polyforge.flows.running.contract import Facilities, Runners
 from polyforge.flows.running.executor import Execution
 from polyforge.flows.running.frames import Done
@@ -27,6 +28,7 @@ from polyforge.flows.running.records import (
 )
 from polyforge.flows.running.rerun import stale, taken_over
 from polyforge.flows.running.scene import Order, Tools
+from polyforge.flows.running.sealing import Seals
 from polyforge.flows.running.settings import RunSettings
 from polyforge.flows.running.store import RunEditor, RunStore
 from polyforge.flows.running.tables import flow_runs
@@ -67,6 +69,9 @@ class RunTools(msgspec.Struct, frozen=True):
     facilities: Facilities
     current: Current
     clock: Clock
+    seals: Seals
+    budgets: Budgets | None = None
+    """Where what runs may cost is held; None: nowhere."""
     ended: Callable[[str], None] = lambda outcome: None
     """Told how each run ended."""
     seen: Callable[[str, float], None] = lambda kind, seconds: None
@@ -80,17 +85,19 @@ class FlowRunKind:
 
     def __init__(self, tools: RunTools) -> None:
         self._tools = tools
+        self._pages = RunPages(tools.database, tools.seals)
 
     async def run(self, context: JobContext) -> Any:
         """Run one to its end, or as far as it gets."""
-        return await _Attempt(self._tools, context).run()
+        return await _Attempt(self._tools, self._pages, context).run()
 
 
 class _Attempt:
     """One attempt at a run."""
 
-    def __init__(self, tools: RunTools, context: JobContext) -> None:
+    def __init__(self, tools: RunTools, pages: RunPages, context: JobContext) -> None:
         self._tools = tools
+        self._pages = pages
         self._context = context
         self._caller = context.job.caller
         self._scope = scope_of(self._caller)
@@ -122,7 +129,7 @@ class _Attempt:
         """The run, which goes on from now on, where it failed before too."""
         not_over = flow_runs.c.state != "succeeded"
         async with self._tools.database.write(self._scope) as session:
-            editor = RunEditor(session, self._scope)
+            editor = RunEditor(session, self._scope, self._tools.seals)
             run = await editor.find(self._id)
             if run is None:
                 raise NotFound(f"there is no run {self._id!r} any more")
@@ -135,17 +142,21 @@ class _Attempt:
 
     async def _notes(self, run: FlowRun) -> RunNotes:
         async with self._tools.database.read(self._scope) as session:
-            said = await RunStore(session, self._scope).said(run.id)
-        pages = RunPages(self._tools.database, self._scope, run.id)
+            said = await RunStore(session, self._scope, self._tools.seals).said(run.id)
+        pages = self._pages.of(self._scope, run.id)
         notes = RunNotes(pages, self._tools.clock, said, self._tools.settings.max_events)
         notes.cost = run.cost_micros
         notes.event("run.started")
         return notes
 
     async def _outputs(self, run: FlowRun, notes: RunNotes) -> dict[str, Json]:
-        money = Money(run.max_cost_micros, run.cost_micros)
+        ceiling = Ceiling(self._tools.budgets, self._now)
+        money = Money(run.max_cost_micros, run.cost_micros, ceiling)
         execution = Execution(await self._order(run), self._run_tools(), self._context, notes, money, self._now)
-        return await execution.run()
+        try:
+            return await execution.run()
+        finally:
+            ceiling.release()
 
     def _run_tools(self) -> Tools:
         tools = self._tools
@@ -153,9 +164,9 @@ class _Attempt:
             types=tools.types,
             runners=tools.runners,
             facilities=tools.facilities,
-            approvals=RunApprovals(tools.database, tools.clock),
+            approvals=RunApprovals(tools.database, tools.clock, tools.seals),
             values=self._values,
-            results=RunResults(tools.database, tools.clock, tools.settings.result_days),
+            results=RunResults(tools.database, tools.clock, tools.settings.result_days, tools.seals),
             clock=tools.clock,
             at_once=tools.settings.nodes_at_once,
             seen=tools.seen,
@@ -185,7 +196,7 @@ class _Attempt:
 
     async def _parent(self, run_id: str) -> FlowRun | None:
         async with self._tools.database.read(self._scope) as session:
-            return await RunStore(session, self._scope).find(run_id)
+            return await RunStore(session, self._scope, self._tools.seals).find(run_id)
 
     async def _taken(self, run: FlowRun, document: Document, parent: FlowRun) -> Mapping[str, Done]:
         """What counts of an earlier run; nothing where that is gone meanwhile, or everything is to run again."""
@@ -194,7 +205,7 @@ class _Attempt:
         before = await self._document(parent.flow_id, parent.version)
         again = await asyncio.to_thread(stale, before, document, parent.inputs, run.inputs, run.targets)
         async with self._tools.database.read(self._scope) as session:
-            results = await RunStore(session, self._scope).results(parent.id)
+            results = await RunStore(session, self._scope, self._tools.seals).results(parent.id)
         again |= {name for name, node in document.nodes.items() if _calls_another(node.type, run, parent)}
         return taken_over(results, again)
 

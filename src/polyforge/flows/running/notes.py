@@ -121,6 +121,10 @@ class RunNotes:
         self._waits += change
         self._stir.set()
 
+    def said(self, type_: EventType, node: str, path: str) -> bool:
+        """Whether an earlier attempt told of this, or this one did of what is told of once."""
+        return (type_, node, path) in self._once
+
     def event(self, type_: EventType, node: str = "", path: str = "", **payload: Any) -> None:
         """Something happened."""
         key = (type_, node, path)
@@ -170,28 +174,36 @@ class RunNotes:
             self._stir.clear()
             self._put_texts_together()
             events, self._waiting, size, self._bytes = self._still_true(), [], self._bytes, 0
-            over = [place for place in self._over | self._again if place in self._tokens]
-            removed = tuple(seq for place in over for seq in self._tokens[place])
+            ended = self._over | self._again
+            removed = tuple(seq for place in ended for seq in self._tokens.get(place, ()))
+            page = Page(tuple(events), removed, self.state, self.cost, self._ending)
+            writing = asyncio.ensure_future(self._pages.write(page))
             try:
-                page = Page(tuple(events), removed, self.state, self.cost, self._ending)
-                seqs = await self._pages.write(page)
-            except PolyforgeError as error:
-                self._waiting, self._bytes = events + self._waiting, self._bytes + size
-                self._note_failure(error.message)
-                return False
-            except BaseException:
-                self._waiting, self._bytes = events + self._waiting, self._bytes + size
-                raise
-            self._failing = False
-            self._left += len(removed)
-            for place in over:
-                del self._tokens[place]
-            self._over.clear()
-            self._again.clear()
-            for event, seq in zip(events, seqs, strict=True):
-                if event.type == "node.token":
-                    self._tokens.setdefault((event.node, event.path), []).append(seq)
-        return True
+                await _outcome(writing)
+            finally:
+                if _failed(writing):
+                    self._waiting, self._bytes = events + self._waiting, self._bytes + size
+                else:
+                    self._written(events, writing.result(), ended, len(removed))
+            error = writing.exception()
+            if error is None:
+                return True
+            if not isinstance(error, PolyforgeError):
+                raise error
+            self._note_failure(error.message)
+        return False
+
+    def _written(self, events: Sequence[NewEvent], seqs: Sequence[int], ended: set[Place], removed: int) -> None:
+        self._failing = False
+        self._left += removed
+        for place in ended:
+            self._tokens.pop(place, None)
+        # What ended while this was written is still to be dealt with.
+        self._over -= ended
+        self._again -= ended
+        for event, seq in zip(events, seqs, strict=True):
+            if event.type == "node.token":
+                self._tokens.setdefault((event.node, event.path), []).append(seq)
 
     def _still_true(self) -> list[NewEvent]:
         """What waits, without the texts of nodes whose result is there."""
@@ -220,3 +232,16 @@ class RunNotes:
             _log.warning("events of a run cannot be written for now", reason=reason)
         self._failing = True
         self._stir.set()
+
+
+async def _outcome(writing: asyncio.Future[Sequence[int]]) -> None:
+    """Wait until a page is written or is not, also where nobody wants to wait any more: it counts all the same."""
+    try:
+        await asyncio.wait({writing})
+    except asyncio.CancelledError:
+        await asyncio.wait({writing})
+        raise
+
+
+def _failed(writing: asyncio.Future[Sequence[int]]) -> bool:
+    return not writing.done() or writing.cancelled() or writing.exception() is not None

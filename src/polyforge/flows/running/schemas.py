@@ -176,7 +176,8 @@ class ApprovalLinkBody(BaseModel):
 class ApprovalLinkView(BaseModel):
     """A link with which anybody decides in the name of who made it, once."""
 
-    url: str
+    page: str = Field(description="For people: a page with the question and its form.")
+    url: str = Field(description="For programs: POST the decision here.")
     expires_at: datetime
 
 

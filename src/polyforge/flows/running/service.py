@@ -10,11 +10,14 @@ from msgspec.structs import replace
 
 from polyforge.database.database import Database
 from polyforge.flows.document import Json
+from polyforge.flows.keeping.store import FlowEditor
 from polyforge.flows.nodetypes import NodeTypes
 from polyforge.flows.plan import compile_plan
 from polyforge.flows.problems import refuse
+from polyforge.flows.running.ceilings import Budgets, check_room
 from polyforge.flows.running.contract import FlowVersion, FlowVersions
 from polyforge.flows.running.interface import check_inputs
+from polyforge.flows.running.leaving import end_as_its_job
 from polyforge.flows.running.pages import RunValues, scope_of
 from polyforge.flows.running.pinning import pin
 from polyforge.flows.running.records import (
@@ -24,15 +27,14 @@ from polyforge.flows.running.records import (
     RUN_PREFIX,
     UNFINISHED,
     FlowRun,
-    RunError,
     RunEvent,
     Site,
     StoredOutputs,
     Trigger,
 )
+from polyforge.flows.running.sealing import Seals
 from polyforge.flows.running.settings import RunSettings
 from polyforge.flows.running.store import RunEditor, RunFilter, RunStore
-from polyforge.flows.running.tables import flow_runs
 from polyforge.flows.validating import check
 from polyforge.jobs.records import Job, NewJob
 from polyforge.jobs.service import JobService
@@ -70,6 +72,8 @@ class RunService:
         values: RunValues,
         clock: Clock,
         recorder: Recorder,
+        seals: Seals,
+        budgets: Budgets | None = None,
     ) -> None:
         self._settings = settings
         self._database = database
@@ -79,6 +83,8 @@ class RunService:
         self._values = values
         self._clock = clock
         self._recorder = recorder
+        self._seals = seals
+        self._budgets = budgets
         self._checked: dict[str, None] = {}
 
     async def start(
@@ -98,7 +104,7 @@ class RunService:
 
         With a key it is begun once: whoever repeats it gets that run, IdempotencyKeyReused where they ask another.
         `reference` is how the caller names the version; what it means may change before they repeat it.
-        RateLimited when too many runs of the project are unfinished.
+        RateLimited when too many runs of the project are unfinished, BudgetSpent when what it may cost cannot be held.
         """
         authorize(caller, PERMISSION)
         check_inputs(version.document.interface, inputs)
@@ -107,6 +113,7 @@ class RunService:
         key, request = _key(caller, trigger, idempotency_key), _request(trigger, named, inputs, max_cost, targets)
         if key is not None and (known := await self._keyed(caller, key, request)) is not None:
             return known
+        await check_room(self._budgets, caller, max_cost)
         if version.version not in self._checked:
             await asyncio.to_thread(self._check_runs, version)
         pins = await pin(self._versions, caller, version)
@@ -158,13 +165,12 @@ class RunService:
         scope, run_id = scope_of(caller), values["id"]
         new = NewJob(kind=KIND, title=f"run of {values['flow_name']}"[:100], args={"run": run_id}, queue=QUEUE)
         async with self._database.write(scope) as session:
-            editor = RunEditor(session, scope)
+            editor = RunEditor(session, scope, self._seals)
             # Looked at again, since this transaction is the one that counts.
             if key is not None and (found := await editor.keyed(key)) is not None:
                 return _same(found, request)
-            if await editor.reaches(self._settings.max_unfinished):
-                most = self._settings.max_unfinished
-                raise RateLimited(f"{most} runs of this project wait or run, which is the most", retry_after=30.0)
+            await self._check_places(editor)
+            await _hold(FlowEditor(session, scope), values)
             subject = _subject(run_id, caller)
             told = {"flow": values["flow_id"], "version": values["version"], "trigger": values["trigger_kind"]}
             await self._recorder.noted(session, caller, "flow_run.started", subject, told)
@@ -174,8 +180,11 @@ class RunService:
 
     async def get(self, caller: Caller, run_id: str) -> FlowRun:
         """One run as it is now; NotFound for one that the caller's project does not have."""
-        run = await self._find(caller, run_id)
-        return run if run.finished else await self._as_its_job(caller, run)
+        scope = scope_of(caller)
+        async with self._database.read(scope) as session:
+            run = await _existing(RunStore(session, scope, self._seals), run_id)
+            job = None if run.finished else await self._jobs.find_within(session, caller, run.job_id)
+        return run if job is None else await self._as_its_job(caller, run, job)
 
     async def page(
         self, caller: Caller, limit: int, cursor: str | None, which: RunFilter
@@ -185,7 +194,7 @@ class RunService:
             raise Invalid("the cursor is not one that a list gave", param="cursor")
         scope = scope_of(caller)
         async with self._database.read(scope) as session:
-            found = await RunStore(session, scope).page(limit + 1, cursor, which)
+            found = await RunStore(session, scope, self._seals).page(limit + 1, cursor, which)
         return found[:limit], found[limit - 1].id if len(found) > limit else None
 
     async def wait(self, caller: Caller, run_id: str, seconds: float) -> FlowRun:
@@ -210,7 +219,7 @@ class RunService:
         await self._find(caller, run_id)
         scope = scope_of(caller)
         async with self._database.read(scope) as session:
-            return await RunStore(session, scope).events(run_id, after, limit)
+            return await RunStore(session, scope, self._seals).events(run_id, after, limit)
 
     async def events(self, caller: Caller, run_id: str, after: int) -> AsyncGenerator[RunEvent]:
         """What happened in a run after the event `after`, and what happens, until it is over."""
@@ -293,50 +302,29 @@ class RunService:
     async def _taken(self, caller: Caller, flow_id: str, version: str | None) -> str | None:
         scope = scope_of(caller)
         async with self._database.read(scope) as session:
-            run_id = await RunStore(session, scope).taking(flow_id, version)
+            run_id = await RunStore(session, scope, self._seals).taking(flow_id, version)
         return None if run_id is None else f"the run {run_id} takes it and is not over; wait for it, or cancel it"
 
     async def _find(self, caller: Caller, run_id: str) -> FlowRun:
-        scope, found = scope_of(caller), None
-        if is_run_id(run_id):
-            async with self._database.read(scope) as session:
-                found = await RunStore(session, scope).find(run_id)
-        if found is None:
-            raise NotFound(f"there is no run {run_id[:40]!r}")
-        return found
+        scope = scope_of(caller)
+        async with self._database.read(scope) as session:
+            return await _existing(RunStore(session, scope, self._seals), run_id)
 
     async def _keyed(self, caller: Caller, key: str, request: str) -> FlowRun | None:
         scope = scope_of(caller)
         async with self._database.read(scope) as session:
-            found = await RunStore(session, scope).keyed(key)
+            found = await RunStore(session, scope, self._seals).keyed(key)
         return None if found is None else await self.get(caller, _same(found, request).id)
 
-    async def _as_its_job(self, caller: Caller, run: FlowRun) -> FlowRun:
+    async def _as_its_job(self, caller: Caller, run: FlowRun, job: Job) -> FlowRun:
         """A run whose job ended without it is over too, and its row says so from now on."""
-        try:
-            job = await self._jobs.get(caller, run.job_id)
-        except NotFound:
-            return run
         if job.state in UNFINISHED:
             return replace(run, state=job.state)
-        if job.state == "succeeded":
-            return await self._find(caller, run.id)
-        return await self._ended_as(caller, run, job)
-
-    async def _ended_as(self, caller: Caller, run: FlowRun, job: Job) -> FlowRun:
-        error = None if job.error is None else RunError(job.error.code, job.error.message, hint=job.error.hint)
-        ended = job.ended_at or self._clock.now()
-        values: dict[str, Any] = {
-            "state": job.state,
-            "ended_at": ended,
-            "expires_at": ended + self._settings.retention_days * _DAY_SECONDS,
-            "error": None if error is None else msgspec.to_builtins(error),
-        }
-        scope = scope_of(caller)
-        async with self._database.write(scope) as session:
-            editor = RunEditor(session, scope)
-            if await editor.change(run.id, values, flow_runs.c.state.in_(UNFINISHED)):
-                await editor.withdraw(run.id)
+        if job.state != "succeeded":
+            ended, keep = job.ended_at or self._clock.now(), self._settings.retention_days * _DAY_SECONDS
+            scope = scope_of(caller)
+            async with self._database.write(scope) as session:
+                await end_as_its_job(RunEditor(session, scope, self._seals), run.id, job.state, ended, job.error, keep)
         return await self._find(caller, run.id)
 
     def _check_runs(self, version: FlowVersion) -> None:
@@ -348,10 +336,26 @@ class RunService:
             self._checked.clear()
         self._checked[version.version] = None
 
+    async def _check_places(self, store: RunStore) -> None:
+        settings = self._settings
+        if await store.reaches(("queued", "running"), settings.max_unfinished):
+            message = f"{settings.max_unfinished} runs of this project are queued or running, which is the most"
+            raise RateLimited(message, retry_after=30.0)
+        if await store.reaches(("waiting",), settings.max_waiting):
+            message = f"{settings.max_waiting} runs of this project wait for somebody or for a time, which is the most"
+            raise RateLimited(f"{message}: decide what they ask, or cancel some", retry_after=600.0)
+
     def _check_size(self, inputs: Mapping[str, Json]) -> None:
         if len(_encode(inputs)) > self._settings.max_input_bytes:
             most = self._settings.max_input_bytes
             raise Invalid(f"the inputs have more than {most} bytes; upload a file and give its id", param="inputs")
+
+
+async def _existing(store: RunStore, run_id: str) -> FlowRun:
+    found = await store.find(run_id) if is_run_id(run_id) else None
+    if found is None:
+        raise NotFound(f"there is no run {run_id[:40]!r}")
+    return found
 
 
 def is_run_id(text: str) -> bool:
@@ -390,6 +394,14 @@ def _same(found: tuple[FlowRun, str], request: str) -> FlowRun:
     if asked != request:
         raise IdempotencyKeyReused("this key came with another run before; use a new one", param="idempotency-key")
     return run
+
+
+async def _hold(flows: FlowEditor, values: Mapping[str, Any]) -> None:
+    """Have the versions that a run takes stay until it is there; NotFound for one that was removed meanwhile."""
+    called = (target for targets in values["pinned"].values() for target in targets.values())
+    wanted = {(values["flow_id"], values["version"]), *(tuple(target) for target in called)}
+    for flow_id, version in sorted(wanted - await flows.hold(wanted)):
+        raise NotFound(f"version {version[:12]} of the flow {flow_id} was removed just now; run another version")
 
 
 def _is_hash(text: str) -> bool:

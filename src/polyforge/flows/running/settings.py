@@ -12,7 +12,13 @@ class RunSettings(BaseModel):
         default=200,
         ge=1,
         le=10_000,
-        description="Most runs of one project that wait or run at once; a worker holds up to 250 of a project.",
+        description="Most runs of one project that are queued or run at once.",
+    )
+    max_waiting: int = Field(
+        default=10_000,
+        ge=1,
+        le=10_000,
+        description="Most runs of one project that wait for somebody or for a time.",
     )
     nodes_at_once: int = Field(default=16, ge=1, le=256, description="Most nodes of one run that work at once.")
     max_input_bytes: int = Field(
@@ -29,4 +35,10 @@ class RunSettings(BaseModel):
     )
     result_days: float = Field(
         default=30.0, gt=0, le=3_650, description="How long results of nodes with `cache: auto` are taken again."
+    )
+    max_results: int = Field(
+        default=100_000,
+        ge=100,
+        le=10_000_000,
+        description="Most such results that one project keeps, of up to 64 kB each; of more the oldest go.",
     )

@@ -25,6 +25,7 @@ from polyforge.jobs.running import JobContext
 from polyforge.kernel.errors import Invalid, PolyforgeError, TimedOut
 from polyforge.telemetry.logs import get_logger
 from polyforge.tenancy.callers import Caller
+from polyforge.tenancy.limits.deposits import drawing_on
 
 MAX_RESULT: Final = 16 * 1024 * 1024
 """Bytes of the outputs of one node, and of what one loop collects."""
@@ -80,7 +81,7 @@ class NodeSteps:
         if not ran:
             self._money.account(done.cost)
         if done.error is not None and not done.ports:
-            raise self.failed(done.error)
+            raise self.failed(done.error, again=not ran)
         self.finished(here, name, done)
         return done
 
@@ -125,9 +126,11 @@ class NodeSteps:
         if self._total is not None and scene.top:
             self._count()
 
-    def failed(self, error: RunError, *, fatal: bool = False) -> NodeFailed:
-        """Tell of a node that failed; what is to be raised."""
+    def failed(self, error: RunError, *, fatal: bool = False, again: bool = False) -> NodeFailed:
+        """Tell of a node that failed, where it may be found `again` only if nobody did before; what is to be raised."""
         self._notes.cost = self._money.spent
+        if again and self._notes.said("node.failed", error.node, error.path):
+            return NodeFailed(error, fatal=fatal)
         self._notes.event("node.failed", error.node, error.path, code=error.code, message=error.message)
         return NodeFailed(error, fatal=fatal)
 
@@ -147,6 +150,7 @@ class NodeSteps:
         here = scene.here(step.id, frame)
         if (taken := await self._taken(here, name)) is not None:
             return taken
+        await self._money.begin()
         began = self._tools.clock.monotonic()
         spent = _Spent()
         try:
@@ -219,7 +223,8 @@ class NodeSteps:
         limit: asyncio.Timeout | None = None
         try:
             async with working_time(step.timeout_s) as limit:
-                outputs = dict(await runner(call))
+                with drawing_on(self._money.deposit):
+                    outputs = dict(await runner(call))
         except TimeoutError as error:
             if limit is None or not limit.expired():
                 raise

@@ -1,16 +1,17 @@
 """All SQL of runs, of one project each."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, cast
 
 import msgspec
-from sqlalchemy import ColumnElement, RowMapping, and_, insert, or_, true
+from sqlalchemy import BindParameter, ColumnElement, RowMapping, and_, bindparam, case, or_, true
 
 from polyforge.database.scopes import Scope, ScopedReader, ScopedWriter
 from polyforge.database.sessions import Query, ReadSession, WriteSession
 from polyforge.flows.running.frames import Done
 from polyforge.flows.running.notes import NewEvent, Said
 from polyforge.flows.running.records import (
+    FINISHED,
     UNFINISHED,
     Approval,
     ApprovalState,
@@ -21,7 +22,9 @@ from polyforge.flows.running.records import (
     StoredOutputs,
     Trigger,
 )
+from polyforge.flows.running.sealing import OF_APPROVALS, OF_EVENTS, OF_RESULTS, OF_RUNS, Kind, Seals, event_id
 from polyforge.flows.running.tables import flow_approvals, flow_results, flow_run_events, flow_runs
+from polyforge.kernel.money import Micros
 
 _runs: Final = flow_runs.c
 _events: Final = flow_run_events.c
@@ -45,22 +48,32 @@ class RunFilter(msgspec.Struct, frozen=True):
     trigger_id: str | None = None
 
 
+class Move(msgspec.Struct, frozen=True):
+    """How a run stands by now."""
+
+    run_id: str
+    last_seq: int
+    cost: Micros
+    state: RunState
+
+
 class RunStore:
     """The runs of one project."""
 
-    def __init__(self, session: ReadSession, scope: Scope) -> None:
+    def __init__(self, session: ReadSession, scope: Scope, seals: Seals) -> None:
         self._session = session
         self._scope = scope
+        self._seals = seals
 
     async def find(self, run_id: str) -> FlowRun | None:
         """One run."""
         row = await self._rows().first(refine=lambda query: query.where(_runs.id == run_id))
-        return None if row is None else _run_of(row)
+        return None if row is None else self._run_of(row)
 
     async def keyed(self, key: str) -> tuple[FlowRun, str] | None:
         """The run that was asked for with a key, and what else was asked."""
         row = await self._rows().first(refine=lambda query: query.where(_runs.idempotency_key == key))
-        return None if row is None else (_run_of(row), str(row["request"]))
+        return None if row is None else (self._run_of(row), str(row["request"]))
 
     async def page(self, limit: int, before: str | None, which: RunFilter) -> list[FlowRun]:
         """Up to `limit` runs, newest first."""
@@ -70,14 +83,14 @@ class RunStore:
             query = query if before is None else query.where(_runs.id < before)
             return query.order_by(_runs.id.desc()).limit(limit)
 
-        return [_run_of(row) for row in await self._rows().all(refine=refine)]
+        return [self._run_of(row) for row in await self._rows().all(refine=refine)]
 
-    async def reaches(self, most: int) -> bool:
-        """Whether so many wait or run."""
-        rows = await self._rows().all(
-            _runs.id, refine=lambda query: query.where(_runs.state.in_(UNFINISHED)).limit(most)
+    async def reaches(self, states: Sequence[RunState], most: int) -> bool:
+        """Whether so many are in one of these states."""
+        last = await self._rows().first(
+            _runs.id, refine=lambda query: query.where(_runs.state.in_(states)).offset(most - 1).limit(1)
         )
-        return len(rows) >= most
+        return last is not None
 
     async def taking(self, flow_id: str, version: str | None) -> str | None:
         """The id of a run that is not over and takes a version, or any, as its own or as that of a sub-flow."""
@@ -98,7 +111,7 @@ class RunStore:
                 query.where(_events.run_id == run_id, _events.seq > after).order_by(_events.seq).limit(limit)
             ),
         )
-        return [_event_of(row) for row in rows]
+        return [self._event_of(run_id, row) for row in rows]
 
     async def said(self, run_id: str) -> Said:
         """What was written of a run."""
@@ -119,7 +132,7 @@ class RunStore:
             rows = await self._finished(run_id, last)
             for row in rows:
                 last, room = row["seq"], room - len(row["payload"])
-                payload: dict[str, Any] = msgspec.json.decode(row["payload"])
+                payload = self._payload(run_id, row)
                 done = msgspec.convert(payload, Done)
                 if "key" in payload and done.error is None and (done.outputs is not None or done.stored is not None):
                     found[payload["key"]] = done
@@ -136,7 +149,7 @@ class RunStore:
     async def approval(self, approval_id: str) -> Approval | None:
         """One approval."""
         row = await self._approval_rows().first(refine=lambda query: query.where(_approvals.id == approval_id))
-        return None if row is None else _approval_of(row)
+        return None if row is None else self._approval_of(row)
 
     async def approvals(
         self, limit: int, before: str | None, states: Sequence[ApprovalState], run_id: str | None
@@ -149,7 +162,7 @@ class RunStore:
             query = query if before is None else query.where(_approvals.id < before)
             return query.order_by(_approvals.id.desc()).limit(limit)
 
-        return [_approval_of(row) for row in await self._approval_rows().all(refine=refine)]
+        return [self._approval_of(row) for row in await self._approval_rows().all(refine=refine)]
 
     async def asked(self, run_id: str, node: str, path: str) -> str | None:
         """The approval that a node asked for in a round."""
@@ -163,7 +176,44 @@ class RunStore:
         row = await ScopedReader(self._session, self._scope, flow_results).first(
             columns.outputs, refine=lambda query: query.where(columns.id == key, columns.expires_at > now)
         )
-        return None if row is None else msgspec.json.decode(row["outputs"], type=dict[str, Any])
+        if row is None:
+            return None
+        text = self._seals.open(self._scope, "flow result", key, OF_RESULTS, row["outputs"])
+        return msgspec.json.decode(text, type=dict[str, Any])
+
+    def _run_of(self, row: RowMapping) -> FlowRun:
+        values: dict[str, Any] = {name: row[name] for name in _OWN_OF_RUN}
+        told = self._opened("flow run", OF_RUNS, row)
+        values["pinned"] = msgspec.json.decode(row["pinned"], type=dict[str, dict[str, tuple[str, str]]])
+        values["inputs"] = msgspec.json.decode(told["inputs"] or "{}")
+        values["outputs"] = _outputs_of(told["outputs"])
+        values["error"] = None if row["error"] is None else msgspec.json.decode(row["error"], type=RunError)
+        values["targets"] = None if row["targets"] is None else msgspec.json.decode(row["targets"])
+        kind: Any = row["trigger_kind"]
+        values["trigger"] = Trigger(kind, row["trigger_id"], msgspec.json.decode(told["trigger_outputs"] or "{}"))
+        return FlowRun(**values)
+
+    def _event_of(self, run_id: str, row: RowMapping) -> RunEvent:
+        return RunEvent(row["seq"], row["at"], row["type"], row["node"], row["path"], self._payload(run_id, row))
+
+    def _payload(self, run_id: str, row: RowMapping) -> dict[str, Any]:
+        text = self._seals.open(self._scope, "flow event", event_id(run_id, row["seq"]), OF_EVENTS, row["payload"])
+        return msgspec.json.decode(text)
+
+    def _approval_of(self, row: RowMapping) -> Approval:
+        values: dict[str, Any] = {name: row[name] for name in _OWN_OF_APPROVAL}
+        told = self._opened("approval", OF_APPROVALS, row)
+        texts = {"form": row["form"], "assignees": row["assignees"], **told}
+        values |= {name: None if text is None else msgspec.json.decode(text) for name, text in texts.items()}
+        return Approval(**values)
+
+    def _opened(self, kind: Kind, names: Iterable[str], row: RowMapping) -> dict[str, str | None]:
+        """Sealed columns of a row as they were before."""
+        texts = {name: row[name] for name in names}
+        return {
+            name: None if text is None else self._seals.open(self._scope, kind, row["id"], name, text)
+            for name, text in texts.items()
+        }
 
     def _rows(self) -> ScopedReader:
         return ScopedReader(self._session, self._scope, flow_runs)
@@ -178,32 +228,58 @@ class RunStore:
 class RunEditor(RunStore):
     """The same, to be changed."""
 
-    def __init__(self, session: WriteSession, scope: Scope) -> None:
-        super().__init__(session, scope)
+    def __init__(self, session: WriteSession, scope: Scope, seals: Seals) -> None:
+        super().__init__(session, scope, seals)
         self._writer = session
 
     async def add(self, values: Mapping[str, Any]) -> None:
         """Have a run."""
-        await ScopedWriter(self._writer, self._scope, flow_runs).insert(encoded(values))
+        await ScopedWriter(self._writer, self._scope, flow_runs).insert(
+            self._kept("flow run", values["id"], OF_RUNS, values)
+        )
 
     async def change(self, run_id: str, values: Mapping[str, Any], *where: ColumnElement[bool]) -> bool:
         """Set columns of a run, under some conditions; whether it was there."""
         writer = ScopedWriter(self._writer, self._scope, flow_runs)
-        return await writer.update(and_(_runs.id == run_id, *where), encoded(values)) == 1
+        kept = self._kept("flow run", run_id, OF_RUNS, values)
+        return await writer.update(and_(_runs.id == run_id, *where), kept) == 1
 
-    async def last_seq(self, run_id: str) -> int | None:
-        """The number of a run's last event; nobody else adds one before the transaction ends."""
-        row = await self._rows().first(
-            _runs.last_seq, refine=lambda query: query.where(_runs.id == run_id).with_for_update()
+    async def last_seqs(self, run_ids: Sequence[str]) -> dict[str, int]:
+        """The number of the last event of each run that is there; nobody else adds one before the transaction ends."""
+        rows = await self._rows().all(
+            _runs.id,
+            _runs.last_seq,
+            refine=lambda query: query.where(_runs.id.in_(run_ids)).order_by(_runs.id).with_for_update(),
         )
-        return None if row is None else row["last_seq"]
+        return {row["id"]: row["last_seq"] for row in rows}
 
-    async def add_events(self, run_id: str, first: int, events: Sequence[NewEvent]) -> None:
-        """Add events with numbers from `first` on."""
-        own = {"run_id": run_id, "organization_id": self._scope.organization_id, "project_id": self._scope.project_id}
-        rows = [{**own, "seq": first + place, **msgspec.structs.asdict(each)} for place, each in enumerate(events)]
-        for start in range(0, len(rows), _ROWS):
-            await self._writer.change(insert(flow_run_events).values(rows[start : start + _ROWS]))
+    async def add_events(self, events: Sequence[tuple[str, int, NewEvent]]) -> None:
+        """Add events of runs, with their numbers."""
+        rows = [self._event_row(*each) for each in events]
+        if rows:
+            await ScopedWriter(self._writer, self._scope, flow_run_events).insert_many(rows)
+
+    async def move(self, moves: Sequence[Move]) -> None:
+        """Say how runs stand; those that are over keep their state."""
+        to_state: BindParameter[str] = bindparam("to_state")
+        # An IN cannot be run for many rows at once.
+        over = or_(*(_runs.state == each for each in FINISHED))
+        state = case((over, _runs.state), else_=to_state)
+        values: dict[str, Any] = {"last_seq": bindparam("to_seq"), "cost_micros": bindparam("to_cost"), "state": state}
+        rows = [
+            {"which": each.run_id, "to_seq": each.last_seq, "to_cost": each.cost, "to_state": each.state}
+            for each in moves
+        ]
+        await ScopedWriter(self._writer, self._scope, flow_runs).update_many(
+            _runs.id == bindparam("which"), values, rows
+        )
+
+    async def end(self, run_id: str, values: Mapping[str, Any], event: NewEvent) -> None:
+        """End a run that is not over, with its last event; nobody has to decide for it any more."""
+        last = (await self.last_seqs([run_id])).get(run_id, 0)
+        if await self.change(run_id, {**values, "last_seq": last + 1}, _runs.state.in_(UNFINISHED)):
+            await self.add_events([(run_id, last + 1, event)])
+            await self.withdraw(run_id)
 
     async def remove_events(self, run_id: str, seqs: Sequence[int]) -> None:
         """Take some events away."""
@@ -213,11 +289,13 @@ class RunEditor(RunStore):
 
     async def add_approval(self, values: Mapping[str, Any]) -> None:
         """Have something decided."""
-        await ScopedWriter(self._writer, self._scope, flow_approvals).insert(encoded(values))
+        await ScopedWriter(self._writer, self._scope, flow_approvals).insert(
+            self._kept("approval", values["id"], OF_APPROVALS, values)
+        )
 
     async def change_approvals(self, where: ColumnElement[bool], values: Mapping[str, Any]) -> int:
-        """Set columns of approvals; of how many."""
-        return await ScopedWriter(self._writer, self._scope, flow_approvals).update(where, encoded(values))
+        """Set columns of approvals as they are kept; of how many."""
+        return await ScopedWriter(self._writer, self._scope, flow_approvals).update(where, values)
 
     async def withdraw(self, run_id: str) -> None:
         """Nobody has to decide for this run any more."""
@@ -234,11 +312,24 @@ class RunEditor(RunStore):
     async def decide(self, approval_id: str, state: ApprovalState, **values: Any) -> bool:
         """Settle an approval that is pending; whether it was."""
         pending = and_(_approvals.id == approval_id, _approvals.state == "pending")
-        return await self.change_approvals(pending, {"state": state, **values}) == 1
+        kept = self._kept("approval", approval_id, OF_APPROVALS, values)
+        return await self.change_approvals(pending, {"state": state, **kept}) == 1
+
+    def _kept(self, kind: Kind, id_: str, sealed: Iterable[str], values: Mapping[str, Any]) -> dict[str, Any]:
+        """Values as they are kept: some are JSON, and some of these sealed."""
+        kept = encoded(values)
+        for name in sealed:
+            if kept.get(name) is not None:
+                kept[name] = self._seals.seal(self._scope, kind, id_, name, kept[name])
+        return kept
+
+    def _event_row(self, run_id: str, seq: int, event: NewEvent) -> dict[str, Any]:
+        payload = self._seals.seal(self._scope, "flow event", event_id(run_id, seq), OF_EVENTS, event.payload)
+        return {"run_id": run_id, "seq": seq, **msgspec.structs.asdict(event), "payload": payload}
 
 
 def encoded(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values as they are kept: some are JSON."""
+    """Values with the JSON that some of them are kept as."""
     return {
         name: _encode(value).decode() if name in _JSON and value is not None else value
         for name, value in values.items()
@@ -260,31 +351,8 @@ _OWN_OF_RUN: Final = frozenset(FlowRun.__struct_fields__) & frozenset(flow_runs.
 _OWN_OF_APPROVAL: Final = frozenset(Approval.__struct_fields__) & frozenset(flow_approvals.c.keys()) - _JSON
 
 
-def _run_of(row: RowMapping) -> FlowRun:
-    values: dict[str, Any] = {name: row[name] for name in _OWN_OF_RUN}
-    values["pinned"] = msgspec.json.decode(row["pinned"], type=dict[str, dict[str, tuple[str, str]]])
-    values["inputs"] = msgspec.json.decode(row["inputs"])
-    values["outputs"] = _outputs_of(row["outputs"])
-    values["error"] = None if row["error"] is None else msgspec.json.decode(row["error"], type=RunError)
-    values["targets"] = None if row["targets"] is None else msgspec.json.decode(row["targets"])
-    kind: Any = row["trigger_kind"]
-    values["trigger"] = Trigger(kind, row["trigger_id"], msgspec.json.decode(row["trigger_outputs"]))
-    return FlowRun(**values)
-
-
 def _outputs_of(text: str | None) -> Any:
     if text is None:
         return None
     found = cast("dict[str, Any]", msgspec.json.decode(text))
     return msgspec.convert(found, StoredOutputs) if "$stored" in found else found
-
-
-def _event_of(row: RowMapping) -> RunEvent:
-    return RunEvent(row["seq"], row["at"], row["type"], row["node"], row["path"], msgspec.json.decode(row["payload"]))
-
-
-def _approval_of(row: RowMapping) -> Approval:
-    values: dict[str, Any] = {name: row[name] for name in _OWN_OF_APPROVAL}
-    for name in ("form", "shown", "assignees", "answers"):
-        values[name] = None if row[name] is None else msgspec.json.decode(row[name])
-    return Approval(**values)

@@ -73,6 +73,7 @@ flow_runs = Table(
     Index(None, "project_id", "flow_id", "id"),
     Index(None, "project_id", "state", "id"),
     Index(None, "project_id", "trigger_id", "id"),
+    Index(None, "project_id", "user_id"),
     Index("ix_flow_runs_keyed", "project_id", "idempotency_key", unique=True, sqlite_where=_KEYED,
           postgresql_where=_KEYED),
     Index("ix_flow_runs_ended", "expires_at", sqlite_where=_ENDED, postgresql_where=_ENDED),
@@ -140,7 +141,11 @@ flow_results = Table(
     id_column("project_id"),
     # JSON by port.
     Column("outputs", Text, nullable=False),
+    # In whose run it was made; null for nobody's, and for what was kept before that was written down.
+    id_column("user_id", nullable=True),
     time_column("created_at"),
     time_column("expires_at"),
     Index(None, "expires_at"),
+    Index(None, "project_id", "user_id"),
+    Index(None, "project_id", "created_at", "id"),
 )

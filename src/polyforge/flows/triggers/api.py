@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import AfterValidator
 
+from polyforge.database.texts import storable
 from polyforge.flows.triggers.firing import Firings
 from polyforge.flows.triggers.records import Wanted
 from polyforge.flows.triggers.schemas import (
@@ -23,18 +24,12 @@ from polyforge.kernel.errors import Invalid
 from polyforge.tenancy.callers import Caller
 from polyforge.tenancy.permission import Permission
 
-
-def _clean(value: str) -> str:
-    """As the database can be asked for it: PostgreSQL takes no NUL."""
-    return value.replace("\0", "\ufffd")
-
-
 Reader = Annotated[Caller, Depends(Permission("flows:read"))]
 Editor = Annotated[Caller, Depends(Permission("flows:write"))]
 Runner = Annotated[Caller, Depends(Permission("flows:run"))]
-TriggerId = Annotated[str, Path(max_length=64), AfterValidator(_clean)]
+TriggerId = Annotated[str, Path(max_length=64), AfterValidator(storable)]
 Limit = Annotated[int, Query(ge=1, le=1_000)]
-Cursor = Annotated[str, Query(max_length=64), AfterValidator(_clean)]
+Cursor = Annotated[str, Query(max_length=64), AfterValidator(storable)]
 
 
 def router(triggers: TriggerService, firings: Firings, address: str) -> APIRouter:
@@ -100,4 +95,4 @@ def _add_changing(routes: APIRouter, triggers: TriggerService, address: str) -> 
 
 
 def _cleaned(value: str | None) -> str | None:
-    return None if value is None else _clean(value)
+    return None if value is None else storable(value)

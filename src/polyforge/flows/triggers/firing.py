@@ -1,7 +1,6 @@
 """Triggers that fire: each delivery begins one run, however often it comes, and whatever is killed meanwhile."""
 
 from collections.abc import Iterable, Mapping
-from secrets import token_hex
 from typing import Any, Final, Protocol, cast
 
 import msgspec
@@ -12,17 +11,17 @@ from polyforge.flows.bounds import MAX_DEPTH
 from polyforge.flows.document import Json
 from polyforge.flows.running.contract import FlowVersion, FlowVersions, SecretReader
 from polyforge.flows.running.records import Trigger
+from polyforge.flows.triggers.proving import Proofs
 from polyforge.flows.triggers.records import KEPT_DAYS, USUAL_PER_MINUTE, Fired, Firing, FlowTrigger, Kind
-from polyforge.flows.triggers.service import RUN, existing, is_trigger_id, scope_of
-from polyforge.flows.triggers.signing import Headers, check
-from polyforge.flows.triggers.store import SystemTriggers, TriggerEditor, TriggerStore
+from polyforge.flows.triggers.service import RUN, existing, scope_of
+from polyforge.flows.triggers.signing import Headers
+from polyforge.flows.triggers.store import TriggerEditor, TriggerStore
 from polyforge.jobs.making import check_json
 from polyforge.kernel.clock import Clock, utc
-from polyforge.kernel.errors import Conflict, Denied, Invalid, NotFound, PolyforgeError, RateLimited
+from polyforge.kernel.errors import Conflict, Denied, Invalid, PolyforgeError, RateLimited
 from polyforge.kernel.ids import new_ulid
 from polyforge.telemetry.logs import get_logger
 from polyforge.tenancy.callers import Caller
-from polyforge.tenancy.people.paging import not_found
 from polyforge.tenancy.policy import authorize
 from polyforge.tenancy.standing import Standing
 
@@ -95,7 +94,7 @@ class Firings:
         self._clock = clock
         self._standing = standing
         self._versions = versions
-        self._secrets = secrets
+        self._proofs = Proofs(database, clock, secrets)
         self._runs = runs
 
     async def on_time(self, asked_by: Caller, trigger_id: str, delivery: str, outputs: Mapping[str, Json]) -> Fired:
@@ -111,29 +110,18 @@ class Firings:
             trigger = await existing(TriggerStore(session, scope), trigger_id)
         return await self._fire(caller, trigger_id, f"by-hand:{new_ulid()}", _by_hand(trigger, body, self._clock.now()))
 
-    async def delivered(self, trigger_id: str, headers: Headers, body: bytes) -> Fired:
+    async def delivered(self, trigger_id: str, headers: Headers, body: bytes, address: str = "") -> Fired:
         """A call came from outside: begin a run if it proves that it knows the secret.
 
         NotFound for what is no webhook, Unauthenticated without the proof or without a secret that could be proved,
-        Denied where whoever made the trigger may no longer run flows, Conflict while it is off, RateLimited, Invalid
-        for a body that is no JSON.
+        RateLimited for either after too many of them from an address. Denied where whoever made the trigger may no
+        longer run flows, Conflict while it is off, RateLimited, Invalid for a body that is no JSON.
         """
-        trigger = await self._webhook(trigger_id)
         # The proof first: who has only the address learns nothing, and costs little.
-        secret = await self._secret(trigger)
-        delivery = check(trigger.auth or "signature", secret, headers, body, self._clock.now())
+        trigger, delivery = await self._proofs.check(trigger_id, headers, body, address)
         caller = await self._owner(trigger)
         outputs = {"body": _json_of(body), "headers": _shown(headers)}
         return await self._fire(caller, trigger.id, delivery or f"unnamed:{new_ulid()}", outputs)
-
-    async def _webhook(self, trigger_id: str) -> FlowTrigger:
-        found = None
-        if is_trigger_id(trigger_id):
-            async with self._database.read() as session:
-                found = await SystemTriggers(session).find(trigger_id)
-        if found is None or found.kind != _WEBHOOK:
-            raise not_found("webhook", trigger_id)
-        return found
 
     async def _owner(self, trigger: FlowTrigger) -> Caller:
         try:
@@ -147,15 +135,6 @@ class Firings:
             # Senders learn nothing about people and keys.
             raise Denied("who made this webhook may not run flows any more; somebody has to save it again") from error
         return caller
-
-    async def _secret(self, trigger: FlowTrigger) -> str:
-        """What a delivery must prove to know; one that nobody knows where it is gone."""
-        maker = trigger.asked_by.caller(trigger.organization_id, trigger.project_id)
-        try:
-            return await self._secrets.get(maker, trigger.secret or "")
-        except (NotFound, Denied) as error:
-            _log.warning("a webhook was refused", trigger=trigger.id, reason=error.message)
-            return token_hex()
 
     async def _fire(self, caller: Caller, trigger_id: str, delivery: str, outputs: Mapping[str, Json]) -> Fired:
         authorize(caller, RUN)

@@ -8,19 +8,18 @@ from polyforge.database.events.log import Stream
 from polyforge.database.events.store import Audience, Event, SystemEvents
 from polyforge.database.events.tail import EventTail
 from polyforge.kernel.clock import Clock
-from polyforge.kernel.errors import Unavailable
 from polyforge.operations.events.subscription import HEARTBEAT_SECONDS, LONGEST_SECONDS, Subscription
 from polyforge.tenancy.callers import Caller
+from polyforge.tenancy.streaming import CallerStreams
 
 MOST_PER_CALLER: Final = 20
 """So that one caller leaves room for the others."""
-_RETRY_SECONDS: Final = 5.0
 _SETTLING_SECONDS: Final = 2.0
 """By then every process knows what a caller may do since it was changed."""
 _MOST_SETTLING: Final = 10_000
 
 
-class EventService:
+class EventService(CallerStreams[Subscription]):
     """Gives callers the events that they may see: a page of them, or a stream that goes on.
 
     Streams end when the process drains, and when something may have changed about what their caller may do; whoever
@@ -36,16 +35,12 @@ class EventService:
         max_subscribers: int,
         heartbeat_seconds: float = HEARTBEAT_SECONDS,
     ) -> None:
+        super().__init__("events", clock, most=max_subscribers, most_each=MOST_PER_CALLER)
         self._database = database
         self._tail = tail
-        self._clock = clock
-        self._most = max_subscribers
         self._heartbeat = heartbeat_seconds
-        self._open: set[Subscription] = set()
         self._settling: dict[str | None, float] = {}
-        self._draining = False
-        tail.listen(["keys"], self._hear_of_keys)
-        tail.listen(["people"], self._hear_of_people)
+        self.listen(tail)
 
     async def recent(
         self, caller: Caller, streams: frozenset[Stream] | None, limit: int, before: int | None
@@ -61,10 +56,6 @@ class EventService:
 
         With a `resource_id` only of what happens to that.
         """
-        if self._draining or len(self._open) >= self._most:
-            raise Unavailable("there are as many streams of events as there may be", retry_after=_RETRY_SECONDS)
-        if sum(other.caller.key_id == caller.key_id for other in self._open) >= MOST_PER_CALLER:
-            raise Unavailable(f"you have {MOST_PER_CALLER} streams of events already", retry_after=_RETRY_SECONDS)
         place = self._tail.place if after is None else after
         audience = _audience(caller, streams, resource_id)
         subscription = Subscription(
@@ -76,40 +67,26 @@ class EventService:
             heartbeat_seconds=self._heartbeat,
             longest_seconds=_SETTLING_SECONDS if self._is_settling(caller) else LONGEST_SECONDS,
         )
-        self._open.add(subscription)
-        return subscription
-
-    def release(self, subscription: Subscription) -> None:
-        """Nobody reads it any more."""
-        self._open.discard(subscription)
+        return self._admit(subscription)
 
     def drain(self) -> None:
         """End every stream, and begin no other."""
-        self._draining = True
-        for subscription in self._open:
-            subscription.end()
+        super().drain()
         self._tail.stir()
 
-    def _hear_of_keys(self, events: Sequence[Event]) -> None:
-        changed = {event.resource_id for event in events}
-        self._note(changed)
-        for subscription in self._open:
-            if not events or subscription.caller.key_id in changed:
-                subscription.end()
+    def _heard_of_keys(self, events: Sequence[Event]) -> None:
+        self._note(event.resource_id for event in events)
+        super()._heard_of_keys(events)
 
-    def _hear_of_people(self, events: Sequence[Event]) -> None:
-        places = {event.organization_id for event in events}
-        self._note(places)
-        for subscription in self._open:
-            caller = subscription.caller
-            if caller.kind != "key" and (not events or places & {None, caller.organization_id}):
-                subscription.end()
+    def _heard_of_people(self, events: Sequence[Event]) -> None:
+        self._note(event.organization_id for event in events)
+        super()._heard_of_people(events)
 
     def _note(self, changed: Iterable[str | None]) -> None:
         """Remember keys and organizations (None: all) about which something has just changed."""
         now = self._clock.monotonic()
         self._settling = {name: until for name, until in self._settling.items() if until > now}
-        self._settling.update(dict.fromkeys(list(changed)[:_MOST_SETTLING], now + _SETTLING_SECONDS))
+        self._settling.update(dict.fromkeys(list(set(changed))[:_MOST_SETTLING], now + _SETTLING_SECONDS))
 
     def _is_settling(self, caller: Caller) -> bool:
         names = {caller.key_id} if caller.kind == "key" else {None, caller.organization_id}

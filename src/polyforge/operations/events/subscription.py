@@ -13,16 +13,16 @@ from polyforge.kernel.clock import Clock
 from polyforge.kernel.errors import Unavailable
 from polyforge.operations.events.schemas import view_of
 from polyforge.tenancy.callers import Caller
+from polyforge.tenancy.streaming import CallerStream
 
 HEARTBEAT_SECONDS: Final = 15.0
 LONGEST_SECONDS: Final = 3600.0
-"""After so long a stream ends, and who goes on must show again that they may."""
 _RETRY_MILLISECONDS: Final = 1000
 _DOWN_SECONDS: Final = 1.0
 
 
-class Subscription:
-    """Reads from `place` on until it is ended; holds no events, so that a slow reader costs nothing."""
+class Subscription(CallerStream):
+    """Reads from `place` on until it is ended."""
 
     def __init__(
         self,
@@ -35,23 +35,16 @@ class Subscription:
         heartbeat_seconds: float = HEARTBEAT_SECONDS,
         longest_seconds: float = LONGEST_SECONDS,
     ) -> None:
-        self.caller = caller
+        super().__init__(caller, clock, longest_seconds)
         self._tail = tail
-        self._clock = clock
         self._audience = audience
         self._place = place
         self._heartbeat = heartbeat_seconds
-        self._until = clock.monotonic() + longest_seconds
-        self._ended = False
-
-    def end(self) -> None:
-        """Let the stream end before it waits again."""
-        self._ended = True
 
     async def frames(self) -> AsyncGenerator[bytes]:
         """The stream as bytes: whole events, and a heartbeat where there are none for a while."""
         yield b"retry: %d\n%b" % (_RETRY_MILLISECONDS, _place_frame(self._place))
-        while not self._is_over():
+        while self.left() > 0:
             try:
                 batch = await self._tail.read(self._place, self._audience)
             except Gone as gone:
@@ -68,23 +61,14 @@ class Subscription:
         self._place = batch.place
         if batch.events:
             return b"".join([_frame(event) for event in batch.events])
-        if self._is_over():
+        if self.left() <= 0:
             return b""
         try:
-            async with asyncio.timeout(min(self._heartbeat, self._left())):
+            async with asyncio.timeout(min(self._heartbeat, self.left())):
                 await self._tail.wait(self._place)
         except TimeoutError:
             return b": heartbeat\n" + _place_frame(self._place)
         return b""
-
-    def _is_over(self) -> bool:
-        return self._ended or self._left() <= 0
-
-    def _left(self) -> float:
-        """Seconds until the stream has gone on for long enough, or its key or token ends."""
-        left = self._until - self._clock.monotonic()
-        ends = self.caller.expires_at
-        return left if ends is None else min(left, ends - self._clock.now())
 
 
 def _frame(event: Event) -> bytes:

@@ -1,6 +1,5 @@
 """The overview as server-sent events: at once, whenever it changed, and a comment now and then where it did not."""
 
-import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Final, cast
 
@@ -9,10 +8,11 @@ import msgspec
 from polyforge.database.events.store import Event
 from polyforge.database.events.tail import EventTail
 from polyforge.kernel.clock import Clock
-from polyforge.kernel.errors import PolyforgeError, Unavailable
+from polyforge.kernel.errors import PolyforgeError
 from polyforge.operations.overview.schemas import Overview
 from polyforge.operations.overview.service import FRESH_SECONDS, OverviewService
 from polyforge.tenancy.callers import Caller
+from polyforge.tenancy.streaming import CallerStream, CallerStreams
 
 HEARTBEAT_SECONDS: Final = 15.0
 LONGEST_SECONDS: Final = 900.0
@@ -22,7 +22,6 @@ MOST: Final = 500
 _SETTLING_SECONDS: Final = 2.0
 """By then every process knows what a caller may do since it was changed."""
 _RETRY_MILLISECONDS: Final = 2_000
-_RETRY_SECONDS: Final = 5.0
 _MOST_CHANGED: Final = 10_000
 _ALL_KEYS: Final = "every key"
 _ALL_PEOPLE: Final = "everybody"
@@ -41,13 +40,12 @@ _BUSY_FIGURES: Final = {
 """What is never twice the same: alone it is no change worth telling."""
 
 
-class OverviewStream:
-    """One reader of the overview. It holds nothing, so that a slow reader costs nothing."""
+class OverviewStream(CallerStream):
+    """One reader of the overview."""
 
-    def __init__(self, owner: "OverviewStreams", caller: Caller, began: float) -> None:
-        self.caller = caller
-        self.began = began
-        self.ended = asyncio.Event()
+    def __init__(self, owner: "OverviewStreams", caller: Caller, clock: Clock) -> None:
+        super().__init__(caller, clock, LONGEST_SECONDS)
+        self.began = clock.monotonic()
         self._owner = owner
 
     def frames(self) -> AsyncGenerator[bytes]:
@@ -55,7 +53,7 @@ class OverviewStream:
         return self._owner.frames(self)
 
 
-class OverviewStreams:
+class OverviewStreams(CallerStreams[OverviewStream]):
     """All streams of this process. They end when it drains, and soon when what their caller may do may have changed."""
 
     def __init__(
@@ -67,36 +65,16 @@ class OverviewStreams:
         every_seconds: float = FRESH_SECONDS,
         heartbeat_seconds: float = HEARTBEAT_SECONDS,
     ) -> None:
+        super().__init__("the overview", clock, most=MOST, most_each=MOST_PER_PROJECT)
         self._service = service
-        self._clock = clock
         self._every = every_seconds
         self._heartbeat = heartbeat_seconds
-        self._open: set[OverviewStream] = set()
         self._changed: dict[str, float] = {}
-        self._draining = False
-        tail.listen(["keys"], self._heard_of_keys)
-        tail.listen(["people"], self._heard_of_people)
+        self.listen(tail)
 
     def subscribe(self, caller: Caller) -> OverviewStream:
         """A new stream, to be released; Unavailable when there are too many."""
-        if self._draining or len(self._open) >= MOST:
-            raise Unavailable("there are as many streams of the overview as there may be", retry_after=_RETRY_SECONDS)
-        if sum(other.caller.project_id == caller.project_id for other in self._open) >= MOST_PER_PROJECT:
-            message = f"the project has {MOST_PER_PROJECT} streams of the overview already; close one"
-            raise Unavailable(message, retry_after=_RETRY_SECONDS)
-        stream = OverviewStream(self, caller, self._clock.monotonic())
-        self._open.add(stream)
-        return stream
-
-    def release(self, stream: OverviewStream) -> None:
-        """Nobody reads it any more."""
-        self._open.discard(stream)
-
-    def drain(self) -> None:
-        """End every stream, and begin no other."""
-        self._draining = True
-        for stream in self._open:
-            stream.ended.set()
+        return self._admit(OverviewStream(self, caller, self._clock))
 
     async def frames(self, stream: OverviewStream) -> AsyncGenerator[bytes]:
         """What a stream sends until it is over."""
@@ -112,21 +90,15 @@ class OverviewStreams:
             elif self._clock.monotonic() - said_at >= self._heartbeat:
                 said_at = self._clock.monotonic()
                 yield b": nothing changed\n\n"
-            await self._pause(stream)
+            await stream.rest(self._every)
 
-    async def _pause(self, stream: OverviewStream) -> None:
-        try:
-            async with asyncio.timeout(self._every):
-                await stream.ended.wait()
-        except TimeoutError:
-            return
+    def _whose(self, caller: Caller) -> tuple[str, str]:
+        return caller.project_id, "the project has"
 
     def _is_over(self, stream: OverviewStream) -> bool:
+        if stream.left() <= 0:
+            return True
         now, caller = self._clock.monotonic(), stream.caller
-        if stream.ended.is_set() or now - stream.began >= LONGEST_SECONDS:
-            return True
-        if caller.expires_at is not None and self._clock.now() >= caller.expires_at:
-            return True
         # One that began just after a change may have been let in by what was known before.
         names = (_ALL_KEYS, caller.key_id) if caller.kind == "key" else (_ALL_PEOPLE, caller.organization_id)
         changes = (self._changed.get(name) for name in names)

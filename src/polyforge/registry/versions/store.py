@@ -1,14 +1,14 @@
 """All SQL of models and their versions."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Select, Table, and_, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Table, and_, delete, func, or_, select, update
 
 from polyforge.database.counting import take_number
-from polyforge.database.scopes import Scope, ScopedReader, ScopedWriter
-from polyforge.database.sessions import ReadSession, WriteSession
+from polyforge.database.records import RecordEditor, RecordStore
+from polyforge.database.sessions import Query, ReadSession, WriteSession
 from polyforge.registry.deployments.records import Serving
 from polyforge.registry.deployments.tables import model_servings
 from polyforge.registry.versions.records import (
@@ -31,16 +31,9 @@ from polyforge.registry.versions.tables import (
     registered_models,
 )
 
-_Record = TypeVar("_Record", bound=msgspec.Struct)
-_Query = Select[*tuple[Any, ...]]
 
-
-class ModelStore:
+class ModelStore(RecordStore):
     """The models of one project."""
-
-    def __init__(self, session: ReadSession, scope: Scope) -> None:
-        self._session = session
-        self._scope = scope
 
     async def page(self, limit: int, after: str | None) -> list[RegisteredModel]:
         """Up to `limit` by name, those after the name `after`; removed ones are not among them."""
@@ -51,13 +44,11 @@ class ModelStore:
 
     async def find(self, name: str) -> RegisteredModel | None:
         """A model by its name, removed ones too."""
-        found = await self._all(registered_models, RegisteredModel, registered_models.c.name == name)
-        return found[0] if found else None
+        return await self._first(registered_models, RegisteredModel, registered_models.c.name == name)
 
     async def by_id(self, model_id: str) -> RegisteredModel | None:
         """A model by its id, removed ones too."""
-        found = await self._all(registered_models, RegisteredModel, registered_models.c.id == model_id)
-        return found[0] if found else None
+        return await self._first(registered_models, RegisteredModel, registered_models.c.id == model_id)
 
     async def versions(self, model_id: str, limit: int, before: int | None = None) -> list[Version]:
         """Up to `limit` versions, newest first, with smaller numbers than `before`; removed ones are not among them."""
@@ -69,17 +60,16 @@ class ModelStore:
     async def version(self, model_id: str, number: int) -> Version | None:
         """One version, removed ones too."""
         where = and_(model_versions.c.model_id == model_id, model_versions.c.number == number)
-        found = await self._all(model_versions, Version, where)
-        return found[0] if found else None
+        return await self._first(model_versions, Version, where)
 
     async def live_numbers(self, model_id: str, numbers: Sequence[int]) -> set[int]:
         """Those of the versions that were not removed."""
         columns = model_versions.c
 
-        def refine(query: _Query) -> _Query:
+        def refine(query: Query) -> Query:
             return query.where(columns.model_id == model_id, columns.number.in_(numbers), columns.removed_at.is_(None))
 
-        rows = await ScopedReader(self._session, self._scope, model_versions).all(columns.number, refine=refine)
+        rows = await self._reader(model_versions).all(columns.number, refine=refine)
         return {row["number"] for row in rows}
 
     async def aliases(self, *model_ids: str) -> list[Alias]:
@@ -89,8 +79,7 @@ class ModelStore:
     async def alias(self, model_id: str, alias: str) -> Alias | None:
         """One of them."""
         where = and_(model_aliases.c.model_id == model_id, model_aliases.c.alias == alias)
-        found = await self._all(model_aliases, Alias, where)
-        return found[0] if found else None
+        return await self._first(model_aliases, Alias, where)
 
     async def deployments(
         self, model_id: str, limit: int, before: str | None = None, alias: str | None = None
@@ -105,8 +94,7 @@ class ModelStore:
     async def deployment(self, model_id: str, deployment_id: str) -> ModelDeployment | None:
         """One entry of it."""
         where = and_(model_deployments.c.model_id == model_id, model_deployments.c.id == deployment_id)
-        found = await self._all(model_deployments, ModelDeployment, where)
-        return found[0] if found else None
+        return await self._first(model_deployments, ModelDeployment, where)
 
     async def imports(self, model_id: str, limit: int, before: str | None = None) -> list[ModelImport]:
         """Up to `limit` imports, newest first, older than the id `before`."""
@@ -118,13 +106,11 @@ class ModelStore:
     async def model_import(self, model_id: str, import_id: str) -> ModelImport | None:
         """One import."""
         where = and_(model_imports.c.model_id == model_id, model_imports.c.id == import_id)
-        found = await self._all(model_imports, ModelImport, where)
-        return found[0] if found else None
+        return await self._first(model_imports, ModelImport, where)
 
     async def watch(self, model_id: str) -> Watch | None:
         """What is watched for a model."""
-        found = await self._all(model_watches, Watch, model_watches.c.model_id == model_id)
-        return found[0] if found else None
+        return await self._first(model_watches, Watch, model_watches.c.model_id == model_id)
 
     async def servings(self, model_id: str, seen_since: float) -> list[Serving]:
         """How its versions do on each machine that said so since then, by machine."""
@@ -146,48 +132,19 @@ class ModelStore:
     async def count(self, table: Table, where: ColumnElement[bool]) -> int:
         """How many rows of the project match."""
 
-        def refine(query: _Query) -> _Query:
+        def refine(query: Query) -> Query:
             return query.where(where)
 
-        row = await ScopedReader(self._session, self._scope, table).first(func.count().label("n"), refine=refine)
+        row = await self._reader(table).first(func.count().label("n"), refine=refine)
         return row["n"] if row else 0
 
-    async def _all(
-        self,
-        table: Table,
-        kind: type[_Record],
-        where: ColumnElement[bool],
-        order: ColumnElement[Any] | None = None,
-        limit: int | None = None,
-    ) -> list[_Record]:
-        def refine(query: _Query) -> _Query:
-            return query.where(where).order_by(order).limit(limit)
 
-        return [kind(**row) for row in await ScopedReader(self._session, self._scope, table).all(refine=refine)]
-
-
-class ModelEditor(ModelStore):
+class ModelEditor(ModelStore, RecordEditor):
     """The same, to be changed by one at a time."""
-
-    def __init__(self, session: WriteSession, scope: Scope) -> None:
-        super().__init__(session, scope)
-        self._writing = session
 
     async def lock(self) -> None:
         """Wait until nobody else changes models, and keep it so until this transaction ends."""
         await take_number(self._writing, COUNTER)
-
-    async def add(self, table: Table, record: msgspec.Struct) -> None:
-        """A new row."""
-        await self._writer(table).insert(msgspec.structs.asdict(record))
-
-    async def change(self, table: Table, where: ColumnElement[bool], values: Mapping[str, Any]) -> int:
-        """Change rows; how many."""
-        return await self._writer(table).update(where, values)
-
-    async def remove(self, table: Table, where: ColumnElement[bool]) -> int:
-        """Remove rows; how many."""
-        return await self._writer(table).delete(where)
 
     async def point(self, alias: Alias) -> None:
         """Let an alias point at a version."""
@@ -195,9 +152,6 @@ class ModelEditor(ModelStore):
         where = and_(columns.model_id == alias.model_id, columns.alias == alias.alias)
         if not await self.change(model_aliases, where, msgspec.structs.asdict(alias)):
             await self.add(model_aliases, alias)
-
-    def _writer(self, table: Table) -> ScopedWriter:
-        return ScopedWriter(self._writing, self._scope, table)
 
 
 class SystemModels:

@@ -1,4 +1,4 @@
-"""Pages beside the console: those that links in messages lead to while there is none, and those of published flows.
+"""Pages beside the console: those that links in messages lead to while there is none, approvals, and published flows.
 
 They know nothing of anybody: the browser brings the link's secret, or a key or a session, and asks the API.
 """
@@ -17,6 +17,8 @@ FILES: Final[Mapping[str, tuple[str, bytes]]] = {
     "/auth/verify": ("link.html", _HTML),
     "/auth/reset": ("link.html", _HTML),
     "/auth/invitation": ("link.html", _HTML),
+    "/auth/approval": ("approval.html", _HTML),
+    "/auth/approval.js": ("approval.js", b"text/javascript; charset=utf-8"),
     "/auth/link.js": ("link.js", b"text/javascript; charset=utf-8"),
     "/auth/link.css": ("link.css", b"text/css; charset=utf-8"),
     "/flows/flow.js": ("flow.js", b"text/javascript; charset=utf-8"),

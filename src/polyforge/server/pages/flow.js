@@ -19,6 +19,8 @@ class Problem extends Error {
   }
 }
 
+class Unreachable extends Problem {}
+
 function made(tag, fields = {}, ...children) {
   const element = Object.assign(document.createElement(tag), fields);
   element.append(...children);
@@ -43,7 +45,7 @@ async function reach(address, options) {
     try {
       return await fetch(address, options);
     } catch (error) {
-      if (tries === 2) throw new Problem("The server cannot be reached; try again.", 0);
+      if (tries === 2) throw new Unreachable("The server cannot be reached; try again.", 0);
       console.debug(error);
       await new Promise((resolve) => setTimeout(resolve, 500 * (tries + 1)));
     }
@@ -112,12 +114,12 @@ function control(input, id) {
   return made("textarea", { id, name: input.name, rows: text ? 3 : 4, className: text ? "" : "data", value });
 }
 
+function spoken(say) {
+  const only = page.inputs[0];
+  return { [only.name]: only.type === "messages" ? [...said, { role: "user", content: say }] : say };
+}
+
 function givenInputs() {
-  if (page.kind === "chat") {
-    const say = part("form").elements.say.value;
-    const only = page.inputs[0];
-    return { [only.name]: only.type === "messages" ? [...said, { role: "user", content: say }] : say };
-  }
   const inputs = {};
   for (const input of page.inputs) {
     const box = part(`input-${input.name}`);
@@ -161,26 +163,48 @@ async function submit(event) {
   event.preventDefault();
   if (running) return;
   part("problem").textContent = "";
+  if (page.kind === "chat") {
+    const box = part("form").elements.say;
+    const say = box.value;
+    box.value = "";
+    await speak(say);
+    return;
+  }
   try {
-    const inputs = givenInputs();
-    working(true);
-    await run(inputs);
+    await run(givenInputs(), results(), newKey());
   } catch (error) {
     complain(error);
+  }
+}
+
+async function speak(say, runKey = newKey()) {
+  const show = talk(say);
+  try {
+    await run(spoken(say), show, runKey);
+  } catch (error) {
+    // Nobody knows whether a run began: with its key it is found again, and not begun twice.
+    show.fail(messageOf(error), error instanceof Unreachable ? runKey : newKey());
+  }
+}
+
+async function run(inputs, show, runKey) {
+  running = { id: null, stopping: false };
+  working(true);
+  try {
+    await answered(inputs, show, runKey);
   } finally {
+    running = null;
     working(false);
   }
 }
 
-async function run(inputs) {
-  const show = page.kind === "chat" ? talk(inputs) : results();
-  running = { id: null, stopping: false };
+async function answered(inputs, show, runKey) {
   const body = JSON.stringify({ inputs, mode: "stream" });
-  const headers = { "content-type": "application/json", "idempotency-key": newKey() };
+  const headers = { "content-type": "application/json", "idempotency-key": runKey };
   const path = `flows/${encodeURIComponent(reference)}/run`;
   const answer = await ask(path, { method: "POST", headers, body });
   const last = await outcome(answer, show);
-  if (last.state === "cancelled") part("status").textContent = "Stopped.";
+  if (last.state === "cancelled") show.stop();
   else if (last.state === "succeeded") show.end(last.outputs ?? {});
   else throw new Problem(failure(last), 0);
 }
@@ -244,6 +268,9 @@ function results() {
       part("result").hidden = false;
       part("status").textContent = "Done.";
     },
+    stop() {
+      part("status").textContent = "Stopped.";
+    },
   };
 }
 
@@ -256,23 +283,26 @@ function shown(output, outputs) {
   return page.outputs.length > 1 ? [title, box] : [box];
 }
 
-function talk(inputs) {
-  const say = part("form").elements.say.value;
+function talk(say) {
+  const turn = made("div", { className: "turn" });
+  part("talk").append(turn);
+  const add = (child) => {
+    turn.append(child);
+    scrollDown();
+  };
   const line = (who, text) => {
     const body = made("span", { textContent: text });
     const name = who === "user" ? "You" : page.title;
-    part("talk").append(made("div", { className: who }, made("span", { className: "who", textContent: name }), body));
-    part("talk").scrollTop = part("talk").scrollHeight;
+    add(made("div", { className: who }, made("span", { className: "who", textContent: name }), body));
     return body;
   };
   line("user", say);
-  part("form").elements.say.value = "";
   let answer = null;
   let speaking = null;
   const write = (text) => {
     answer ??= line("assistant", "");
     answer.textContent = text;
-    part("talk").scrollTop = part("talk").scrollHeight;
+    scrollDown();
   };
   return {
     piece(node, text) {
@@ -286,7 +316,39 @@ function talk(inputs) {
       said.push({ role: "user", content: say }, { role: "assistant", content: text });
       part("status").textContent = "";
     },
+    stop() {
+      part("status").textContent = "Stopped.";
+      add(unanswered("Stopped before it was answered.", turn, say, newKey()));
+    },
+    fail(reason, runKey) {
+      turn.classList.add("failed");
+      add(unanswered(`Not answered. ${reason}`, turn, say, runKey));
+    },
   };
+}
+
+function unanswered(text, turn, say, runKey) {
+  const away = () => {
+    turn.remove();
+    part("input-say").focus();
+  };
+  const again = made("button", { type: "button", textContent: "Try again" });
+  again.addEventListener("click", () => {
+    away();
+    speak(say, runKey);
+  });
+  const change = made("button", { type: "button", textContent: "Change it" });
+  change.addEventListener("click", () => {
+    away();
+    const box = part("input-say");
+    box.value = [say, box.value].filter(Boolean).join("\n");
+  });
+  const buttons = made("p", { className: "buttons" }, again, change);
+  return made("div", { className: "unanswered" }, made("p", { textContent: text }), buttons);
+}
+
+function scrollDown() {
+  part("talk").scrollTop = part("talk").scrollHeight;
 }
 
 function answerOf(value) {
@@ -301,7 +363,7 @@ function working(on) {
   if (on) part("status").textContent = "Running…";
   else if (part("status").textContent.endsWith("…")) part("status").textContent = "";
   part("form").setAttribute("aria-busy", String(on));
-  if (!on) running = null;
+  for (const button of document.querySelectorAll("#talk button")) button.disabled = on;
 }
 
 async function stop() {
@@ -319,8 +381,12 @@ async function cancel(id) {
   }
 }
 
+function messageOf(error) {
+  return error.message || "Something went wrong.";
+}
+
 function complain(error) {
-  part("problem").textContent = error.message || "Something went wrong.";
+  part("problem").textContent = messageOf(error);
 }
 
 async function enter(event) {

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 
+from polyforge.database.texts import storable
 from polyforge.kernel.errors import Invalid
 from polyforge.tenancy.callers import Caller
 from polyforge.tenancy.erasing.records import Person
@@ -27,9 +28,10 @@ def router(erasing: ErasingService) -> APIRouter:
         ] = None,
         cursor: Annotated[str | None, Query(max_length=60)] = None,
     ) -> ErasedView:
-        """Remove a person's payloads, feedback, conversations and files; name the end user of requests by a pseudonym.
+        """Remove a person's payloads, feedback, conversations, files, runs of flows, batches and jobs.
 
-        What was used stays counted. A call does a bounded part of it: call again until there is no `next_cursor`.
+        The end user of requests is named by a pseudonym, and what was used stays counted. What goes on in a user's
+        name is cancelled. A call does a bounded part of it: call again until there is no `next_cursor`.
         """
         done = await erasing.erase(caller, _person(user, end_user), cursor)
         return ErasedView(
@@ -38,6 +40,10 @@ def router(erasing: ErasingService) -> APIRouter:
             feedback=done.feedback,
             conversations=done.conversations,
             files=done.files,
+            runs=done.runs,
+            batches=done.batches,
+            jobs=done.jobs,
+            going_on=done.going_on,
             next_cursor=None if done.place is None else str(done.place),
         )
 
@@ -47,6 +53,4 @@ def router(erasing: ErasingService) -> APIRouter:
 def _person(user: str | None, end_user: str | None) -> Person:
     if (user is None) == (end_user is None):
         raise Invalid("say who it is: either a user or an end user", param="end_user")
-    # As it is stored: PostgreSQL cannot store NUL, and takes none in a query.
-    name = (user or end_user or "").replace("\0", "\ufffd")
-    return Person("end_user" if user is None else "user", name)
+    return Person("end_user" if user is None else "user", storable(user or end_user or ""))

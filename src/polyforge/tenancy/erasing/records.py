@@ -24,6 +24,11 @@ class Erased(msgspec.Struct, frozen=True):
     feedback: int = 0
     conversations: int = 0
     files: int = 0
+    runs: int = 0
+    batches: int = 0
+    jobs: int = 0
+    going_on: int = 0
+    """Jobs that were told to end, and are not over yet: what they hold is removed once they are."""
     place: Place | None = None
 
     def then(self, more: "Erased") -> "Erased":
@@ -34,6 +39,10 @@ class Erased(msgspec.Struct, frozen=True):
             self.feedback + more.feedback,
             self.conversations + more.conversations,
             self.files + more.files,
+            self.runs + more.runs,
+            self.batches + more.batches,
+            self.jobs + more.jobs,
+            more.going_on,
             more.place,
         )
 
@@ -42,5 +51,22 @@ class Belongings(Protocol):
     """What users left in a room above this one."""
 
     async def forget(self, scope: Scope, user_id: str) -> tuple[int, bool]:
-        """Remove a bounded part of what a user left in a project; how much, and whether that was all."""
+        """Remove a bounded part of what a user left in a project; how much, and whether nothing else can be removed."""
         ...
+
+
+class Work(Belongings, Protocol):
+    """What is done in the name of users."""
+
+    async def end(self, scope: Scope, user_id: str) -> int:
+        """Have all end that goes on in a user's name; how much of it is not over yet."""
+        ...
+
+
+class Rooms(msgspec.Struct, frozen=True):
+    """The rooms above this one that know users."""
+
+    jobs: Work
+    runs: Belongings
+    batches: Belongings
+    files: Belongings

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final, Literal
 from fastapi import APIRouter, Depends, Query
 from msgspec.structs import asdict
 
+from polyforge.database.texts import storable
 from polyforge.kernel.clock import utc
 from polyforge.kernel.money import MICROS_PER_USD, to_usd
 from polyforge.telemetry.hops import HOPS
@@ -82,8 +83,8 @@ def which(
 
 
 def _stored(values: Sequence[str]) -> tuple[str, ...]:
-    """As the ledger has them: PostgreSQL cannot store NUL, and takes none in a query."""
-    return tuple(value.replace("\0", "\ufffd") for value in values)
+    """As the ledger has them."""
+    return tuple(storable(value) for value in values)
 
 
 def router(history: HistoryService, feedback: FeedbackService) -> APIRouter:

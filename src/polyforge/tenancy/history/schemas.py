@@ -5,12 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from polyforge.database.texts import storable
 from polyforge.tenancy.schemas import Name
-
-
-def _without_nul(text: str) -> str:
-    # PostgreSQL cannot store it.
-    return text.replace("\0", "\ufffd")
 
 
 class RequestSummary(BaseModel):
@@ -113,7 +109,7 @@ class NewFeedback(BaseModel):
     score: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = Field(
         default=None, description="How good, from 0 to 1; in the place of a rating."
     )
-    comment: Annotated[str, StringConstraints(max_length=2_000), AfterValidator(_without_nul)] = ""
+    comment: Annotated[str, StringConstraints(max_length=2_000), AfterValidator(storable)] = ""
     labels: list[Name] = Field(default=[], max_length=20)
 
     @model_validator(mode="after")

@@ -130,7 +130,7 @@ class LimitBook:
 
     def _rules_of(self, caller: Caller, model: str) -> Rules | None:
         if not self._loaded:
-            raise Unavailable("limits are not known yet; try again", retry_after=1.0)
+            raise _not_known()
         mine = [*self._of_organization.get(None, ()), *self._of_organization.get(caller.organization_id, ())]
         mine = [limit for limit in mine if limit.covers(caller)]
         counters = [self.counter(limit, subject) for limit in mine for subject in limit.subjects(caller, model)]
@@ -140,6 +140,12 @@ class LimitBook:
             return None
         measures = {each.measure for each in (*counters, *end_users, *providers)}
         return Rules(tuple(counters), tuple(end_users), tuple(providers), frozenset(measures))
+
+    def counters_of_money(self, caller: Caller) -> list[Counter]:
+        """The counters of those limits; Unavailable as long as nobody knows them."""
+        if not self._loaded:
+            raise _not_known()
+        return [self.counter(limit, subject) for limit, subject in self.budgets_of(caller)]
 
     def budgets_of(self, caller: Caller) -> list[tuple[Limit, str]]:
         """The limits on money that count for every call of a caller, whatever its model, and for whom they count."""
@@ -261,6 +267,10 @@ class LimitBook:
     def _since(self, counter: Counter, now: float) -> float:
         state = self._states.get((counter.limit.id, counter.subject_id))
         return max(window_start(counter.limit.window, now), state.reset_at if state else 0.0)
+
+
+def _not_known() -> Unavailable:
+    return Unavailable("limits are not known yet; try again", retry_after=1.0)
 
 
 def _changed(before: Mapping[K, object], after: Mapping[K, object]) -> set[K]:

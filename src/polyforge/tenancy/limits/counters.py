@@ -3,11 +3,11 @@
 What a call asks of its key and of every limit is checked and taken in one step, under the locks of all its slots, which
 every process takes in the same order. A slot of a limit has the same cells as a key's, so what was used, what calls
 under way may still come to and how many there are survives `kill -9` to the last unit. Windows without a beginning are
-a ring of thirteen ticks, a twelfth of the window each, and have no cells.
+a ring of thirteen ticks, a twelfth of the window each; of their cells only what is held for calls to come is used.
 
 Beside the name and the base, which keys' slots have too, a slot holds: the ring; since when usage counts (it rises when
-the limit is reset); what was added to the window; which threshold was told of last; and room for what this machine was
-granted of a limit that several share.
+the limit is reset); what was added to the window; which threshold was told of last; whether anything is held beside the
+ring; and room for what this machine was granted of a limit that several share.
 
 As in the counters of keys, what each call runs through is written out, since every function call can be measured.
 """
@@ -15,7 +15,7 @@ As in the counters of keys, what each call runs through is written out, since ev
 import fcntl
 import struct
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -31,6 +31,10 @@ _TICKS_PER_WINDOW: Final = 12
 _TICK, _SUM, _RING = 8, 9, 10
 _READY, _SINCE, _EXTRA, _EXTRA_UNTIL, _STATE, _TOLD_WINDOW, _TOLD, _REACHED_WINDOW = 40, 41, 42, 43, 44, 45, 46, 47
 """Where these numbers stand in a slot; 56 and 57 are kept free for what this machine was granted, and when."""
+_HOLDS: Final = 48
+"""Where a slot with a ring says that its cells may hold something beside it."""
+_BESIDE: Final = 0
+"""The window of what is held beside a ring."""
 _FOREVER: Final = 2**63 - 1
 _BUSY_SECONDS: Final = 1.0
 _SOON_SECONDS: Final = 0.05
@@ -84,6 +88,29 @@ class Take(msgspec.Struct, gc=False, eq=False):
     allowed: int = 0
     left: int = 0
     """Before this call."""
+
+
+class DepositPart(msgspec.Struct, gc=False, eq=False):
+    """What is held of one slot for calls that are still to come, in this worker's cell of it."""
+
+    slot: int
+    own: OwnCell
+    window: int
+    amount: int
+    beside: bool = False
+    """Whether it stands beside a ring."""
+    drawn: int = 0
+    """What calls under way took out of it."""
+
+    @property
+    def lasts(self) -> bool:
+        """Whether its window has not ended here; what was held of one that has is gone with it."""
+        return self.own.period == self.window
+
+    def change(self, amount: int) -> None:
+        """Hold so much more, or less; others see it once the cell is written."""
+        self.amount += amount
+        self.own.reserved += amount
 
 
 class Over(msgspec.Struct, frozen=True, gc=False):
@@ -297,6 +324,58 @@ class LimitCounters(SharedCounters):
                 self._unlock_one(each)
         return self._tightest(room, takes, now, taken=True) if shown else room
 
+    def hold_many(
+        self,
+        takes: Sequence[Take],
+        now: float,
+        slot: int = -1,
+        limits: KeyLimits = NO_KEY,
+        period: int = 0,
+        amount: int = 0,
+    ) -> list[DepositPart] | Refusal | Over:
+        """Hold money of every limit and of a key's budget for calls to come, or nothing at all; no call is under way
+        by that. `limits` has nothing but the budget.
+        """
+        locked = self._lock_all(takes, slot) if self._others else ()
+        try:
+            over = self._survey(takes, now)
+            if over:
+                # A large amount does not fit, though small calls may: the limit is not reached.
+                return self._refuse(over, takes, now, tell=False)
+            room = _NO_ROOM if slot < 0 else self._reserve(slot, limits, now, period, amount, 0)
+            if isinstance(room, Refusal):
+                return room
+            held = [self._put_by(take) for take in takes]
+            if slot >= 0:
+                held.append(DepositPart(slot, self._own_cell(slot), period, amount))
+            for each in held:
+                each.own.in_flight -= 1
+            self.write_held(held)
+        finally:
+            for each in locked:
+                self._unlock_one(each)
+        return held
+
+    def _put_by(self, take: Take) -> DepositPart:
+        counter, beside = take.counter, take.counter.tick_seconds > 0
+        own, window = counter.own or self._own_cell(counter.slot), take.window
+        if beside:
+            self._numbers[counter.at + _HOLDS], window = 1, _BESIDE
+        self._hold(own, window, take.amount)
+        return DepositPart(counter.slot, own, window, take.amount, beside)
+
+    def write_held(self, held: Iterable[DepositPart]) -> None:
+        """Show everybody the cells of what is held."""
+        for each in held:
+            each.own.write(self._bytes)
+
+    def _held_beside(self, slot: int) -> int:
+        """What all workers hold beside a ring."""
+        held = self._own_cell(slot).reserved
+        for worker in self._others:
+            held += self.cell(slot, worker).reserved
+        return held
+
     def _lock_all(self, takes: Sequence[Take], slot: int) -> list[int]:
         """Lock every slot of a call, always in the same order, so that no two calls wait for each other."""
         slots = [take.counter.slot for take in takes]
@@ -329,6 +408,7 @@ class LimitCounters(SharedCounters):
                     self._roll(counter, now)
                 take.window = numbers[at + _TICK]
                 left = allowed - numbers[at + _SUM]
+                left -= self._held_beside(counter.slot) if numbers[at + _HOLDS] else 0
                 if counter.asks == ASKS_LIKELY_TOKENS:
                     # One call may be larger than what there is in a minute; it then needs all of it.
                     take.amount = max(1, min(take.amount, allowed))
@@ -422,12 +502,13 @@ class LimitCounters(SharedCounters):
 
     # Refusal
 
-    def _refuse(self, over: Sequence[Take], takes: Sequence[Take], now: float) -> Over:
-        """The limit that stands in the way for longest."""
+    def _refuse(self, over: Sequence[Take], takes: Sequence[Take], now: float, *, tell: bool = True) -> Over:
+        """The limit that stands in the way for longest, of which it is told that it was reached."""
         waits = [self._wait_for(take, now) for take in over]
         longest = max(waits)
         take = over[waits.index(longest)]
-        self._tell_reached(take, now)
+        if tell:
+            self._tell_reached(take, now)
         return Over(take.counter, longest, self._tightest(_NO_ROOM, takes, now, taken=False))
 
     def _wait_for(self, take: Take, now: float) -> float:

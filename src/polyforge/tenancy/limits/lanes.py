@@ -15,7 +15,7 @@ journal. Cells are never written while a lane of theirs is open.
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -32,6 +32,7 @@ from polyforge.tenancy.limits.counters import (
     NO_KEY,
     TICKS,
     Counter,
+    DepositPart,
     LimitCounters,
     Over,
     Take,
@@ -513,6 +514,28 @@ class LanedCounters(LimitCounters):
             for take in takes:
                 self._recall(take.counter)
         return super().reserve_many(takes, now, slot, limits, period, amount, tokens)
+
+    def hold_many(
+        self,
+        takes: Sequence[Take],
+        now: float,
+        slot: int = -1,
+        limits: KeyLimits = NO_KEY,
+        period: int = 0,
+        amount: int = 0,
+    ) -> list[DepositPart] | Refusal | Over:
+        """As `LimitCounters.hold_many`, of slots that no lane uses."""
+        for take in takes:
+            self._recall(take.counter)
+        return super().hold_many(takes, now, slot, limits, period, amount)
+
+    def write_held(self, held: Iterable[DepositPart]) -> None:
+        """As `LimitCounters.write_held`, of cells that no lane uses."""
+        parts = tuple(held)
+        for each in parts:
+            if each.own.held is not None:
+                each.own.held.close()
+        super().write_held(parts)
 
     def settle_many(self, takes: Sequence[Take], number: int, tokens: int, price: int, now: float) -> None:
         """As `LimitCounters.settle_many`, of slots that no lane uses."""

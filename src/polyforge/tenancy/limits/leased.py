@@ -37,6 +37,7 @@ _LIMITS: Final = ("budget", "rpm", "tpm", "concurrency")
 ALWAYS: Final = -1
 """The window of what is counted at every moment."""
 _RING_SUM: Final = 9
+_HOLDS: Final = 48
 _NAME_BYTES: Final = 32
 _SOON_SECONDS: Final = 1.0
 _DRY_SECONDS: Final = 0.25
@@ -157,11 +158,11 @@ class LeasedCounters(LimitCounters):
         used = self._cells(counter.slot, take.window) if calendar else take.allowed - take.left
         return self._held(counter.at + _FIRST, take.window if calendar else ALWAYS) - used
 
-    def _refuse(self, over: Sequence[Take], takes: Sequence[Take], now: float) -> Over:
+    def _refuse(self, over: Sequence[Take], takes: Sequence[Take], now: float, *, tell: bool = True) -> Over:
         self.short = [self._part_of_limit(take, now) for take in over if self._has_room(take, now)]
         if len(self.short) < len(over) or any(self._is_dry(part, now) for part in self.short):
             self.short = []
-            return super()._refuse(over, takes, now)
+            return super()._refuse(over, takes, now, tell=tell)
         headroom = self._tightest(Headroom(), takes, now, taken=False)
         return Over(over[0].counter, self._wait_for(over[0], now), headroom)
 
@@ -287,7 +288,7 @@ class LeasedCounters(LimitCounters):
         if part.kind == CONCURRENCY or part.counter is None or not part.counter.tick_seconds:
             held = self._held(self._part_at(part.slot, part.kind), ALWAYS)
             return self._in_flight(part.slot, self._own_cell(part.slot), held)
-        return numbers[at + _RING_SUM]
+        return numbers[at + _RING_SUM] + (self._held_beside(part.slot) if numbers[at + _HOLDS] else 0)
 
     def _unused(self, part: Part, now: float) -> int:
         if part.counter is not None and part.counter.tick_seconds:

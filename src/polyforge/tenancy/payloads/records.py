@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from polyforge.database.scopes import Scope
+from polyforge.database.texts import storable
 from polyforge.secrets.sealing import MasterKeys
 
 BELONGS_TO: Final = "payload/{organization_id}/{project_id}/{id}"
@@ -63,7 +64,7 @@ def part_of(content: bytes, size: int, limit: int) -> Part:
 def hash_of(end_user: str) -> bytes:
     """What a payload's row says of an end user."""
     # NUL is what the ledger cannot store: it has another character there, and so has whoever looks for it.
-    return hashlib.sha256(end_user.replace("\0", "\ufffd").encode("utf-8", "surrogatepass")).digest()
+    return hashlib.sha256(storable(end_user).encode("utf-8", "surrogatepass")).digest()
 
 
 def seal(master: MasterKeys, scope: Scope, request_id: str, payload: Payload) -> bytes:

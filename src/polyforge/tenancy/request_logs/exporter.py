@@ -6,18 +6,18 @@ accepted, and only from where it was read, so whatever goes wrong a request is s
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 
 from polyforge.database.database import Database
+from polyforge.database.sessions import WriteSession
 from polyforge.kernel.clock import Clock
 from polyforge.kernel.errors import Invalid, PolyforgeError
 from polyforge.kernel.ids import decode, new_ulid
 from polyforge.kernel.request_log import LoggedRequest, RequestBatch
 from polyforge.ports.request_log_sink import SEND_SECONDS, RequestLogSink
-from polyforge.ports.secret_source import SecretSource
 from polyforge.telemetry.logs import get_logger
-from polyforge.tenancy.exporting import IDLE_SECONDS, LOOK_SECONDS, Exporting, pause_after
+from polyforge.tenancy.exporting import IDLE_SECONDS, LOOK_SECONDS, AllExporting, Exporting, pause_after
 from polyforge.tenancy.request_logs.store import (
     LogDeadLetter,
     LogExportState,
@@ -187,27 +187,11 @@ def _together(batches: Sequence[WaitingBatch]) -> list[WaitingBatch]:
     return chosen
 
 
-class LogExporters:
+class LogExporters(AllExporting[LogExporter]):
     """All exporters of a process."""
 
     def __init__(self, exporters: Sequence[LogExporter], database: Database, holder: str) -> None:
-        self._exporters = exporters
-        self._database = database
-        self._holder = holder
-
-    async def open(self, secrets: SecretSource) -> None:
-        """Get the sinks ready; SettingsError for one that cannot be used as it is set."""
-        for exporter in self._exporters:
-            await exporter.open(secrets)
-
-    async def run(self) -> None:
-        """Export until this is cancelled."""
-        if not self._exporters:
-            return
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._prune(), name="request-log-pruning")
-            for exporter in self._exporters:
-                group.create_task(exporter.run(), name=f"request-log-export-{exporter.name}")
+        super().__init__("requests", exporters, database, holder)
 
     async def prune(self) -> int:
         """Let go of batches that every sink has, and of dead letters that are too many; how many batches."""
@@ -217,6 +201,9 @@ class LogExporters:
                 await editor.prune_letters(name)
             return await editor.prune(names)
 
+    def _beside(self) -> Sequence[Coroutine[Any, Any, None]]:
+        return [self._prune()]
+
     async def _prune(self) -> None:
         while True:
             await asyncio.sleep(_PRUNE_SECONDS)
@@ -225,17 +212,8 @@ class LogExporters:
             except PolyforgeError as error:
                 _log.warning("batches of exported requests are kept for another minute", reason=error.message)
 
-    async def close(self) -> None:
-        """Let other processes go on at once, and let go of the sinks."""
-        if not self._exporters:
-            return
-        try:
-            async with self._database.write() as session:
-                await SystemLogEditor(session).release(self._holder)
-        except PolyforgeError as error:
-            _log.warning("the log exports of this process are free only in a minute", reason=error.message)
-        for exporter in self._exporters:
-            await exporter.close()
+    async def _release(self, session: WriteSession) -> None:
+        await SystemLogEditor(session).release(self._holder)
 
     def lags(self) -> dict[str, float]:
         """Seconds that the oldest request has waited that a sink does not have yet."""

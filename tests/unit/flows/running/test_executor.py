@@ -15,7 +15,7 @@ from polyforge.flows.built_in import runners
 from polyforge.flows.evaluating import cel_holds
 from polyforge.flows.running import executor
 from polyforge.flows.running.contract import NodeCall, Outputs
-from polyforge.flows.running.records import MAX_INLINE, Decision, NodeFailed, Trigger
+from polyforge.flows.running.records import MAX_INLINE, Decision, NodeFailed, Site, Trigger
 from polyforge.jobs.records import Progress
 from polyforge.kernel.errors import Invalid, Unavailable
 from tests.support.flow_runs import FlowBench, KillingJournal, Node
@@ -565,6 +565,39 @@ async def test_a_run_waits_for_some_time() -> None:
     assert journal.killed
     made.clock.advance(61)
     assert await made.run() == {"text": "x!"}
+
+
+async def test_a_run_that_does_more_than_wait_is_not_let_go() -> None:
+    """Also where that is no node: an output is read that lies elsewhere."""
+    go_on = asyncio.Event()
+
+    async def long(call: NodeCall) -> Outputs:
+        return {"text": LONG}
+
+    ask = node("human.approval", {"question": "May it?", "assignees": ["role:admin"], "expires_in_s": 60})
+    nodes = {"ask": ask, "long": saying("a"), **outputs(text=("long", "text"))}
+    made = bench(flow(nodes, interface=giving(text="text")), prompt_template=long)
+    load = made.values.load
+
+    async def slow(site: Site, name: str) -> bytes:
+        await go_on.wait()
+        return await load(site, name)
+
+    made.values.load = slow
+    run = asyncio.create_task(made.run())
+    await eventually_async(lambda: "waiting" in made.pages.states)
+    assert made.current is not None
+    assert not made.current.let_go()
+    go_on.set()
+    await eventually_async(lambda: made.current is not None and made.current.resting)
+    assert made.current.let_go()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+    assert made.pages.states[-1] == "waiting"
+    made.approvals.decisions["appr_0"] = Decision("approved", {})
+    made.desk.messages["approval:appr_0"] = ["{}"]
+    assert await made.run() == {"text": LONG}
+    assert len(made.pages.of("node.waiting")) == 1
 
 
 def shouting() -> Json:

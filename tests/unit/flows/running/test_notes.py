@@ -1,5 +1,6 @@
 """What a run says is written in its order, once, and bounded; a database that is away is waited for."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -118,6 +119,49 @@ async def test_what_cannot_be_written_now_is_written_later() -> None:
     pages.away = False
     assert await notes.flush()
     assert [row.type for row in pages.rows.values()] == ["node.started", "node.finished"]
+
+
+class Slow(MemoryPages):
+    """A database that takes until it is let go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reached = asyncio.Event()
+        self.go_on = asyncio.Event()
+
+    async def write(self, page: Page) -> Sequence[int]:
+        """Add events, later."""
+        self.reached.set()
+        await self.go_on.wait()
+        return await super().write(page)
+
+
+async def test_what_is_written_while_somebody_gives_up_counts_as_written() -> None:
+    pages = Slow()
+    notes = noting(pages)
+    notes.event("node.started", "a")
+    flushing = asyncio.create_task(notes.flush())
+    await pages.reached.wait()
+    flushing.cancel()
+    await asyncio.sleep(0)
+    pages.go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await flushing
+    assert await notes.flush()
+    assert [row.type for row in pages.rows.values()] == ["node.started"]
+
+
+async def test_the_text_of_a_node_that_ends_while_it_is_written_goes_all_the_same() -> None:
+    pages = Slow()
+    notes = noting(pages)
+    notes.token("chat", "", "text")
+    flushing = asyncio.create_task(notes.flush())
+    await pages.reached.wait()
+    notes.event("node.finished", "chat")
+    pages.go_on.set()
+    await flushing
+    await notes.flush()
+    assert [row.type for row in pages.rows.values()] == ["node.finished"]
 
 
 async def test_a_run_that_says_too_much_needs_no_more_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,11 +12,11 @@ from typing import Any, Final
 from sqlalchemy.exc import DBAPIError
 
 from polyforge.database.database import Database
+from polyforge.database.sessions import WriteSession
 from polyforge.kernel.clock import Clock
-from polyforge.kernel.errors import Invalid, PolyforgeError
+from polyforge.kernel.errors import Invalid
 from polyforge.kernel.ids import new_ulid
 from polyforge.ports.audit_sink import SEND_SECONDS, AuditSink
-from polyforge.ports.secret_source import SecretSource
 from polyforge.telemetry.logs import get_logger
 from polyforge.tenancy.audit.exports.store import (
     DeadLetter,
@@ -26,7 +26,7 @@ from polyforge.tenancy.audit.exports.store import (
 )
 from polyforge.tenancy.audit.lines import line_of
 from polyforge.tenancy.audit.store import SystemAuditStore
-from polyforge.tenancy.exporting import IDLE_SECONDS, LOOK_SECONDS, Exporting, pause_after
+from polyforge.tenancy.exporting import IDLE_SECONDS, LOOK_SECONDS, AllExporting, Exporting, pause_after
 from polyforge.tenancy.sink_failed import REASON_LENGTH, SinkFailed
 
 MOST_EVENTS: Final = 500
@@ -178,36 +178,14 @@ class Exporter(Exporting[AuditSink]):
         return min(wait, LOOK_SECONDS)
 
 
-class Exporters:
+class Exporters(AllExporting[Exporter]):
     """All exporters of a process."""
 
     def __init__(self, exporters: Sequence[Exporter], database: Database, holder: str) -> None:
-        self._exporters = exporters
-        self._database = database
-        self._holder = holder
+        super().__init__("audit events", exporters, database, holder)
 
-    async def open(self, secrets: SecretSource) -> None:
-        """Get the sinks ready; SettingsError for one that cannot be used as it is set."""
-        for exporter in self._exporters:
-            await exporter.open(secrets)
-
-    async def run(self) -> None:
-        """Export until this is cancelled."""
-        async with asyncio.TaskGroup() as group:
-            for exporter in self._exporters:
-                group.create_task(exporter.run(), name=f"audit-export-{exporter.name}")
-
-    async def close(self) -> None:
-        """Let other processes go on at once, and let go of the sinks."""
-        if not self._exporters:
-            return
-        try:
-            async with self._database.write() as session:
-                await SystemExportEditor(session).release(self._holder)
-        except PolyforgeError as error:
-            _log.warning("the audit exports of this process are free only in a minute", reason=error.message)
-        for exporter in self._exporters:
-            await exporter.close()
+    async def _release(self, session: WriteSession) -> None:
+        await SystemExportEditor(session).release(self._holder)
 
     def lags(self) -> dict[str, int]:
         """Events that each sink does not have yet."""

@@ -27,8 +27,10 @@ from polyforge.tenancy.ledger.records import NOTHING_SPENT, Balance
 from polyforge.tenancy.ledger.recovery import next_incarnation, recover
 from polyforge.tenancy.limits.book import Rules
 from polyforge.tenancy.limits.counters import LimitCounters, Notice
+from polyforge.tenancy.limits.deposits import Deposit
 from polyforge.tenancy.limits.lanes import LanedCounters
 from polyforge.tenancy.limits.records import Limit, LimitState
+from polyforge.tenancy.limits.windows import MICROS, window_start
 from tests.unit.limits.limit_samples import NOW, PROJECT, begun, limit
 
 SESSION = "0" * 26
@@ -58,6 +60,14 @@ class Book:
     def __init__(self, counters: LimitCounters, limits: tuple[Limit, ...]) -> None:
         self.counters = [begun(counters, each) for each in limits]
         self._found: dict[tuple[str, str], Rules] = {}
+
+    def counters_of_money(self, caller: Caller) -> list[Any]:
+        """What counts the money of every call."""
+        del caller
+        return [each for each in self.counters if each.measure == "money"]
+
+    async def ready(self, counters: object) -> None:
+        """They all are."""
 
     def find(self, caller: Caller, model: str) -> Rules:
         """What counts for a call."""
@@ -96,13 +106,28 @@ class Side:
         self.callers = {key_id: Caller(key_id, "k", "o", "p", frozenset(), limits=key) for key_id in KEYS}
         self.jobs: dict[int, Job] = {}
         self.lent = 0
+        self.deposit: Deposit | None = None
 
-    async def begin(self, number: int, key: str, model: str, size: int, output: int | None) -> str | Headroom | None:
+    async def hold(self, amount: int) -> str:
+        """Hold so much for calls that draw on it, instead of what was held before."""
+        if self.deposit is not None:
+            self.deposit.release()
+        self.deposit = None
+        try:
+            self.deposit = await self.admission.hold(self.callers[KEYS[0]], amount)
+        except PolyforgeError as error:
+            return error.message
+        return ""
+
+    async def begin(
+        self, number: int, key: str, model: str, size: int, output: int | None, *, draws: bool = False
+    ) -> str | Headroom | None:
         """Let a call in; gives what headers tell of, or why it may not come in."""
         place = Deployment(0, "p", model, 1, 0, None, None, PRICE, PRICE)
         request = InferenceRequest("chat", "openai", model, b"x" * size, output_limit=output)
         made = Model(model, "chat", (place,))
         job = Job(f"{number:026}", self.callers[key], request, made, Hops(), self.clock.now(), 9e9)
+        job.deposit = self.deposit if draws else None
         try:
             await self.admission.admit(job)
         except PolyforgeError as error:
@@ -161,7 +186,11 @@ class Pair:
             self._wait()
         elif chance < 0.99:
             assert self.sides[0].stand() == self.sides[1].stand()
-        elif chance < 0.995:
+        elif chance < 0.992:
+            amount = self._random.randint(1, 40_000)
+            told = [await side.hold(amount) for side in self.sides]
+            assert told[0] == told[1]
+        elif chance < 0.996:
             assert self.sides[0].cells() == self.sides[1].cells()
         else:
             self._change()
@@ -172,7 +201,8 @@ class Pair:
         key = KEYS[choose.random() < 0.03]
         model = MODELS[choose.random() < 0.03]
         size, output = choose.randint(40, 400), choose.choice([1, 50, 100, 100, None])
-        told = [await side.begin(self._number, key, model, size, output) for side in self.sides]
+        draws = key == KEYS[0] and choose.random() < 0.03
+        told = [await side.begin(self._number, key, model, size, output, draws=draws) for side in self.sides]
         assert _of_headers(told[0]) == _of_headers(told[1])
 
     def _end(self, number: int) -> None:
@@ -191,7 +221,9 @@ class Pair:
         self._version += 1
         place, extra, now = self._random.randrange(6), self._random.randint(-100, 1000), self.sides[0].clock.now()
         reset_at = now if self._random.random() < 0.3 else 0.0
+        corrected, since = self._random.randint(-5_000, 5_000), int(window_start("month", now) * MICROS)
         for side in self.sides:
+            side.counters.correct(side.book.counters[3].slot, since, corrected)
             counter = side.book.counters[place]
             state = LimitState(counter.limit.id, PROJECT, self._version, reset_at, extra, now + 20)
             side.counters.apply(counter, state)
@@ -200,6 +232,9 @@ class Pair:
         """Everything ends, and is the same; gives how many calls came in by what was lent."""
         for number in list(self.sides[0].jobs):
             self._end(number)
+        for side in self.sides:
+            if side.deposit is not None:
+                side.deposit.release()
         assert self.sides[0].stand() == self.sides[1].stand()
         assert self.sides[0].cells() == self.sides[1].cells()
         told = [Counter((each.limit.id, each.share) for each in side.told) for side in self.sides]
@@ -279,6 +314,36 @@ async def test_what_a_lane_lets_in_is_forgotten_with_its_tick(laned: Side) -> No
     await busy(laned, calls=2, first=20)
     laned.clock.advance(60)
     assert laned.stand()[0][0] == 2
+
+
+async def test_a_threshold_is_told_of_with_the_call_that_crosses_it(tmp_path: Path) -> None:
+    rules = (limit(id="A" * 26, amount=2_000, window="hour", thresholds=(0.1,)),)
+    side = Side(tmp_path / "side", LanedCounters, rules, KeyLimits())
+    for number in range(200):
+        assert not side.told
+        await side.begin(number, KEYS[0], "m", 100, 100)
+        side.end(number, Usage())
+    assert len(side.told) == 1
+    assert side.lent > 100
+    side.close()
+
+
+async def test_tokens_that_a_minute_forgot_come_back_to_nobody(tmp_path: Path) -> None:
+    sides = [Side(tmp_path / kind.__name__, kind, *LIMITS["plenty"]) for kind in (LimitCounters, LanedCounters)]
+    told: list[object] = []
+    for side in sides:
+        for number in range(12):
+            await side.begin(number, KEYS[0], "n", 100, 1_000)
+        side.clock.advance(70)
+        for number in range(20, 28):
+            await side.begin(number, KEYS[0], "n", 100, 10)
+        for number in range(4, 12):
+            side.end(number, Usage())
+        told.append(_of_headers(await side.begin(40, KEYS[0], "n", 100, 10)))
+    assert sides[1].jobs[40].lane is not None
+    assert told[0] == told[1]
+    for side in sides:
+        side.close()
 
 
 @pytest.mark.parametrize("settled", [0, 5, 12])

@@ -336,10 +336,11 @@ class LanedCounters(LimitCounters):
                 slack.under_way = min(slack.under_way, take.left // 2)
             return own.incarnation == self._incarnation
         slack.bound(counter.asks, take.left // _SHARE if counter.limit.hard else _UNLIMITED - 1)
-        used = take.allowed - take.left
-        passed = bisect_right(counter.marks, used)
-        if passed < len(counter.marks):
-            slack.bound(counter.asks, counter.marks[passed] - used - 1)
+        if counter.marks:
+            # Calls under way may have passed a threshold of which only their settlement tells.
+            passed = bisect_right(counter.marks, numbers[at + _SUM] if counter.tick_seconds else self._settled(take))
+            if passed < len(counter.marks):
+                slack.bound(counter.asks, counter.marks[passed] - (take.allowed - take.left) - 1)
         if counter.tick_seconds:
             slack.end((take.window + 1) * counter.tick_seconds)
             return counter.tick_seconds <= _LONGEST_TICK

@@ -67,7 +67,7 @@ def test_as_many_events_are_shown_as_were_asked_for_over_short_and_empty_pages(g
 
 def test_one_event_is_shown_with_what_it_changed(gateway: ScriptedGateway) -> None:
     gateway.answer("GET /api/v1/audit/01E", 200, EVENT)
-    assert "{'revoked_at': 1.5}" in run(gateway, "audit", "show", "01E")
+    assert '{"revoked_at": 1.5}' in run(gateway, "audit", "show", "01E")
     assert json.loads(run(gateway, "audit", "show", "01E", "--json")) == EVENT
 
 

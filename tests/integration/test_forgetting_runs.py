@@ -228,6 +228,17 @@ async def test_what_waits_for_a_worker_goes_at_once(world: World, monkeypatch: p
     assert [row["id"] for row in await world.rows(flow_runs)] == [theirs.id]
 
 
+async def test_what_waits_and_no_worker_has_goes_at_once(world: World) -> None:
+    run = await world.house.runs.start(world.ann, await world.house.flow(ROOT, asking("role:owner")), {})
+    async with world.house.database.write() as session:
+        resting = {"state": "waiting", "worker": None, "due_at": 1.0, "waiting_message": "How much?"}
+        await session.change(update(jobs).where(jobs.c.id == run.job_id).values(resting))
+    done = await world.erase(world.ann)
+    assert (done.runs, done.jobs, done.going_on) == (1, 1, 0)
+    (job,) = await world.rows(jobs)
+    assert (job["state"], job["due_at"], job["waiting_message"]) == ("cancelled", None, None)
+
+
 async def test_decisions_for_others_lose_who_made_them(world: World) -> None:
     house, ann = world.house, world.ann
     version = await house.flow(ROOT, asking("user:ann@example.org", f"user:{ann.key_id}", "role:owner"))

@@ -321,6 +321,8 @@ async def test_a_worker_in_the_place_of_a_dead_one_goes_on_at_once(house: House)
     stuck.set()
     assert done == ["first", "second"]
     assert "job.taken_over" in await house.events(job)
+    (line,) = await house.lines(job)
+    assert (line.level, "is gone" in line.text) == ("warning", True)
 
 
 async def test_the_worker_that_was_taken_from_does_nothing_more(house: House) -> None:

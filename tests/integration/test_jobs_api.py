@@ -185,12 +185,14 @@ def test_a_schedule_is_made_changed_run_and_removed(site: Polyforge) -> None:
         ({"timezone": "Mars/Olympus"}, "timezone"),
         ({"priority": 10}, "priority"),
         ({"when": "now"}, "when"),
+        ({"args": {}}, "args"),
+        ({"args": {"days": 1, "format": "xls"}}, "args"),
     ],
 )
 def test_a_wrong_schedule_is_refused_by_the_name_of_the_field(
     site: Polyforge, wrong: dict[str, Any], param: str
 ) -> None:
-    body = {"kind": "requests.export", "title": "t", "cron": "0 3 * * *", **wrong}
+    body = {"kind": "requests.export", "title": "t", "cron": "0 3 * * *", "args": {"days": 1}, **wrong}
     refused = site.api("POST", "/jobs/schedules", body)
     assert (refused.status, refused.json["param"]) == (400, param)
 

@@ -276,6 +276,21 @@ async def test_letting_go_counts_neither_as_a_death_nor_as_a_new_time_limit(hous
     assert done.error.code == "timeout"
 
 
+async def test_workers_that_die_while_a_job_waits_did_not_die_of_it(house: House) -> None:
+    asking = Asking()
+    waits, works = (await house.start())[0], (await house.start(args={"works": True}))[0]
+
+    async def work(context: JobContext) -> Any:
+        return await (asyncio.Event().wait() if context.job.args.get("works") else asking(context))
+
+    await house.worker(work, session="one")
+    await house.until(waits, "waiting")
+    await house.until(works, "running")
+    await house.worker(session="one")
+    rows = [await house.row(job) for job in (waits, works)]
+    assert [(row["takeovers"], row["strikes"]) for row in rows] == [(1, 0), (1, 1)]
+
+
 async def test_a_worker_that_drains_lets_go_of_what_waits(house: House) -> None:
     asking = Asking()
     worker = await house.worker(asking)

@@ -49,7 +49,12 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/api/v1/requests/{request_id}/feedback"): {"rating": 1},
     ("PATCH", "/api/v1/conversations/{conversation_id}"): {"version": 1, "shared": False},
     ("POST", "/api/v1/batches"): {"store": "none", "input": "a.csv", "endpoint": "/v1/embeddings"},
-    ("POST", "/api/v1/jobs/schedules"): {"kind": "requests.export", "title": "wall", "cron": "0 3 * * *"},
+    ("POST", "/api/v1/jobs/schedules"): {
+        "kind": "requests.export",
+        "title": "wall",
+        "cron": "0 3 * * *",
+        "args": {"days": 1},
+    },
     ("PATCH", "/api/v1/flows/{flow}"): {"title": "wall"},
     ("PUT", "/api/v1/flows/{flow}/publications/{alias}"): {"tool": True},
     ("POST", "/api/v1/budgets"): {"name": "wall too", "subject": "key", "amount_usd": 1, "window": "day"},

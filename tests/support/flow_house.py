@@ -16,6 +16,7 @@ from polyforge.flows.keeping.service import FlowService
 from polyforge.flows.keeping.versions import Versions
 from polyforge.flows.running.approvals import ApprovalService
 from polyforge.flows.running.assignees import Assignees
+from polyforge.flows.running.ceilings import Budgets
 from polyforge.flows.running.contract import Facilities, HttpCalls, NodeRun
 from polyforge.flows.running.kind import FlowRunKind, RunTools
 from polyforge.flows.running.links import ApprovalLinks
@@ -53,6 +54,7 @@ class FlowHouse:
         self.settings = RunSettings(**settings)
         self.objects: ObjectStore = MemoryObjects(Settings(), Path())
         self.http: HttpCalls | None = None
+        self.budgets: Budgets | None = None
         self.shelf = Shelf()
         self.types = built_in()
         self.runners: dict[tuple[str, int], NodeRun] = dict(runners())
@@ -126,6 +128,7 @@ class FlowHouse:
                 current=self.confirmed,
                 clock=self.clock,
                 seals=SEALS,
+                budgets=self.budgets,
             )
         )
 

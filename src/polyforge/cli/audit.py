@@ -6,16 +6,19 @@ from typing import Annotated, Any
 import typer
 
 from polyforge.cli.client import ApiClient, segment
-from polyforge.cli.errors import FAILED, CommandError
+from polyforge.cli.errors import FAILED
+from polyforge.cli.exports import AllOfExport, LetterId, OneExport, send_again, show_exports, show_letters
 from polyforge.cli.lazy import plain_app
 from polyforge.cli.options import DEFAULT, Data, Json, Key, Url, connect
-from polyforge.cli.output import print_json, print_table, show_all, to_minute, to_text
+from polyforge.cli.output import print_json, show_all, to_minute, to_text
 from polyforge.cli.saving import write_file
 
 app = plain_app("Search, verify and export the audit log.")
 
 PATH = "/api/v1/audit"
 VERIFIED_AT_ONCE = 20_000
+STATES = ("name", "use", "sequence", "lag", "failures", "dead_letters", "retry_at", "error")
+LETTERS = ("id", "export", "sequence", "at", "reason")
 
 Since = Annotated[str | None, typer.Option(help="From this time on, as in 2026-01-31T18:00Z.")]
 Until = Annotated[str | None, typer.Option(help="Up to this time.")]
@@ -106,47 +109,31 @@ def export(
 @app.command("exports")
 def exports(url: Url = DEFAULT, key: Key = None, data: Data = None, as_json: Json = False) -> None:
     """Show how far each export of the settings is."""
-    states = connect(url, key, data).get(f"{PATH}/exports")["data"]
-    if as_json:
-        print_json(states)
-        return
-    headers = ["name", "use", "sequence", "lag", "failures", "dead_letters", "retry_at", "error"]
-    rows = [[to_minute(state[name]) if name == "retry_at" else state[name] for name in headers] for state in states]
-    print_table(headers, rows)
+    show_exports(connect(url, key, data), PATH, STATES, as_json)
 
 
 @app.command("dead-letters")
 def dead_letters(
-    name: Annotated[str | None, typer.Option("--export", help="Those of one export.")] = None,
+    name: OneExport = None,
     url: Url = DEFAULT,
     key: Key = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
     """Show the events that a sink refused for good, newest first."""
-    letters = list(connect(url, key, data).pages(f"{PATH}/dead-letters", {"export": name}))
-    headers = ["id", "export", "sequence", "at", "reason"]
-    rows = [[to_minute(letter[name]) if name == "at" else letter[name] for name in headers] for letter in letters]
-    show_all(letters, headers, rows, as_json)
+    show_letters(connect(url, key, data), PATH, name, LETTERS, as_json)
 
 
 @app.command("retry")
 def retry(
-    letter_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="The dead letter's id.")] = None,
-    name: Annotated[str | None, typer.Option("--export", help="All dead letters of one export.")] = None,
+    letter_id: LetterId = None,
+    name: AllOfExport = None,
     url: Url = DEFAULT,
     key: Key = None,
     data: Data = None,
 ) -> None:
     """Have dead letters sent again; those that are accepted now are gone from the list."""
-    if (letter_id is None) == (name is None):
-        raise CommandError("give the id of a dead letter, or --export for all of an export")
-    client = connect(url, key, data)
-    found = client.pages(f"{PATH}/dead-letters", {"export": name}) if letter_id is None else [{"id": letter_id}]
-    wanted = [letter["id"] for letter in found]
-    for each in wanted:
-        client.post(f"{PATH}/dead-letters/{segment(each)}/retry")
-    typer.echo(f"{len(wanted)} to be sent again")
+    send_again(connect(url, key, data), PATH, letter_id, name)
 
 
 def _verify(client: ApiClient, cursor: str | None) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import typer
 
 from polyforge.cli.client import ApiClient, Query, segment
 from polyforge.cli.errors import CommandError
+from polyforge.cli.exports import AllOfExport, LetterId, OneExport, send_again, show_exports, show_letters
 from polyforge.cli.lazy import plain_app
 from polyforge.cli.options import DEFAULT, Data, Json, Key, Latest, Url, connect
 from polyforge.cli.output import print_fields, print_json, print_table, show, show_all, to_text, to_usd, visible
@@ -203,40 +204,31 @@ def feedback(
 @app.command()
 def exports(url: Url = DEFAULT, key: Key = None, data: Data = None, as_json: Json = False) -> None:
     """Show how far each export of the log of requests is."""
-    states: list[dict[str, Any]] = connect(url, key, data).get(f"{EXPORTS}/exports")["data"]
-    show_all(states, STATES, [[state[name] for name in STATES] for state in states], as_json)
+    show_exports(connect(url, key, data), EXPORTS, STATES, as_json)
 
 
 @app.command("dead-letters")
 def dead_letters(
-    name: Annotated[str | None, typer.Option("--export", help="Those of one export.")] = None,
+    name: OneExport = None,
     url: Url = DEFAULT,
     key: Key = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
     """Show the requests that a sink refused for good, newest first."""
-    letters = list(connect(url, key, data).pages(f"{EXPORTS}/dead-letters", {"export": name}))
-    show_all(letters, LETTERS, [[letter[name] for name in LETTERS] for letter in letters], as_json)
+    show_letters(connect(url, key, data), EXPORTS, name, LETTERS, as_json)
 
 
 @app.command()
 def retry(
-    letter_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="The dead letter's id.")] = None,
-    name: Annotated[str | None, typer.Option("--export", help="All dead letters of one export.")] = None,
+    letter_id: LetterId = None,
+    name: AllOfExport = None,
     url: Url = DEFAULT,
     key: Key = None,
     data: Data = None,
 ) -> None:
     """Have dead letters sent again; those that are accepted now are gone from the list."""
-    if (letter_id is None) == (name is None):
-        raise CommandError("give the id of a dead letter, or --export for all of an export")
-    client = connect(url, key, data)
-    found = client.pages(f"{EXPORTS}/dead-letters", {"export": name}) if letter_id is None else [{"id": letter_id}]
-    wanted = [letter["id"] for letter in found]
-    for each in wanted:
-        client.post(f"{EXPORTS}/dead-letters/{segment(each)}/retry")
-    typer.echo(f"{len(wanted)} to be sent again")
+    send_again(connect(url, key, data), EXPORTS, letter_id, name)
 
 
 def _follow(client: ApiClient, query: Query, found: list[dict[str, Any]], as_json: bool) -> None:

@@ -1,6 +1,6 @@
 """Routes of jobs and of their schedules."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, Protocol
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Response
@@ -37,6 +37,8 @@ LAST_SEQUENCE: Final = 2**63 - 1
 _MOST_VALUES: Final = 20
 _FRAMES: Final[dict[int | str, dict[str, Any]]] = {200: {"content": {"text/event-stream": {}}}}
 
+Scheduled = Mapping[str, Callable[[Mapping[str, Any]], None]]
+"""What raises Invalid for arguments that jobs of a kind cannot have, by kind."""
 Reader = Annotated[Caller, Depends(Permission("jobs:read"))]
 Editor = Annotated[Caller, Depends(Permission("jobs:write"))]
 Limit = Annotated[int, Query(ge=1, le=MAX_PAGE)]
@@ -67,9 +69,9 @@ def router(
     logs: LogStreams,
     events: Following,
     clock: Clock,
-    scheduled: Collection[str],
+    scheduled: Scheduled,
 ) -> APIRouter:
-    """The routes under /api/v1/jobs. `scheduled` are the kinds that callers may have made again and again."""
+    """The routes under /api/v1/jobs. `scheduled` are the kinds that callers may have made again and again, by name."""
     routes = APIRouter(prefix="/api/v1/jobs", tags=["jobs"])
     # Before those of single jobs, whose ids would take their place.
     _add_schedules(routes, schedules, clock, scheduled)
@@ -154,7 +156,14 @@ def _add_streams(routes: APIRouter, jobs: JobService, logs: LogStreams, events: 
         )
 
 
-def _add_schedules(routes: APIRouter, schedules: ScheduleService, clock: Clock, scheduled: Collection[str]) -> None:
+def _check_repeated(scheduled: Scheduled, kind: str, args: Mapping[str, Any]) -> None:
+    if kind not in scheduled:
+        known = ", ".join(sorted(scheduled))
+        raise Invalid(f"{kind!r} is no kind that can be made again and again; there are: {known}", param="kind")
+    scheduled[kind](args)
+
+
+def _add_schedules(routes: APIRouter, schedules: ScheduleService, clock: Clock, scheduled: Scheduled) -> None:
     @routes.get("/schedules")
     async def list_job_schedules(caller: Reader) -> SchedulePage:
         """What is made again and again in the project."""
@@ -163,9 +172,7 @@ def _add_schedules(routes: APIRouter, schedules: ScheduleService, clock: Clock, 
     @routes.post("/schedules", status_code=201)
     async def create_job_schedule(caller: Editor, body: NewScheduleBody) -> ScheduleView:
         """Have a job made again and again; it acts as who asks for it here."""
-        if body.kind not in scheduled:
-            known = ", ".join(sorted(scheduled))
-            raise Invalid(f"is none that can be made again and again; there are: {known}", param="kind")
+        _check_repeated(scheduled, body.kind, body.args)
         return schedule_of(await schedules.create(caller, NewSchedule(**body.model_dump())))
 
     @routes.get("/schedules/{schedule_id}")
@@ -177,6 +184,8 @@ def _add_schedules(routes: APIRouter, schedules: ScheduleService, clock: Clock, 
     async def change_job_schedule(caller: Editor, schedule_id: JobId, body: ScheduleChange) -> ScheduleView:
         """Change a schedule, or pause it; its jobs act as who changed it last."""
         changes = body.model_dump(exclude_unset=True)
+        if body.args is not None:
+            _check_repeated(scheduled, (await schedules.get(caller, schedule_id)).kind, body.args)
         for name, value in changes.items():
             if value is None:
                 raise Invalid("must not be null", param=name)

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, and_, or_
 from polyforge.database.database import Database
 from polyforge.database.scopes import Scope, ScopedReader, ScopedWriter
 from polyforge.jobs.records import FINISHED, UNFINISHED, AskedBy
-from polyforge.jobs.store import encoded
+from polyforge.jobs.store import NOT_WAITING, encoded
 from polyforge.jobs.tables import job_logs, job_messages, jobs
 from polyforge.kernel.clock import Clock
 
@@ -17,13 +17,7 @@ MOST_ENDED: Final = 10_000
 """Jobs of one person that are told to end at once."""
 NOBODY: Final = AskedBy("", "")
 _LONG_AGO: Final = 0.0
-_NOTHING_SAID: Final[Mapping[str, Any]] = {
-    "result": None,
-    "error": None,
-    "progress_note": "",
-    "waiting_code": None,
-    "waiting_message": None,
-}
+_NOTHING_SAID: Final[Mapping[str, Any]] = {"result": None, "error": None, "progress_note": "", **NOT_WAITING}
 _jobs: Final = jobs.c
 
 
@@ -55,8 +49,8 @@ class JobsOfPeople:
             writer = ScopedWriter(session, scope, jobs)
             for start in range(0, len(found), PAGE):
                 some = _jobs.id.in_(found[start : start + PAGE])
-                cancelled = {"state": "cancelled", "cancel_requested": True, "ended_at": self._clock.now()}
-                await writer.update(and_(some, _of_no_worker()), cancelled)
+                over = {"state": "cancelled", "cancel_requested": True, "ended_at": self._clock.now(), **NOT_WAITING}
+                await writer.update(and_(some, _of_no_worker()), over)
                 left += await writer.update(and_(some, _jobs.state.in_(UNFINISHED)), {"cancel_requested": True})
         return left
 

@@ -32,6 +32,7 @@ MAX_STRIKES: Final = 5
 _ENDS_SECONDS: Final = 5.0
 _AGAIN_SECONDS: Final = 1.0
 
+_TAKEN_OVER: Final = "the worker that ran it is gone; another one goes on, and repeats only what was under way"
 _log = get_logger(__name__)
 
 
@@ -196,6 +197,8 @@ class Worker:
         await self._journal.fence(earlier)
         kept = await self._journal.kept(earlier)
         run = Run(claim, self._journal, self, self._clock, kept, notes)
+        if claim.strikes:
+            notes.log("warning", _TAKEN_OVER)
         if claim.strikes and not await self._forgive(claim, any(each.run_id == earlier[-1] for each in kept.values())):
             return lost_worker(claim.job, self._clock.now(), MAX_STRIKES)
         kind = self._kinds.get(claim.job.kind)

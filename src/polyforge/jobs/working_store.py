@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import ColumnElement, RowMapping, and_, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, RowMapping, and_, case, delete, func, insert, or_, select, update
 
 from polyforge.database.counting import take_number
 from polyforge.database.events.log import append_event
@@ -311,11 +311,12 @@ class JobKeeper(JobReader):
         return await self._writer.change(delete(job_workers).where(own)) == 1
 
     async def release(self, executor_id: str, now: float, *, died: bool) -> list[Job]:
-        """Queue what a worker had, before everything else; it has nothing then."""
+        """Queue what a worker had, before everything else; it has nothing then. It did not die of what only waited."""
         rows = await self._writer.all(select(jobs).where(_held_by(executor_id)).with_for_update())
         values = queued_again(now)
         if died:
-            values |= {"takeovers": _jobs.takeovers + 1, "strikes": _jobs.strikes + 1}
+            strikes = case((_jobs.state == "running", _jobs.strikes + 1), else_=_jobs.strikes)
+            values |= {"takeovers": _jobs.takeovers + 1, "strikes": strikes}
         await self._writer.change(update(jobs).where(_held_by(executor_id)).values(values))
         return [job_of(row) for row in rows]
 

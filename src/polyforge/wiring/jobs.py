@@ -19,7 +19,7 @@ from polyforge.jobs.settings import JobSettings
 from polyforge.kernel.clock import Clock
 from polyforge.kernel.errors import PolyforgeError
 from polyforge.operations.exports.jobs import RequestExport
-from polyforge.operations.exports.records import FILE_DAYS
+from polyforge.operations.exports.records import FILE_DAYS, check_repeated
 from polyforge.operations.exports.records import KIND as REQUEST_EXPORT
 from polyforge.telemetry.families import JOB_OLDEST, JOB_RUNS, JOBS, Family
 from polyforge.telemetry.metrics import Gauge, Metrics
@@ -30,8 +30,8 @@ from polyforge.tenancy.ledger_rows import DAY_SECONDS
 from polyforge.tenancy.standing import Standing
 from polyforge.wiring.usage import make_writer
 
-SCHEDULED: Final = frozenset({REQUEST_EXPORT})
-"""The kinds of jobs that callers may have made again and again."""
+SCHEDULED: Final = {REQUEST_EXPORT: check_repeated}
+"""The kinds of jobs that callers may have made again and again, with what looks at their arguments."""
 MEASURE_SECONDS: Final = 5.0
 MACHINE: Final = "models/machine"
 """Where in the data folder the name of the machine is kept."""

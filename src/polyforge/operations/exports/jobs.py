@@ -10,8 +10,7 @@ import msgspec
 
 from polyforge.jobs.running import JobContext
 from polyforge.kernel.clock import utc
-from polyforge.kernel.errors import Invalid
-from polyforge.operations.exports.records import KIND, ExportedFile, ExportOrder
+from polyforge.operations.exports.records import KIND, ExportedFile, order_of
 from polyforge.operations.exports.service import NEEDS
 from polyforge.ports.table_writer import Cell, Column, TableWriter
 from polyforge.tenancy.callers import Caller
@@ -71,7 +70,7 @@ class RequestExport:
     async def run(self, context: JobContext) -> Any:
         """Write the file."""
         job = context.job
-        order = _order_of(job.args)
+        order = order_of(job.args)
         which = order.which(job.created_at)
         caller = await self._standing.confirmed(job.caller)
         authorize(caller, NEEDS)
@@ -114,13 +113,6 @@ class _Written:
     """How many rows there are so far."""
 
     rows = 0
-
-
-def _order_of(args: dict[str, Any]) -> ExportOrder:
-    try:
-        return msgspec.convert(args, ExportOrder)
-    except msgspec.ValidationError as error:
-        raise Invalid(f"the arguments of this job are wrong: {error}", param="args") from error
 
 
 def _cells(entry: Entry) -> list[Cell]:

@@ -1,6 +1,7 @@
 """What an export of requests is asked for, as its job keeps it, and what comes of it."""
 
-from typing import Annotated, Final, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
@@ -36,6 +37,19 @@ class ExportOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if since is None or until is None or since >= until:
             raise Invalid("needs `since` and a later `until`, or `days`", param="args")
         return Which(since=since, until=until, model=self.model, key=self.key, status=self.status)
+
+
+def order_of(args: Mapping[str, Any]) -> ExportOrder:
+    """The arguments of a job; Invalid where they are none."""
+    try:
+        return msgspec.convert(args, ExportOrder)
+    except msgspec.ValidationError as error:
+        raise Invalid(f"the arguments of this job are wrong: {error}", param="args") from error
+
+
+def check_repeated(args: Mapping[str, Any]) -> None:
+    """Invalid where no job can have these arguments."""
+    order_of(args).which(DAY_SECONDS * MOST_DAYS)
 
 
 class ExportedFile(msgspec.Struct, frozen=True):

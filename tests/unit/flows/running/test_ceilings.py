@@ -13,44 +13,14 @@ from polyforge.flows.running.records import NodeFailed
 from polyforge.kernel.errors import BudgetSpent, Invalid, Unavailable
 from polyforge.kernel.money import Micros
 from polyforge.tenancy.callers import Caller
-from polyforge.tenancy.limits.counters import Counter, LimitCounters, Take
-from polyforge.tenancy.limits.deposits import Deposit, deposit_now
+from polyforge.tenancy.limits.deposits import deposit_now
+from tests.support.budgets import Budget
 from tests.support.flow_runs import FlowBench
 from tests.support.flows import flow, node
 from tests.support.waiting import eventually_async
-from tests.unit.limits.limit_samples import NOW, begun, limit, opened
 from tests.unit.tenancy.samples import caller
 
 ME = caller("*")
-
-
-class Budget:
-    """One budget, which counts in a file of its own."""
-
-    def __init__(self, folder: Path, amount: Micros) -> None:
-        self.counters: LimitCounters = opened(folder)
-        self.rule: Counter = begun(self.counters, limit(measure="money", amount=amount))
-        self.asked: list[Micros] = []
-        self.trouble: list[Exception] = []
-
-    async def hold(self, caller: Caller, amount: Micros) -> Deposit:
-        self.asked.append(amount)
-        if self.trouble:
-            raise self.trouble.pop()
-        found = self.counters.hold_many([Take(self.rule, amount)], NOW)
-        if not isinstance(found, list):
-            raise BudgetSpent("it has too little left")
-        return Deposit(self.counters, amount, found)
-
-    async def check(self, caller: Caller, amount: Micros) -> None:
-        if self.trouble:
-            raise self.trouble.pop()
-        if self.counters.left(self.rule, NOW) < amount:
-            raise BudgetSpent("it has too little left")
-
-    @property
-    def used(self) -> Micros:
-        return self.counters.use(self.rule, NOW).used
 
 
 @pytest.fixture

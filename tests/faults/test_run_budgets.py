@@ -1,7 +1,8 @@
 """The ceilings of runs on one budget: nothing is overspent, nothing is held for longer than its run is at work."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from tests.support.behaviours import Answer, Gate
 from tests.support.clients import Response, call_async, chat
 from tests.support.flows import flow, node
 from tests.support.limits import DEBUG
+from tests.support.postgres import Postgres
 from tests.support.redis import RedisServer
 from tests.support.server import ALL, Key, Polyforge
 from tests.support.settings import Pool, settings
@@ -49,20 +51,21 @@ def place(request: pytest.FixtureRequest, serve: Serve, upstream: Upstream, pool
 class Budget:
     """A key, and a limit of so many dollars a month on it."""
 
-    def __init__(self, place: Polyforge, usd: float) -> None:
+    def __init__(self, place: Polyforge, usd: float, *others: Polyforge) -> None:
         self._place = place
+        places = [(each, len(each.log)) for each in (place, *others)]
         self.key: Key = place.create_key(scopes=SCOPES)
-        since = len(place.log)
         rule = {"name": f"of {self.key.id}", "subject": "key", "subject_id": self.key.id, "measure": "money"}
         made = place.api("POST", "/limits", {**rule, "amount": usd, "window": "month"})
         assert made.status == 201, made.body
         self.id: str = made.json["id"]
-        eventually(lambda: self._known_to(since) >= {"gateway", "worker"}, "the limit in both processes")
+        for each in places:
+            eventually(partial(self._is_known, *each), "the limit in both processes")
 
-    def _known_to(self, since: int) -> set[str]:
-        lines = self._place.log[since:].splitlines()
+    def _is_known(self, place: Polyforge, since: int) -> bool:
+        lines = place.log[since:].splitlines()
         told = [line for line in lines if "limits are in force" in line and self.id in line]
-        return {role for role in ("gateway", "worker") if any(f'"{role}' in line for line in told)}
+        return all(any(f'"{role}' in line for line in told) for role in ("gateway", "worker"))
 
     @property
     def used(self) -> float:
@@ -220,3 +223,44 @@ def asked(place: Polyforge, run: str) -> Callable[[], str | None]:
         return next((each["id"] for each in waiting if each["run_id"] == run), None)
 
     return found
+
+
+@pytest.fixture
+def pair(serve: Serve, upstream: Upstream, pool: Pool, postgres: Postgres) -> Iterator[tuple[Polyforge, Polyforge]]:
+    """Two machines, each with a worker, that share limits and the queue of runs."""
+    redis = RedisServer()
+    try:
+        redis.start()
+        shared = {"use": "redis", "url": redis.url}
+        declared = settings(upstream, pool.settings(), telemetry=DEBUG, shared_limits=shared)
+        url = new_database(postgres)
+        first = serve(declared, database_url=url, roles=ALL)
+        master = {"secrets": {"master_key": f"file:{first.data / 'master.key'}"}}
+        yield first, serve({**declared, **master}, database_url=url, roles=ALL)
+    finally:
+        redis.remove()
+
+
+async def test_runs_that_race_on_two_machines_hold_no_more_than_there_is(
+    pair: tuple[Polyforge, Polyforge], upstream: Upstream, pool: Pool
+) -> None:
+    place, other = pair[1], pair[0]
+    model, gate = pool.solo(), Gate()
+    upstream.script(model, Answer(before_head=gate))
+    budget = await asyncio.to_thread(Budget, place, 5.0, other)
+    slug = await asyncio.to_thread(made, place, model)
+    answers = await asyncio.gather(*(begin(pair[n % 2], budget.key, slug, 3.0) for n in range(12)))
+    assert {each.status for each in answers} <= {202, 402}
+    runs = [each.json["id"] for each in answers if each.status == 202]
+    await asyncio.to_thread(upstream.wait_for, model, 1)
+
+    def failed() -> list[str]:
+        return [run for run in runs if state(place, run)["state"] in OVER]
+
+    await asyncio.to_thread(eventually, lambda: len(failed()) == len(runs) - 1, "all others being refused")
+    assert len(upstream.requests(model)) == 1
+    (first,) = set(runs) - set(failed())
+    gate.open()
+    assert (await asyncio.to_thread(over, place, first))["state"] == "succeeded"
+    await asyncio.to_thread(eventually, lambda: budget.used == 1, "what was not spent being free")
+    await asyncio.to_thread(eventually, lambda: budget.spent() == 1, "the ledger saying so")

@@ -8,10 +8,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-import httpx
 import pytest
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from msgspec.structs import replace
 from sqlalchemy import event, select
@@ -19,7 +16,6 @@ from sqlalchemy import event, select
 from polyforge.database.database import Database
 from polyforge.database.scopes import Scope
 from polyforge.kernel.clock import FakeClock, SystemClock
-from polyforge.kernel.errors import PolyforgeError
 from polyforge.tenancy.audit import store
 from polyforge.tenancy.audit.api import router
 from polyforge.tenancy.audit.exports.service import ExportService
@@ -30,11 +26,12 @@ from polyforge.tenancy.audit.service import AuditService
 from polyforge.tenancy.audit.store import AuditStore
 from polyforge.tenancy.audit.tables import audit_events
 from polyforge.tenancy.audit.verification import Verifier
-from polyforge.tenancy.callers import ALL, Caller
+from polyforge.tenancy.callers import ALL
 from polyforge.tenancy.defaults import DEFAULT_ORGANIZATION_ID
 from polyforge.tenancy.permission import Permission
 from tests.support.audit import CHAIN, OTHER_ORGANIZATION, audit_event, fill, tamper
 from tests.support.recording import recorder
+from tests.support.routes import Routes
 from tests.unit.tenancy.samples import NOW, caller
 
 ABSENT = "0" * 26
@@ -60,27 +57,14 @@ def varied(sequence: int) -> AuditEvent:
 EVENTS = [varied(sequence) for sequence in range(1, COUNT + 1)]
 
 
-class Api:
+class Api(Routes):
     """The routes of the audit log behind a stand-in for the server's middleware; `caller` is who calls."""
 
     def __init__(self, database: Database, clock: FakeClock) -> None:
-        self.caller: Caller | None = caller(ALL)
         told = recorder(clock)
         audit = AuditService(database, clock, told, Verifier(database, CHAIN))
         exports = ExportService(database, clock, told, {"siem": "https", "copy": "file"})
-        self.app = FastAPI()
-        self.app.include_router(router(audit, exports))
-        self.app.exception_handler(PolyforgeError)(_render)
-        self.app.middleware("http")(self._identify)
-        self.client = httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://test")
-
-    async def __call__(self, method: str, path: str, status: int, body: object = None, **options: Any) -> Any:
-        """The answer to a request that must have this status."""
-        if body is not None:
-            options["json"] = body
-        answer = await self.client.request(method, f"/api/v1/audit{path}", **options)
-        assert answer.status_code == status, answer.text
-        return answer.json() if answer.content else None
+        super().__init__(router(audit, exports), prefix="/api/v1/audit")
 
     async def found(self, limit: int = 7, **query: str) -> list[int]:
         """The sequence numbers of all pages of a search."""
@@ -93,16 +77,6 @@ class Api:
             cursor = page["next_cursor"]
             if cursor is None:
                 return found
-
-    async def _identify(self, request: Request, proceed: Any) -> Any:
-        if self.caller is not None:
-            request.state.caller = self.caller
-        return await proceed(request)
-
-
-async def _render(_request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, PolyforgeError)
-    return JSONResponse({"code": error.code, "message": error.message, "param": error.param}, error.status)
 
 
 @pytest.fixture
@@ -499,8 +473,9 @@ async def test_every_route_names_one_permission_and_refuses_without_it(api: Api)
         assert len(permissions) == 1, path
         sub = path.removeprefix("/api/v1/audit").format(event_id=ABSENT, letter_id=ABSENT)
         body = {} if path.endswith("verify") else None
-        api.caller = None
+        api.nobody = True
         await api(method, sub, 401, body)
+        api.nobody = False
         api.caller = caller(*{"audit:read", "audit:operate", "keys:read"} - set(permissions))
         assert repr(permissions[0]) in (await api(method, sub, 403, body))["message"]
 

@@ -4,61 +4,40 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-import httpx
 import pytest
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
 from sqlalchemy import select
 
 from polyforge.database.database import Database
 from polyforge.database.events.store import SystemEvents
 from polyforge.database.events.tail import EventTail
 from polyforge.kernel.clock import FakeClock
-from polyforge.kernel.errors import PolyforgeError, Unavailable
+from polyforge.kernel.errors import Unavailable
 from polyforge.operations.flags import service
 from polyforge.operations.flags.api import router
 from polyforge.operations.flags.flags import Flags
 from polyforge.operations.flags.service import FlagService
 from polyforge.tenancy.audit.tables import audit_events
-from polyforge.tenancy.callers import ALL, Caller
 from polyforge.tenancy.defaults import DEFAULT_PROJECT_ID
 from tests.support.databases import Place
 from tests.support.recording import recorder
+from tests.support.routes import Routes, decoded
 from tests.support.waiting import eventually_async
 from tests.unit.tenancy.samples import NOW, caller
 
 OTHER_PROJECT = "0000000000000000000000009P"
 
 
-class Api:
+class Api(Routes):
     """The routes of flags behind a stand-in for the server's middleware; `caller` is who calls."""
 
     def __init__(self, database: Database, clock: FakeClock) -> None:
-        self.caller: Caller | None = caller(ALL)
-        app = FastAPI()
-        app.include_router(router(FlagService(database, clock, recorder(clock))))
-        app.exception_handler(PolyforgeError)(_render)
-        app.middleware("http")(self._identify)
-        self.client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
+        super().__init__(router(FlagService(database, clock, recorder(clock))))
 
     async def __call__(self, method: str, path: str, status: int, body: object = None, **options: Any) -> Any:
-        if body is not None:
-            options["json"] = body
-        answer = await self.client.request(method, f"/api/v1{path}", **options)
-        assert answer.status_code == status, answer.text
+        answer = await self.ask(method, path, status, body, **options)
         if answer.headers.get("etag"):
             assert answer.headers["etag"] == f'"{answer.json()["version"]}"'
-        return answer.json() if answer.content else None
-
-    async def _identify(self, request: Request, proceed: Any) -> Any:
-        if self.caller is not None:
-            request.state.caller = self.caller
-        return await proceed(request)
-
-
-async def _render(_request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, PolyforgeError)
-    return JSONResponse({"code": error.code, "message": error.message, "param": error.param}, error.status)
+        return decoded(answer)
 
 
 @pytest.fixture
@@ -188,7 +167,7 @@ async def test_each_route_needs_its_permission(api: Api, method: str, path: str,
     body = {"PUT": {"enabled": True}, "POST": {"version": 1}}.get(method)
     api.caller = caller(*{"settings:read", "settings:write", "organization:write"} - {scope})
     assert repr(scope) in (await api(method, path, 403, body))["message"]
-    api.caller = None
+    api.nobody = True
     await api(method, path, 401, body)
 
 

@@ -4,21 +4,17 @@ from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import quote
 
-import httpx
 import pytest
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from msgspec import structs
 from sqlalchemy import select
 
 from polyforge.database.database import Database
 from polyforge.kernel.clock import FakeClock
-from polyforge.kernel.errors import PolyforgeError
 from polyforge.tenancy.admin_key import AdminKey
 from polyforge.tenancy.api import router
 from polyforge.tenancy.bootstrap import install
-from polyforge.tenancy.callers import ALL, Caller
+from polyforge.tenancy.callers import ALL
 from polyforge.tenancy.defaults import DEFAULT_ORGANIZATION_ID
 from polyforge.tenancy.keys import ADMIN_KEY_ID, hash_of, new_secret
 from polyforge.tenancy.ledger_store import LedgerStore
@@ -30,6 +26,7 @@ from polyforge.tenancy.usage import api as usage_api
 from polyforge.tenancy.usage.service import UsageService
 from polyforge.wiring.usage import make_writer
 from tests.support.recording import recorder
+from tests.support.routes import Routes
 from tests.unit.tenancy.samples import NOW, caller, record
 
 OTHER_PROJECT = "0000000000000000000000009P"
@@ -37,40 +34,18 @@ ABSENT = "0" * 26
 DAY = 86_400
 
 
-class Api:
+class Api(Routes):
     """The routes of tenancy behind a stand-in for the server's middleware; `caller` is who calls."""
 
     def __init__(self, database: Database, clock: FakeClock) -> None:
-        self.caller: Caller | None = caller(ALL)
         self.changes = 0
-        self.app = FastAPI()
-        self.app.include_router(router(KeyService(database, clock, recorder(clock), self._changed)))
-        self.app.include_router(usage_api.router(UsageService(database, clock), make_writer))
-        self.app.exception_handler(PolyforgeError)(_render)
-        self.app.middleware("http")(self._identify)
-        transport = httpx.ASGITransport(self.app)
-        self.client = httpx.AsyncClient(transport=transport, base_url="http://test")
-
-    async def __call__(self, method: str, path: str, status: int, body: object = None, **options: Any) -> Any:
-        """The answer to a request that must have this status."""
-        if body is not None:
-            options["json"] = body
-        answer = await self.client.request(method, f"/api/v1{path}", **options)
-        assert answer.status_code == status, answer.text
-        return answer.json() if answer.content else None
+        super().__init__(
+            router(KeyService(database, clock, recorder(clock), self._changed)),
+            usage_api.router(UsageService(database, clock), make_writer),
+        )
 
     def _changed(self) -> None:
         self.changes += 1
-
-    async def _identify(self, request: Request, proceed: Any) -> Any:
-        if self.caller is not None:
-            request.state.caller = self.caller
-        return await proceed(request)
-
-
-async def _render(_request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, PolyforgeError)
-    return JSONResponse({"code": error.code, "message": error.message, "param": error.param}, error.status)
 
 
 @pytest.fixture
@@ -299,8 +274,9 @@ async def test_every_route_names_one_permission_and_refuses_without_it(api: Api)
         assert len(permissions) == 1, path
         sub = path.removeprefix("/api/v1").format(key_id=ABSENT)
         body = {"name": "n"} if method in {"POST", "PATCH"} and "rotate" not in path else None
-        api.caller = None
+        api.nobody = True
         await api(method, sub, 401, body)
+        api.nobody = False
         api.caller = caller(*{"keys:read", "keys:write", "usage:read", "costs:read", "inference"} - set(permissions))
         assert repr(permissions[0]) in (await api(method, sub, 403, body))["message"]
 

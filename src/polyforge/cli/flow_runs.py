@@ -95,8 +95,7 @@ def approvals(
     """Show what runs wait for you to decide, or one approval with all that there is to know."""
     if approval_id is not None:
         found = connect(url, key, data).get(f"{APPROVALS}/{segment(approval_id)}")
-        shown = {name: json.dumps(found[name], ensure_ascii=False) for name in ("shown", "form", "answers")}
-        show(found if as_json else {**found, **shown}, as_json)
+        show(found, as_json)
         return
     query = None if every else {"mine": "true", "state": "pending"}
     found = list(connect(url, key, data).pages(APPROVALS, query, limit))

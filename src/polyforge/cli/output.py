@@ -65,10 +65,10 @@ def _to_text(value: object) -> str:
         return EMPTY
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, dict):
-        return json.dumps(value, ensure_ascii=False)
-    if isinstance(value, list):
+    if isinstance(value, list) and not any(isinstance(part, dict) for part in cast(list[object], value)):
         return ",".join(str(part) for part in cast(list[object], value)) or EMPTY
+    if isinstance(value, dict | list):
+        return json.dumps(value, ensure_ascii=False)
     return str(value)
 
 

@@ -45,6 +45,7 @@ from polyforge.flows.problems import Code, Problem, pointer
 
 _T = TypeVar("_T")
 _NAME: Final = re.compile(NAME)
+_PATTERN: Final = re.compile(r"Expected `str` matching regex .*", re.DOTALL)
 _PATH: Final = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 _HIDDEN: Final = re.compile("[\x00-\x1f\x7f\u202a-\u202e\u2066-\u2069]")
 _LONGER: Final = 6
@@ -303,4 +304,5 @@ class _Loader:
 
 def _plain(message: str) -> str:
     """What msgspec says, in the words of the others."""
+    message = _PATTERN.sub("it is not written as such names are, as in `model.chat` for a type of node", message)
     return message.replace("Object contains", "there is an").replace("Object missing required", "there is no")[:300]

@@ -19,6 +19,12 @@ def test_a_table_without_rows_shows_its_headers(capsys: pytest.CaptureFixture[st
 
 def test_cells() -> None:
     assert [to_text(value) for value in (None, "", True, False, 0, "x")] == ["-", "-", "yes", "no", "0", "x"]
+    assert [to_text(value) for value in ([], ["a", 1], {"a": None}, [{"a": "é"}])] == [
+        "-",
+        "a,1",
+        '{"a": null}',
+        '[{"a": "é"}]',
+    ]
 
 
 def test_money_has_as_many_digits_as_it_needs() -> None:

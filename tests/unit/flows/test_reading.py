@@ -100,6 +100,8 @@ def test_what_stands_in_a_node_is_refused_with_its_place() -> None:
 
     assert refused(broken(v=0)) == ("wrong_shape", "n", "/v")
     assert refused(broken(type="Acme")) == ("wrong_shape", "n", "/type")
+    (problem,) = load(broken(type="Acme")).problems
+    assert ("model.chat" in problem.message, "regex" in problem.message) == (True, False)
     assert refused(broken(code="import os")) == ("unknown_field", "n", None)
     assert refused(broken(policy={"retries": 99})) == ("wrong_shape", "n", "/policy/retries")
     assert refused(broken(policy={"retry": 1})) == ("unknown_field", "n", "/policy")

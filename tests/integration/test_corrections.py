@@ -6,24 +6,20 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
 from sqlalchemy import select
 
 from polyforge.database.database import Database
 from polyforge.database.events.store import SystemEvents
 from polyforge.database.events.tail import EventTail
 from polyforge.kernel.clock import FakeClock
-from polyforge.kernel.errors import PolyforgeError
 from polyforge.kernel.ids import new_ulid
 from polyforge.kernel.usage import Usage
 from polyforge.tenancy import api as tenancy_api
 from polyforge.tenancy.admin_key import AdminKey
 from polyforge.tenancy.audit.tables import audit_events
 from polyforge.tenancy.bootstrap import install
-from polyforge.tenancy.callers import ALL, Caller, KeyLimits
+from polyforge.tenancy.callers import ALL, KeyLimits
 from polyforge.tenancy.corrections import api as corrections_api
 from polyforge.tenancy.corrections.following import CorrectedBudgets
 from polyforge.tenancy.corrections.service import CorrectionService
@@ -38,31 +34,25 @@ from polyforge.tenancy.usage.service import UsageService
 from polyforge.wiring.usage import make_writer
 from tests.support.ledgers import assert_counters_are_the_sums_of_the_rows, assert_sums_are_those_of_the_rows
 from tests.support.recording import recorder
+from tests.support.routes import Routes
 from tests.support.waiting import eventually_async
 from tests.unit.tenancy.samples import NOW, caller, record
 
 OTHER_PROJECT = "0000000000000000000000009P"
 
 
-class Api:
+class Api(Routes):
     """The routes of keys, usage and corrections behind a stand-in for the server's middleware."""
 
     def __init__(self, database: Database, clock: FakeClock) -> None:
-        self.caller: Caller = caller(ALL)
         self.database = database
         self.ledger = LedgerStore(database)
-        told, app = recorder(clock), FastAPI()
-        app.include_router(corrections_api.router(CorrectionService(database, clock, told)))
-        app.include_router(tenancy_api.router(KeyService(database, clock, told)))
-        app.include_router(usage_api.router(UsageService(database, clock), make_writer))
-        app.exception_handler(PolyforgeError)(_render)
-        app.middleware("http")(self._identify)
-        self.client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
-
-    async def __call__(self, method: str, path: str, status: int, body: object = None) -> Any:
-        answer = await self.client.request(method, f"/api/v1{path}", json=body)
-        assert answer.status_code == status, answer.text
-        return answer.json()
+        told = recorder(clock)
+        super().__init__(
+            corrections_api.router(CorrectionService(database, clock, told)),
+            tenancy_api.router(KeyService(database, clock, told)),
+            usage_api.router(UsageService(database, clock), make_writer),
+        )
 
     async def correct(self, status: int = 201, **body: Any) -> Any:
         return await self("POST", "/usage/corrections", status, {"reason": "the price was wrong", **body})
@@ -75,15 +65,6 @@ class Api:
         call = record(key_id=key_id, started_at=NOW - 10, **changes)
         await self.ledger.append(f"j{call.id}", 0, 1, [call])
         return call
-
-    async def _identify(self, request: Request, proceed: Any) -> Any:
-        request.state.caller = self.caller
-        return await proceed(request)
-
-
-async def _render(_request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, PolyforgeError)
-    return JSONResponse({"code": error.code, "message": error.message, "param": error.param}, error.status)
 
 
 @pytest.fixture

@@ -5,23 +5,20 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import msgspec
 import pytest
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
 from sqlalchemy import insert, select
 
 from polyforge.database.database import Database
 from polyforge.database.events.store import Event, SystemEvents
 from polyforge.kernel.clock import FakeClock
-from polyforge.kernel.errors import PolyforgeError, Unavailable
+from polyforge.kernel.errors import Unavailable
 from polyforge.kernel.ids import encode
 from polyforge.kernel.usage import Usage
 from polyforge.tenancy.admin_key import AdminKey
 from polyforge.tenancy.audit.tables import audit_events
 from polyforge.tenancy.bootstrap import install
-from polyforge.tenancy.callers import ALL, Caller
+from polyforge.tenancy.callers import Caller
 from polyforge.tenancy.corrections.schemas import NewCorrection
 from polyforge.tenancy.corrections.service import CORRECTED, CorrectionService
 from polyforge.tenancy.defaults import DEFAULT_ORGANIZATION_ID, DEFAULT_PROJECT_ID
@@ -39,6 +36,7 @@ from polyforge.tenancy.limits.store import SystemLimits
 from polyforge.tenancy.limits.windows import window_start
 from polyforge.tenancy.people.tables import group_members, groups, users
 from tests.support.recording import recorder
+from tests.support.routes import Routes
 from tests.unit.limits.limit_samples import limit, opened
 from tests.unit.tenancy.samples import NOW, caller, record
 
@@ -50,27 +48,17 @@ DECLARED = {
 }
 
 
-class Api:
+class Api(Routes):
     """The routes of limits behind a stand-in for the server's middleware."""
 
     def __init__(self, database: Database, clock: FakeClock, counters: LimitCounters) -> None:
-        self.caller: Caller = caller(ALL)
         self.database = database
         self.clock = clock
         self.ledger = LedgerStore(database)
         declared = declared_limits({name: LimitSettings.model_validate(each) for name, each in DECLARED.items()})
         self.counters = counters
         self.book = LimitBook(database, clock, counters, declared)
-        app = FastAPI()
-        app.include_router(limits_api.router(LimitService(database, clock, recorder(clock), self.book, counters)))
-        app.exception_handler(PolyforgeError)(_render)
-        app.middleware("http")(self._identify)
-        self.client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
-
-    async def __call__(self, method: str, path: str, status: int, body: object = None) -> Any:
-        answer = await self.client.request(method, f"/api/v1{path}", json=body)
-        assert answer.status_code == status, answer.text
-        return answer.json() if answer.content else None
+        super().__init__(limits_api.router(LimitService(database, clock, recorder(clock), self.book, counters)))
 
     async def set(self, status: int = 201, **fields: Any) -> Any:
         body = {"name": "n", "subject": "key", "subject_id": KEY, "measure": "money", "amount": 1.0, "window": "day"}
@@ -96,15 +84,6 @@ class Api:
             return outcome
         self.counters.settle_many([take], 1, amount, amount, self.clock.now())
         return None
-
-    async def _identify(self, request: Request, proceed: Any) -> Any:
-        request.state.caller = self.caller
-        return await proceed(request)
-
-
-async def _render(_request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, PolyforgeError)
-    return JSONResponse({"code": error.code, "message": error.message, "param": error.param}, error.status)
 
 
 def _id_at(moment: float) -> str:

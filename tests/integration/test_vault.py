@@ -5,10 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-import httpx
 import pytest
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
 from msgspec.structs import replace
 from sqlalchemy import insert, select, update
 
@@ -16,7 +13,7 @@ from polyforge.database.database import Database
 from polyforge.database.events.tables import events
 from polyforge.database.events.tail import EventTail
 from polyforge.kernel.clock import FakeClock
-from polyforge.kernel.errors import NotConfigured, NotFound, PolyforgeError, Unavailable
+from polyforge.kernel.errors import NotConfigured, NotFound, Unavailable
 from polyforge.kernel.ids import new_ulid
 from polyforge.secrets.sealing import MasterKeys
 from polyforge.tenancy.admin_key import AdminKey
@@ -39,6 +36,7 @@ from polyforge.tenancy.vault.tables import secrets
 from polyforge.wiring.gateway import SEALED
 from tests.support.databases import Place
 from tests.support.recording import MASTER, recorder
+from tests.support.routes import Routes, decoded
 from tests.unit.tenancy.samples import NOW, caller
 
 OTHER_PROJECT = "0000000000000000000000009P"
@@ -49,34 +47,18 @@ VALUE = "plaintext-of-the-secret-that-nobody-must-find"
 NEXT = MasterKeys([b"next" * 8, bytes(range(32))])
 
 
-class Api:
+class Api(Routes):
     """The routes of secrets behind a stand-in for the server's middleware; `caller` is who calls."""
 
     def __init__(self, database: Database, clock: FakeClock, master: MasterKeys = MASTER) -> None:
-        self.caller: Caller = caller(ALL)
-        self.app = FastAPI()
         vault = VaultService(database, clock, recorder(clock), master)
-        self.app.include_router(router(vault, Sealing(database, master, SEALED)))
-        self.app.exception_handler(PolyforgeError)(_render)
-        self.app.middleware("http")(self._identify)
-        self.client = httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://test")
+        super().__init__(router(vault, Sealing(database, master, SEALED)), prefix="/api/v1/secrets")
 
-    async def __call__(self, method: str, path: str, status: int, body: object = None) -> Any:
+    async def __call__(self, method: str, path: str, status: int, body: object = None, **options: Any) -> Any:
         """The answer to a request that must have this status, and must not hold the value."""
-        options: dict[str, Any] = {} if body is None else {"json": body}
-        answer = await self.client.request(method, f"/api/v1/secrets{path}", **options)
-        assert answer.status_code == status, answer.text
+        answer = await self.ask(method, path, status, body, **options)
         assert method == "POST" or VALUE not in answer.text
-        return answer.json() if answer.content else None
-
-    async def _identify(self, request: Request, proceed: Any) -> Any:
-        request.state.caller = self.caller
-        return await proceed(request)
-
-
-async def _render(_request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, PolyforgeError)
-    return JSONResponse({"code": error.code, "message": error.message, "param": error.param}, error.status)
+        return decoded(answer)
 
 
 @pytest.fixture

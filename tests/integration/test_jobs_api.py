@@ -50,6 +50,7 @@ def run(site: Polyforge) -> Run:
 def export(site: Polyforge, **more: Any) -> dict[str, Any]:
     made = site.api("POST", "/requests/exports", {"since": SINCE, **more})
     assert made.status == 202, made.body
+    assert made.json["waiting_for"]["message"]
     return made.json
 
 

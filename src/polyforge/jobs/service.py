@@ -81,9 +81,10 @@ class JobService:
         return job
 
     async def start(self, caller: Caller, new: NewJob, *, schedule_id: str | None = None) -> Job:
-        """The same in a transaction of its own."""
+        """The same in a transaction of its own; the job says what it waits for."""
         async with self._database.write(_scope(caller)) as session:
-            return await self.submit(session, caller, new, schedule_id=schedule_id)
+            job = await self.submit(session, caller, new, schedule_id=schedule_id)
+        return (await self._explained([job]))[0]
 
     async def get(self, caller: Caller, job_id: str) -> Job:
         """One job with what it waits for; NotFound otherwise."""

@@ -136,3 +136,13 @@ async def test_a_run_does_not_begin_while_a_flow_that_it_calls_is_removed(
     assert removed is None
     assert isinstance(refused, NotFound), refused
     assert inner.id in refused.message
+
+
+async def test_a_part_of_a_run_whose_version_is_gone_is_repeated_as_a_whole(house: FlowHouse) -> None:
+    version = await earlier_version(house)
+    await house.worker()
+    first = await house.done(ME, await house.runs.start(ME, version, {}))
+    await house.versions.remove(ME, "sample", version.version)
+    latest = await house.flows.resolve(ME, "sample")
+    again = await house.done(ME, await house.runs.rerun(ME, first.id, targets=["out"], version=latest))
+    assert (again.state, again.outputs) == ("succeeded", {"text": "two"})

@@ -202,7 +202,10 @@ class _Attempt:
         """What counts of an earlier run; nothing where that is gone meanwhile, or everything is to run again."""
         if run.targets is None:
             return {}
-        before = await self._document(parent.flow_id, parent.version)
+        try:
+            before = await self._document(parent.flow_id, parent.version)
+        except NotFound:
+            return {}
         again = await asyncio.to_thread(stale, before, document, parent.inputs, run.inputs, run.targets)
         async with self._tools.database.read(self._scope) as session:
             results = await RunStore(session, self._scope, self._tools.seals).results(parent.id)

@@ -102,7 +102,10 @@ def test_what_a_run_asks_is_rejected(site: Polyforge, polyforge: Commands) -> No
 
 def test_an_alias_is_published_and_withdrawn(site: Polyforge, polyforge: Commands) -> None:
     assert "--tool, --page or both" in polyforge.fails("flow", "publish", "ask")
-    assert "tool_name" in polyforge("flow", "publish", "ask", "--page")
+    told = polyforge("flow", "publish", "ask", "--page", "--tool")
+    assert f"page  {site.url}/flows/ask@prod\n" in told
+    assert f"tool  ask at {site.url}/mcp\n" in told
+    assert call(site.url, "/flows/ask@prod", method="GET").status == 200
     assert call(site.url, "/api/v1/flows/ask@prod/page", method="GET", key=site.admin_key).status == 200
     told = polyforge.json("flow", "publish", "ask", "prod", "--tool", "--page")
     assert (told["alias"], told["tool"], told["page"], told["tool_name"]) == ("prod", True, True, "ask")

@@ -141,7 +141,15 @@ def publish(
     if not (tool or page):
         raise CommandError("say for whom: --tool, --page or both; `polyforge flow withdraw` takes it back")
     path = f"{FLOWS}/{segment(flow)}/publications/{segment(alias)}"
-    show(connect(url, key, data).put(path, {"tool": tool, "page": page}), as_json)
+    published = connect(url, key, data).put(path, {"tool": tool, "page": page})
+    if as_json:
+        print_json(published)
+        return
+    typer.echo(f"{flow}@{alias} is published; who uses it needs a key that may run flows")
+    if tool:
+        typer.echo(f"tool  {published['tool_name']} at {url.rstrip('/')}/mcp")
+    if page:
+        typer.echo(f"page  {url.rstrip('/')}/flows/{segment(flow)}@{segment(alias)}")
 
 
 def withdraw(

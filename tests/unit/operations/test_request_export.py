@@ -69,6 +69,9 @@ class Context:
     def log(self, level: Level, text: str) -> None:
         self.lines.append(text)
 
+    def occupied(self, change: int) -> None:
+        raise AssertionError(f"an export does one thing at a time: {change}")
+
     def idempotency_key(self, step: str) -> str:
         raise AssertionError("this job does nothing outside")
 

@@ -29,7 +29,7 @@ class Context:
     def __init__(self, args: dict[str, Any]) -> None:
         self.said: list[float] = []
         self.lines: list[str] = []
-        self.cancelled = False
+        self.cancelled = self.released = False
         asked_by = AskedBy.of(caller("usage:read"))
         self.job = Job(
             id="job_1",

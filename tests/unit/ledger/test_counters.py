@@ -163,6 +163,21 @@ async def test_a_latecomer_counts_once_the_others_know_of_it(tmp_path: Path) -> 
     worker.close()
 
 
+async def test_a_latecomer_sees_the_calls_that_are_under_way(tmp_path: Path) -> None:
+    gateway, worker = late(tmp_path / "counters", 0), late(tmp_path / "counters", 1)
+    limits, slot = KeyLimits(concurrency=3, budget=100), gateway.create("tkey", 0, 0)
+    for _ in range(3):
+        assert isinstance(gateway.reserve(slot, limits, NOW, 0, 20, 0), Headroom)
+    joining = asyncio.create_task(worker.join())
+    await asyncio.sleep(0)
+    gateway.write_cells()
+    await joining
+    assert worker.headroom(slot, limits, 0) == 40
+    assert worker.reserve(slot, limits, NOW, 0, 20, 0) == Refusal("concurrency", 1.0)
+    gateway.close()
+    worker.close()
+
+
 async def test_a_latecomer_does_not_wait_for_who_does_not_run_and_who_starts_knows_of_it(tmp_path: Path) -> None:
     worker = late(tmp_path / "counters", 2, early=2)
     await worker.join()

@@ -444,6 +444,8 @@ class SharedCounters:
             return
         if self._others != self._everybody:
             self._others, self._late = self._everybody, False
+            # Calls under way too: what they hold was nobody's concern, and is in no file.
+            self._unwritten |= {own for own in self._own.values() if own.incarnation == self._incarnation}
             self._write_unwritten()
         self._numbers[_JOINED_AT // _NUMBER_BYTES + 1 + self._worker] = 1
 
@@ -547,7 +549,8 @@ class SharedCounters:
         """What is left of the budget after everything spent and reserved."""
         own = self._own_cell(slot)
         left = (limits.budget or 0) - self._used(slot, own, period)
-        return left if own.held is None else left + own.held.money
+        # What is held is in the cell, so it is of that period.
+        return left if own.held is None or own.period != period else left + own.held.money
 
     # Cells
 

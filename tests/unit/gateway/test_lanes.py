@@ -1,5 +1,6 @@
 """Calls that are let in by what their limits lent in one step are counted as if each had asked every limit."""
 
+import asyncio
 import random
 from collections import Counter
 from collections.abc import Iterator
@@ -86,12 +87,19 @@ async def _nothing(_key: str, _period: int) -> Balance:
 class Side:
     """A gateway worker reduced to what counts."""
 
-    def __init__(self, folder: Path, kind: type[LimitCounters], limits: tuple[Limit, ...], key: KeyLimits) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        kind: type[LimitCounters],
+        limits: tuple[Limit, ...],
+        key: KeyLimits,
+        latecomers: int = 0,
+    ) -> None:
         self.folder = folder
         folder.mkdir(exist_ok=True)
         self.clock = FakeClock(NOW)
         incarnation = next_incarnation(folder, SESSION, 0)
-        self.counters = kind(folder / "counters", 0, 1, 64)
+        self.counters = kind(folder / "counters", 0, 1 + latecomers, 64, latecomers)
         self.counters.open(incarnation)
         recover(self.counters, folder, SESSION, 0)
         self.counters.live()
@@ -346,6 +354,32 @@ async def test_tokens_that_a_minute_forgot_come_back_to_nobody(tmp_path: Path) -
         side.close()
 
 
+async def test_calls_that_are_larger_than_a_limit_that_only_tells_count_as_they_are(tmp_path: Path) -> None:
+    rules = (limit(id="A" * 26, measure="tokens", amount=50, window="minute", hard=False),)
+    for kind in (LimitCounters, LanedCounters):
+        side = Side(tmp_path / kind.__name__, kind, rules, KeyLimits())
+        for number in range(12):
+            await side.begin(number, KEYS[0], "m", 100, 1_000)
+        for number in range(12):
+            side.end(number, Usage(input=100))
+        assert side.stand() == [(1_200, 50)]
+        side.close()
+
+
+async def test_what_is_left_of_a_window_that_begins_anew_is_not_more_than_there_is(tmp_path: Path) -> None:
+    budget = 1_000_000
+    rules = (limit(id="A" * 26, measure="money", amount=budget, window="hour"),)
+    side = Side(tmp_path / "side", LanedCounters, rules, KeyLimits(budget=budget, period="day"))
+    await busy(side)
+    side.clock.advance(86_400)
+    slot, now = side.counters.find("d" + KEYS[0]), side.clock.now()
+    assert slot is not None
+    today = int(window_start("day", now))
+    assert side.counters.headroom(slot, side.callers[KEYS[0]].limits, today) == budget
+    assert side.counters.left(side.book.counters[0], now) == budget
+    side.close()
+
+
 @pytest.mark.parametrize("settled", [0, 5, 12])
 async def test_every_call_counts_once_after_a_kill(settled: int, tmp_path: Path) -> None:
     limits, key = LIMITS["plenty"]
@@ -368,6 +402,31 @@ async def test_every_call_counts_once_after_a_kill(settled: int, tmp_path: Path)
     again.clock.advance(70)
     assert again.stand()[0][0] == 0
     again.close()
+
+
+@pytest.mark.parametrize("settled", [0, 5])
+async def test_who_joins_sees_what_calls_under_way_hold(settled: int, tmp_path: Path) -> None:
+    limits, key = LIMITS["plenty"]
+    side = Side(tmp_path / "side", LanedCounters, limits, key, latecomers=1)
+    await busy(side)
+    for number in range(settled):
+        side.end(number, Usage(input=10, output=20))
+    worker = LimitCounters(tmp_path / "side" / "counters", 1, 2, 64, latecomers=1)
+    worker.open(1)
+    joining = asyncio.create_task(worker.join())
+    await asyncio.sleep(0)
+    side.counters.write_cells()
+    await joining
+    theirs = [begun(worker, each) for each in limits]
+    assert [worker.use(each, side.clock.now()).used for each in theirs] == [used for used, _ in side.stand()]
+    slot = worker.find("d" + KEYS[0])
+    assert slot is not None
+    today = int(window_start("day", side.clock.now()))
+    assert worker.headroom(slot, key, today) == side.counters.headroom(slot, key, today)
+    await side.begin(40, KEYS[0], "m", 100, 100)
+    assert side.jobs[40].lane is None
+    worker.close()
+    side.close()
 
 
 async def test_a_call_that_cannot_be_written_down_holds_nothing(laned: Side, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -300,6 +300,8 @@ class LanedCounters(LimitCounters):
         lane.seen += 1
         if lane.seen < _BUSY_CALLS or lane.is_barred or lane.until or not self._late:
             return False
+        if amounts[ASKS_LIKELY_TOKENS] < lane.least_tokens:
+            return False
         takes = [Take(counter, 0) for counter in lane.counters]
         self._survey(takes, now)
         lane.cells = tuple([counter.own or self._own_cell(counter.slot) for counter in lane.counters])
@@ -336,6 +338,9 @@ class LanedCounters(LimitCounters):
                 slack.under_way = min(slack.under_way, take.left // 2)
             return own.incarnation == self._incarnation
         slack.bound(counter.asks, take.left // _SHARE if counter.limit.hard else _UNLIMITED - 1)
+        if counter.asks == ASKS_LIKELY_TOKENS:
+            # Of a call that is larger than what there may be in a minute, no more than that is taken.
+            slack.bound(counter.asks, take.allowed)
         if counter.marks:
             # Calls under way may have passed a threshold of which only their settlement tells.
             passed = bisect_right(counter.marks, numbers[at + _SUM] if counter.tick_seconds else self._settled(take))
@@ -550,6 +555,8 @@ class LanedCounters(LimitCounters):
     def left(self, counter: Counter, now: float) -> int:
         """How much of a counter is left, with what is in a lane."""
         own = counter.own or self._own_cell(counter.slot)
+        if isinstance(own.held, Lane) and now >= own.held.until:
+            own.held.close()
         left = super().left(counter, now)
         return left + _in_lane(own.held, counter) if isinstance(own.held, Lane) else left
 

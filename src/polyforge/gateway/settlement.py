@@ -82,7 +82,7 @@ class Settlement:
                 return
             job.takes = lane.takes(job.windows, amounts_of(job))
         if job.deposit is not None:
-            job.deposit.settle(job.drawn, job.price)
+            job.deposit.settle(job.drawn, job.price, job.takes)
         if job.takes or job.attempt_takes:
             used = 0 if job.cached else job.usage.total
             takes = [*job.takes, *job.attempt_takes] if job.attempt_takes else job.takes

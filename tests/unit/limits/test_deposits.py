@@ -66,7 +66,7 @@ class Called:
 
     def end(self, price: int) -> None:
         if self._deposit:
-            self._deposit.settle(self.drawn, price)
+            self._deposit.settle(self.drawn, price, self.takes)
         self._counters.settle_many(self.takes, 1, 0, price, self._now)
         if self._deposit:
             self._deposit.write()
@@ -158,6 +158,21 @@ def test_a_call_that_may_cost_more_than_is_held_needs_room_for_the_rest(counters
     deposit.release()
     other.release()
     assert used(counters, rule) == 5
+
+
+def test_what_a_window_forgot_while_a_call_went_on_is_not_held_again(counters: LimitCounters) -> None:
+    rule = begun(counters, limit(**money(10, "minute")))
+    deposit = some(counters, 8, rule)
+    long = Called(counters, 8, rule, deposit=deposit)
+    later = NOW + 70
+    other = Called(counters, 9, rule, now=later)
+    assert other.begun, "what the long call took is forgotten"
+    long.end(3)
+    assert used(counters, rule, later) == 9, "of what others have meanwhile nothing is held"
+    other.end(0)
+    assert Called(counters, 6, rule, deposit=deposit, now=later).begun, "there is room, so nothing need be held"
+    deposit.release()
+    assert used(counters, rule, later) == 6
 
 
 def test_calls_at_once_take_each_their_part(counters: LimitCounters) -> None:

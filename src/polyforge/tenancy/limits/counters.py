@@ -590,6 +590,14 @@ class LimitCounters(SharedCounters):
         finally:
             self._unlock_one(counter.slot)
 
+    def forgotten(self, takes: Sequence[Take]) -> frozenset[int]:
+        """The slots of windows that roll and have forgotten by now what a call took of them."""
+        numbers = self._numbers
+        rolling = [take for take in takes if take.counter.tick_seconds]
+        return frozenset(
+            [take.counter.slot for take in rolling if take.window <= numbers[take.counter.at + _TICK] - TICKS]
+        )
+
     # Telling
 
     def _tell_marks(self, take: Take, now: float) -> None:

@@ -8,7 +8,8 @@ Once it is settled the deposit is what is left of the amount, without what other
 call changes here is written with its own reservation, or its own settlement, in one piece: there is no moment in
 which the money is nobody's.
 
-A window that begins anew knows nothing of a deposit. Calls count in it like those of anybody else.
+A window that begins anew knows nothing of a deposit. Calls count in it like those of anybody else. One that rolls
+forgets what a call took that goes on for longer than it lasts, and that does not come back into the deposit.
 """
 
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -17,7 +18,7 @@ from contextvars import ContextVar
 from typing import Final, TypeVar
 
 from polyforge.kernel.money import Micros
-from polyforge.tenancy.limits.counters import DepositPart, LimitCounters
+from polyforge.tenancy.limits.counters import DepositPart, LimitCounters, Take
 
 T = TypeVar("T")
 Drawn = Sequence[tuple[DepositPart, Micros]]
@@ -62,10 +63,12 @@ class Deposit:
         """The call came to nothing before it began."""
         self.settle(drawn, 0)
 
-    def settle(self, drawn: Drawn, price: Micros) -> None:
-        """A call came to a price, which the counters are told of right after this."""
+    def settle(self, drawn: Drawn, price: Micros, takes: Sequence[Take] = ()) -> None:
+        """A call came to a price, which the counters are told of right after this; `takes` are what it held of them."""
+        forgotten = self._counters.forgotten(takes)
         for part, taken in drawn:
-            part.drawn -= taken
+            # What a window that rolls has forgotten others may have: it does not come back.
+            part.drawn -= min(taken, price) if part.slot in forgotten else taken
         self._keep(self._left - price)
         # A window that rolls is told apart from its cells, and never too little is counted.
         self._counters.write_held([part for part in self._parts.values() if part.beside])

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from polyforge.kernel.errors import Unavailable
 from polyforge.tenancy.callers import KeyLimits
+from polyforge.tenancy.ledger import counters as counting
 from polyforge.tenancy.ledger.counters import Cell, Headroom, Refusal, SharedCounters
 
 NOW = 1_700_000_040.0
@@ -190,6 +191,31 @@ async def test_a_latecomer_does_not_wait_for_who_does_not_run_and_who_starts_kno
     await again.join()
     gateway.close()
     again.close()
+
+
+async def test_a_latecomer_waits_for_the_next_start_of_who_was_killed(tmp_path: Path) -> None:
+    gateway, worker = late(tmp_path / "counters", 0), late(tmp_path / "counters", 1)
+    gateway.close()
+    joining = asyncio.create_task(worker.join())
+    await asyncio.sleep(0.05)
+    assert not joining.done(), "what it used last is in its journal alone"
+    again = late(tmp_path / "counters", 0)
+    await joining
+    again.close()
+    worker.close()
+
+
+async def test_a_latecomer_does_not_wait_for_ever_for_who_was_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counting, "_JOIN_SECONDS", 0.04)
+    gateway, worker = late(tmp_path / "counters", 0), late(tmp_path / "counters", 1)
+    with pytest.raises(Unavailable, match="does not answer"):
+        await worker.join()
+    gateway.close()
+    await worker.join()
+    assert not worker.apart
+    worker.close()
 
 
 def test_a_latecomer_alone_need_not_join(tmp_path: Path) -> None:

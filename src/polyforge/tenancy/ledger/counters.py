@@ -426,14 +426,19 @@ class SharedCounters:
         self._meet()
 
     async def join(self) -> None:
-        """Have every worker that lives count with this one; Unavailable when one of them does not answer."""
+        """Have every worker that lives count with this one; Unavailable when one of them does not answer.
+
+        One that died is waited for as well: what it used last only its next start finds in its journal.
+        """
         self._numbers[_JOINED_AT // _NUMBER_BYTES] = 1
         for _ in range(round(_JOIN_SECONDS / _JOIN_LOOK_SECONDS)):
-            if all(self._knows(worker) or not self._is_alive(worker) for worker in range(self._early)):
+            if all(self._knows(worker) or not self._life_of(worker).exists() for worker in range(self._early)):
                 self.apart = False
                 return
             await asyncio.sleep(_JOIN_LOOK_SECONDS)
-        raise Unavailable("a gateway of this machine does not answer; try again", retry_after=1.0)
+        if any(self._is_alive(worker) and not self._knows(worker) for worker in range(self._early)):
+            raise Unavailable("a gateway of this machine does not answer; try again", retry_after=1.0)
+        self.apart = False
 
     def _meet(self) -> None:
         """See whether a latecomer has joined: it is counted with, and told so once it can read what is known here.

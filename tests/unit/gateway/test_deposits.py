@@ -174,6 +174,20 @@ async def test_what_cannot_be_written_down_is_put_back(house: House, monkeypatch
     assert house.left() == 2 * USD
 
 
+async def test_what_a_window_forgot_while_a_call_went_on_is_held_by_nobody(tmp_path: Path) -> None:
+    house = House(tmp_path, None, {"amount": 3 * USD, "window": "minute"})
+    deposit = await house.admission.hold(house.caller, 3 * USD)
+    long = house.job(deposit=deposit)
+    await house.admission.admit(long)
+    house.clock.advance(70)
+    await house.call()
+    house.settlement.settle(long, "error", None, http_status=500)
+    assert house.counters.use(house.book.rules[0], house.clock.now()).used == 3 * USD
+    deposit.release()
+    assert house.counters.use(house.book.rules[0], house.clock.now()).used == USD
+    house.close()
+
+
 async def test_who_counts_for_no_budget_holds_nothing(tmp_path: Path) -> None:
     house = House(tmp_path)
     deposit = await house.admission.hold(house.caller, 3 * USD)

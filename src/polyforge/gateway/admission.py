@@ -92,6 +92,9 @@ class Admission:
             await self._reserve_ruled(job, rules, limits, -1)
         self._write_intent(job, slot_name)
 
+    async def lend_ceilings(self, job: Job) -> None:
+        """Have what an attempt at each provider may need of its limits. The job is let in: it has to be settled."""
+
     async def hold(self, caller: Caller, amount: Micros) -> Deposit:
         """Hold so much of every budget that all calls of a caller count for, or of none: BudgetSpent then.
 

@@ -41,25 +41,6 @@ class LeasedAdmission(Admission):
 
     async def admit(self, job: Job) -> None:
         """As `Admission.admit`; Unavailable as well where nobody can tell how much is left."""
-        await self._admit(job)
-        if job.ceilings:
-            await self._lend_ceilings(job)
-
-    async def hold(self, caller: Caller, amount: Micros) -> Deposit:
-        """As `Admission.hold`; Unavailable as well where nobody can tell how much is left."""
-        last_try = False
-        for _ in range(_TRIES):
-            self._parts.short = []
-            try:
-                return await super().hold(caller, amount)
-            except BudgetSpent:
-                parts = self._parts.short
-                if not parts or last_try:
-                    raise
-                last_try = not await self._leaseholder.lend(parts)
-        raise _too_many()
-
-    async def _admit(self, job: Job) -> None:
         last_try = False
         for _ in range(_TRIES):
             self._parts.short = []
@@ -76,8 +57,22 @@ class LeasedAdmission(Admission):
                 return
         raise _too_many()
 
-    async def _lend_ceilings(self, job: Job) -> None:
-        """Have what an attempt at each provider may need; one that has not is passed over."""
+    async def hold(self, caller: Caller, amount: Micros) -> Deposit:
+        """As `Admission.hold`; Unavailable as well where nobody can tell how much is left."""
+        last_try = False
+        for _ in range(_TRIES):
+            self._parts.short = []
+            try:
+                return await super().hold(caller, amount)
+            except BudgetSpent:
+                parts = self._parts.short
+                if not parts or last_try:
+                    raise
+                last_try = not await self._leaseholder.lend(parts)
+        raise _too_many()
+
+    async def lend_ceilings(self, job: Job) -> None:
+        """As `Admission.lend_ceilings`; a provider of which there is not enough is passed over."""
         parts: Sequence[Part] = [
             part
             for counters in job.ceilings.values()

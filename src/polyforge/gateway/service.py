@@ -61,6 +61,8 @@ class Gateway:
         _enter(job)
         usage: Usage | None = None
         try:
+            if job.ceilings:
+                await self._admission.lend_ceilings(job)
             passing = await self._guard(job) if self._guarding.any else None
             if job.lookup is not None and (kept := await self._cache.reply(job, job.lookup, self._embed)) is not None:
                 reply = kept if passing is None else await self._guarding.reply(job, passing, kept)
@@ -109,6 +111,8 @@ class Gateway:
         relay = _Relay(job)
         events: AsyncGenerator[list[StreamEvent]] | None = None
         try:
+            if job.ceilings:
+                await self._admission.lend_ceilings(job)
             passing = await self._guard(job) if self._guarding.any else None
             guarded = None if passing is None else self._guarding.stream(job, passing)
             if job.lookup is not None and (kept := await self._cache.events(job, job.lookup, self._embed)) is not None:

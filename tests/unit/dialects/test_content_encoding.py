@@ -27,7 +27,7 @@ def test_it_stops_at_the_limit() -> None:
     [
         (BODY, b"br", "gzip or deflate"),
         (BODY, b"gzip", "damaged"),
-        (gzip.compress(BODY)[:-9], b"gzip", "cut off"),
+        (gzip.compress(BODY, mtime=0)[:-9], b"gzip", "cut off"),
     ],
 )
 def test_what_cannot_be_undone_is_told(body: bytes, encoding: bytes, words: str) -> None:

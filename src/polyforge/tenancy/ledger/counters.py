@@ -39,6 +39,24 @@ import msgspec
 from polyforge.kernel.errors import Unavailable
 from polyforge.kernel.money import Micros
 from polyforge.tenancy.callers import KeyLimits
+from polyforge.tenancy.ledger.slots import (
+    BASE_PERIOD,
+    BASE_SPENT,
+    CORRECTED,
+    CORRECTED_PERIOD,
+    KEY_FORGOTTEN_SECONDS,
+    KEY_REQUEST_SUM,
+    KEY_REQUESTS,
+    KEY_TICK,
+    KEY_TICK_SECONDS,
+    KEY_TOKEN_SUM,
+    KEY_TOKENS,
+    KEY_WINDOW,
+    NAME_BYTES,
+    NUMBER_BYTES,
+    SLOT_BYTES,
+    TICKS,
+)
 
 MAGIC = b"PFCOUNT3"
 _HEADER = struct.Struct("<8sqq")
@@ -49,18 +67,7 @@ _JOINED_AT = 72
 """Where the header says whether a latecomer has joined, and behind it for each worker whether it knows."""
 _JOIN_SECONDS = 10.0
 _JOIN_LOOK_SECONDS = 0.02
-_NUMBER_BYTES = 8
-_KEY_BYTES = 32
 _SLOT = struct.Struct("<32sqqqq")
-_SLOT_BYTES = 512
-_BASE_PERIOD, _BASE_SPENT, _CORRECTED_PERIOD, _CORRECTED = 4, 5, 6, 7
-"""Where these numbers stand in a slot, behind its name."""
-_WINDOW = 8
-_TICK_SECONDS = 5
-_TICKS = 13
-_TICK, _REQUEST_SUM, _TOKEN_SUM, _REQUESTS, _TOKENS = 0, 1, 2, 3, 3 + _TICKS
-"""Where these numbers stand in a window."""
-_FORGOTTEN_SECONDS = float(_TICKS * _TICK_SECONDS)
 _CELL = struct.Struct("<qqqqqqqq")
 _COPY_BYTES = _CELL.size
 _CELL_BYTES = 2 * _COPY_BYTES
@@ -191,7 +198,7 @@ class SharedCounters:
         """Map the file, making it first if it is not there. `incarnation` numbers this worker's starts from 1."""
         self._incarnation = incarnation
         self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        size = _HEADER_BYTES + self._capacity * (_SLOT_BYTES + self._workers * _CELL_BYTES)
+        size = _HEADER_BYTES + self._capacity * (SLOT_BYTES + self._workers * _CELL_BYTES)
         fcntl.lockf(self._fd, fcntl.LOCK_EX, 1, _DIRECTORY_LOCK)
         try:
             if os.fstat(self._fd).st_size < size:
@@ -262,14 +269,14 @@ class SharedCounters:
         self._numbers[_GUESTS_AT // 8] = there + 1
 
     def _probe(self, name: str) -> tuple[int, bool]:
-        key = name.encode().ljust(_KEY_BYTES, b"\0")
-        if len(key) > _KEY_BYTES:
-            raise ValueError(f"a slot name has at most {_KEY_BYTES} bytes")
+        key = name.encode().ljust(NAME_BYTES, b"\0")
+        if len(key) > NAME_BYTES:
+            raise ValueError(f"a slot name has at most {NAME_BYTES} bytes")
         first = zlib.crc32(key) % self._capacity
         for step in range(self._capacity):
             slot = (first + step) % self._capacity
             at = self._slot_at(slot)
-            there = self._memory[at : at + _KEY_BYTES]
+            there = self._memory[at : at + NAME_BYTES]
             if there == key:
                 return slot, True
             if there[0] == 0:
@@ -281,7 +288,7 @@ class SharedCounters:
         for slot in range(self._capacity):
             at = self._slot_at(slot)
             if self._memory[at]:
-                yield self._memory[at : at + _KEY_BYTES].rstrip(b"\0").decode(), slot
+                yield self._memory[at : at + NAME_BYTES].rstrip(b"\0").decode(), slot
 
     @property
     def _memory(self) -> mmap.mmap:
@@ -290,10 +297,10 @@ class SharedCounters:
         return self._map
 
     def _slot_at(self, slot: int) -> int:
-        return _HEADER_BYTES + slot * _SLOT_BYTES
+        return _HEADER_BYTES + slot * SLOT_BYTES
 
     def _cell_at(self, slot: int, worker: int) -> int:
-        return _HEADER_BYTES + self._capacity * _SLOT_BYTES + (worker * self._capacity + slot) * _CELL_BYTES
+        return _HEADER_BYTES + self._capacity * SLOT_BYTES + (worker * self._capacity + slot) * _CELL_BYTES
 
     # Admission and settlement
 
@@ -312,19 +319,19 @@ class SharedCounters:
     def _reserve(
         self, slot: int, limits: KeyLimits, now: float, period: int, amount: Micros, tokens: int
     ) -> Refusal | Headroom:
-        numbers, window = self._numbers, (_HEADER_BYTES + slot * _SLOT_BYTES) // _NUMBER_BYTES + _WINDOW
+        numbers, window = self._numbers, (_HEADER_BYTES + slot * SLOT_BYTES) // NUMBER_BYTES + KEY_WINDOW
         rpm, tpm = limits.rpm, limits.tpm
         own = self._own.get(slot) or self._own_cell(slot)
         if own.held is not None:
             own.held.recall()
         if rpm is not None or tpm is not None:
-            if numbers[window + _TICK] < now // _TICK_SECONDS:
+            if numbers[window + KEY_TICK] < now // KEY_TICK_SECONDS:
                 self._advance(window, now)
             if tpm is not None and tokens > tpm:
                 tokens = tpm
-            if rpm is not None and numbers[window + _REQUEST_SUM] >= rpm:
+            if rpm is not None and numbers[window + KEY_REQUEST_SUM] >= rpm:
                 return self._over("rpm", window, limits, rpm - 1, now)
-            if tpm is not None and numbers[window + _TOKEN_SUM] + (tokens or 1) > tpm:
+            if tpm is not None and numbers[window + KEY_TOKEN_SUM] + (tokens or 1) > tpm:
                 return self._over("tpm", window, limits, tpm - (tokens or 1), now)
         if limits.concurrency is not None and self._in_flight(slot, own, limits.concurrency) >= limits.concurrency:
             return Refusal("concurrency", 1.0, self._room(window, limits))
@@ -333,11 +340,11 @@ class SharedCounters:
         self._hold(own, period, amount)
         if rpm is tpm is None:
             return _NO_ROOM
-        place = window + numbers[window + _TICK] % _TICKS
-        numbers[place + _REQUESTS] += 1
-        numbers[window + _REQUEST_SUM] += 1
-        numbers[place + _TOKENS] += tokens
-        numbers[window + _TOKEN_SUM] += tokens
+        place = window + numbers[window + KEY_TICK] % TICKS
+        numbers[place + KEY_REQUESTS] += 1
+        numbers[window + KEY_REQUEST_SUM] += 1
+        numbers[place + KEY_TOKENS] += tokens
+        numbers[window + KEY_TOKEN_SUM] += tokens
         return self._room(window, limits)
 
     def _hold(self, own: OwnCell, period: int, amount: int) -> None:
@@ -361,10 +368,10 @@ class SharedCounters:
 
     def _used(self, slot: int, own: OwnCell, period: int) -> Micros:
         """What all workers have spent and reserved in a period, with what the ledger knew and corrected."""
-        numbers, at = self._numbers, (_HEADER_BYTES + slot * _SLOT_BYTES) // _NUMBER_BYTES
-        used = numbers[at + _BASE_SPENT] if numbers[at + _BASE_PERIOD] == period else 0
-        if numbers[at + _CORRECTED_PERIOD] == period:
-            used += numbers[at + _CORRECTED]
+        numbers, at = self._numbers, (_HEADER_BYTES + slot * SLOT_BYTES) // NUMBER_BYTES
+        used = numbers[at + BASE_SPENT] if numbers[at + BASE_PERIOD] == period else 0
+        if numbers[at + CORRECTED_PERIOD] == period:
+            used += numbers[at + CORRECTED]
         if own.period == period:
             used += own.spent + own.reserved
         for worker in self._others:
@@ -382,42 +389,42 @@ class SharedCounters:
 
     def _over(self, limit: str, window: int, limits: KeyLimits, room: int, now: float) -> Refusal:
         """A window is full; there will be a place in it once no more than `room` is left of what was used."""
-        ring = window + (_REQUESTS if limit == "rpm" else _TOKENS)
-        return Refusal(limit, self._wait(ring, self._numbers[window + _TICK], room, now), self._room(window, limits))
+        ring = window + (KEY_REQUESTS if limit == "rpm" else KEY_TOKENS)
+        return Refusal(limit, self._wait(ring, self._numbers[window + KEY_TICK], room, now), self._room(window, limits))
 
     def _advance(self, window: int, now: float) -> None:
         """Let the window reach to now: ticks that fell out of it are cleared."""
         numbers = self._numbers
-        tick, newest = int(now // _TICK_SECONDS), numbers[window + _TICK]
+        tick, newest = int(now // KEY_TICK_SECONDS), numbers[window + KEY_TICK]
         if newest >= tick:
             return
-        for passed in range(max(newest + 1, tick - _TICKS + 1), tick + 1):
-            place = window + passed % _TICKS
-            numbers[place + _REQUESTS] = numbers[place + _TOKENS] = 0
-        requests, tokens = window + _REQUESTS, window + _TOKENS
-        numbers[window + _REQUEST_SUM] = sum(numbers[requests : requests + _TICKS])
-        numbers[window + _TOKEN_SUM] = sum(numbers[tokens : tokens + _TICKS])
-        numbers[window + _TICK] = tick
+        for passed in range(max(newest + 1, tick - TICKS + 1), tick + 1):
+            place = window + passed % TICKS
+            numbers[place + KEY_REQUESTS] = numbers[place + KEY_TOKENS] = 0
+        requests, tokens = window + KEY_REQUESTS, window + KEY_TOKENS
+        numbers[window + KEY_REQUEST_SUM] = sum(numbers[requests : requests + TICKS])
+        numbers[window + KEY_TOKEN_SUM] = sum(numbers[tokens : tokens + TICKS])
+        numbers[window + KEY_TICK] = tick
 
     def _room(self, window: int, limits: KeyLimits) -> Headroom:
         numbers, rpm, tpm = self._numbers, limits.rpm, limits.tpm
         if rpm is tpm is None:
             return _NO_ROOM
         return Headroom(
-            None if rpm is None else max(0, rpm - numbers[window + _REQUEST_SUM]),
-            None if tpm is None else max(0, tpm - numbers[window + _TOKEN_SUM]),
-            _FORGOTTEN_SECONDS,
+            None if rpm is None else max(0, rpm - numbers[window + KEY_REQUEST_SUM]),
+            None if tpm is None else max(0, tpm - numbers[window + KEY_TOKEN_SUM]),
+            KEY_FORGOTTEN_SECONDS,
         )
 
     def _wait(self, ring: int, tick: int, room: int, now: float) -> float:
         """Seconds until no more than `room` is left of what was used, if nothing else comes."""
-        used = self._numbers[ring : ring + _TICKS]
+        used = self._numbers[ring : ring + TICKS]
         left = sum(used)
-        for age in range(1, _TICKS + 1):
-            left -= used[(tick + age) % _TICKS]
+        for age in range(1, TICKS + 1):
+            left -= used[(tick + age) % TICKS]
             if left <= room:
-                return max(0.05, (tick + age) * _TICK_SECONDS - now)
-        return _FORGOTTEN_SECONDS
+                return max(0.05, (tick + age) * KEY_TICK_SECONDS - now)
+        return KEY_FORGOTTEN_SECONDS
 
     def live(self) -> None:
         """From now on, and for as long as this process lives, its cells speak of calls that are really under way."""
@@ -430,7 +437,7 @@ class SharedCounters:
 
         One that died is waited for as well: what it used last only its next start finds in its journal.
         """
-        self._numbers[_JOINED_AT // _NUMBER_BYTES] = 1
+        self._numbers[_JOINED_AT // NUMBER_BYTES] = 1
         for _ in range(round(_JOIN_SECONDS / _JOIN_LOOK_SECONDS)):
             if all(self._knows(worker) or not self._life_of(worker).exists() for worker in range(self._early)):
                 self.apart = False
@@ -445,17 +452,17 @@ class SharedCounters:
 
         Whoever lives is looked at after that was asked, or looks itself after it lives: nobody is missed.
         """
-        if not self._numbers[_JOINED_AT // _NUMBER_BYTES]:
+        if not self._numbers[_JOINED_AT // NUMBER_BYTES]:
             return
         if self._others != self._everybody:
             self._others, self._late = self._everybody, False
             # Calls under way too: what they hold was nobody's concern, and is in no file.
             self._unwritten |= {own for own in self._own.values() if own.incarnation == self._incarnation}
             self._write_unwritten()
-        self._numbers[_JOINED_AT // _NUMBER_BYTES + 1 + self._worker] = 1
+        self._numbers[_JOINED_AT // NUMBER_BYTES + 1 + self._worker] = 1
 
     def _knows(self, worker: int) -> bool:
-        return bool(self._numbers[_JOINED_AT // _NUMBER_BYTES + 1 + worker])
+        return bool(self._numbers[_JOINED_AT // NUMBER_BYTES + 1 + worker])
 
     def _life_of(self, worker: int) -> Path:
         return self._path.with_name(f"{self._path.name}.live-{worker}")
@@ -529,24 +536,24 @@ class SharedCounters:
             fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, FIRST_SLOT_LOCK + slot)
 
     def _add_tokens(self, slot: int, now: float, tokens: int) -> None:
-        numbers, window = self._numbers, (_HEADER_BYTES + slot * _SLOT_BYTES) // _NUMBER_BYTES + _WINDOW
-        if numbers[window + _TICK] < now // _TICK_SECONDS:
+        numbers, window = self._numbers, (_HEADER_BYTES + slot * SLOT_BYTES) // NUMBER_BYTES + KEY_WINDOW
+        if numbers[window + KEY_TICK] < now // KEY_TICK_SECONDS:
             self._advance(window, now)
-        tokens = max(tokens, -numbers[window + _TOKEN_SUM])
-        numbers[window + numbers[window + _TICK] % _TICKS + _TOKENS] += tokens
-        numbers[window + _TOKEN_SUM] += tokens
+        tokens = max(tokens, -numbers[window + KEY_TOKEN_SUM])
+        numbers[window + numbers[window + KEY_TICK] % TICKS + KEY_TOKENS] += tokens
+        numbers[window + KEY_TOKEN_SUM] += tokens
 
     def correct(self, slot: int, period: int, corrected: Micros) -> None:
         """Count all corrections of a period, which come to `corrected`; those of an earlier one no longer matter."""
         own = self._own_cell(slot)
         if own.held is not None:
             own.held.recall()
-        numbers, at = self._numbers, self._slot_at(slot) // _NUMBER_BYTES
+        numbers, at = self._numbers, self._slot_at(slot) // NUMBER_BYTES
         fcntl.lockf(self._fd, fcntl.LOCK_EX, 1, FIRST_SLOT_LOCK + slot)
         try:
-            if period >= numbers[at + _CORRECTED_PERIOD]:
-                numbers[at + _CORRECTED] = corrected
-                numbers[at + _CORRECTED_PERIOD] = period
+            if period >= numbers[at + CORRECTED_PERIOD]:
+                numbers[at + CORRECTED] = corrected
+                numbers[at + CORRECTED_PERIOD] = period
         finally:
             fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, FIRST_SLOT_LOCK + slot)
 

@@ -20,7 +20,8 @@ from polyforge.telemetry.logs import get_logger
 from polyforge.tenancy.callers import Caller
 from polyforge.tenancy.corrections.service import CORRECTED
 from polyforge.tenancy.flights import Flights
-from polyforge.tenancy.limits.counters import TICKS, Counter, LimitCounters, Start, counter_of
+from polyforge.tenancy.ledger.slots import TICKS
+from polyforge.tenancy.limits.counters import Counter, LimitCounters, Start, counter_of
 from polyforge.tenancy.limits.lanes import Lane
 from polyforge.tenancy.limits.records import ANY, Limit, LimitState, LimitUse
 from polyforge.tenancy.limits.store import SystemLimits

@@ -22,17 +22,27 @@ import msgspec
 
 from polyforge.tenancy.callers import KeyLimits
 from polyforge.tenancy.ledger.counters import FIRST_SLOT_LOCK, Headroom, OwnCell, Refusal, SharedCounters
+from polyforge.tenancy.ledger.slots import (
+    EXTRA,
+    EXTRA_UNTIL,
+    HOLDS,
+    LIMIT_RING,
+    LIMIT_SUM,
+    LIMIT_TICK,
+    LIMIT_TICKS_PER_WINDOW,
+    NAME_BYTES,
+    NUMBER_BYTES,
+    REACHED_WINDOW,
+    READY,
+    SINCE,
+    STATE,
+    TICKS,
+    TOLD,
+    TOLD_WINDOW,
+)
 from polyforge.tenancy.limits.records import ANY, Limit, LimitState, LimitUse, Measure, slot_name
 from polyforge.tenancy.limits.windows import MICROS, NEVER, WindowClock, rolling_seconds
 
-_NUMBER_BYTES: Final = 8
-TICKS: Final = 13
-_TICKS_PER_WINDOW: Final = 12
-_TICK, _SUM, _RING = 8, 9, 10
-_READY, _SINCE, _EXTRA, _EXTRA_UNTIL, _STATE, _TOLD_WINDOW, _TOLD, _REACHED_WINDOW = 40, 41, 42, 43, 44, 45, 46, 47
-"""Where these numbers stand in a slot; 56 and 57 are kept free for what this machine was granted, and when."""
-_HOLDS: Final = 48
-"""Where a slot with a ring says that its cells may hold something beside it."""
 _BESIDE: Final = 0
 """The window of what is held beside a ring."""
 _FOREVER: Final = 2**63 - 1
@@ -45,7 +55,6 @@ ASKS_ONE, ASKS_MONEY, ASKS_TOKENS, ASKS_LIKELY_TOKENS = range(4)
 """What a call may come to: itself, its price in micro-USD, all tokens that are possible, those that are likely."""
 _BASE_AND_CORRECTED: Final = struct.Struct("<qqqq").unpack_from
 """The four numbers of a slot behind its name: of which window, and how much, is the base, and are corrections."""
-_NAME_BYTES: Final = 32
 
 
 class Counter(msgspec.Struct, gc=False, eq=False):
@@ -148,7 +157,7 @@ class Notice(msgspec.Struct, frozen=True):
 def counter_of(limit: Limit, subject_id: str) -> Counter:
     """The counter of a limit for a subject; its slot is found later."""
     marks = tuple(max(1, round(limit.amount * share)) for share in limit.thresholds)
-    tick = rolling_seconds(limit.window) / _TICKS_PER_WINDOW
+    tick = rolling_seconds(limit.window) / LIMIT_TICKS_PER_WINDOW
     shown = limit.hard and limit.measure in ("requests", "tokens")
     name, asks = slot_name(limit, subject_id), _asks(limit.measure, tick)
     kept = not tick and limit.window != ""
@@ -176,13 +185,13 @@ class LimitCounters(SharedCounters):
     def attach(self, counter: Counter) -> bool:
         """Find the slot of a counter; False when it has to be opened first."""
         slot = self.find(counter.name)
-        if slot is None or not self._numbers[self._slot_at(slot) // _NUMBER_BYTES + _READY]:
+        if slot is None or not self._numbers[self._slot_at(slot) // NUMBER_BYTES + READY]:
             return False
         self._bind(counter, slot)
         return True
 
     def _bind(self, counter: Counter, slot: int) -> None:
-        counter.slot, counter.at = slot, self._slot_at(slot) // _NUMBER_BYTES
+        counter.slot, counter.at = slot, self._slot_at(slot) // NUMBER_BYTES
         counter.own = self._own_cell(slot)
 
     def begin(self, counter: Counter, start: Start, now: float) -> None:
@@ -193,9 +202,9 @@ class LimitCounters(SharedCounters):
         numbers, at = self._numbers, counter.at
         self._lock_one(slot)
         try:
-            if not numbers[at + _READY]:
+            if not numbers[at + READY]:
                 self._fill(counter, start, now)
-                numbers[at + _READY] = 1
+                numbers[at + READY] = 1
         finally:
             self._unlock_one(slot)
 
@@ -205,35 +214,35 @@ class LimitCounters(SharedCounters):
             self._set_state(counter, start.state)
         if counter.tick_seconds:
             self._roll(counter, now)
-            newest = numbers[at + _TICK]
+            newest = numbers[at + LIMIT_TICK]
             for tick, used in start.ticks.items():
                 if newest - TICKS < tick <= newest:
-                    numbers[at + _RING + tick % TICKS] = used
-                    numbers[at + _SUM] += used
-        used = numbers[at + _SUM] if counter.tick_seconds else start.used + start.corrected
+                    numbers[at + LIMIT_RING + tick % TICKS] = used
+                    numbers[at + LIMIT_SUM] += used
+        used = numbers[at + LIMIT_SUM] if counter.tick_seconds else start.used + start.corrected
         if passed := bisect_right(counter.marks, used):
-            numbers[at + _TOLD_WINDOW] = self._told_window(counter, start.window, now)
-            numbers[at + _TOLD] = counter.marks[passed - 1]
+            numbers[at + TOLD_WINDOW] = self._told_window(counter, start.window, now)
+            numbers[at + TOLD] = counter.marks[passed - 1]
 
     def apply(self, counter: Counter, state: LimitState) -> None:
         """Count what was done to a limit, once on this machine, whichever worker hears of it first."""
         self._lock_one(counter.slot)
         try:
-            if state.version > self._numbers[counter.at + _STATE]:
+            if state.version > self._numbers[counter.at + STATE]:
                 self._set_state(counter, state)
         finally:
             self._unlock_one(counter.slot)
 
     def _set_state(self, counter: Counter, state: LimitState) -> None:
         numbers, at, since = self._numbers, counter.at, int(state.reset_at * MICROS)
-        if since > numbers[at + _SINCE]:
-            numbers[at + _SINCE] = since
-            for place in range(at + _SUM, at + _RING + TICKS):
+        if since > numbers[at + SINCE]:
+            numbers[at + SINCE] = since
+            for place in range(at + LIMIT_SUM, at + LIMIT_RING + TICKS):
                 numbers[place] = 0
-            numbers[at + _TOLD] = numbers[at + _TOLD_WINDOW] = numbers[at + _REACHED_WINDOW] = 0
-        numbers[at + _EXTRA] = state.extra
-        numbers[at + _EXTRA_UNTIL] = _micros(state.extra_until)
-        numbers[at + _STATE] = state.version
+            numbers[at + TOLD] = numbers[at + TOLD_WINDOW] = numbers[at + REACHED_WINDOW] = 0
+        numbers[at + EXTRA] = state.extra
+        numbers[at + EXTRA_UNTIL] = _micros(state.extra_until)
+        numbers[at + STATE] = state.version
 
     def shift(self, counter: Counter, amount: int, now: float) -> bool:
         """Take an amount away from what may be used in this window, if it is there; a negative one is given back.
@@ -247,9 +256,9 @@ class LimitCounters(SharedCounters):
             if amount > 0 and take.left < amount:
                 return False
             numbers, at = self._numbers, counter.at
-            extra = numbers[at + _EXTRA] if now * MICROS < numbers[at + _EXTRA_UNTIL] else 0
-            numbers[at + _EXTRA] = extra - amount
-            numbers[at + _EXTRA_UNTIL] = _micros(self.ends(counter, now))
+            extra = numbers[at + EXTRA] if now * MICROS < numbers[at + EXTRA_UNTIL] else 0
+            numbers[at + EXTRA] = extra - amount
+            numbers[at + EXTRA_UNTIL] = _micros(self.ends(counter, now))
             self._shifted(counter, amount)
         finally:
             self._unlock_one(counter.slot)
@@ -272,7 +281,7 @@ class LimitCounters(SharedCounters):
     def ends(self, counter: Counter, now: float) -> float:
         """When the window of a counter starts again; infinite where it never does."""
         if counter.tick_seconds:
-            return now + counter.tick_seconds * _TICKS_PER_WINDOW
+            return now + counter.tick_seconds * LIMIT_TICKS_PER_WINDOW
         if counter.starts <= now < counter.ends:
             return counter.ends
         return self._windows.end(counter.limit.window, now) if counter.limit.window else NEVER
@@ -360,7 +369,7 @@ class LimitCounters(SharedCounters):
         counter, beside = take.counter, take.counter.tick_seconds > 0
         own, window = counter.own or self._own_cell(counter.slot), take.window
         if beside:
-            self._numbers[counter.at + _HOLDS], window = 1, _BESIDE
+            self._numbers[counter.at + HOLDS], window = 1, _BESIDE
         self._hold(own, window, take.amount)
         return DepositPart(counter.slot, own, window, take.amount, beside)
 
@@ -401,14 +410,14 @@ class LimitCounters(SharedCounters):
         for take in takes:
             counter = take.counter
             at, allowed, tick = counter.at, counter.amount, counter.tick_seconds
-            if numbers[at + _EXTRA] and now * MICROS < numbers[at + _EXTRA_UNTIL]:
-                allowed = max(0, allowed + numbers[at + _EXTRA])
+            if numbers[at + EXTRA] and now * MICROS < numbers[at + EXTRA_UNTIL]:
+                allowed = max(0, allowed + numbers[at + EXTRA])
             if tick:
-                if numbers[at + _TICK] < now // tick:
+                if numbers[at + LIMIT_TICK] < now // tick:
                     self._roll(counter, now)
-                take.window = numbers[at + _TICK]
-                left = allowed - numbers[at + _SUM]
-                left -= self._held_beside(counter.slot) if numbers[at + _HOLDS] else 0
+                take.window = numbers[at + LIMIT_TICK]
+                left = allowed - numbers[at + LIMIT_SUM]
+                left -= self._held_beside(counter.slot) if numbers[at + HOLDS] else 0
                 if counter.asks == ASKS_LIKELY_TOKENS:
                     # One call may be larger than what there is in a minute; it then needs all of it.
                     take.amount = max(1, min(take.amount, allowed))
@@ -420,8 +429,8 @@ class LimitCounters(SharedCounters):
                     if not counter.starts <= now < counter.ends:
                         self._turn(counter, now)
                     # A clock that is set back, and a call that comes late, must not begin an earlier window again.
-                    window = max(counter.window, numbers[at + _SINCE], own.period)
-                    based, base, corrected_of, corrected = _BASE_AND_CORRECTED(memory, at * _NUMBER_BYTES + _NAME_BYTES)
+                    window = max(counter.window, numbers[at + SINCE], own.period)
+                    based, base, corrected_of, corrected = _BASE_AND_CORRECTED(memory, at * NUMBER_BYTES + NAME_BYTES)
                     used = own.spent + own.reserved if own.period == window else 0
                     used += base if based == window else 0
                     used += corrected if corrected_of == window else 0
@@ -455,8 +464,8 @@ class LimitCounters(SharedCounters):
             shown = shown or counter.shown
             if counter.tick_seconds:
                 at = counter.at
-                numbers[at + _RING + take.window % TICKS] += amount
-                numbers[at + _SUM] += amount
+                numbers[at + LIMIT_RING + take.window % TICKS] += amount
+                numbers[at + LIMIT_SUM] += amount
                 continue
             own = counter.own or self._own_cell(counter.slot)
             if counter.measure == "concurrency":
@@ -467,13 +476,13 @@ class LimitCounters(SharedCounters):
     def _roll(self, counter: Counter, now: float) -> None:
         """Let a ring reach to now: ticks that fell out of it are cleared."""
         numbers, at = self._numbers, counter.at
-        tick, newest = int(now // counter.tick_seconds), numbers[at + _TICK]
+        tick, newest = int(now // counter.tick_seconds), numbers[at + LIMIT_TICK]
         if newest >= tick:
             return
         for passed in range(max(newest + 1, tick - TICKS + 1), tick + 1):
-            numbers[at + _RING + passed % TICKS] = 0
-        numbers[at + _SUM] = sum(numbers[at + _RING : at + _RING + TICKS])
-        numbers[at + _TICK] = tick
+            numbers[at + LIMIT_RING + passed % TICKS] = 0
+        numbers[at + LIMIT_SUM] = sum(numbers[at + LIMIT_RING : at + LIMIT_RING + TICKS])
+        numbers[at + LIMIT_TICK] = tick
 
     def _tightest(self, room: Headroom, takes: Sequence[Take], now: float, *, taken: bool) -> Headroom:
         """What is left of requests and tokens where least is left: of the key's own limits (`room`), or of these."""
@@ -518,7 +527,7 @@ class LimitCounters(SharedCounters):
             return _BUSY_SECONDS
         if not counter.tick_seconds:
             return self._windows.end(counter.limit.window, now) - now
-        numbers, ring, tick = self._numbers, counter.at + _RING, take.window
+        numbers, ring, tick = self._numbers, counter.at + LIMIT_RING, take.window
         used = take.allowed - take.left
         for age in range(1, TICKS + 1):
             used -= numbers[ring + (tick + age) % TICKS]
@@ -578,15 +587,15 @@ class LimitCounters(SharedCounters):
         self._lock_one(counter.slot)
         try:
             self._roll(counter, now)
-            newest = numbers[counter.at + _TICK]
+            newest = numbers[counter.at + LIMIT_TICK]
             if take.window <= newest - TICKS:
                 if change < 0:
                     return
                 take.window = newest
-            place = counter.at + _RING + take.window % TICKS
+            place = counter.at + LIMIT_RING + take.window % TICKS
             change = max(change, -numbers[place])
             numbers[place] += change
-            numbers[counter.at + _SUM] += change
+            numbers[counter.at + LIMIT_SUM] += change
         finally:
             self._unlock_one(counter.slot)
 
@@ -595,7 +604,7 @@ class LimitCounters(SharedCounters):
         numbers = self._numbers
         rolling = [take for take in takes if take.counter.tick_seconds]
         return frozenset(
-            [take.counter.slot for take in rolling if take.window <= numbers[take.counter.at + _TICK] - TICKS]
+            [take.counter.slot for take in rolling if take.window <= numbers[take.counter.at + LIMIT_TICK] - TICKS]
         )
 
     # Telling
@@ -604,20 +613,20 @@ class LimitCounters(SharedCounters):
         """Tell of the thresholds that are behind now and were not told of in this window."""
         numbers, counter = self._numbers, take.counter
         at = counter.at
-        used = numbers[at + _SUM] if counter.tick_seconds else self._settled(take)
+        used = numbers[at + LIMIT_SUM] if counter.tick_seconds else self._settled(take)
         if used < counter.marks[0]:
             return
         window = self._told_window(counter, take.window, now)
         mark = counter.marks[bisect_right(counter.marks, used) - 1]
-        if numbers[at + _TOLD_WINDOW] == window and numbers[at + _TOLD] >= mark:
+        if numbers[at + TOLD_WINDOW] == window and numbers[at + TOLD] >= mark:
             return
         self._lock_one(counter.slot)
         try:
-            told = numbers[at + _TOLD] if numbers[at + _TOLD_WINDOW] == window else 0
-            if numbers[at + _TOLD_WINDOW] > window:
+            told = numbers[at + TOLD] if numbers[at + TOLD_WINDOW] == window else 0
+            if numbers[at + TOLD_WINDOW] > window:
                 return
-            numbers[at + _TOLD] = max(mark, told)
-            numbers[at + _TOLD_WINDOW] = window
+            numbers[at + TOLD] = max(mark, told)
+            numbers[at + TOLD_WINDOW] = window
         finally:
             self._unlock_one(counter.slot)
         for share, each in zip(counter.limit.thresholds, counter.marks, strict=True):
@@ -638,13 +647,13 @@ class LimitCounters(SharedCounters):
         """Tell that calls are refused; every refusal is one, so once in a window is enough. Needs the slot's lock."""
         counter = take.counter
         window = self._told_window(counter, take.window, now) + 1
-        if self._numbers[counter.at + _REACHED_WINDOW] < window:
-            self._numbers[counter.at + _REACHED_WINDOW] = window
+        if self._numbers[counter.at + REACHED_WINDOW] < window:
+            self._numbers[counter.at + REACHED_WINDOW] = window
             self._notify(counter, None, take.allowed - take.left, now)
 
     def _told_window(self, counter: Counter, window: int, now: float) -> int:
         if counter.tick_seconds:
-            return int(now // (counter.tick_seconds * _TICKS_PER_WINDOW))
+            return int(now // (counter.tick_seconds * LIMIT_TICKS_PER_WINDOW))
         return window if counter.limit.window else int(now // _REACHED_AGAIN_SECONDS)
 
     def _notify(self, counter: Counter, share: float | None, used: int, now: float) -> None:

@@ -24,13 +24,30 @@ from polyforge.kernel.money import Micros
 from polyforge.tenancy.callers import KeyLimits
 from polyforge.tenancy.ledger.counters import Headroom, Held, OwnCell, Refusal
 from polyforge.tenancy.ledger.records import Hold
+from polyforge.tenancy.ledger.slots import (
+    EXTRA,
+    EXTRA_UNTIL,
+    KEY_FORGOTTEN_SECONDS,
+    KEY_REQUEST_SUM,
+    KEY_REQUESTS,
+    KEY_TICK,
+    KEY_TICK_SECONDS,
+    KEY_TOKEN_SUM,
+    KEY_TOKENS,
+    KEY_WINDOW,
+    LIMIT_RING,
+    LIMIT_SUM,
+    LIMIT_TICK,
+    LIMIT_TICKS_PER_WINDOW,
+    NUMBER_BYTES,
+    TICKS,
+)
 from polyforge.tenancy.limits.counters import (
     ASKS_LIKELY_TOKENS,
     ASKS_MONEY,
     ASKS_ONE,
     ASKS_TOKENS,
     NO_KEY,
-    TICKS,
     Counter,
     DepositPart,
     LimitCounters,
@@ -40,15 +57,6 @@ from polyforge.tenancy.limits.counters import (
 from polyforge.tenancy.limits.records import LimitState, LimitUse
 from polyforge.tenancy.limits.windows import MICROS, NEVER
 
-_NUMBER_BYTES: Final = 8
-_TICK, _SUM, _RING = 8, 9, 10
-_EXTRA, _EXTRA_UNTIL = 42, 43
-"""Where these numbers stand in the slot of a limit."""
-_KEY_TICK, _KEY_REQUEST_SUM, _KEY_TOKEN_SUM, _KEY_REQUESTS, _KEY_TOKENS = 8, 9, 10, 11, 24
-_KEY_TICK_SECONDS: Final = 5
-_KEY_FORGOTTEN_SECONDS: Final = 65.0
-"""Where these numbers stand in the slot of a key, and how its window is measured."""
-_TICKS_PER_WINDOW: Final = 12
 _LONGEST_TICK: Final = 5.0
 _UNLIMITED: Final = 2**60
 _SHARE: Final = 16
@@ -155,7 +163,7 @@ class Lane(Held):
         self.request_room: _Nearest | None = None
         self.likely_room: _Nearest | None = None
         self.token_room: _Nearest | None = None
-        self.own_reset = _KEY_FORGOTTEN_SECONDS if limits.rpm is not None or limits.tpm is not None else 0.0
+        self.own_reset = KEY_FORGOTTEN_SECONDS if limits.rpm is not None or limits.tpm is not None else 0.0
 
     def take(self, now: float, period: int, money: Micros, tokens: int, likely: int) -> bool:
         """Let a call in; False where its counters have to be asked."""
@@ -331,8 +339,8 @@ class LanedCounters(LimitCounters):
     def _bound_by_limit(self, slack: _Slack, take: Take, own: OwnCell, now: float) -> bool:
         counter, numbers = take.counter, self._numbers
         at = counter.at
-        if numbers[at + _EXTRA] and now * MICROS < numbers[at + _EXTRA_UNTIL]:
-            slack.end(numbers[at + _EXTRA_UNTIL] / MICROS)
+        if numbers[at + EXTRA] and now * MICROS < numbers[at + EXTRA_UNTIL]:
+            slack.end(numbers[at + EXTRA_UNTIL] / MICROS)
         if counter.measure == "concurrency":
             if counter.limit.hard:
                 slack.under_way = min(slack.under_way, take.left // 2)
@@ -343,7 +351,9 @@ class LanedCounters(LimitCounters):
             slack.bound(counter.asks, take.allowed)
         if counter.marks:
             # Calls under way may have passed a threshold of which only their settlement tells.
-            passed = bisect_right(counter.marks, numbers[at + _SUM] if counter.tick_seconds else self._settled(take))
+            passed = bisect_right(
+                counter.marks, numbers[at + LIMIT_SUM] if counter.tick_seconds else self._settled(take)
+            )
             if passed < len(counter.marks):
                 slack.bound(counter.asks, counter.marks[passed] - (take.allowed - take.left) - 1)
         if counter.tick_seconds:
@@ -353,14 +363,15 @@ class LanedCounters(LimitCounters):
         return own.period == take.window and own.incarnation == self._incarnation
 
     def _bound_by_key(self, slack: _Slack, lane: Lane, own: OwnCell, period: int) -> bool:
-        numbers, at, limits = self._numbers, self._slot_at(lane.slot) // _NUMBER_BYTES, lane.limits
+        numbers, limits = self._numbers, lane.limits
+        at = self._slot_at(lane.slot) // NUMBER_BYTES + KEY_WINDOW
         if limits.rpm is not None or limits.tpm is not None:
-            slack.end((numbers[at + _KEY_TICK] + 1) * _KEY_TICK_SECONDS)
+            slack.end((numbers[at + KEY_TICK] + 1) * KEY_TICK_SECONDS)
             slack.bound(ASKS_ONE, _UNLIMITED - 1)
         if limits.rpm is not None:
-            slack.bound(ASKS_ONE, (limits.rpm - numbers[at + _KEY_REQUEST_SUM]) // _SHARE)
+            slack.bound(ASKS_ONE, (limits.rpm - numbers[at + KEY_REQUEST_SUM]) // _SHARE)
         if limits.tpm is not None:
-            slack.bound(ASKS_LIKELY_TOKENS, (limits.tpm - numbers[at + _KEY_TOKEN_SUM]) // _SHARE)
+            slack.bound(ASKS_LIKELY_TOKENS, (limits.tpm - numbers[at + KEY_TOKEN_SUM]) // _SHARE)
         if limits.concurrency is not None:
             slack.under_way = min(slack.under_way, (limits.concurrency - own.in_flight) // 2)
         if limits.budget is not None:
@@ -385,10 +396,10 @@ class LanedCounters(LimitCounters):
             lane.own.held = lane
             lane.own.in_flight += lane.busy
             lane.own.reserved += lane.money
-            at = self._slot_at(lane.slot) // _NUMBER_BYTES
-            tick = self._numbers[at + _KEY_TICK]
+            at = self._slot_at(lane.slot) // NUMBER_BYTES + KEY_WINDOW
+            tick = self._numbers[at + KEY_TICK]
             self._add_to_key(lane, tick, lane.calls, lane.likely)
-            lane.likely_most = _UNLIMITED if lane.limits.tpm is None else self._numbers[at + _KEY_TOKEN_SUM]
+            lane.likely_most = _UNLIMITED if lane.limits.tpm is None else self._numbers[at + KEY_TOKEN_SUM]
         lane.ticks = (*[take.window for take in takes], tick)
         windows = (*[0 if _is_of_calls(take.counter) else take.window for take in takes], period)
         if windows != lane.windows:
@@ -404,41 +415,42 @@ class LanedCounters(LimitCounters):
     def _add_to_ring(self, at: int, tick: int, amount: int) -> None:
         """Add to what was used in a tick, unless that is forgotten; what is taken off was there."""
         numbers = self._numbers
-        if tick > numbers[at + _TICK] - TICKS:
-            place = at + _RING + tick % TICKS
+        if tick > numbers[at + LIMIT_TICK] - TICKS:
+            place = at + LIMIT_RING + tick % TICKS
             amount = max(amount, -numbers[place])
             numbers[place] += amount
-            numbers[at + _SUM] += amount
+            numbers[at + LIMIT_SUM] += amount
 
     def _add_to_key(self, lane: Lane, tick: int, requests: int, tokens: int) -> None:
         """The same in the window of the chain's key."""
-        numbers, at, limits = self._numbers, self._slot_at(lane.slot) // _NUMBER_BYTES, lane.limits
-        if limits.rpm is limits.tpm is None or tick <= numbers[at + _KEY_TICK] - TICKS:
+        numbers, limits = self._numbers, lane.limits
+        at = self._slot_at(lane.slot) // NUMBER_BYTES + KEY_WINDOW
+        if limits.rpm is limits.tpm is None or tick <= numbers[at + KEY_TICK] - TICKS:
             return
         place = at + tick % TICKS
-        numbers[place + _KEY_REQUESTS] += requests
-        numbers[at + _KEY_REQUEST_SUM] += requests
+        numbers[place + KEY_REQUESTS] += requests
+        numbers[at + KEY_REQUEST_SUM] += requests
         if limits.tpm is not None:
-            tokens = max(tokens, -numbers[at + _KEY_TOKEN_SUM])
-            numbers[place + _KEY_TOKENS] += tokens
-            numbers[at + _KEY_TOKEN_SUM] += tokens
+            tokens = max(tokens, -numbers[at + KEY_TOKEN_SUM])
+            numbers[place + KEY_TOKENS] += tokens
+            numbers[at + KEY_TOKEN_SUM] += tokens
 
     def _look_at_room(self, lane: Lane, takes: list[Take], now: float) -> None:
         """Note what is left beside a lane that was filled from these."""
         numbers, limits = self._numbers, lane.limits
-        at = 0 if lane.own is None else self._slot_at(lane.slot) // _NUMBER_BYTES
+        at = 0 if lane.own is None else self._slot_at(lane.slot) // NUMBER_BYTES + KEY_WINDOW
         nearest: list[_Nearest | None] = [None] * 4
         if limits.rpm is not None:
-            left = limits.rpm - numbers[at + _KEY_REQUEST_SUM]
-            nearest[ASKS_ONE] = _Nearest(left, None, _KEY_FORGOTTEN_SECONDS, 0.0)
+            left = limits.rpm - numbers[at + KEY_REQUEST_SUM]
+            nearest[ASKS_ONE] = _Nearest(left, None, KEY_FORGOTTEN_SECONDS, 0.0)
         if limits.tpm is not None:
-            left = limits.tpm - numbers[at + _KEY_TOKEN_SUM]
-            nearest[ASKS_LIKELY_TOKENS] = _Nearest(left, None, _KEY_FORGOTTEN_SECONDS, 0.0)
+            left = limits.tpm - numbers[at + KEY_TOKEN_SUM]
+            nearest[ASKS_LIKELY_TOKENS] = _Nearest(left, None, KEY_FORGOTTEN_SECONDS, 0.0)
         for take in takes:
             counter = take.counter
             known, left = nearest[counter.asks], take.left - _in_lane(lane, counter)
             if counter.shown and (known is None or left < known.base):
-                fixed = counter.tick_seconds * _TICKS_PER_WINDOW
+                fixed = counter.tick_seconds * LIMIT_TICKS_PER_WINDOW
                 ends = 0.0 if fixed else self.ends(counter, now)
                 nearest[counter.asks] = _Nearest(left, take.allowed, fixed, ends)
         lane.request_room, lane.token_room = nearest[ASKS_ONE], nearest[ASKS_TOKENS]

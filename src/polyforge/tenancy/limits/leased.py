@@ -18,27 +18,33 @@ import msgspec
 from polyforge.kernel.money import Micros
 from polyforge.tenancy.callers import KeyLimits
 from polyforge.tenancy.ledger.counters import FIRST_SLOT_LOCK, Headroom, Refusal
-from polyforge.tenancy.limits.counters import TICKS, Counter, LimitCounters, Over, Take
+from polyforge.tenancy.ledger.slots import (
+    CORRECTED,
+    CORRECTED_PERIOD,
+    HOLDS,
+    KEY_REQUEST_SUM,
+    KEY_TOKEN_SUM,
+    KEY_WINDOW,
+    LEASES,
+    LIMIT_SUM,
+    NAME_BYTES,
+    NUMBER_BYTES,
+    TICKS,
+)
+from polyforge.tenancy.limits.counters import Counter, LimitCounters, Over, Take
 from polyforge.tenancy.limits.records import LimitUse
 from polyforge.tenancy.limits.windows import NEVER
 from polyforge.tenancy.periods import PeriodClock
 
-_NUMBER_BYTES: Final = 8
-_FIRST, _SIZE, _KINDS = 58, 6, 4
+_SIZE, _KINDS = 6, 4
 _WINDOW, _HELD, _NUMBER, _BEFORE, _OTHERS, _LEFT = range(_SIZE)
 """Where these numbers stand in a part: which window it is of; how much it is; how many claims were made; how much of
 what is used the ledger knew when the store began anew; what others hold or have used, and what nobody holds, as last
 told."""
-_CORRECTED_PERIOD, _CORRECTED = 6, 7
-_KEY_WINDOW, _KEY_REQUESTS, _KEY_TOKENS = 8, 9, 10
-"""Where the sums of a key's own window stand."""
 BUDGET, RPM, TPM, CONCURRENCY = range(_KINDS)
 _LIMITS: Final = ("budget", "rpm", "tpm", "concurrency")
 ALWAYS: Final = -1
 """The window of what is counted at every moment."""
-_RING_SUM: Final = 9
-_HOLDS: Final = 48
-_NAME_BYTES: Final = 32
 _SOON_SECONDS: Final = 1.0
 _DRY_SECONDS: Final = 0.25
 _MOST_DRY: Final = 10_000
@@ -96,7 +102,7 @@ class LeasedCounters(LimitCounters):
         if not any(self._is_dry(part, now) for part in short):
             self.short = short
         kind = short[0].kind
-        room = self._room(self._slot_at(slot) // _NUMBER_BYTES + _KEY_WINDOW, limits)
+        room = self._room(self._slot_at(slot) // NUMBER_BYTES + KEY_WINDOW, limits)
         return Refusal(_LIMITS[kind], 0.0 if kind == BUDGET else _SOON_SECONDS, room)
 
     def _lacking(
@@ -116,7 +122,7 @@ class LeasedCounters(LimitCounters):
 
     def _part_of_key(self, slot: int, kind: int, allowed: int, amount: int, now: float) -> Part:
         if kind != CONCURRENCY:
-            self._advance(self._slot_at(slot) // _NUMBER_BYTES + _KEY_WINDOW, now)
+            self._advance(self._slot_at(slot) // NUMBER_BYTES + KEY_WINDOW, now)
         lasts = _BUSY_SECONDS if kind == CONCURRENCY else _BUSY_SECONDS + _SLACK_SECONDS
         pool = f"{self._name_of(slot)}/{kind}"
         return Part(pool, slot, kind, ALWAYS, allowed, amount, None, lasts, strict=False, expires=now + _DAY_SECONDS)
@@ -142,8 +148,8 @@ class LeasedCounters(LimitCounters):
         return Part(pool, counter.slot, BUDGET, window, allowed, take.amount, counter, lasts, strict, expires)
 
     def _corrected(self, slot: int, window: int) -> int:
-        numbers, at = self._numbers, self._slot_at(slot) // _NUMBER_BYTES
-        return numbers[at + _CORRECTED] if numbers[at + _CORRECTED_PERIOD] == window else 0
+        numbers, at = self._numbers, self._slot_at(slot) // NUMBER_BYTES
+        return numbers[at + CORRECTED] if numbers[at + CORRECTED_PERIOD] == window else 0
 
     def _survey(self, takes: Sequence[Take], now: float) -> list[Take]:
         """See what may be used, and what is left of what this machine holds."""
@@ -156,7 +162,7 @@ class LeasedCounters(LimitCounters):
     def _unused_of(self, take: Take) -> int:
         counter, calendar = take.counter, _is_of_calendar(take.counter)
         used = self._cells(counter.slot, take.window) if calendar else take.allowed - take.left
-        return self._held(counter.at + _FIRST, take.window if calendar else ALWAYS) - used
+        return self._held(counter.at + LEASES, take.window if calendar else ALWAYS) - used
 
     def _refuse(self, over: Sequence[Take], takes: Sequence[Take], now: float, *, tell: bool = True) -> Over:
         self.short = [self._part_of_limit(take, now) for take in over if self._has_room(take, now)]
@@ -199,7 +205,7 @@ class LeasedCounters(LimitCounters):
         take = self._look_at_all(counter, now)
         if not counter.limit.hard or not _is_of_calendar(counter):
             return take.left
-        at = counter.at + _FIRST
+        at = counter.at + LEASES
         if not self._is_known(at, take.window):
             return take.left
         mine = self._held(at, take.window) - self._cells(counter.slot, take.window)
@@ -210,7 +216,7 @@ class LeasedCounters(LimitCounters):
         take = self._look_at_all(counter, now)
         used, ends = take.allowed - take.left, self.ends(counter, now)
         calendar = _is_of_calendar(counter)
-        window, at = take.window if calendar else ALWAYS, counter.at + _FIRST
+        window, at = take.window if calendar else ALWAYS, counter.at + LEASES
         if self._is_known(at, window):
             mine = self._cells(counter.slot, window) if calendar else used
             used = max(used, mine + self._corrected(counter.slot, window) + self._numbers[at + _OTHERS])
@@ -228,7 +234,7 @@ class LeasedCounters(LimitCounters):
 
     def _settled(self, take: Take) -> int:
         used, slot = super()._settled(take), take.counter.slot
-        at = take.counter.at + _FIRST
+        at = take.counter.at + LEASES
         if not self._is_known(at, take.window):
             return used
         cells = [self.cell(slot, worker) for worker in range(self._workers)]
@@ -238,14 +244,14 @@ class LeasedCounters(LimitCounters):
     def _shifted(self, counter: Counter, amount: int) -> None:
         # What was given away is no longer held; what comes back was claimed from nobody.
         if amount > 0 and counter.limit.hard:
-            self._numbers[counter.at + _FIRST + _HELD] -= amount
+            self._numbers[counter.at + LEASES + _HELD] -= amount
 
     def _room(self, window: int, limits: KeyLimits) -> Headroom:
-        room, slot = super()._room(window, limits), window - _KEY_WINDOW
+        room, slot = super()._room(window, limits), window - KEY_WINDOW
         return msgspec.structs.replace(
             room,
-            requests=self._nearest(room.requests, slot + _FIRST - RPM * _SIZE, window + _KEY_REQUESTS - _KEY_WINDOW),
-            tokens=self._nearest(room.tokens, slot + _FIRST - TPM * _SIZE, window + _KEY_TOKENS - _KEY_WINDOW),
+            requests=self._nearest(room.requests, slot + LEASES - RPM * _SIZE, window + KEY_REQUEST_SUM),
+            tokens=self._nearest(room.tokens, slot + LEASES - TPM * _SIZE, window + KEY_TOKEN_SUM),
         )
 
     def _nearest(self, room: int | None, at: int, place: int) -> int | None:
@@ -257,7 +263,7 @@ class LeasedCounters(LimitCounters):
     # Parts
 
     def _part_at(self, slot: int, kind: int) -> int:
-        return self._slot_at(slot) // _NUMBER_BYTES + _FIRST - kind * _SIZE
+        return self._slot_at(slot) // NUMBER_BYTES + LEASES - kind * _SIZE
 
     def _is_known(self, at: int, window: int) -> bool:
         return self._numbers[at + _NUMBER] > 0 and self._numbers[at + _WINDOW] == window
@@ -267,7 +273,7 @@ class LeasedCounters(LimitCounters):
 
     def _name_of(self, slot: int) -> str:
         at = self._slot_at(slot)
-        return self._memory[at : at + _NAME_BYTES].rstrip(b"\0").decode()
+        return self._memory[at : at + NAME_BYTES].rstrip(b"\0").decode()
 
     def _cells(self, slot: int, window: int) -> int:
         """What all workers of this machine have spent and reserved in a window."""
@@ -280,21 +286,21 @@ class LeasedCounters(LimitCounters):
 
     def _used_of(self, part: Part) -> int:
         """What this machine uses of a pool; windows reach to now already."""
-        numbers, at = self._numbers, self._slot_at(part.slot) // _NUMBER_BYTES
+        numbers, at = self._numbers, self._slot_at(part.slot) // NUMBER_BYTES
         if part.window != ALWAYS:
             return self._cells(part.slot, part.window)
         if part.kind in (RPM, TPM):
-            return numbers[at + (_KEY_REQUESTS if part.kind == RPM else _KEY_TOKENS)]
+            return numbers[at + KEY_WINDOW + (KEY_REQUEST_SUM if part.kind == RPM else KEY_TOKEN_SUM)]
         if part.kind == CONCURRENCY or part.counter is None or not part.counter.tick_seconds:
             held = self._held(self._part_at(part.slot, part.kind), ALWAYS)
             return self._in_flight(part.slot, self._own_cell(part.slot), held)
-        return numbers[at + _RING_SUM] + (self._held_beside(part.slot) if numbers[at + _HOLDS] else 0)
+        return numbers[at + LIMIT_SUM] + (self._held_beside(part.slot) if numbers[at + HOLDS] else 0)
 
     def _unused(self, part: Part, now: float) -> int:
         if part.counter is not None and part.counter.tick_seconds:
             self._roll(part.counter, now)
         elif part.kind in (RPM, TPM):
-            self._advance(self._slot_at(part.slot) // _NUMBER_BYTES + _KEY_WINDOW, now)
+            self._advance(self._slot_at(part.slot) // NUMBER_BYTES + KEY_WINDOW, now)
         return self._held(self._part_at(part.slot, part.kind), part.window) - self._used_of(part)
 
     def unused(self, part: Part, now: float) -> int:

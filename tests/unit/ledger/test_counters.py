@@ -4,6 +4,7 @@ import asyncio
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -271,6 +272,31 @@ def test_a_full_table_says_so(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="max_limited_keys"):
         counters.create("tkey4", 0, 0)
     counters.close()
+
+
+def test_slots_in_use_are_found_wherever_they_lie(tmp_path: Path) -> None:
+    first, second = (opened(tmp_path / "counters", worker, capacity=1000) for worker in (0, 1))
+    made = {(name, first.create(name, 0, 0)) for name in [f"tkey{number}" for number in range(300)]}
+    assert set(second.slots()) == made
+    assert len({slot // 256 for _, slot in made}) == 4
+    first.close()
+    second.close()
+    with pytest.raises(Unavailable, match="closed"):
+        list(second.slots())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells what is mapped")
+def test_looking_for_the_slots_in_use_takes_no_memory_for_those_that_are_not(tmp_path: Path) -> None:
+    counters = opened(tmp_path / "counters", capacity=65_536)
+    counters.create("tkey", 0, 0)
+    before = shared_pages()
+    assert len(list(counters.slots())) == 1
+    assert shared_pages() - before < 100
+    counters.close()
+
+
+def shared_pages() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[2])
 
 
 def test_a_torn_copy_is_passed_over(tmp_path: Path) -> None:

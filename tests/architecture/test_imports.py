@@ -125,3 +125,12 @@ def test_what_must_start_fast_and_small_loads_no_heavy_library(module: str) -> N
     code = f"import sys, {module}; print([name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("module", ["polyforge.server.process", "polyforge.wiring.worker"])
+def test_what_never_sees_a_terminal_loads_nothing_that_paints_one(module: str) -> None:
+    """The command line of the library for CEL took 9 MB of each process."""
+    painting = ("typer", "rich", "prompt_toolkit", "pygments")
+    code = f"import sys, {module}; print([name for name in {painting!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"

@@ -12,13 +12,13 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final, cast
 
-import cel
 import msgspec
 from jmespath.exceptions import JMESPathError  # pyright: ignore[reportMissingTypeStubs]
 from jmespath.functions import Functions, signature  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 from jmespath.parser import Parser  # pyright: ignore[reportMissingTypeStubs]
 from jmespath.visitor import Options, TreeInterpreter  # pyright: ignore[reportMissingTypeStubs]
 
+from polyforge.dialects.cel import cel
 from polyforge.flows.document import Json
 from polyforge.kernel.errors import Invalid
 

@@ -5,11 +5,11 @@ from collections.abc import Collection
 from functools import lru_cache
 from typing import Any, Final, cast
 
-import cel
 from jmespath.exceptions import JMESPathError  # pyright: ignore[reportMissingTypeStubs]
 from jmespath.functions import Functions  # pyright: ignore[reportMissingTypeStubs]
 from jmespath.parser import Parser  # pyright: ignore[reportMissingTypeStubs]
 
+from polyforge.dialects.cel import cel
 from polyforge.flows import bounds
 
 MAX_NESTED: Final = 32

@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-import cel
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from polyforge.dialects.cel import cel
 from polyforge.ports.guardrail import About, Action, Outcome, Part, Passage, Stage
 from polyforge.ports.secret_source import SecretSource
 

@@ -68,8 +68,7 @@ class CellFile:
         draft = path.with_suffix(".new")
         self._fd = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        with open(self._fd, "wb", closefd=False) as file:
-            file.write(bytes(size))
+        _set_aside(self._fd, size)
         mapped = mmap.mmap(self._fd, size)
         draft.rename(path)
         return mapped
@@ -98,6 +97,20 @@ class CellFile:
         self._catalogue[used:end] = line + b"\n"
         self._header[2] = end
         return True
+
+
+def _set_aside(fd: int, size: int) -> None:
+    """Have the disk keep so much for a file of zeros; OSError when there is not enough of it.
+
+    What is written is in the page cache, in large pieces, each of which is this process's memory as a whole as soon as
+    one cell in it is used: 2 MB for a file of which nearly all is never used. So it is written only where it must be.
+    """
+    try:
+        os.posix_fallocate(fd, 0, size)
+    except (AttributeError, OSError):
+        # Not os.pwrite, which is content with a part of it on a disk that is nearly full.
+        with open(fd, "wb", closefd=False) as file:
+            file.write(bytes(size))
 
 
 class Snapshot(msgspec.Struct):

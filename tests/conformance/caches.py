@@ -47,6 +47,11 @@ class CacheSuite:
         assert await cache.get("p:a") is None
         assert await cache.get("p:b") == b"b"
 
+    async def test_what_it_has_it_may_have(self, cache: Cache) -> None:
+        cache.put("p:a", b"a", LONG)
+        assert cache.may_have("p:a")
+        assert cache.shared or not cache.may_have("p:never-there")
+
     @pytest.mark.parametrize("count", [1, 2_500])
     async def test_it_clears_what_begins_with_a_prefix_and_nothing_else(self, cache: Cache, count: int) -> None:
         for number in range(count):

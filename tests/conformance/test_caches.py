@@ -101,6 +101,29 @@ async def test_a_larger_value_that_finds_no_room_replaces_what_was_there() -> No
     assert await cache.get("p:a") is None
 
 
+async def test_memory_remembers_nothing_of_what_was_replaced_and_deleted() -> None:
+    cache, _ = small()
+    for number in range(5_000):
+        cache.put("p:again", b"%d" % number, LONG)
+        cache.put(f"p:{number}", b"x", LONG)
+        cache.delete(f"p:{number}")
+    assert cache.stats().entries == 1
+    assert sum(map(len, cache._queues)) < 1_000
+    assert await cache.get("p:again") == b"4999"
+
+
+async def test_what_comes_again_soon_after_it_made_room_outlasts_a_flood() -> None:
+    cache, _ = small()
+    cache.put("p:again", b"again", LONG)
+    for number in range(150):
+        cache.put(f"p:before-{number}", b"once", LONG)
+    assert await cache.get("p:again") is None
+    cache.put("p:again", b"again", LONG)
+    for number in range(1_000):
+        cache.put(f"p:once-{number}", b"once", LONG)
+    assert await cache.get("p:again") == b"again"
+
+
 async def test_memory_lets_go_of_what_expired_when_somebody_asks() -> None:
     cache, clock = small()
     cache.put("p:a", b"a", 10.0)

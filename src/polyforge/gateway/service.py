@@ -64,10 +64,13 @@ class Gateway:
             if job.ceilings:
                 await self._admission.lend_ceilings(job)
             passing = await self._guard(job) if self._guarding.any else None
-            if job.lookup is not None and (kept := await self._cache.reply(job, job.lookup, self._embed)) is not None:
-                reply = kept if passing is None else await self._guarding.reply(job, passing, kept)
-                self._settle_kept(job, kept.usage)
-                return reply
+            lookup = job.lookup
+            if lookup is not None and not self._cache.misses(job, lookup):
+                kept = await self._cache.reply(job, lookup, self._embed)
+                if kept is not None:
+                    reply = kept if passing is None else await self._guarding.reply(job, passing, kept)
+                    self._settle_kept(job, kept.usage)
+                    return reply
             made = reply = await self._dispatch.send(job, self._route(job))
             if job.examine is not None:
                 made = reply = await self._improve(job, reply, job.examine, passing)
@@ -76,8 +79,8 @@ class Gateway:
                 reply = await self._guarding.reply(job, passing, made)
             job.hops.marks.append(perf_counter_ns())
             self._settlement.settle(job, "ok", usage, http_status=_OK)
-            if job.lookup is not None:
-                self._cache.keep_reply(job, job.lookup, made)
+            if lookup is not None:
+                self._cache.keep_reply(job, lookup, made)
         except PolyforgeError as error:
             self._settlement.settle(job, "error", usage, http_status=error.status, error=error.code)
             raise

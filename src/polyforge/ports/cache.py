@@ -40,6 +40,10 @@ class Cache(Protocol):
         """Let go of what `open` took."""
         ...
 
+    def may_have(self, key: str) -> bool:
+        """False where there is surely no such value, and that can be told without waiting: nobody need `get` it."""
+        ...
+
     async def get(self, key: str) -> bytes | None:
         """The value that was put there last, unless its time is over or it had to make room."""
         ...

@@ -126,7 +126,7 @@ class Inference:
             if exchange.once is not None or self._payloads.any:
                 send = await self._watched(endpoint, exchange, job, send)
             if job.model.cache is not None and endpoint.estimate is None:
-                await self._answers.prepare(job, job.model.cache, endpoint.path, exchange.headers)
+                self._answers.prepare(job, job.model.cache, endpoint.path, exchange.headers)
             await self._answer(endpoint, exchange, job, lineup, presence, send)
         except Replayed as again:
             lineup.gateway.settle_again(again.job, exchange.status)
@@ -334,7 +334,8 @@ class Inference:
         exchange.status = rendered.status
         headers = [*rendered.headers, overhead_header(exchange.hops)]
         if exchange.job is not None:
-            headers += [*_limits(exchange.job), *_cache(exchange.job)]
+            headers += _limits(exchange.job)
+            _add_cache(headers, exchange.job)
         self._refusals.write(exchange, error)
         await send_whole(send, rendered.status, headers, rendered.body)
 
@@ -422,20 +423,20 @@ def _own_headers(endpoint: Endpoint, job: Job) -> RawHeaders:
     headers += _limits(job)
     if endpoint.people and job.settled:
         headers.append((_COST_HEADER, b"%.6f" % to_usd(job.price)))
-    if job.lookup is not None:
-        headers += _cache(job)
+    _add_cache(headers, job)
     if job.dropped:
         headers.append((b"x-polyforge-dropped", ",".join(job.dropped).encode("latin-1", "replace")))
     return headers
 
 
-def _cache(job: Job) -> RawHeaders:
-    """What came of looking for an answer that was kept, where the model has a cache."""
+def _add_cache(headers: RawHeaders, job: Job) -> None:
+    """Say what came of looking for an answer that was kept, where the model has a cache."""
     lookup = job.lookup
     if lookup is None:
-        return []
-    outcome = _OUTCOMES[lookup.outcome]
-    return [outcome, (b"age", b"%d" % lookup.age)] if job.cached else [outcome]
+        return
+    headers.append(_OUTCOMES[lookup.outcome])
+    if job.cached:
+        headers.append((b"age", b"%d" % lookup.age))
 
 
 def _limits(job: Job) -> RawHeaders:

@@ -103,6 +103,10 @@ class RedisCache:
         self._waiting.clear()
         await self._disconnect()
 
+    def may_have(self, key: str) -> bool:
+        """Unless Redis is left alone: it alone knows."""
+        return self._monotonic() >= self._rests_until
+
     async def get(self, key: str) -> bytes | None:
         """The value; None as well when Redis does not tell in time."""
         if self._monotonic() < self._rests_until:

@@ -51,11 +51,11 @@ def exact_key(job: Job, rules: CacheRules, path: str) -> str | None:
         return None
     if job.wish is not None or (job.headers and _headers(job)):
         return keyed(job, "e", _around(job, rules, path, request.dialect), content)
-    prefix, begun = _begun(
-        job.caller.project_id, request.model, path, request.task, request.dialect, rules.tag, _owner(job, rules)
-    )
+    owner = job.caller.key_id if rules.partition == "key" else ""
+    prefix, begun = _begun(job.caller.project_id, request.model, path, request.task, request.dialect, rules.tag, owner)
     digest = begun.copy()
-    digest.update(len(content).to_bytes(8, "little") + content)
+    digest.update(len(content).to_bytes(8, "little"))
+    digest.update(content)
     return prefix + digest.hexdigest()
 
 

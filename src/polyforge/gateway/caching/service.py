@@ -45,15 +45,28 @@ class AnswerCache:
         self._questions: SemanticIndex | None = None
         self._turns = Turns()
 
-    async def prepare(self, job: Job, rules: CacheRules, path: str, headers: Mapping[bytes, bytes]) -> None:
+    def prepare(self, job: Job, rules: CacheRules, path: str, headers: Mapping[bytes, bytes]) -> None:
         """Note on the job what it wants of the cache; Invalid names a malformed header."""
         lookup = job.lookup = read_lookup(headers, rules, path, job.request.body)
-        if lookup.mode == "bypass" or job.provider_key is not None:
-            return
-        short = len(lookup.body) < LARGE
-        key = exact_key(job, rules, path) if short else await asyncio.to_thread(exact_key, job, rules, path)
-        if key is not None:
-            lookup.key, lookup.outcome = key, "miss"
+        if lookup.mode != "bypass" and job.provider_key is None:
+            lookup.outcome = "miss"
+
+    def misses(self, job: Job, lookup: Lookup) -> bool:
+        """Whether no whole answer is kept, where that is told without waiting; it is then for this job to make.
+
+        False where `reply` has to say.
+        """
+        body, rules = job.request.body, lookup.rules
+        if lookup.outcome != "miss" or rules.semantic is not None or not rules.exact:
+            return False
+        if job.canonical or body is not lookup.body or len(body) >= LARGE:
+            return False
+        key = lookup.key = exact_key(job, rules, lookup.path) or ""
+        if not key or (lookup.mode == "use" and self._cache.may_have(key)):
+            return False
+        if lookup.mode == "use":
+            lookup.turn = self._turns.begin(key)
+        return lookup.turn is not None or lookup.mode == "refresh"
 
     async def reply(self, job: Job, lookup: Lookup, embed: Embed) -> Reply | None:
         """The whole answer, if one is kept; the job then says where it comes from and what it is charged for."""
@@ -98,8 +111,8 @@ class AnswerCache:
 
     async def _find(self, job: Job, lookup: Lookup, embed: Embed) -> Recorded | None:
         """What is kept for a request, and in `outcome` how it was found."""
-        if lookup.key and (job.canonical or job.request.body is not lookup.body):
-            lookup.key = await _hashed(rewritten_key, job, lookup) or ""
+        if lookup.outcome == "miss" or lookup.key:
+            await self._name(job, lookup)
         if not lookup.key:
             return None
         found = None
@@ -118,6 +131,13 @@ class AnswerCache:
             found = await self._alike(job, lookup, lookup.rules.semantic, embed)
             lookup.outcome = "semantic"
         return found
+
+    async def _name(self, job: Job, lookup: Lookup) -> None:
+        """Say under which key the answer is kept, if nobody has; what guardrails rewrote has another one."""
+        if job.canonical or job.request.body is not lookup.body:
+            lookup.key = await _hashed(rewritten_key, job, lookup) or ""
+        elif not lookup.key:
+            lookup.key = await _hashed(exact_key, job, lookup) or ""
 
     async def _made_meanwhile(self, job: Job, lookup: Lookup) -> Recorded | None:
         """What another request that is the same was answered, which is waited for; None: it is up to this one."""

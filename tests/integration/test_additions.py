@@ -272,9 +272,8 @@ def test_a_stream_that_runs_is_finished_though_its_model_goes(server: Polyforge,
     provider.script("going", Answer("one two three four", pauses={2: gate}))
     added(server, provider)
     assert declare(server, "going").status == 201
-    eventually(lambda: listed_for(server, key, "going"), "the model in every worker")
     request = request_bytes("POST", CHAT, key=key.key, json=chat("going", stream=True))
-    with RawCall(server.url, request) as stream:
+    with begun(server, request) as stream:
         stream.read_until(lambda response: response.text.startswith("one two"))
         assert server.api("DELETE", "/models/going/declaration").status == 204
         comes_to(server, key, "going", 404)
@@ -283,8 +282,17 @@ def test_a_stream_that_runs_is_finished_though_its_model_goes(server: Polyforge,
     assert (answer.text, answer.finished, answer.complete) == ("one two three four", True, True)
 
 
-def listed_for(server: Polyforge, key: Key, name: str) -> bool:
-    return all(server.call(f"/api/v1/models/{name}", method="GET", key=key.key).status == 200 for _ in range(8))
+def begun(server: Polyforge, request: bytes) -> RawCall:
+    """A call that is being answered, by a worker that has heard of the model."""
+
+    def tried() -> list[RawCall]:
+        stream = RawCall(server.url, request)
+        if stream.read_head().status == 200:
+            return [stream]
+        stream.hang_up()
+        return []
+
+    return eventually(tried, "a worker that knows the model")[0]
 
 
 def test_what_was_added_is_there_after_a_restart(server: Polyforge, provider: Upstream, key: Key) -> None:

@@ -108,8 +108,22 @@ async def test_memory_remembers_nothing_of_what_was_replaced_and_deleted() -> No
         cache.put(f"p:{number}", b"x", LONG)
         cache.delete(f"p:{number}")
     assert cache.stats().entries == 1
-    assert sum(map(len, cache._queues)) < 1_000
+    assert len(cache._small) + len(cache._main) + len(cache._ghosts) < 1_000
     assert await cache.get("p:again") == b"4999"
+
+
+async def test_memory_remembers_little_of_what_comes_and_goes_in_turn() -> None:
+    cache, clock = small()
+    for number in range(20_000):
+        key = f"p:{number % 130}"
+        cache.put(key, b"x" * (number % 50), 5.0 + number % 7)
+        if number % 11 == 0:
+            await cache.get(f"p:{number % 17}")
+        clock.advance(0.01)
+    assert cache.stats().entries == 100
+    assert len(cache._small) + len(cache._main) + len(cache._ghosts) < 1_000
+    await cache.clear("p:")
+    assert (cache.stats().entries, cache.stats().size, cache._small_size) == (0, 0, 0)
 
 
 async def test_what_comes_again_soon_after_it_made_room_outlasts_a_flood() -> None:

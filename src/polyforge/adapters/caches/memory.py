@@ -10,25 +10,26 @@ the eviction amortised: an entry of the main queue is put back at most once per 
 """
 
 from collections import deque
+from struct import Struct
 from typing import ClassVar, Final
 
-import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
 from polyforge.kernel.clock import Clock
 from polyforge.ports.cache import CacheStats
 from polyforge.ports.secret_source import SecretSource
 
-_SMALL, _MAIN, _GHOST, _GONE = range(4)
-"""Where an entry is: in one of the queues; remembered by its key alone, because it left the small one lately; deleted,
-and still in its queue.
-"""
 _OVERHEAD: Final = 300
-"""Bytes of bookkeeping per entry: the two objects, and its place in a queue."""
+"""Bytes of bookkeeping per entry: the two objects, and their places in the dictionary and in a queue."""
 _SMALL_SHARE: Final = 10
 _MOST_USES: Final = 3
-_FEW_GONE: Final = 100
-"""So many deleted entries may wait in queues, beside one for each that is there, before all are looked through."""
+_FEW_STALE: Final = 100
+"""So many places in queues may be of entries that are gone, beside one for each that is there."""
+_AT_ONCE: Final = 64
+"""So many values get their places together: one after the other, that is done in half the time."""
+_SHORT: Final = 16 * 1024
+"""Bytes of a value that may wait for others."""
+_EXPIRY: Final = Struct("<d")
 _MOST_SHARE: Final = 4
 """A value of more than this part of the whole would drive too much out."""
 
@@ -44,19 +45,11 @@ class Settings(BaseModel):
     max_entries: int = Field(default=100_000, ge=10, description="Most answers, in each gateway worker.")
 
 
-class _Entry(msgspec.Struct, gc=False):
-    key: str
-    value: bytes | None
-    expires_at: float
-    size: int
-    uses: int = 0
-    place: int = _SMALL
-
-
 class MemoryCache:
     """S3-FIFO over two queues and the keys of what left the small one lately, all found by one dictionary.
 
-    One, because it is as large as the cache, and each look at it another wait for memory that no processor holds.
+    An entry that nobody asked for is two objects, its key and its value with the end of its time before it: whatever
+    lives for long lies between what lives for one request, which is slower the more there is of it.
     """
 
     shared: ClassVar[bool] = False
@@ -66,10 +59,18 @@ class MemoryCache:
         self._max_entries = settings.max_entries
         self._largest = settings.max_bytes // _MOST_SHARE
         self._monotonic = clock.monotonic
-        self._entries: dict[str, _Entry] = {}
-        self._queues: tuple[deque[_Entry], ...] = (deque(), deque(), deque())
-        self._lengths = [0, 0, 0, 0]
-        """How many entries are in each place, and how many are gone but still in a queue."""
+        self._values: dict[str, bytes | None] = {}
+        """None: it left the small queue lately, and its key alone is remembered."""
+        self._asked: dict[str, int] = {}
+        """How often entries were asked for, at most `_MOST_USES` times."""
+        self._in_main: set[str] = set()
+        self._small: deque[str] = deque()
+        self._main: deque[str] = deque()
+        self._ghosts: deque[str] = deque()
+        """The keys in the order in which they came; some may be of what was deleted since."""
+        self._fresh: dict[str, bytes] = {}
+        """What came last, and has no place yet."""
+        self._remembered = 0
         self._small_size = 0
         self._size = 0
         self._evicted = 0
@@ -79,132 +80,172 @@ class MemoryCache:
 
     async def close(self) -> None:
         """Forget everything."""
-        self._entries.clear()
-        for queue in self._queues:
-            queue.clear()
-        self._lengths = [0, 0, 0, 0]
-        self._size = self._small_size = 0
+        for each in (self._values, self._asked, self._in_main, self._small, self._main, self._ghosts, self._fresh):
+            each.clear()
+        self._remembered = self._size = self._small_size = 0
 
     def may_have(self, key: str) -> bool:
         """Whether there is such a key, or was until lately."""
-        return key in self._entries
+        return key in self._values or key in self._fresh
 
     async def get(self, key: str) -> bytes | None:
         """The value, unless its time is over or it had to make room."""
-        entry = self._entries.get(key)
-        if entry is None or entry.value is None:
+        if key in self._fresh:
+            self._settle()
+        data = self._values.get(key)
+        if data is None:
             return None
-        if entry.expires_at <= self._monotonic():
-            self._drop(entry)
+        if _expiry(data) <= self._monotonic():
+            self._drop(key)
             return None
-        if entry.uses < _MOST_USES:
-            entry.uses += 1
-        return entry.value
+        asked = self._asked.get(key, 0)
+        if asked < _MOST_USES:
+            self._asked[key] = asked + 1
+        return data[_EXPIRY.size :]
 
     def put(self, key: str, value: bytes, ttl: float) -> None:
         """Keep a value; one that is too large for this cache finds no room."""
-        size = len(key) + len(value) + _OVERHEAD
-        place = _SMALL
-        there = self._entries.get(key)
-        if there is not None:
-            place = _MAIN if there.place == _GHOST else _SMALL
-            self._drop(there)
+        self._fresh[key] = _EXPIRY.pack(self._monotonic() + ttl) + value
+        if len(self._fresh) >= _AT_ONCE or len(value) > _SHORT:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Give what came last its places."""
+        fresh, self._fresh = self._fresh, {}
+        for key, data in fresh.items():
+            self._place(key, data)
+
+    def _place(self, key: str, data: bytes) -> None:
+        size = len(key) + len(data) + _OVERHEAD
         if size > self._largest:
+            self._drop(key)
             self._evicted += 1
             return
-        entry = self._entries[key] = _Entry(key, value, self._monotonic() + ttl, size, 0, place)
-        self._queues[place].append(entry)
-        self._lengths[place] += 1
-        if place == _SMALL:
-            self._small_size += size
+        values = self._values
+        if key in values:
+            self._make_way(key)
+        else:
+            self._small.append(key)
+        values[key] = data
         self._size += size
-        if self._is_over():
+        if key not in self._in_main:
+            self._small_size += size
+        if self._size > self._max_bytes or len(values) - self._remembered > self._max_entries:
             self._make_room()
+
+    def _make_way(self, key: str) -> None:
+        """Let another value take the place of one, or the place in the main queue that one comes to that is back."""
+        data = self._values[key]
+        if data is not None:
+            self._count_off(key, data)
+            return
+        self._remembered -= 1
+        self._in_main.add(key)
+        self._main.append(key)
+        self._tidy()
 
     def delete(self, key: str) -> None:
         """Let go of a value."""
-        entry = self._entries.get(key)
-        if entry is not None and entry.value is not None:
-            self._drop(entry)
+        self._fresh.pop(key, None)
+        self._drop(key)
+
+    def _drop(self, key: str) -> None:
+        data = self._values.get(key)
+        if data is None:
+            return
+        self._count_off(key, data)
+        self._forget(key)
+        self._tidy()
+
+    def _count_off(self, key: str, data: bytes) -> None:
+        size = len(key) + len(data) + _OVERHEAD
+        self._size -= size
+        if key not in self._in_main:
+            self._small_size -= size
+
+    def _forget(self, key: str) -> None:
+        del self._values[key]
+        self._asked.pop(key, None)
+        self._in_main.discard(key)
+
+    def _tidy(self) -> None:
+        """Take out of the queues what is not there any more, once that is more than what is."""
+        values, in_main = self._values, self._in_main
+        if len(self._small) + len(self._main) + len(self._ghosts) <= 2 * len(values) + _FEW_STALE:
+            return
+        self._small = deque(dict.fromkeys(key for key in self._small if values.get(key) and key not in in_main))
+        self._main = deque(dict.fromkeys(key for key in self._main if key in in_main))
+        self._ghosts = deque(dict.fromkeys(key for key in self._ghosts if values.get(key, b"") is None))
 
     async def clear(self, prefix: str) -> int:
         """Let go of every key that begins with `prefix`; how many there were."""
-        found = [each for key, each in self._entries.items() if each.value is not None and key.startswith(prefix)]
-        for entry in found:
-            self._drop(entry)
+        self._settle()
+        found = [key for key, data in self._values.items() if data is not None and key.startswith(prefix)]
+        for key in found:
+            self._drop(key)
         return len(found)
 
     def stats(self) -> CacheStats:
         """How it does."""
-        entries = self._lengths[_SMALL] + self._lengths[_MAIN]
+        self._settle()
+        entries = len(self._values) - self._remembered
         return CacheStats(entries, self._size, self._max_bytes, evicted=self._evicted)
 
-    def _is_over(self) -> bool:
-        lengths = self._lengths
-        return self._size > self._max_bytes or lengths[_SMALL] + lengths[_MAIN] > self._max_entries
-
-    def _drop(self, entry: _Entry) -> None:
-        """Forget an entry wherever it is; its queue comes to it later, or now where too many wait for that."""
-        del self._entries[entry.key]
-        self._lengths[entry.place] -= 1
-        if entry.value is not None:
-            self._size -= entry.size
-        if entry.place == _SMALL:
-            self._small_size -= entry.size
-        entry.value, entry.place = None, _GONE
-        lengths = self._lengths
-        lengths[_GONE] += 1
-        if lengths[_GONE] > len(self._entries) + _FEW_GONE:
-            self._queues = tuple(deque(e for e in queue if e.place != _GONE) for queue in self._queues)
-            lengths[_GONE] = 0
-
-    def _oldest(self, place: int) -> _Entry:
-        """Take the oldest entry out of the queue of a place that has some."""
-        queue, lengths = self._queues[place], self._lengths
-        while (entry := queue.popleft()).place == _GONE:
-            lengths[_GONE] -= 1
-        lengths[place] -= 1
-        return entry
-
     def _make_room(self) -> None:
-        lengths = self._lengths
-        while self._is_over():
-            is_main_empty = not lengths[_MAIN]
-            if lengths[_SMALL] and (self._small_size * _SMALL_SHARE > self._size or is_main_empty):
+        values, main = self._values, self._main
+        while self._size > self._max_bytes or len(values) - self._remembered > self._max_entries:
+            if self._small and (self._small_size * _SMALL_SHARE > self._size or not main):
                 self._leave_small()
             else:
                 self._leave_main()
 
     def _leave_small(self) -> None:
         """The oldest of the small queue goes: into the main one if it was asked for again, else away."""
-        entry, lengths = self._oldest(_SMALL), self._lengths
-        self._small_size -= entry.size
-        if entry.uses:
-            entry.uses = 0
-            self._enter(entry, _MAIN)
+        key = self._small.popleft()
+        data = self._values.get(key)
+        if data is None or key in self._in_main:
             return
-        self._size -= entry.size
+        size = len(key) + len(data) + _OVERHEAD
+        self._small_size -= size
+        if self._asked and self._asked.pop(key, 0):
+            self._in_main.add(key)
+            self._main.append(key)
+            return
+        self._size -= size
         self._evicted += 1
-        entry.value = None
-        self._enter(entry, _GHOST)
-        if lengths[_GHOST] > max(lengths[_MAIN], lengths[_SMALL]):
-            del self._entries[self._oldest(_GHOST).key]
+        self._values[key] = None
+        self._ghosts.append(key)
+        self._remembered += 1
+        there = len(self._values) - self._remembered
+        if self._remembered > max(len(self._in_main), there - len(self._in_main)):
+            self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        """Of what is remembered by its key, the one that left first is remembered no more."""
+        while self._values.get(key := self._ghosts.popleft(), b"") is not None:
+            continue
+        del self._values[key]
+        self._remembered -= 1
 
     def _leave_main(self) -> None:
         """The oldest of the main queue goes, unless it was asked for since: then it goes round again."""
-        entry = self._oldest(_MAIN)
-        if entry.uses and entry.expires_at > self._monotonic():
-            entry.uses -= 1
-            self._enter(entry, _MAIN)
+        key = self._main.popleft()
+        data = self._values.get(key)
+        if data is None or key not in self._in_main:
             return
-        self._size -= entry.size
+        asked = self._asked.get(key, 0)
+        if asked and _expiry(data) > self._monotonic():
+            self._asked[key] = asked - 1
+            self._main.append(key)
+            return
+        self._count_off(key, data)
+        self._forget(key)
         self._evicted += 1
-        del self._entries[entry.key]
 
-    def _enter(self, entry: _Entry, place: int) -> None:
-        entry.place = place
-        self._queues[place].append(entry)
-        self._lengths[place] += 1
+
+def _expiry(data: bytes) -> float:
+    found: float = _EXPIRY.unpack_from(data)[0]
+    return found
 
 
 ADAPTER = MemoryCache

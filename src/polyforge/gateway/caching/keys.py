@@ -24,7 +24,7 @@ _TRAVEL: Final = frozenset({"model", "stream", "stream_options"}) | HINTS
 """Fields that say how the answer travels, for whom it is, or what stands in the key anyway."""
 _TRACE: Final = "traceparent"
 _read: Final = msgspec.json.Decoder(dict[str, Any]).decode
-_write: Final = msgspec.json.Encoder(order="sorted").encode
+_writer: Final = msgspec.json.Encoder(order="sorted")
 _pack: Final = msgspec.msgpack.Encoder(order="sorted").encode
 
 
@@ -54,7 +54,6 @@ def exact_key(job: Job, rules: CacheRules, path: str) -> str | None:
     owner = job.caller.key_id if rules.partition == "key" else ""
     prefix, begun = _begun(job.caller.project_id, request.model, path, request.task, request.dialect, rules.tag, owner)
     digest = begun.copy()
-    digest.update(len(content).to_bytes(8, "little"))
     digest.update(content)
     return prefix + digest.hexdigest()
 
@@ -78,11 +77,11 @@ def rewritten_key(job: Job, rules: CacheRules, path: str) -> str | None:
     content = canonical(job.request.body, _TRAVEL)
     if content is None:
         return None
-    chat = _write(job.chat) if job.canonical else b""
+    chat = _writer.encode(job.chat) if job.canonical else b""
     return keyed(job, "g", _around(job, rules, path, job.request.dialect), content, chat)
 
 
-def keyed(job: Job, kind: str, *parts: bytes) -> str:
+def keyed(job: Job, kind: str, *parts: bytes | bytearray) -> str:
     """A key of the job's project and model; `kind` is one letter."""
     digest = blake2b(digest_size=_DIGEST)
     for part in parts:
@@ -113,7 +112,7 @@ def around(job: Job, rules: CacheRules) -> bytes:
     return _around(job, rules, "", "")
 
 
-def canonical(body: bytes, left_out: frozenset[str] = frozenset()) -> bytes | None:
+def canonical(body: bytes, left_out: frozenset[str] = frozenset()) -> bytes | bytearray | None:
     """What a body says, however it is written; None where it cannot be told. Of the outermost fields some may be
     `left_out`.
     """
@@ -125,7 +124,10 @@ def canonical(body: bytes, left_out: frozenset[str] = frozenset()) -> bytes | No
         return None
     for name in left_out.intersection(fields):
         del fields[name]
-    return _write(fields)
+    # As large as it gets: one that grows leaves memory behind in pieces that fit nothing else.
+    written = bytearray(len(body))
+    _writer.encode_into(fields, written)
+    return written
 
 
 def _canonical_form(body: bytes, left_out: frozenset[str]) -> bytes | None:

@@ -7,7 +7,6 @@ from typing import Final, Literal, get_args
 import msgspec
 
 from polyforge.gateway.caching.semantic import Question
-from polyforge.gateway.caching.turns import Turn
 from polyforge.gateway.recorded import Recording
 from polyforge.kernel.errors import Invalid
 from polyforge.ports.likeness import Vector
@@ -24,7 +23,7 @@ _MODES: Final[dict[bytes, Mode]] = {b"refresh": "refresh", b"bypass": "bypass", 
 _SECONDS: Final = re.compile(rb"[1-9][0-9]{0,8}")
 
 
-class Lookup(msgspec.Struct):
+class Lookup(msgspec.Struct, gc=False):
     """Of one request for a model that has a cache."""
 
     rules: CacheRules
@@ -41,7 +40,7 @@ class Lookup(msgspec.Struct):
     age: int = 0
     """Whole seconds since the answer was made that is given again."""
     recording: Recording | None = None
-    turn: Turn | None = None
+    turn: bool = False
     """Set while others may wait for what is made of it."""
     asked: tuple[Question, Vector] | None = None
     """The question and its vector, where it is compared with others."""

@@ -66,7 +66,7 @@ class AnswerCache:
             return False
         if lookup.mode == "use":
             lookup.turn = self._turns.begin(key)
-        return lookup.turn is not None or lookup.mode == "refresh"
+        return lookup.turn or lookup.mode == "refresh"
 
     async def reply(self, job: Job, lookup: Lookup, embed: Embed) -> Reply | None:
         """The whole answer, if one is kept; the job then says where it comes from and what it is charged for."""
@@ -105,9 +105,9 @@ class AnswerCache:
 
     def leave(self, job: Job, lookup: Lookup) -> None:
         """A whole answer was made, or was not: who waits for it goes on."""
-        turn, lookup.turn = lookup.turn, None
-        if turn is not None:
-            self._turns.end(turn, through=job.status != "cancelled")
+        if lookup.turn:
+            lookup.turn = False
+            self._turns.end(lookup.key, through=job.status != "cancelled")
 
     async def _find(self, job: Job, lookup: Lookup, embed: Embed) -> Recorded | None:
         """What is kept for a request, and in `outcome` how it was found."""
@@ -122,7 +122,7 @@ class AnswerCache:
                 found = decode_recorded(data)
             if found is None and not job.request.stream:
                 lookup.turn = self._turns.begin(lookup.key)
-                if lookup.turn is None:
+                if not lookup.turn:
                     found = await self._made_meanwhile(job, lookup)
             if found is not None:
                 lookup.outcome = "hit"
@@ -144,7 +144,7 @@ class AnswerCache:
         began = perf_counter_ns()
         left = job.deadline - asyncio.get_running_loop().time()
         lookup.turn = await self._turns.take(lookup.key, left * _WAITING_SHARE)
-        if lookup.turn is not None:
+        if lookup.turn:
             return None
         # An upstream took that time, though for another request.
         job.hops.waited += perf_counter_ns() - began

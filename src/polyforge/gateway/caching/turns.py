@@ -9,12 +9,10 @@ import asyncio
 import msgspec
 
 
-class Turn(msgspec.Struct, eq=False):
-    """An answer that is being made."""
+class _Waiting(msgspec.Struct, eq=False):
+    """Those who wait for an answer that another makes."""
 
-    key: str
-    over: asyncio.Event | None = None
-    """Set at its end, where somebody waits."""
+    over: asyncio.Event
     through: bool = False
     """Whether it was made, or could not be; not where nobody waited for it to the end."""
 
@@ -23,37 +21,37 @@ class Turns:
     """The answers that are being made, by the keys under which they will be kept."""
 
     def __init__(self) -> None:
-        self._under_way: dict[str, Turn] = {}
+        self._under_way: dict[str, _Waiting | None] = {}
 
     def __len__(self) -> int:
         return len(self._under_way)
 
-    def begin(self, key: str) -> Turn | None:
-        """The turn to make an answer, which has to be ended; None where another has it, as `take` waits for."""
+    def begin(self, key: str) -> bool:
+        """Whether it is one's turn to make an answer, which has to be ended; else another has it: `take` waits."""
         if key in self._under_way:
-            return None
-        made = self._under_way[key] = Turn(key)
-        return made
+            return False
+        self._under_way[key] = None
+        return True
 
-    async def take(self, key: str, seconds: float) -> Turn | None:
-        """The same, but once another is through, or takes too long, None.
+    async def take(self, key: str, seconds: float) -> bool:
+        """The same, but once another is through, or takes too long, False.
 
         Where another gave up, one of those who waited has the turn, and the rest go on waiting.
         """
         try:
             async with asyncio.timeout(seconds):
-                while (other := self._under_way.get(key)) is not None:
-                    other.over = other.over or asyncio.Event()
+                while key in self._under_way:
+                    other = self._under_way[key] = self._under_way[key] or _Waiting(asyncio.Event())
                     await other.over.wait()
                     if other.through:
-                        return None
+                        return False
         except TimeoutError:
-            return None
+            return False
         return self.begin(key)
 
-    def end(self, turn: Turn, *, through: bool) -> None:
+    def end(self, key: str, *, through: bool) -> None:
         """Let the others go on: each to what was made if it was kept, or one of them to make it."""
-        del self._under_way[turn.key]
-        turn.through = through
-        if turn.over is not None:
-            turn.over.set()
+        waiting = self._under_way.pop(key)
+        if waiting is not None:
+            waiting.through = through
+            waiting.over.set()

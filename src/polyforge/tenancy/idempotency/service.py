@@ -212,7 +212,7 @@ class Idempotency:
                 _log.warning("keys could not be renewed", reason=error.message)
 
 
-def request_digest(path: str, body: bytes) -> bytes:
+def request_digest(path: str, body: bytes | bytearray) -> bytes:
     """What tells one request from another."""
     return hashlib.sha256(path.encode() + b"\n" + body).digest()
 

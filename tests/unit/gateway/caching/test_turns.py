@@ -160,14 +160,13 @@ async def test_streams_neither_wait_nor_are_waited_for() -> None:
 
 async def test_the_time_of_waiting_is_an_upstreams() -> None:
     turns, house = Turns(), House()
-    mine = await turns.take("k", 1.0)
-    assert mine is not None
+    assert await turns.take("k", 1.0)
     house.cache._turns = turns
     job = _job(stream=False, seconds=60.0)
     lookup = Lookup(RULES, "use", 60.0, body=job.request.body, key="k")
     waiting = asyncio.create_task(house.cache.reply(job, lookup, NO_EMBED))
     await settled(house, 0)
-    turns.end(mine, through=True)
+    turns.end("k", through=True)
     assert await waiting is None
     assert job.hops.waited > 0
-    assert lookup.turn is None
+    assert not lookup.turn

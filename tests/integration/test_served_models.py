@@ -130,7 +130,7 @@ def test_calls_are_metered_under_the_plain_name_and_priced(site: Polyforge, run:
     run("add", "priced", str(encoder(tmp_path / "m", 4)), "--configuration", '{"price": {"input": 1000000.0}}')
     answers_once = eventually(lambda: ask(site, own, "priced@1").status == 200, "priced answers", SERVED_SECONDS)
     assert answers_once
-    before = [row for row in site.records(own.id) if row["status"] == "ok"]
+    before = eventually(lambda: [row for row in site.records(own.id) if row["status"] == "ok"], "the first record")
     assert ask(site, own, "priced@1", "red green").status == 200
     rows = eventually(
         lambda: [row for row in site.records(own.id) if row["status"] == "ok"][len(before) :], "its usage record"

@@ -120,6 +120,12 @@ def test_the_bare_loop_takes_all_texts_in_turn_and_sorts_within_a_window() -> No
     assert [len(text) for run in found for text in run] == sorted(len(text) for text in given[:64])
 
 
+class Crowded(ThreadingHTTPServer):
+    """One that resets no connection where many callers come at once."""
+
+    request_queue_size = 128
+
+
 @contextmanager
 def serving(spoil: bool = False, status: int = 200) -> Generator[str]:
     """A server that adds one, and something more on every connection but the first if it is to spoil it."""
@@ -145,7 +151,7 @@ def serving(spoil: bool = False, status: int = 200) -> Generator[str]:
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002  its name there
             return
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = Crowded(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:

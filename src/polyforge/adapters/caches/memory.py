@@ -28,7 +28,7 @@ _FEW_STALE: Final = 100
 _AT_ONCE: Final = 64
 """So many values get their places together: one after the other, that is done in half the time."""
 _SHORT: Final = 16 * 1024
-"""Bytes of a value that may wait for others."""
+"""Most bytes of a value that may wait for others, less where all of them would be more than a tenth of the cache."""
 _EXPIRY: Final = Struct("<d")
 _MOST_SHARE: Final = 4
 """A value of more than this part of the whole would drive too much out."""
@@ -58,6 +58,7 @@ class MemoryCache:
         self._max_bytes = settings.max_bytes
         self._max_entries = settings.max_entries
         self._largest = settings.max_bytes // _MOST_SHARE
+        self._short = min(_SHORT, settings.max_bytes // (_AT_ONCE * _SMALL_SHARE))
         self._monotonic = clock.monotonic
         self._values: dict[str, bytes | None] = {}
         """None: it left the small queue lately, and its key alone is remembered."""
@@ -106,7 +107,7 @@ class MemoryCache:
     def put(self, key: str, value: bytes, ttl: float) -> None:
         """Keep a value; one that is too large for this cache finds no room."""
         self._fresh[key] = _EXPIRY.pack(self._monotonic() + ttl) + value
-        if len(self._fresh) >= _AT_ONCE or len(value) > _SHORT:
+        if len(self._fresh) >= _AT_ONCE or len(value) > self._short:
             self._settle()
 
     def _settle(self) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import nullcontext
 from functools import partial
 from time import perf_counter_ns
 from typing import Any, Final
@@ -144,10 +145,7 @@ class Application:
         self, scope: Scope, receive: Receive, send: Send, request_id: str, started: Callable[[], bool]
     ) -> None:
         try:
-            if scope["path"] in _AT_ONCE:
-                await self._route(scope, receive, send)
-                return
-            async with self._turns.taken():
+            async with nullcontext() if scope["path"] in _AT_ONCE else self._turns.taken():
                 await self._route(scope, receive, send)
             return
         except PolyforgeError as error:

@@ -1,5 +1,4 @@
-"""Turns of what is no inference: few requests of the management API are worked on at once, so that many of them do not
-hold up those who wait for a model.
+"""Turns for requests of the management API, so that many of them do not hold up those who wait for a model.
 
 All of a process share one event loop. A hundred requests that are each ready for a millisecond's work make every
 step of a model call wait for a tenth of a second.

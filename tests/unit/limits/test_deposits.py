@@ -1,7 +1,6 @@
 """Money that is held for calls to come: nobody else uses it, those calls do, and no more than that is ever held."""
 
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,21 +19,6 @@ DAY = 86_400.0
 ROLLING = "rolling:3600"
 KEY = "d0000000000000000000000000K"
 PERIOD = 1_699_920_000
-
-
-@pytest.fixture
-def pair(tmp_path: Path) -> Iterator[tuple[LimitCounters, LimitCounters]]:
-    first, second = opened(tmp_path, 0, 2), opened(tmp_path, 1, 2)
-    yield first, second
-    first.close()
-    second.close()
-
-
-@pytest.fixture
-def counters(tmp_path: Path) -> Iterator[LimitCounters]:
-    made = opened(tmp_path)
-    yield made
-    made.close()
 
 
 def held(counters: LimitCounters, amount: int, *rules: Counter, now: float = NOW) -> Deposit | None:

@@ -1,7 +1,6 @@
 """Limits as those who set them rely on them: exact across workers and windows, all taken or none."""
 
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,21 +18,6 @@ from tests.unit.limits.limit_samples import NOW, PROJECT, begun, limit, opened
 DAY = 86_400.0
 MIDNIGHT = 1_700_006_400.0
 """The end of the day that holds NOW."""
-
-
-@pytest.fixture
-def pair(tmp_path: Path) -> Iterator[tuple[LimitCounters, LimitCounters]]:
-    first, second = opened(tmp_path, 0, 2), opened(tmp_path, 1, 2)
-    yield first, second
-    first.close()
-    second.close()
-
-
-@pytest.fixture
-def counters(tmp_path: Path) -> Iterator[LimitCounters]:
-    made = opened(tmp_path)
-    yield made
-    made.close()
 
 
 def take(counters: LimitCounters, counter: Counter, amount: int = 1, now: float = NOW) -> Take | Over:

@@ -10,6 +10,8 @@ from time import time_ns
 from benchmarks.scenarios import NUMBERED
 
 MARK = "figures "
+GRACE_SECONDS = 90
+"""How long wrk may take beyond the time it was given."""
 
 DONE = """
 done = function(summary, latency, requests)
@@ -74,25 +76,43 @@ class Load:
 
 def run_wrk(call: Call, callers: int, seconds: float, core: int, folder: Path, *, distinct: bool = False) -> Load:
     """Repeat a request from a number of connections for some seconds; `distinct`: each time another one."""
-    (folder / "body.json").write_bytes(call.body)
-    script = folder / "load.lua"
-    script.write_text(_script(call, folder / "body.json", distinct=distinct))
+    script = write_script(call, folder, distinct=distinct)
     return run_script(script, call.url, callers, seconds, ["taskset", "-c", str(core)])
 
 
 def run_script(script: Path, url: str, callers: int, seconds: float, prefix: Sequence[str] = ()) -> Load:
     """Let wrk send what a script says, which ends with DONE; LoadFailed when it gives no figures."""
     whole_seconds = max(1, round(seconds))
-    options = ["-t1", f"-c{callers}", f"-d{whole_seconds}s", "--timeout", "60s", "-s", str(script)]
-    done = subprocess.run(
-        [*prefix, "wrk", *options, url], capture_output=True, text=True, timeout=whole_seconds + 90, check=False
-    )
-    _, found, figures = done.stdout.partition(MARK)
-    if not found:
-        raise LoadFailed(f"wrk on {url} gave no figures: {done.stdout}{done.stderr}")
+    command = [*prefix, *_wrk(script, url, callers, whole_seconds)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=whole_seconds + GRACE_SECONDS, check=False)
+    return read_figures(url, done.stdout + done.stderr)
+
+
+def wrk_command(script: Path, url: str, callers: int, seconds: int, core: int) -> list[str]:
+    """The command line of wrk on one core."""
+    return ["taskset", "-c", str(core), *_wrk(script, url, callers, seconds)]
+
+
+def _wrk(script: Path, url: str, callers: int, seconds: int) -> list[str]:
+    return ["wrk", "-t1", f"-c{callers}", f"-d{seconds}s", "--timeout", "60s", "-s", str(script), url]
+
+
+def read_figures(url: str, output: str, share: int = 1) -> Load:
+    """What wrk says at its end; `share`: of so many that had turns it is one. LoadFailed when it gave no figures."""
+    figures = next((line.partition(MARK)[2] for line in output.splitlines() if MARK in line), "")
+    if not figures:
+        raise LoadFailed(f"wrk on {url} gave no figures: {output}")
     seen: dict[str, int] = json.loads(figures)
-    micros = seen["micros"] / 1e6
-    return Load(seen["requests"], micros, seen["p50"], seen["p99"], seen["refused"], seen["broken"])
+    seconds = seen["micros"] / 1e6 / share
+    return Load(seen["requests"], seconds, seen["p50"], seen["p99"], seen["refused"], seen["broken"])
+
+
+def write_script(call: Call, folder: Path, *, distinct: bool = False) -> Path:
+    """The script that repeats a request, in a folder of its target's own."""
+    script = folder / "load.lua"
+    (folder / "body.json").write_bytes(call.body)
+    script.write_text(_script(call, folder / "body.json", distinct=distinct))
+    return script
 
 
 def _script(call: Call, body: Path, *, distinct: bool) -> str:

@@ -14,6 +14,10 @@ TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 USER, SYSTEM, REAPED_USER, REAPED_SYSTEM = 11, 12, 13, 14
 """Positions in /proc/<pid>/stat counted from the state."""
 SPIN_ROUNDS = 400_000
+QUIET_SHARE = 0.1
+"""Of one core: a process tree that takes less has nothing to do, but for what it does every second."""
+QUIET_LOOKS = 2
+MOST_LOOKS = 30
 
 
 def cpu_seconds(root: int) -> float:
@@ -28,6 +32,22 @@ def cpu_seconds(root: int) -> float:
 def memory_bytes(root: int) -> int:
     """Proportional set size of a process tree: shared pages are counted once."""
     return sum(_pss(pid) for pid in descendants(root))
+
+
+def settled_memory_bytes(root: int, look_seconds: float = 2.0) -> int:
+    """The same once a tree that just got ready has no more to do: some processes start only then.
+
+    Of a tree that never rests, what it has after `MOST_LOOKS` looks.
+    """
+    quiet, before = 0, cpu_seconds(root)
+    for _ in range(MOST_LOOKS):
+        time.sleep(look_seconds)
+        spent = cpu_seconds(root)
+        quiet = quiet + 1 if spent - before < QUIET_SHARE * look_seconds else 0
+        before = spent
+        if quiet == QUIET_LOOKS:
+            break
+    return memory_bytes(root)
 
 
 def spin_seconds(core: int) -> float:

@@ -5,7 +5,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.checks import MEGABYTE, US, Verdict, verdicts
-from benchmarks.results import PacedWindow, Result, ScenarioInfo, TargetInfo, difference, middle, ratio
+from benchmarks.results import PacedWindow, Result, ScenarioInfo, TargetInfo, Window, difference, middle, ratio
 from benchmarks.scenarios import CROSSED, FIRST_BYTE, LATENCY, PASSED, STREAM, THROUGHPUT, Pair
 
 ROOT = Path(__file__).parent.parent
@@ -25,9 +25,10 @@ goes wrong: the [scorecard](scorecard.md).
 
 Every target runs on one pinned core with one worker; wrk, nginx (the canned provider) and the clients of the paced
 streams run on another. Each figure is the median over interleaved rounds, each ratio the median of the ratios within
-the rounds. CPU and memory are those of the whole process tree: for Polyforge supervisor, gateway and model host, with
-a limited key, prices, the journal and ledger, the history of requests, metrics, the access log and tracing of 1 % on.
-*With limits and cache* it has three more limits and a budget, on project, organization and key, and a cache.
+the rounds. CPU and memory are those of the whole process tree: for Polyforge supervisor, gateway, worker and model
+host, with a limited key, prices, the journal and ledger, the history of requests, metrics, the access log and tracing
+of 1 % on. *With limits and cache* it has three more limits and a budget, on project, organization and key, and a cache.
+Memory when idle is that once a target has no more to do after its start.
 """
 
 PACED_HEAD = """## Paced streams: {streams} at once, {chunks} chunks each, one every {pace} ms
@@ -188,8 +189,7 @@ def _scenario(result: Result, scenario: ScenarioInfo) -> str:
             target.title,
             number(middle(windows, lambda window: window.requests_per_second)),
             number(ratio(windows, bare, lambda window: window.requests_per_second), "", 3),
-            number(middle(windows, lambda window: window.p50_micros), " ms", 2, 1000),
-            number(middle(windows, lambda window: window.p99_micros), " ms", 2, 1000),
+            *_latencies(scenario, windows),
             number(cpu, " µs"),
             number(ratio(windows, bare, lambda window: window.cpu_micros), "", 2),
             number(middle(windows, lambda window: window.memory_bytes), " MB", 0, MEGABYTE),
@@ -199,6 +199,16 @@ def _scenario(result: Result, scenario: ScenarioInfo) -> str:
             row.insert(7, number(cpu, " µs", 1, result.options.stream_chunks))
         rows.append(row)
     return f"## {scenario.title[0].upper()}{scenario.title[1:]}\n\n" + table(header, rows)
+
+
+def _latencies(scenario: ScenarioInfo, windows: Sequence[Window]) -> list[str]:
+    """The median and the 99th percentile; neither where answers waited for the turn of whoever reads them."""
+    if scenario.in_turns:
+        return [NOTHING, NOTHING]
+    return [
+        number(middle(windows, lambda window: window.p50_micros), " ms", 2, 1000),
+        number(middle(windows, lambda window: window.p99_micros), " ms", 2, 1000),
+    ]
 
 
 def _paced(result: Result) -> str:

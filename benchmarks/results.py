@@ -92,6 +92,7 @@ class ScenarioInfo(msgspec.Struct, frozen=True):
     payload_bytes: int
     targets: tuple[str, ...] = ()
     distinct: bool = False
+    in_turns: bool = False
 
 
 class Options(msgspec.Struct, frozen=True):

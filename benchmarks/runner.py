@@ -16,8 +16,17 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from benchmarks.load import LoadFailed, run_wrk
-from benchmarks.measure import CoreTimes, cpu_seconds, machine, memory_bytes, pin_self, spin_seconds, version_of
+from benchmarks.load import Load, LoadFailed, run_wrk
+from benchmarks.measure import (
+    CoreTimes,
+    cpu_seconds,
+    machine,
+    memory_bytes,
+    pin_self,
+    settled_memory_bytes,
+    spin_seconds,
+    version_of,
+)
 from benchmarks.paced import PacedLoad, Pacing, run_paced
 from benchmarks.processes import Program, StartFailed, call, cores, free_port
 from benchmarks.readers import READERS
@@ -34,6 +43,7 @@ from benchmarks.results import (
 )
 from benchmarks.scenarios import FIRST_BYTE, PACED, Kind, Pair, Scenario
 from benchmarks.targets import ROOT, Absent, Site, Target
+from benchmarks.turns import run_in_turns
 from benchmarks.upstream import STREAM_CHUNKS, CannedUpstream, whole_reply
 
 OK = 200
@@ -124,7 +134,10 @@ class Runner:
             if target.late:
                 self._bring_up(target, upstreams)
         for scenario in scenarios:
-            self._rounds(scenario.title, self._wrk_windows(scenario))
+            if scenario.in_turns:
+                self._rounds_in_turns(scenario)
+            else:
+                self._rounds(scenario.title, self._wrk_windows(scenario))
 
     def _made(self, name: str) -> Path:
         folder = self._folder / name
@@ -150,7 +163,7 @@ class Runner:
             target.install()
             version = target.version()
             target.start(site)
-            idle = memory_bytes(target.program.pid) if target.program else None
+            idle = settled_memory_bytes(target.program.pid) if target.program else None
             for check in _checks(target, self._plan.chunks):
                 check()
                 self._answered[target.name] += 1
@@ -161,9 +174,11 @@ class Runner:
         ready = target.ready_seconds or None
         self._infos[target.name] = TargetInfo(target.name, target.title, version, None, ready, idle)
 
+    def _fit(self, scenario: Scenario) -> list[Target]:
+        return [target for target in self._present if scenario.kind in target.kinds and _takes_part(target, scenario)]
+
     def _wrk_windows(self, scenario: Scenario) -> list[tuple[Target, Measure]]:
-        fit = [target for target in self._present if scenario.kind in target.kinds and _takes_part(target, scenario)]
-        return [(target, partial(self._wrk, scenario, target)) for target in fit]
+        return [(target, partial(self._wrk, scenario, target)) for target in self._fit(scenario)]
 
     def _paced_windows(self, scenario: str, pacing: Pacing) -> list[tuple[Target, Measure]]:
         fit = [target for target in self._present if "paced" in target.kinds]
@@ -186,6 +201,22 @@ class Runner:
                 except (StartFailed, LoadFailed) as error:
                     self._give_up(target, f"failed in round {number} of {title}: {error}")
 
+    def _rounds_in_turns(self, scenario: Scenario) -> None:
+        """All rounds of a scenario whose targets have their load in turns; none where one of them is missing."""
+        say(f"\n{scenario.title}")
+        for number in range(self._plan.rounds):
+            targets = self._fit(scenario)
+            if len(targets) < len(scenario.targets):
+                return
+            self._upstream.check()
+            try:
+                for target in targets:
+                    target.check()
+                self._turns(scenario, random.sample(targets, len(targets)), number)
+            except (StartFailed, LoadFailed) as error:
+                say(f"failed in round {number}: {error}")
+                return
+
     def _give_up(self, target: Target, reason: str) -> None:
         say(f"{target.title}: ABSENT: {reason}")
         self._infos[target.name] = TargetInfo(target.name, target.title, absent=reason)
@@ -205,9 +236,24 @@ class Runner:
             run_wrk, request, scenario.callers, core=self._load_core, folder=folder, distinct=scenario.distinct
         )
         warm = wrk(seconds=seconds * WARM_UP_SHARE)
-        with self._costs(target) as cost:
+        with self._costs(target) as (cost,):
             load = wrk(seconds=seconds)
-        self._answered[target.name] += sum(each.requests - each.refused for each in (warm, load))
+        self._note(scenario, target, number, [warm, load], cost)
+
+    def _turns(self, scenario: Scenario, targets: Sequence[Target], number: int) -> None:
+        """One window of each of these targets, all at once."""
+        calls = [(target.call(scenario.kind, scenario.payload_bytes), self._folder / target.name) for target in targets]
+        run = partial(run_in_turns, calls, scenario.callers, core=self._load_core, distinct=scenario.distinct)
+        warm = run(seconds=self._plan.seconds * WARM_UP_SHARE)
+        with self._costs(*targets) as costs:
+            loads = run(seconds=self._plan.seconds)
+        for target, before, load, cost in zip(targets, warm, loads, costs, strict=True):
+            self._note(scenario, target, number, [before, load], cost)
+
+    def _note(self, scenario: Scenario, target: Target, number: int, loads: Sequence[Load], cost: Cost) -> None:
+        """Keep the last of these loads as a window; the others warmed up."""
+        load = loads[-1]
+        self._answered[target.name] += sum(each.requests - each.refused for each in loads)
         if not load.requests:
             raise LoadFailed(f"{target.title} answered nothing in {load.seconds:.1f} s")
         assert cost.conditions
@@ -232,7 +278,7 @@ class Runner:
 
     def _paced_window(self, scenario: str, pacing: Pacing, target: Target, pair: Pair, number: int) -> None:
         request = target.stream_call(pair, PACED_BODY_BYTES, pacing.chunks)
-        with self._costs(target) as cost:
+        with self._costs(target) as (cost,):
             load = run_paced(request, READERS[pair.caller], pacing)
         self._answered[target.name] += load.streams - load.broken
         assert cost.conditions
@@ -246,27 +292,29 @@ class Runner:
         say(f"  {number} {target.title:20} {pair.name:16} {times}{cpu}{faults}")
 
     @contextmanager
-    def _costs(self, target: Target) -> Generator[Cost]:
-        cost = Cost()
+    def _costs(self, *targets: Target) -> Generator[list[Cost]]:
+        """What a window costs each of the targets that have their load in it."""
+        costs = [Cost() for _ in targets]
         spin = spin_seconds(self._server_core)
-        root = target.program.pid if target.program else None
-        started, cpu = time.monotonic(), cpu_seconds(root) if root else 0.0
+        roots = [target.program.pid if target.program else None for target in targets]
+        started, before = time.monotonic(), [cpu_seconds(root) if root else 0.0 for root in roots]
         server, load = CoreTimes.of(self._server_core), CoreTimes.of(self._load_core)
-        yield cost
+        yield costs
         wall = time.monotonic() - started
         server_after, load_after = CoreTimes.of(self._server_core), CoreTimes.of(self._load_core)
-        spent = cpu_seconds(root) - cpu if root else 0.0
+        spent = [cpu_seconds(root) - cpu if root else 0.0 for root, cpu in zip(roots, before, strict=True)]
         shared = self._server_core == self._load_core
-        foreign = None if shared else max(0.0, server_after.busy - server.busy - spent) / wall
-        cost.conditions = Conditions(
+        foreign = None if shared else max(0.0, server_after.busy - server.busy - sum(spent)) / wall
+        conditions = Conditions(
             spin_seconds=spin,
             foreign=foreign,
             stolen=(server_after.stolen - server.stolen) / wall,
             load_core=(load_after.busy - load.busy) / wall,
         )
-        if root:
-            cost.cpu_seconds = spent
-            cost.memory_bytes = memory_bytes(root)
+        for cost, root, seconds in zip(costs, roots, spent, strict=True):
+            cost.conditions = conditions
+            if root:
+                cost.cpu_seconds, cost.memory_bytes = seconds, memory_bytes(root)
 
     def _result(self, about: Machine) -> Result:
         plan = self._plan

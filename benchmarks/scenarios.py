@@ -27,6 +27,8 @@ class Scenario:
     """Who takes part, by name; everybody where nobody is named."""
     distinct: bool = False
     """Whether each request says something else, so that no cache knows it."""
+    in_turns: bool = False
+    """Whether those who take part get their load at once, a tenth of a second each in turn."""
 
 
 SCENARIOS = (
@@ -47,8 +49,9 @@ LIMITED_SCENARIOS = (
         "whole",
         32,
         1_000,
-        ("bare-plain", "polyforge", WITH_LIMITS),
+        ("polyforge", WITH_LIMITS),
         distinct=True,
+        in_turns=True,
     ),
     Scenario(
         HIT,

@@ -59,9 +59,10 @@ def exact_key(job: Job, rules: CacheRules, path: str) -> str | None:
 
 
 @lru_cache(maxsize=_MODELS)
-def _begun(*around: str) -> "tuple[str, blake2b]":
+def _begun(
+    project_id: str, model: str, path: str, task: str, dialect: str, tag: bytes, owner: str
+) -> "tuple[str, blake2b]":
     """The prefix of a key, and the digest that its hash goes on from, where nothing but the body is particular."""
-    project_id, model, path, task, dialect, tag, owner = around
     part = _pack((path, task, dialect, tag, owner, {}, None))
     digest = blake2b(digest_size=_DIGEST)
     digest.update(len(part).to_bytes(8, "little"))

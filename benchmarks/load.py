@@ -77,24 +77,25 @@ class Load:
 def run_wrk(call: Call, callers: int, seconds: float, core: int, folder: Path, *, distinct: bool = False) -> Load:
     """Repeat a request from a number of connections for some seconds; `distinct`: each time another one."""
     script = write_script(call, folder, distinct=distinct)
-    return run_script(script, call.url, callers, seconds, ["taskset", "-c", str(core)])
+    return run_script(script, call.url, callers, seconds, on_core(core))
 
 
 def run_script(script: Path, url: str, callers: int, seconds: float, prefix: Sequence[str] = ()) -> Load:
     """Let wrk send what a script says, which ends with DONE; LoadFailed when it gives no figures."""
     whole_seconds = max(1, round(seconds))
-    command = [*prefix, *_wrk(script, url, callers, whole_seconds)]
+    command = wrk_command(script, url, callers, whole_seconds, prefix)
     done = subprocess.run(command, capture_output=True, text=True, timeout=whole_seconds + GRACE_SECONDS, check=False)
     return read_figures(url, done.stdout + done.stderr)
 
 
-def wrk_command(script: Path, url: str, callers: int, seconds: int, core: int) -> list[str]:
-    """The command line of wrk on one core."""
-    return ["taskset", "-c", str(core), *_wrk(script, url, callers, seconds)]
+def wrk_command(script: Path, url: str, callers: int, seconds: int, prefix: Sequence[str] = ()) -> list[str]:
+    """The command line of wrk, behind that of what runs it."""
+    return [*prefix, "wrk", "-t1", f"-c{callers}", f"-d{seconds}s", "--timeout", "60s", "-s", str(script), url]
 
 
-def _wrk(script: Path, url: str, callers: int, seconds: int) -> list[str]:
-    return ["wrk", "-t1", f"-c{callers}", f"-d{seconds}s", "--timeout", "60s", "-s", str(script), url]
+def on_core(core: int) -> list[str]:
+    """What keeps a command on one core, before its command line."""
+    return ["taskset", "-c", str(core)]
 
 
 def read_figures(url: str, output: str, share: int = 1) -> Load:

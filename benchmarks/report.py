@@ -28,7 +28,6 @@ streams run on another. Each figure is the median over interleaved rounds, each 
 the rounds. CPU and memory are those of the whole process tree: for Polyforge supervisor, gateway, worker and model
 host, with a limited key, prices, the journal and ledger, the history of requests, metrics, the access log and tracing
 of 1 % on. *With limits and cache* it has three more limits and a budget, on project, organization and key, and a cache.
-Memory when idle is that once a target has no more to do after its start.
 """
 
 PACED_HEAD = """## Paced streams: {streams} at once, {chunks} chunks each, one every {pace} ms
@@ -139,7 +138,8 @@ def _machine(result: Result) -> str:
 def _targets(result: Result) -> str:
     header = ["target", "version", "ready in", "memory when idle"]
     rows = [_target_row(target) for target in result.targets]
-    return "## Targets\n\n" + table(header, rows)
+    moment = "has no more to do after its start" if result.options.settled else "first answers, whatever starts later"
+    return f"## Targets\n\nMemory when idle is that at the moment at which a target {moment}.\n\n{table(header, rows)}"
 
 
 def _target_row(target: TargetInfo) -> list[str]:

@@ -106,6 +106,8 @@ class Options(msgspec.Struct, frozen=True):
     stream_chunks: int
     server_core: int
     load_core: int
+    settled: bool = False
+    """Whether memory when idle was looked at once a target had no more to do, and not when it first answered."""
 
 
 class Machine(msgspec.Struct, frozen=True):

@@ -327,6 +327,7 @@ class Runner:
             stream_chunks=STREAM_CHUNKS,
             server_core=self._server_core,
             load_core=self._load_core,
+            settled=True,
         )
         return Result(
             format=FORMAT,

@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from itertools import cycle
 from pathlib import Path
 
-from benchmarks.load import GRACE_SECONDS, Call, Load, read_figures, write_script, wrk_command
+from benchmarks.load import GRACE_SECONDS, Call, Load, on_core, read_figures, write_script, wrk_command
 
 TURN_SECONDS = 0.1
 BETWEEN_SECONDS = 0.015
@@ -31,7 +31,8 @@ def run_in_turns(
     whole = max(1, round(seconds * len(calls)))
     scripts = [(write_script(call, folder, distinct=distinct), call.url) for call, folder in calls]
     with ExitStack() as stack:
-        loads = [stack.enter_context(_held(wrk_command(script, url, callers, whole, core))) for script, url in scripts]
+        commands = [wrk_command(script, url, callers, whole, on_core(core)) for script, url in scripts]
+        loads = [stack.enter_context(_held(command)) for command in commands]
         end = time.monotonic() + whole
         for load in cycle(loads):
             load.send_signal(signal.SIGCONT)

@@ -3,9 +3,8 @@
 import json
 import os
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 
@@ -14,6 +13,7 @@ from benchmarks.load import Call, run_wrk
 from benchmarks.results import Conditions, Machine, Options, Result, Window
 from benchmarks.scenarios import HIT, LIMITED, LIMITED_SCENARIOS, STREAMED_HIT, WITH_LIMITS, body
 from benchmarks.targets import all_targets
+from tests.unit.benchmarks.listening import Listener
 
 
 def window(scenario: str, target: str, cpu: float) -> Window:
@@ -47,31 +47,16 @@ def test_whoever_takes_part_is_there_and_knows_the_kind() -> None:
         assert all(scenario.kind in kinds[name] for name in scenario.targets)
 
 
-class Listener(BaseHTTPRequestHandler):
-    """Answers everything, and remembers what was sent."""
-
-    protocol_version = "HTTP/1.1"
-    bodies: ClassVar[list[bytes]] = []
-
-    def do_POST(self) -> None:
-        self.bodies.append(self.rfile.read(int(self.headers["content-length"])))
-        self.send_response(200)
-        self.send_header("content-length", "0")
-        self.end_headers()
-
-    def log_request(self, code: object = "-", size: object = "-") -> None:
-        """Nothing to say."""
-
-
 def test_each_request_of_a_distinct_load_is_another(tmp_path: Path) -> None:
     said = body("whole", 1_000)
+    Listener.heard.clear()
     with ThreadingHTTPServer(("127.0.0.1", 0), Listener) as server:
         threading.Thread(target=server.serve_forever).start()
         request = Call(f"http://127.0.0.1:{server.server_port}/", {"content-type": "application/json"}, said)
         for _ in range(2):
             run_wrk(request, 1, 1, min(os.sched_getaffinity(0)), tmp_path, distinct=True)
         server.shutdown()
-    heard = Listener.bodies
+    heard = Listener.heard
     assert len(heard) > 2
-    assert len(set(heard)) == len(heard)
-    assert {json.loads(each)["messages"][0]["content"] for each in heard} == {"You answer in plain words."}
+    assert set(heard.values()) == {1}
+    assert {json.loads(each)["messages"][0]["content"] for _, each in heard} == {"You answer in plain words."}

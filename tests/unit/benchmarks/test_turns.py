@@ -4,11 +4,9 @@ import os
 import subprocess
 import sys
 import threading
-from collections import Counter
 from collections.abc import Generator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
-from typing import ClassVar
 
 import psutil
 import pytest
@@ -18,6 +16,7 @@ from benchmarks.measure import memory_bytes, settled_memory_bytes
 from benchmarks.results import ScenarioInfo
 from benchmarks.scenarios import LIMITED, LIMITED_SCENARIOS, body
 from benchmarks.turns import run_in_turns
+from tests.unit.benchmarks.listening import Listener
 
 CORE = min(os.sched_getaffinity(0))
 LATE = """
@@ -30,26 +29,9 @@ sys.stdin.read()
 """
 
 
-class Counting(BaseHTTPRequestHandler):
-    """Answers everything, and counts what it is told."""
-
-    protocol_version = "HTTP/1.1"
-    heard: ClassVar[Counter[tuple[str, bytes]]] = Counter()
-
-    def do_POST(self) -> None:
-        said = self.rfile.read(int(self.headers["content-length"]))
-        self.heard[self.headers["host"], said] += 1
-        self.send_response(200)
-        self.send_header("content-length", "0")
-        self.end_headers()
-
-    def log_request(self, code: object = "-", size: object = "-") -> None:
-        """Nothing to say."""
-
-
 @pytest.fixture
 def ports() -> Generator[list[int]]:
-    servers = [ThreadingHTTPServer(("127.0.0.1", 0), Counting) for _ in range(2)]
+    servers = [ThreadingHTTPServer(("127.0.0.1", 0), Listener) for _ in range(2)]
     for server in servers:
         threading.Thread(target=server.serve_forever).start()
     yield [server.server_port for server in servers]
@@ -68,14 +50,14 @@ def calls(folder: Path, ports: list[int]) -> list[tuple[Call, Path]]:
 
 
 def test_each_target_gets_its_own_load_and_no_request_twice(tmp_path: Path, ports: list[int]) -> None:
-    Counting.heard.clear()
+    Listener.heard.clear()
     asked = calls(tmp_path, ports)
     for _ in range(2):
         loads = run_in_turns(asked, 2, 0.5, CORE, distinct=True)
         assert [load.errors for load in loads] == [0, 0]
         assert all(load.requests for load in loads)
-    assert {url for url, _ in Counting.heard} == {f"127.0.0.1:{port}" for port in ports}
-    assert set(Counting.heard.values()) == {1}
+    assert {url for url, _ in Listener.heard} == {f"127.0.0.1:{port}" for port in ports}
+    assert set(Listener.heard.values()) == {1}
 
 
 def test_nobody_is_left_behind_by_one_that_gives_no_figures(tmp_path: Path, ports: list[int]) -> None:
